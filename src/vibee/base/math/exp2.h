@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+// Transcendental functions whose bits are ours: one polynomial each, evaluated by written-out fma in one order, so that the
+// scalar reference and every vector kernel agree to the last bit.
+#pragma once
+
+#include <bit>
+#include <cmath>
+#include <cstdint>
+
+namespace vibee {
+
+/// Coefficients of 2^f on f in [-0.5, 0.5], degree 6, minimax in relative error (below 1 ulp after rounding).
+inline constexpr float kExp2[7] = {1.0f,           0.693147182f,   0.240226507f,   0.0555040985f,
+                                   0.00961834267f, 0.00133334938f, 0.000154034581f};
+inline constexpr float kLog2E = 1.44269504088896341f;
+
+/// 2^x. Below -126 the result is 0, above 127.99 it is infinity; NaN stays NaN.
+inline float exp2_fixed(float x) {
+  if (!(x >= -126.0f)) return x != x ? x : 0.0f;
+  if (x > 127.99f) return INFINITY;
+  const float n = std::nearbyint(x);
+  const float f = x - n;
+  float p = kExp2[6];
+  for (int i = 5; i >= 0; --i) p = std::fma(p, f, kExp2[i]);
+  return p * std::bit_cast<float>(uint32_t(int32_t(n) + 127) << 23);
+}
+/// e^x by exp2_fixed(x * log2 e); relative error grows with |x| as 2^-24 |x|.
+inline float exp_fixed(float x) { return exp2_fixed(x * kLog2E); }
+inline float sigmoid_fixed(float x) { return 1.0f / (1.0f + exp_fixed(-x)); }
+inline float silu_fixed(float x) { return x / (1.0f + exp_fixed(-x)); }
+/// tanh by its exponential form; saturates to +-1.
+inline float tanh_fixed(float x) { return 1.0f - 2.0f / (exp_fixed(2.0f * x) + 1.0f); }
+/// GELU, tanh form (Hendrycks and Gimpel 2016): 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) = x sigmoid(2 u).
+inline float gelu_tanh_fixed(float x) {
+  const float u = 0.797884560802865356f * std::fma(0.044715f * x * x, x, x);
+  return x / (1.0f + exp_fixed(-2.0f * u));
+}
+
+}  // namespace vibee

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vibee/base/simd/isa.h"
+
+namespace vibee {
+
+std::string_view name(Isa isa) {
+  switch (isa) {
+    case Isa::scalar: return "scalar";
+    case Isa::avx2: return "avx2";
+    case Isa::avx512: return "avx512";
+  }
+  return "?";
+}
+
+Isa detected_isa() {
+#if defined(__x86_64__)
+  static const Isa isa = [] {
+    __builtin_cpu_init();
+    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2") &&
+                      __builtin_cpu_supports("f16c");
+    const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+                        __builtin_cpu_supports("avx512vnni");
+    return !avx2 ? Isa::scalar : avx512 ? Isa::avx512 : Isa::avx2;
+  }();
+  return isa;
+#else
+  return Isa::scalar;
+#endif
+}
+
+Result<Isa> parse_isa(std::string_view text) {
+  for (Isa isa : {Isa::scalar, Isa::avx2, Isa::avx512}) {
+    if (text != name(isa)) continue;
+    if (isa > detected_isa())
+      return error(Code::unsupported, "--isa {}: this CPU has no {}; the best it has is {}", text, text, name(detected_isa()));
+    return isa;
+  }
+  return error(Code::invalid, "--isa {}: unknown instruction set; use scalar, avx2 or avx512", text);
+}
+
+}  // namespace vibee
