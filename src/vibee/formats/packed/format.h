@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// NumericFormat: what the bytes of a stored tensor mean. One row a format (packed/formats.inc); readers, panels, the memory
+// planner and the tests all work from the rows, so adding a format is a row and its decode (docs/adding.md).
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "vibee/base/status/status.h"
+
+namespace vibee {
+
+/// One name a row of formats.inc, in its order.
+enum class Format : uint8_t {
+#define VIBEE_FORMAT(id, gguf_type, block, bytes) id,
+#include "vibee/formats/packed/formats.inc"
+#undef VIBEE_FORMAT
+};
+
+struct NumericFormat {
+  Format format;
+  std::string_view name;  ///< as in `--format`, e.g. "q4_k"
+  uint32_t gguf_type;     ///< ggml type id of the file format
+  uint32_t block_elems;   ///< elements a block; a row's length is a multiple of it
+  uint32_t block_bytes;   ///< bytes a block
+  /// Decodes `n` elements (a multiple of block_elems) to floats, bit-exactly as tree/precision.md S2 states.
+  void (*decode)(const uint8_t* bytes, uint64_t n, float* out);
+  /// Encodes `n` elements by plain rounding; nullptr where only reading is built.
+  void (*encode)(const float* in, uint64_t n, uint8_t* bytes);
+
+  double bits_per_weight() const { return 8.0 * block_bytes / block_elems; }
+  /// Bytes of a row of `n` elements; `n` must be a multiple of block_elems.
+  uint64_t row_bytes(uint64_t n) const { return n / block_elems * block_bytes; }
+};
+
+/// All formats, in the order of the enum.
+std::span<const NumericFormat> all_formats();
+const NumericFormat& info(Format format);
+/// nullptr when this build has no such type; `gguf_type_name` still names it for the error message ("?" if unknown).
+const NumericFormat* format_of_gguf_type(uint32_t gguf_type);
+std::string_view gguf_type_name(uint32_t gguf_type);
+Result<Format> parse_format(std::string_view name);
+
+}  // namespace vibee
