@@ -12,6 +12,7 @@
 #include "vibee/base/simd/isa.h"
 #include "vibee/base/status/status.h"
 #include "vibee/kernels/attention/batch.h"
+#include "vibee/kernels/pointwise/pointwise.h"
 
 namespace vibee {
 
@@ -82,7 +83,7 @@ void attend(const AttentionKernel& kernel, const AttentionShape& shape, const Kv
             FoldState* state);
 
 /// Writes one row's key and value of one head into lane `position % 16` of its page. Keys are already rotated.
-void kv_store(const KvView& kv, uint32_t page, uint32_t lane, uint32_t head, const float* key, const float* value);
+void kv_store(const PointwiseKernels& pw, const KvView& kv, uint32_t page, uint32_t lane, uint32_t head, const float* key, const float* value);
 
 /// The definition in double, over contiguous keys and values [n][head_dim] of one KV head; for tests and checks.
 void attention_reference(const AttentionShape& shape, const double* keys, const double* values, const float* q, uint32_t position,

@@ -66,7 +66,7 @@ void attend(const AttentionKernel& kernel, const AttentionShape& shape, const Kv
   }
 }
 
-void kv_store(const KvView& kv, uint32_t page, uint32_t lane, uint32_t head, const float* key, const float* value) {
+void kv_store(const PointwiseKernels& pw, const KvView& kv, uint32_t page, uint32_t lane, uint32_t head, const float* key, const float* value) {
   const uint32_t d = kv.layout.head_dim;
   uint8_t* k = kv.key(page, head);
   uint8_t* v = kv.value(page, head);
@@ -77,9 +77,10 @@ void kv_store(const KvView& kv, uint32_t page, uint32_t lane, uint32_t head, con
       return;
     case KvFormat::f16: {
       auto* k16 = reinterpret_cast<uint16_t*>(k);
-      auto* v16 = reinterpret_cast<uint16_t*>(v);
-      for (uint32_t i = 0; i < d; ++i) k16[i * kPageTokens + lane] = float_to_half(key[i]);
-      for (uint32_t i = 0; i < d; ++i) v16[lane * d + i] = float_to_half(value[i]);
+      uint16_t row[kMaxHeadDim];
+      pw.to_half(key, d, row);
+      for (uint32_t i = 0; i < d; ++i) k16[i * kPageTokens + lane] = row[i];
+      pw.to_half(value, d, reinterpret_cast<uint16_t*>(v) + lane * d);
       return;
     }
     case KvFormat::q8_0: {

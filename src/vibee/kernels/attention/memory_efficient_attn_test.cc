@@ -51,7 +51,7 @@ struct Fixture {
     for (uint32_t i = 0; i < count; ++i) pages[i] = count - 1 - i;
     for (uint32_t p = 0; p < c.length; ++p)
       for (uint32_t h = 0; h < c.kv_heads; ++h)
-        kv_store(view, pages[p / 16], p % 16, h, &k[(p * c.kv_heads + h) * c.head_dim], &v[(p * c.kv_heads + h) * c.head_dim]);
+        kv_store(pointwise_scalar, view, pages[p / 16], p % 16, h, &k[(p * c.kv_heads + h) * c.head_dim], &v[(p * c.kv_heads + h) * c.head_dim]);
   }
   /// All rows, in tiles of at most `rows` rows.
   std::vector<float> run(const AttentionKernel& kernel, uint32_t rows) const {

@@ -52,6 +52,12 @@ struct MatmulInput {
 /// Rows a chunk: activations of a chunk take at most half a MiB; a multiple of the act group.
 uint32_t matmul_chunk(uint32_t rows, uint32_t k);
 
+/// Rows of the tile that begins at `row`: inside one group of g rows, at most `most`, halves rather than a rest.
+constexpr uint32_t tile_rows_at(uint32_t row, uint32_t end, uint32_t g, uint32_t most) {
+  const uint32_t m = end - row < g - row % g ? end - row : g - row % g;
+  return m <= most ? m : m < 2 * most ? (m + 1) / 2 : most;
+}
+
 template <class Store>
 void matmul(const GemmKernel& kernel, const PackedWeight& w, const MatmulInput& in, uint32_t first, uint32_t last, Store&& store) {
   alignas(64) float tile[kActMaxGroup * 16];
@@ -62,9 +68,7 @@ void matmul(const GemmKernel& kernel, const PackedWeight& w, const MatmulInput& 
     for (uint32_t panel = first; panel < last; ++panel) {
       const uint8_t* p = w.data + panel * stride;
       for (uint32_t row = begin; row < end;) {
-        const uint32_t in_group = row % g;
-        uint32_t m = end - row < g - in_group ? end - row : g - in_group;
-        if (m > kernel.max_rows) m = m < 2 * kernel.max_rows ? (m + 1) / 2 : kernel.max_rows;
+        const uint32_t in_group = row % g, m = tile_rows_at(row, end, g, kernel.max_rows);
         if (kernel.int_tile) {
           kernel.int_tile(p, w.k, in.act + row / g * group_bytes, g, in_group, m, tile);
         } else {
