@@ -91,7 +91,7 @@ class Plan {
   void run(Team& team, const RaggedBatch& batch, std::span<const KvView> kv);
 
   /// Logits of the rows asked for in the last step, [rows][vocabulary].
-  const float* logits() const { return pointer<float>(output_, 0, false); }
+  float* logits() const { return pointer<float>(output_, 0, false); }
   uint32_t vocabulary() const { return vocabulary_; }
   uint64_t arena_size() const { return arena_.size(); }
   const PlanOptions& options() const { return options_; }

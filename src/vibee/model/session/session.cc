@@ -66,7 +66,7 @@ Result<std::unique_ptr<Session>> Session::create(const Model& model, const Sessi
   return s;
 }
 
-Result<std::span<const float>> Session::step(std::span<const StepRows> rows) {
+Result<std::span<float>> Session::step(std::span<const StepRows> rows) {
   tokens_.clear();
   positions_.clear();
   sequences_.clear();
@@ -95,7 +95,7 @@ Result<std::span<const float>> Session::step(std::span<const StepRows> rows) {
   }
   plan_->run(model_.team(), {tokens_, positions_, sequences_, logits_rows_}, pages_.views());
   for (const StepRows& r : rows) r.state->commit(uint32_t(r.tokens.size()));
-  return std::span<const float>(plan_->logits(), size_t(wanted) * model_.config().vocab);
+  return std::span<float>(plan_->logits(), size_t(wanted) * model_.config().vocab);
 }
 
 }  // namespace vibee

@@ -46,9 +46,9 @@ class Session {
   const SessionOptions& options() const { return options_; }
   SequenceState new_sequence() { return SequenceState(&pages_); }
 
-  /// Logits of the rows asked for, [rows][vocabulary], in the order of the batch; valid until the next step. Every sequence has
+  /// Logits of the rows asked for, [rows][vocabulary], in the order of the batch; valid until the next step, the caller may overwrite them. Every sequence has
   /// advanced by its tokens. On an error no sequence has changed.
-  Result<std::span<const float>> step(std::span<const StepRows> rows);
+  Result<std::span<float>> step(std::span<const StepRows> rows);
 
  private:
   explicit Session(const Model& model) : model_(model) {}
