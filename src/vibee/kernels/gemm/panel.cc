@@ -254,7 +254,7 @@ void decode_row(const PackedWeight& w, uint32_t row, float* out) {
   for (uint32_t block = 0; block < w.k / 32; ++block) {
     const Block32 b = panel_block(w, row, block);
     for (uint32_t i = 0; i < 32; ++i) {
-      const float value = b.dw * float(b.sc[i / 16] * (int32_t(b.code[i]) - b.zero));
+      const float value = b.dw * float(b.sc[i / 16]) * float(int32_t(b.code[i]) - b.zero);
       out[block * 32 + i] = b.has_min ? value + b.mw : value;
     }
   }
