@@ -44,7 +44,7 @@ CLI::Option* add_value(CLI::App* app, const std::string& names, T& value, const 
 }  // namespace
 
 Args& Args::add(std::string names, bool& value, std::string help) {
-  impl_->last = impl_->app->add_flag(names, value, help);
+  impl_->last = impl_->app->add_flag(names, value, help)->disable_flag_override();  // --json=3x is no flag
   return *this;
 }
 Args& Args::add(std::string names, std::string& value, std::string help) {
