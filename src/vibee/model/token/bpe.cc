@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: Apache-2.0
+// Merging runs on a linked list with a heap of candidate pairs, O(n log n) in the length of a word. A symbol is an
+// interned string: ids below the vocabulary size are tokens, the ones above are strings that only occur inside merges.
+#include "vibee/model/token/bpe.h"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <unordered_map>
+
+#include "vibee/model/token/pretokenize.h"
+#include "vibee/model/token/text_index.h"
+#include "vibee/model/token/utf8.h"
+
+namespace vibee {
+namespace {
+
+/// GPT-2 writes bytes as printable characters: those that are printable as themselves, the others from U+0100 on, in
+/// order.
+constexpr std::array<uint32_t, 256> kByteToChar = [] {
+  std::array<uint32_t, 256> table{};
+  uint32_t next = 256;
+  for (uint32_t b = 0; b < 256; ++b) {
+    const bool printable = (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174;
+    table[b] = printable ? b : next++;
+  }
+  return table;
+}();
+
+/// The bytes a token's text stands for; text with any other character in it stands for itself.
+std::string bytes_of(std::string_view text) {
+  static const std::array<int16_t, 512> kCharToByte = [] {
+    std::array<int16_t, 512> table;
+    table.fill(-1);
+    for (int b = 0; b < 256; ++b) table[kByteToChar[b]] = int16_t(b);
+    return table;
+  }();
+  std::string out;
+  for (size_t i = 0; i < text.size();) {
+    const Utf8Step step = utf8_step(text.substr(i));
+    if (step.kind != Utf8Step::character || step.code >= 512 || kCharToByte[step.code] < 0) return std::string(text);
+    out += char(kCharToByte[step.code]);
+    i += step.length;
+  }
+  return out;
+}
+
+struct Merge {
+  uint64_t pair = kNone;  // left symbol << 32 | right symbol
+  int32_t rank = 0;
+  int32_t made = 0;
+  static constexpr uint64_t kNone = ~uint64_t(0);
+};
+
+/// Pairs -> merges, open addressing at most half full.
+class MergeTable {
+ public:
+  explicit MergeTable(size_t merges) : slots_(std::bit_ceil(merges * 2 + 16)) {}
+  void insert(const Merge& merge) {
+    Merge& slot = slots_[slot_of(merge.pair)];
+    if (slot.pair == Merge::kNone) slot = merge;  // of a merge listed twice the first, better rank counts
+  }
+  const Merge* find(int32_t left, int32_t right) const {
+    const Merge& slot = slots_[slot_of(key(left, right))];
+    return slot.pair == Merge::kNone ? nullptr : &slot;
+  }
+  static uint64_t key(int32_t left, int32_t right) { return uint64_t(uint32_t(left)) << 32 | uint32_t(right); }
+
+ private:
+  size_t slot_of(uint64_t pair) const {
+    const size_t mask = slots_.size() - 1;
+    size_t i = hash_word(pair) & mask;
+    while (slots_[i].pair != Merge::kNone && slots_[i].pair != pair) i = (i + 1) & mask;
+    return i;
+  }
+  std::vector<Merge> slots_;
+};
+
+struct Symbol {
+  int32_t id;
+  int32_t previous, next;  // positions in the list, -1 at the ends; id < 0: merged away
+};
+
+struct Candidate {
+  int32_t rank, left, right;
+  int32_t left_id, right_id, made;
+};
+/// For a heap whose top is the lowest rank, leftmost on ties.
+bool later(const Candidate& a, const Candidate& b) { return a.rank != b.rank ? a.rank > b.rank : a.left > b.left; }
+
+class ByteBpe final : public Tokenizer {
+ public:
+  ByteBpe(TokenizerSpec raw, PreTokenizer pre)
+      : Tokenizer(std::move(raw)), pre_(std::move(pre)), index_(size()), merges_(spec().merges.size()) {
+    for (int32_t id = 0; id < size(); ++id) {
+      const std::string& text = spec().tokens[id];
+      if (is_text(id)) index_.insert(text, id);
+      const bool literal = !is_text(id) || type(id) == TokenType::user_defined;
+      add_piece(literal ? text : bytes_of(text));
+    }
+  }
+
+  Status add_merges() {
+    std::unordered_map<std::string, int32_t> inner;  // strings of merges that are no tokens
+    const auto symbol = [&](std::string_view text) {
+      const int32_t id = index_.find(text);
+      if (id >= 0) return id;
+      const auto [it, added] = inner.try_emplace(std::string(text), int32_t(size() + inner.size()));
+      if (added) inner_bytes_.push_back(bytes_of(text));
+      return it->second;
+    };
+    for (int b = 0; b < 256; ++b) {
+      std::string text;
+      append_utf8(kByteToChar[b], &text);
+      byte_token_[b] = index_.find(text);
+      byte_symbol_[b] = symbol(text);
+    }
+    for (size_t rank = 0; rank < spec().merges.size(); ++rank) {
+      const std::string& merge = spec().merges[rank];
+      const size_t space = merge.find(' ', 1);
+      if (space == std::string::npos || space + 1 >= merge.size()) {
+        return error(Code::corrupt, "tokenizer: merge {} is not two texts with a space between them", rank);
+      }
+      const std::string left = merge.substr(0, space), right = merge.substr(space + 1);
+      const int32_t l = symbol(left), r = symbol(right);
+      merges_.insert({MergeTable::key(l, r), int32_t(rank), symbol(left + right)});
+    }
+    return {};
+  }
+
+ protected:
+  Status encode_plain(std::string_view text, bool, std::vector<int32_t>* ids) const override {
+    std::vector<std::string_view> words;
+    VIBEE_TRY(pre_.split(text, &words));
+    std::vector<Symbol> symbols;
+    std::vector<Candidate> heap;
+    for (const std::string_view word : words) {
+      if (Status status = encode_word(word, &symbols, &heap, ids); !status.ok()) {
+        return std::move(status).within(fmt::format("word at byte {}", word.data() - text.data()));
+      }
+    }
+    return {};
+  }
+
+ private:
+  Status encode_word(std::string_view word, std::vector<Symbol>* symbols, std::vector<Candidate>* heap,
+                     std::vector<int32_t>* ids) const {
+    if (pre_.whole_words()) {
+      std::string text;
+      for (const char c : word) append_utf8(kByteToChar[uint8_t(c)], &text);
+      if (const int32_t id = index_.find(text); id >= 0) {
+        ids->push_back(id);
+        return {};
+      }
+    }
+    merge_word(word, symbols, heap);
+    for (int32_t at = 0; at >= 0; at = (*symbols)[at].next) {
+      const int32_t id = (*symbols)[at].id;
+      if (id < size()) {
+        ids->push_back(id);
+        continue;
+      }
+      for (const char c : inner_bytes_[id - size()]) {
+        const int32_t byte = byte_token_[uint8_t(c)];
+        if (byte >= 0) {
+          ids->push_back(byte);
+        } else if (unk() >= 0 && type(unk()) == TokenType::unknown) {
+          ids->push_back(unk());
+        } else {
+          return error(Code::invalid, "byte 0x{:02x} has no token in this vocabulary: take it out of the text",
+                       uint8_t(c));
+        }
+      }
+    }
+    return {};
+  }
+
+  void merge_word(std::string_view word, std::vector<Symbol>* symbols, std::vector<Candidate>* heap) const {
+    std::vector<Symbol>& list = *symbols;
+    list.clear();
+    heap->clear();
+    const int32_t n = int32_t(word.size());
+    for (int32_t i = 0; i < n; ++i) list.push_back({byte_symbol_[uint8_t(word[i])], i - 1, i + 1 < n ? i + 1 : -1});
+    const auto consider = [&](int32_t left, int32_t right) {
+      if (left < 0 || right < 0) return false;
+      const Merge* merge = merges_.find(list[left].id, list[right].id);
+      if (merge == nullptr) return false;
+      heap->push_back({merge->rank, left, right, list[left].id, list[right].id, merge->made});
+      return true;
+    };
+    for (int32_t i = 0; i + 1 < n; ++i) consider(i, i + 1);
+    std::make_heap(heap->begin(), heap->end(), later);
+    while (!heap->empty()) {
+      std::pop_heap(heap->begin(), heap->end(), later);
+      const Candidate best = heap->back();
+      heap->pop_back();
+      Symbol& left = list[best.left];
+      Symbol& right = list[best.right];
+      if (left.id != best.left_id || right.id != best.right_id || left.next != best.right)
+        continue;  // one of them has moved on
+      left.id = best.made;
+      left.next = right.next;
+      right.id = -1;
+      if (right.next >= 0) list[right.next].previous = best.left;
+      if (consider(left.previous, best.left)) std::push_heap(heap->begin(), heap->end(), later);
+      if (consider(best.left, left.next)) std::push_heap(heap->begin(), heap->end(), later);
+    }
+  }
+
+  PreTokenizer pre_;
+  TextIndex index_;
+  MergeTable merges_;
+  std::vector<std::string> inner_bytes_;  // of the symbols past the vocabulary
+  int32_t byte_token_[256] = {};
+  int32_t byte_symbol_[256] = {};
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Tokenizer>> make_byte_bpe(TokenizerSpec spec) {
+  VIBEE_ASSIGN(PreTokenizer pre, PreTokenizer::make(spec.pre));
+  if (spec.merges.size() > size_t(1) << 24)
+    return error(Code::corrupt, "tokenizer: {} merges, more than the 2^24 supported", spec.merges.size());
+  auto made = std::make_unique<ByteBpe>(std::move(spec), std::move(pre));
+  VIBEE_TRY(made->add_merges());
+  return std::unique_ptr<Tokenizer>(std::move(made));
+}
+
+}  // namespace vibee
