@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+// vibee doctor: this machine's measured limits, the instruction sets that kernels can use, and optional parts that are absent.
+#include <dlfcn.h>
+
+#include <cstdio>
+#include <thread>
+
+#include "vibee/app/cli/args.h"
+#include "vibee/app/cli/cli.h"
+#include "vibee/base/text/json_object.h"
+#include "vibee/hw/device/probe.h"
+#include "vibee/model/weight/cache.h"
+
+namespace vibee {
+namespace {
+
+struct Optional {
+  const char *library, *name, *cost;
+};
+constexpr Optional kOptional[] = {
+    {"libcuda.so.1", "CUDA driver", "models run on the CPU only"},
+    {"libOpenCL.so.1", "OpenCL", "no OpenCL device can be used"},
+};
+
+}  // namespace
+
+int verb_doctor(int argc, char** argv) {
+  bool json = false, quick = false;
+  Args args("doctor", "Measures memory bandwidth at 1 to n threads, fp32 and int8 peaks and disk reads, and says what is missing and what that costs.");
+  args.add("--json", json, "print an object");
+  args.add("--quick", quick, "fewer repetitions, no disk");
+  args.example("vibee doctor --json");
+  if (auto exit_status = args.parse(argc, argv)) return *exit_status;
+  const uint32_t cores = std::max(1u, std::thread::hardware_concurrency());
+  const Isa isa = detected_isa();
+  auto bandwidth = BandwidthProbe::create();
+  if (!bandwidth.ok()) return fail("doctor", bandwidth.status());
+  std::vector<std::string> rows;
+  std::string text;
+  for (uint32_t threads = 1; threads <= cores; threads = threads < cores && threads * 2 > cores ? cores : threads * 2) {
+    Team team(threads);
+    const double gb = bandwidth->gb_per_second(team, isa, quick ? 3 : 9);
+    const ComputePeaks peaks = compute_peaks(team, isa, quick ? 3 : 7);
+    rows.push_back(JsonObject().integer("threads", threads).number("read_gb_s", gb).number("fma_gflops", peaks.fma_gflops).number("int8_gops", peaks.int8_gops).str());
+    text += fmt::format("  {:>2} threads: memory read {:>6.1f} GB/s   fp32 {:>7.1f} GFLOP/s   int8 {:>7.1f} GOP/s\n", threads, gb, peaks.fma_gflops, peaks.int8_gops);
+    if (threads == cores) break;
+  }
+  std::string disk_note = "not measured (--quick)";
+  const double disk = quick ? 0 : disk_read_gb_per_second("/tmp", 256u << 20, &disk_note);
+  std::vector<std::string> isas, missing;
+  std::string isa_text;
+  for (Isa i : {Isa::scalar, Isa::avx2, Isa::avx512}) {
+    isas.push_back(JsonObject().text("isa", name(i)).boolean("runs", i <= isa).str());
+    isa_text += fmt::format("{}{}{}", isa_text.empty() ? "" : ", ", name(i), i <= isa ? "" : " (absent)");
+  }
+  std::string optional_text;
+  for (const Optional& o : kOptional) {
+    void* handle = dlopen(o.library, RTLD_LAZY);
+    optional_text += fmt::format("  {:<12} {}\n", o.name, handle ? "present" : fmt::format("absent: {}", o.cost));
+    missing.push_back(JsonObject().text("name", o.name).boolean("present", handle != nullptr).text("cost_of_absence", o.cost).str());
+    if (handle) dlclose(handle);
+  }
+  if (json) {
+    std::puts(JsonObject()
+                  .text("cpu", cpu_name())
+                  .integer("cores", cores)
+                  .integer("memory_available", available_memory())
+                  .raw("limits", json_array(rows))
+                  .number("disk_read_gb_s", disk)
+                  .text("disk_note", disk_note)
+                  .raw("instruction_sets", json_array(isas))
+                  .raw("optional", json_array(missing))
+                  .str()
+                  .c_str());
+    return kExitOk;
+  }
+  std::fputs(fmt::format("{}, {} cores, {:.1f} GiB of memory available\nmeasured limits (median):\n{}", cpu_name(), cores,
+                         double(available_memory()) / (1u << 30), text)
+                 .c_str(),
+             stdout);
+  std::fputs(disk > 0 ? fmt::format("  disk read {:.2f} GB/s ({})\n", disk, disk_note).c_str() : fmt::format("  disk: {}\n", disk_note).c_str(), stdout);
+  std::fputs(fmt::format("kernels for: {}\noptional parts:\n{}", isa_text, optional_text).c_str(), stdout);
+  return kExitOk;
+}
+
+}  // namespace vibee

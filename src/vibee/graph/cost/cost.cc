@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vibee/graph/cost/cost.h"
+
+#include <algorithm>
+
+namespace vibee {
+
+StepCost node_cost(const Graph& g, const Node& node, Sizes sizes, AttendedContext context) {
+  StepCost c;
+  if (info(node.op).level == OpLevel::source) return c;
+  double outputs = 0;
+  for (ValueId id : node.out) {
+    outputs += double(elements(g.type(id), sizes));
+    c.row_bytes += double(bytes(g.type(id), sizes));
+  }
+  for (ValueId id : node.in) {
+    const Type& t = g.type(id);
+    const bool weight = g.producer(id).op == Op::weight;
+    if (!weight) {
+      c.row_bytes += double(bytes(t, sizes));
+    } else if (node.op == Op::embed || node.op == Op::gather) {
+      c.weight_bytes += double(info(t.elem.format).row_bytes(uint64_t(t.dims[1].n))) * double(value(g.type(node.in[0]).dims[0], sizes));
+    } else {
+      c.weight_bytes += double(bytes(t, sizes));
+      if (t.dims.size() == 2) c.flops += 2.0 * double(t.dims[0].n) * double(t.dims[1].n) * double(value(g.type(node.in[0]).dims[0], sizes));
+    }
+  }
+  if (node.op == Op::matmul) c.flops += 2.0 * outputs * double(value(g.type(node.in[0]).dims[1], sizes));
+  if (node.op == Op::attention) {
+    const double heads = double(node.integer("heads")), kv_heads = double(node.integer("kv_heads")), d = double(node.integer("head_dim"));
+    const double window = double(node.integer("window")), rows = double(value(g.type(node.in[0]).dims[0], sizes));
+    const double keys = window > 0 ? std::min(window, double(context.keys)) : double(context.keys);
+    c.flops += 4.0 * rows * heads * keys * d;
+    const KvLayout layout{context.format, uint32_t(kv_heads), uint32_t(d)};
+    c.kv_bytes += rows * keys * double(layout.layer_bytes()) / kPageTokens;
+  } else if (c.flops == 0) {
+    c.flops = outputs;
+  }
+  return c;
+}
+
+StepCost step_cost(const Graph& graph, Sizes sizes, AttendedContext context) {
+  StepCost sum;
+  for (const Node& node : graph.nodes) {
+    const StepCost c = node_cost(graph, node, sizes, context);
+    sum.flops += c.flops;
+    sum.weight_bytes += c.weight_bytes;
+    sum.kv_bytes += c.kv_bytes;
+    sum.row_bytes += c.row_bytes;
+  }
+  return sum;
+}
+
+}  // namespace vibee
