@@ -1,6 +1,13 @@
-# The binary: src/vibee/app/cli/main.cc is part of the library vibee_app_cli; checks and benches are leaves that only it links.
+# The leaves (x_check.cc, x_bench.cc of every folder) and the binary. app/catalog refers to the leaves from its table of
+# techniques, so a row that says `own` without its function does not link.
 get_property(leaves GLOBAL PROPERTY VIBEE_LEAVES)
-if(EXISTS ${CMAKE_SOURCE_DIR}/src/main.cc)
-  add_executable(vibee ${CMAKE_SOURCE_DIR}/src/main.cc ${leaves})
-  target_link_libraries(vibee PRIVATE vibee_app_cli)
+get_property(libraries GLOBAL PROPERTY VIBEE_LIBRARIES)
+list(FILTER libraries EXCLUDE REGEX "^vibee_app_")
+if(leaves)
+  add_library(vibee_leaves STATIC ${leaves})
+  target_link_libraries(vibee_leaves PUBLIC vibee_options vibee_kit ${libraries})
+  target_link_libraries(vibee_app_catalog PUBLIC vibee_leaves)
 endif()
+
+add_executable(vibee ${CMAKE_SOURCE_DIR}/src/main.cc)
+target_link_libraries(vibee PRIVATE vibee_app_cli)

@@ -1,1 +1,12 @@
-# Layout checks, run as tests.
+# The layout checks, run as tests (label "layout"; the sanitizer builds leave them out). Each comes with a self-test: planted
+# violations are found.
+foreach(check check_floors check_names check_size)
+  add_test(NAME ${check} COMMAND ${CMAKE_SOURCE_DIR}/tools/${check})
+endforeach()
+add_test(NAME check_isa COMMAND ${CMAKE_SOURCE_DIR}/tools/check_isa ${CMAKE_BINARY_DIR})
+add_test(NAME docs_fresh COMMAND ${CMAKE_SOURCE_DIR}/tools/docs_fresh $<TARGET_FILE:vibee>)
+foreach(check check_floors check_names check_size check_isa docs_fresh)
+  add_test(NAME ${check}_finds COMMAND ${CMAKE_SOURCE_DIR}/tools/${check} --self-test)
+  set_tests_properties(${check} ${check}_finds PROPERTIES LABELS layout ENVIRONMENT PYTHONDONTWRITEBYTECODE=1)
+endforeach()
+

@@ -9,15 +9,15 @@
 
 namespace vibee {
 
-/// Coefficients of 2^f on f in [-0.5, 0.5], degree 6, minimax in relative error (below 1 ulp after rounding).
-inline constexpr float kExp2[7] = {1.0f,           0.693147182f,   0.240226507f,   0.0555040985f,
-                                   0.00961834267f, 0.00133334938f, 0.000154034581f};
+/// Coefficients of 2^f on f in [-0.5, 0.5], degree 6, minimax in relative error: 2e-9 before rounding.
+inline constexpr float kExp2[7] = {1.0f,           0.693147182f,   0.240226477f,  0.0555033237f,
+                                   0.00961843692f, 0.0013398875f, 0.00015353362f};
 inline constexpr float kLog2E = 1.44269504088896341f;
 
-/// 2^x. Below -126 the result is 0, above 127.99 it is infinity; NaN stays NaN.
+/// 2^x. Below -126 the result is 0, above 127 it is infinity; NaN stays NaN.
 inline float exp2_fixed(float x) {
   if (!(x >= -126.0f)) return x != x ? x : 0.0f;
-  if (x > 127.99f) return INFINITY;
+  if (x > 127.0f) return INFINITY;
   const float n = std::nearbyint(x);
   const float f = x - n;
   float p = kExp2[6];

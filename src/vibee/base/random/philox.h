@@ -30,8 +30,8 @@ constexpr Philox4 philox(uint64_t seed, Purpose purpose, uint32_t stream, uint64
   return philox4x32({uint32_t(index), uint32_t(index >> 32), stream, uint32_t(purpose)}, seed);
 }
 
-/// Uniform in (0, 1), never 0 nor 1: 24 random bits in the middle of their cell.
-constexpr float unit_float(uint32_t bits) { return (float(bits >> 8) + 0.5f) * 0x1p-24f; }
+/// Uniform in (0, 1), never 0 nor 1: 23 random bits in the middle of their cell.
+constexpr float unit_float(uint32_t bits) { return (float(bits >> 9) + 0.5f) * 0x1p-23f; }
 
 /// A plain sequence over one stream, for generators and tests.
 class RandomStream {

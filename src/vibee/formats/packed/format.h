@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// NumericFormat: what the bytes of a stored tensor mean. One row a format (packed/formats.inc); readers, panels, the memory
-// planner and the tests all work from the rows, so adding a format is a row and its decode (docs/adding.md).
+// NumericFormat: what the bytes of a stored tensor mean. One row a format (packed/formats.inc); readers, panels, the
+// memory planner and the tests all work from the rows, so adding a format is a row and its decode (docs/adding.md).
 #pragma once
 
 #include <cstdint>

@@ -11,24 +11,12 @@
 
 #include "vibee/base/status/status.h"
 #include "vibee/model/token/special_split.h"
+#include "vibee/model/token/tokenizer_spec.h"
 
 namespace vibee {
 
 /// The values of tokenizer.ggml.token_type.
 enum class TokenType : uint8_t { normal = 1, unknown = 2, control = 3, user_defined = 4, unused = 5, byte = 6 };
-
-struct TokenizerSpec {
-  std::string model;  ///< "gpt2" (byte-level BPE) or "llama" (SentencePiece BPE)
-  std::string pre;    ///< pre-tokenizer of "gpt2": "smollm", "gpt-2", "default", ...
-  std::vector<std::string> tokens;
-  std::vector<float> scores;        ///< one a token; "llama" only
-  std::vector<uint8_t> types;       ///< one a token (TokenType); empty: all normal
-  std::vector<std::string> merges;  ///< "left right", best first; "gpt2" only
-  int32_t bos = -1, eos = -1, eot = -1, unk = -1, pad = -1;
-  bool add_bos = false, add_eos = false;
-  bool add_space_prefix = true;  ///< "llama" only
-  std::string chat_template;
-};
 
 /// What a file that says nothing about add_bos means by it.
 bool adds_bos_by_default(std::string_view model, std::string_view pre);

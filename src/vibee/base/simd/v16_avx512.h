@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+// V16 on one 512-bit register; the meaning of every operation is in v16_scalar.h.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+namespace vibee {
+namespace {
+
+using V16 = __m512;
+using M16 = __mmask16;
+
+inline M16 m_first(int n) { return n >= 16 ? M16(0xffff) : n <= 0 ? M16(0) : M16((1u << n) - 1); }
+inline V16 v_zero() { return _mm512_setzero_ps(); }
+inline V16 v_set(float x) { return _mm512_set1_ps(x); }
+inline V16 v_load(const float* p) { return _mm512_loadu_ps(p); }
+inline void v_store(float* p, V16 a) { _mm512_storeu_ps(p, a); }
+inline V16 v_load_n(const float* p, int n) { return _mm512_maskz_loadu_ps(m_first(n), p); }
+inline void v_store_n(float* p, V16 a, int n) { _mm512_mask_storeu_ps(p, m_first(n), a); }
+inline V16 v_load_half(const uint16_t* p) { return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
+inline void v_store_half(uint16_t* p, V16 a) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+inline V16 v_load_bf16(const uint16_t* p) {
+  const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
+}
+inline V16 v_load_i8(const int8_t* p) {
+  return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+}
+inline void v_store_i8(int8_t* p, V16 a) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(a)));
+}
+inline V16 v_fma(V16 a, V16 b, V16 c) { return _mm512_fmadd_ps(a, b, c); }
+inline V16 v_max(V16 a, V16 b) { return _mm512_max_ps(a, b); }
+inline V16 v_min(V16 a, V16 b) { return _mm512_min_ps(a, b); }
+inline V16 v_sqrt(V16 a) { return _mm512_sqrt_ps(a); }
+inline V16 v_round(V16 a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+inline V16 v_abs(V16 a) { return _mm512_abs_ps(a); }
+inline V16 v_pow2(V16 n) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127)), 23));
+}
+inline M16 v_less(V16 a, V16 b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
+inline M16 m_from_bits(uint32_t bits) { return M16(bits); }
+inline uint32_t m_bits(M16 m) { return m; }
+inline V16 v_select(M16 m, V16 a, V16 b) { return _mm512_mask_blend_ps(m, b, a); }
+inline V16 v_broadcast(const float* p) { return _mm512_set1_ps(*p); }
+
+inline float v_sum(V16 a) {
+  const __m256 s8 = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
+  const __m128 s4 = _mm_add_ps(_mm256_castps256_ps128(s8), _mm256_extractf128_ps(s8, 1));
+  const __m128 s2 = _mm_add_ps(s4, _mm_movehl_ps(s4, s4));
+  return _mm_cvtss_f32(_mm_add_ss(s2, _mm_movehdup_ps(s2)));
+}
+inline float v_hmax(V16 a) {
+  const __m256 s8 = _mm256_max_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
+  const __m128 s4 = _mm_max_ps(_mm256_castps256_ps128(s8), _mm256_extractf128_ps(s8, 1));
+  const __m128 s2 = _mm_max_ps(s4, _mm_movehl_ps(s4, s4));
+  return _mm_cvtss_f32(_mm_max_ss(s2, _mm_movehdup_ps(s2)));
+}
+
+}  // namespace
+}  // namespace vibee

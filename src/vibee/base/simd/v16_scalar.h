@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+// V16: sixteen float lanes, the one vector width of every float kernel. The same kernel source is compiled once an instruction
+// set (x_scalar.cc, x_avx2.cc, x_avx512.cc); each operation below rounds alike in all three, so the bytes agree.
+// Everything lives in an unnamed namespace: objects built with ISA flags must not export a symbol another object could pick.
+#pragma once
+
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#include "vibee/base/math/half.h"
+
+namespace vibee {
+namespace {
+
+struct V16 {
+  float lane[16];
+};
+struct M16 {
+  uint16_t bits;
+};
+
+#define VIBEE_LANES(expr)                  \
+  V16 r;                                   \
+  for (int i = 0; i < 16; ++i) r.lane[i] = (expr); \
+  return r
+
+inline V16 v_zero() { return V16{}; }
+inline V16 v_set(float x) { VIBEE_LANES(x); }
+inline V16 v_load(const float* p) { VIBEE_LANES(p[i]); }
+inline void v_store(float* p, V16 a) { std::memcpy(p, a.lane, sizeof a.lane); }
+/// Lanes at and beyond n are zero; n may be negative or above 16.
+inline V16 v_load_n(const float* p, int n) { VIBEE_LANES(i < n ? p[i] : 0.0f); }
+inline void v_store_n(float* p, V16 a, int n) {
+  for (int i = 0; i < 16 && i < n; ++i) p[i] = a.lane[i];
+}
+inline V16 v_load_half(const uint16_t* p) { VIBEE_LANES(half_to_float(p[i])); }
+inline void v_store_half(uint16_t* p, V16 a) {
+  for (int i = 0; i < 16; ++i) p[i] = float_to_half(a.lane[i]);
+}
+inline V16 v_load_bf16(const uint16_t* p) { VIBEE_LANES(bf16_to_float(p[i])); }
+inline V16 v_load_i8(const int8_t* p) { VIBEE_LANES(float(p[i])); }
+/// Round to nearest even and store as int8; the caller keeps |a| <= 127.
+inline void v_store_i8(int8_t* p, V16 a) {
+  for (int i = 0; i < 16; ++i) p[i] = int8_t(std::nearbyint(a.lane[i]));
+}
+inline V16 operator+(V16 a, V16 b) { VIBEE_LANES(a.lane[i] + b.lane[i]); }
+inline V16 operator-(V16 a, V16 b) { VIBEE_LANES(a.lane[i] - b.lane[i]); }
+inline V16 operator*(V16 a, V16 b) { VIBEE_LANES(a.lane[i] * b.lane[i]); }
+inline V16 operator/(V16 a, V16 b) { VIBEE_LANES(a.lane[i] / b.lane[i]); }
+/// a * b + c, rounded once.
+inline V16 v_fma(V16 a, V16 b, V16 c) { VIBEE_LANES(std::fma(a.lane[i], b.lane[i], c.lane[i])); }
+/// As maxps: the second operand when either is NaN.
+inline V16 v_max(V16 a, V16 b) { VIBEE_LANES(a.lane[i] > b.lane[i] ? a.lane[i] : b.lane[i]); }
+inline V16 v_min(V16 a, V16 b) { VIBEE_LANES(a.lane[i] < b.lane[i] ? a.lane[i] : b.lane[i]); }
+inline V16 v_sqrt(V16 a) { VIBEE_LANES(std::sqrt(a.lane[i])); }
+inline V16 v_round(V16 a) { VIBEE_LANES(std::nearbyint(a.lane[i])); }
+inline V16 v_abs(V16 a) { VIBEE_LANES(std::fabs(a.lane[i])); }
+/// 2^n for whole n in [-126, 127].
+inline V16 v_pow2(V16 n) { VIBEE_LANES(n.lane[i] == n.lane[i] ? std::bit_cast<float>(uint32_t(int32_t(n.lane[i]) + 127) << 23) : 0.0f); }
+inline M16 v_less(V16 a, V16 b) {
+  M16 m{0};
+  for (int i = 0; i < 16; ++i) m.bits = uint16_t(m.bits | (a.lane[i] < b.lane[i]) << i);
+  return m;
+}
+inline M16 m_from_bits(uint32_t bits) { return M16{uint16_t(bits)}; }
+inline uint32_t m_bits(M16 m) { return m.bits; }
+/// m ? a : b
+inline V16 v_select(M16 m, V16 a, V16 b) { VIBEE_LANES((m.bits >> i & 1) ? a.lane[i] : b.lane[i]); }
+inline V16 v_broadcast(const float* p) { return v_set(*p); }
+
+inline float v_sum(V16 a) {
+  for (int half = 8; half > 0; half /= 2)
+    for (int i = 0; i < half; ++i) a.lane[i] += a.lane[i + half];
+  return a.lane[0];
+}
+inline float v_hmax(V16 a) {
+  for (int half = 8; half > 0; half /= 2)
+    for (int i = 0; i < half; ++i) a.lane[i] = a.lane[i] > a.lane[i + half] ? a.lane[i] : a.lane[i + half];
+  return a.lane[0];
+}
+#undef VIBEE_LANES
+
+}  // namespace
+}  // namespace vibee

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+// The table behind formats/packed/format.h, in the last folder of formats because it names every family's functions.
+#include "vibee/formats/packed/codec.h"
+#include "vibee/formats/packed/format.h"
+
+namespace vibee {
+namespace {
+
+constexpr NumericFormat kFormats[] = {
+#define VIBEE_FORMAT(id, gguf_type, block, bytes) {Format::id, #id, gguf_type, block, bytes, decode_##id, encode_##id},
+#include "vibee/formats/packed/formats.inc"
+#undef VIBEE_FORMAT
+};
+
+// Names of all type ids ever used by GGUF, whether read here or not; gaps were never given out.
+constexpr std::string_view kGgufTypeNames[] = {
+    "f32",        "f16",        "q4_0",       "q4_1",  "q4_2",     "q4_3",     "q5_0",     "q5_1",    "q8_0",
+    "q8_1",       "q2_k",       "q3_k",       "q4_k",  "q5_k",     "q6_k",     "q8_k",     "iq2_xxs", "iq2_xs",
+    "iq3_xxs",    "iq1_s",      "iq4_nl",     "iq3_s", "iq2_s",    "iq4_xs",   "i8",       "i16",     "i32",
+    "i64",        "f64",        "iq1_m",      "bf16",  "q4_0_4_4", "q4_0_4_8", "q4_0_8_8", "tq1_0",   "tq2_0",
+    "iq4_nl_4_4", "iq4_nl_4_8", "iq4_nl_8_8", "mxfp4", "nvfp4",    "q1_0",     "q2_0"};
+
+}  // namespace
+
+std::span<const NumericFormat> all_formats() { return kFormats; }
+
+const NumericFormat& info(Format format) { return kFormats[size_t(format)]; }
+
+const NumericFormat* format_of_gguf_type(uint32_t gguf_type) {
+  for (const NumericFormat& f : kFormats) {
+    if (f.gguf_type == gguf_type) return &f;
+  }
+  return nullptr;
+}
+
+std::string_view gguf_type_name(uint32_t gguf_type) {
+  return gguf_type < std::size(kGgufTypeNames) ? kGgufTypeNames[gguf_type] : "?";
+}
+
+Result<Format> parse_format(std::string_view name) {
+  std::string known;
+  for (const NumericFormat& f : kFormats) {
+    if (f.name == name) return f.format;
+    if (!known.empty()) known += ' ';
+    known += f.name;
+  }
+  return error(Code::invalid, "unknown format \"{}\"; known: {}", name, known);
+}
+
+}  // namespace vibee

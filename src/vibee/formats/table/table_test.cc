@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every row of the table against what the `gguf` package decodes and encodes (tools/make_block_goldens.py), bit for
+// bit.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+#include <vector>
+
+#include "vibee/base/math/half.h"
+#include "vibee/base/random/philox.h"
+#include "vibee/formats/packed/format.h"
+#include "vibee/formats/packed/little_endian.h"
+
+namespace vibee {
+namespace {
+
+std::vector<uint8_t> golden(const std::string& name) {
+  std::ifstream in(std::string(VIBEE_SOURCE_DIR) + "/data/golden/blocks/" + name + ".bin", std::ios::binary);
+  EXPECT_TRUE(in) << name;
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+std::vector<float> golden_floats(const std::string& name) {
+  const std::vector<uint8_t> bytes = golden(name);
+  std::vector<float> out(bytes.size() / 4);
+  std::memcpy(out.data(), bytes.data(), out.size() * 4);
+  return out;
+}
+
+class EveryFormat : public testing::TestWithParam<Format> {};
+INSTANTIATE_TEST_SUITE_P(Rows, EveryFormat, testing::ValuesIn([] {
+                           std::vector<Format> all;
+                           for (const NumericFormat& f : all_formats()) all.push_back(f.format);
+                           return all;
+                         }()),
+                         [](const auto& row) { return std::string(vibee::info(row.param).name); });
+
+TEST_P(EveryFormat, DecodesAsTheGoldens) {
+  const NumericFormat& f = info(GetParam());
+  const std::vector<uint8_t> blocks = golden(std::string(f.name) + ".blocks");
+  const std::vector<float> want = golden_floats(std::string(f.name) + ".floats");
+  ASSERT_EQ(want.size(), 4096u);
+  ASSERT_EQ(f.row_bytes(want.size()), blocks.size());
+  std::vector<float> got(want.size());
+  f.decode(blocks.data(), got.size(), got.data());
+  for (size_t i = 0; i < got.size(); ++i) {
+    ASSERT_EQ(std::memcmp(&got[i], &want[i], 4), 0) << f.name << " element " << i << ": " << got[i] << " " << want[i];
+  }
+}
+
+TEST_P(EveryFormat, DecodesEachBlockOnItsOwn) {
+  const NumericFormat& f = info(GetParam());
+  const std::vector<uint8_t> blocks = golden(std::string(f.name) + ".blocks");
+  const std::vector<float> want = golden_floats(std::string(f.name) + ".floats");
+  std::vector<float> got(f.block_elems + 1, 12345.0f);
+  for (size_t b = 0; b < want.size() / f.block_elems; b += 5) {
+    f.decode(blocks.data() + b * f.block_bytes, f.block_elems, got.data());
+    ASSERT_EQ(std::memcmp(got.data(), want.data() + b * f.block_elems, f.block_elems * 4), 0) << b;
+    ASSERT_EQ(got.back(), 12345.0f);
+  }
+}
+
+TEST_P(EveryFormat, EncodesWithinHalfAStepAndStaysInItsBytes) {
+  const NumericFormat& f = info(GetParam());
+  ASSERT_NE(f.encode, nullptr);
+  RandomStream random(7, Purpose::test);
+  const double levels =
+      std::exp2(f.name[0] == 'q' ? f.name[1] - '0' : 8);  // q5_k has 5-bit codes; bf16 8 significant bits
+  std::vector<float> x(512), back(512);
+  for (int round = 0; round < 20; ++round) {
+    for (float& v : x) v = random.uniform() * 2 - 1;
+    std::vector<uint8_t> bytes(f.row_bytes(x.size()) + 1, 0xa5);
+    f.encode(x.data(), x.size(), bytes.data());
+    ASSERT_EQ(bytes.back(), 0xa5);
+    f.decode(bytes.data(), x.size(), back.data());
+    double squares = 0;
+    for (size_t i = 0; i < x.size(); ++i) squares += double(x[i] - back[i]) * (x[i] - back[i]);
+    // Uniform in (-1, 1) with a step of 2 / levels has an RMSE of step / sqrt(12); scales and absmax grids cost a
+    // little.
+    EXPECT_LT(std::sqrt(squares / double(x.size())), 1.15 * 2 / levels / std::sqrt(12.0)) << f.name;
+  }
+}
+
+TEST_P(EveryFormat, EncodingIsDefinedForAnyInput) {
+  const NumericFormat& f = info(GetParam());
+  std::vector<float> x(256), back(256);
+  std::vector<uint8_t> bytes(f.row_bytes(x.size()));
+  const float odd[] = {0.0f, -0.0f, 1e-45f, 1e-38f, 65504.0f, 1e30f, -3e38f, INFINITY, -INFINITY, NAN};
+  RandomStream random(11, Purpose::test);
+  for (int round = 0; round < 300; ++round) {
+    for (float& v : x) v = random.below(4) ? random.normal() : odd[random.below(uint32_t(std::size(odd)))];
+    f.encode(x.data(), x.size(), bytes.data());
+    f.decode(bytes.data(), x.size(), back.data());
+  }
+  for (float v : {0.0f, 1e-45f, -1e-30f}) {
+    std::fill(x.begin(), x.end(), v);
+    f.encode(x.data(), x.size(), bytes.data());
+    f.decode(bytes.data(), x.size(), back.data());
+    for (float b : back) ASSERT_LE(std::fabs(b), 1e-7f) << f.name << " " << v;
+  }
+}
+
+class Encoder : public testing::TestWithParam<const char*> {};
+INSTANTIATE_TEST_SUITE_P(Rows, Encoder, testing::Values("q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "f16", "bf16"),
+                         [](const auto& row) { return std::string(row.param); });
+
+TEST_P(Encoder, WritesTheGoldenBytes) {
+  const NumericFormat& f = info(*parse_format(GetParam()));
+  const std::vector<float> x = golden_floats("input");
+  const std::vector<uint8_t> want = golden(std::string(f.name) + ".encoded");
+  ASSERT_EQ(f.row_bytes(x.size()), want.size());
+  std::vector<uint8_t> got(want.size());
+  f.encode(x.data(), x.size(), got.data());
+  for (size_t i = 0; i < got.size(); ++i) ASSERT_EQ(got[i], want[i]) << f.name << " byte " << i;
+}
+
+TEST(Table, FindsByNameAndByType) {
+  ASSERT_EQ(all_formats().size(), 11u);
+  for (const NumericFormat& f : all_formats()) {
+    EXPECT_EQ(&info(f.format), &f);
+    EXPECT_EQ(*parse_format(f.name), f.format);
+    EXPECT_EQ(format_of_gguf_type(f.gguf_type), &f);
+    EXPECT_EQ(gguf_type_name(f.gguf_type), f.name);
+  }
+  EXPECT_EQ(info(Format::q4_k).bits_per_weight(), 4.5);
+  EXPECT_EQ(format_of_gguf_type(4), nullptr);
+  EXPECT_EQ(gguf_type_name(4), "q4_2");
+  EXPECT_EQ(gguf_type_name(42), "q2_0");
+  EXPECT_EQ(gguf_type_name(43), "?");
+  EXPECT_EQ(gguf_type_name(0xffffffffu), "?");
+  const Result<Format> bad = parse_format("q4_z");
+  ASSERT_FALSE(bad.ok());
+  EXPECT_THAT(bad.status().message(), testing::HasSubstr("\"q4_z\""));
+  EXPECT_THAT(bad.status().message(), testing::HasSubstr("q6_k"));
+}
+
+}  // namespace
+}  // namespace vibee

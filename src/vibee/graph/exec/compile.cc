@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0
+// Graph -> Plan: which calls, where barriers stand, where values lie.
+#include <algorithm>
+#include <cmath>
+
+#include "vibee/base/memory/checked.h"
+#include "vibee/graph/exec/plan.h"
+#include "vibee/graph/memory/arena.h"
+
+namespace vibee {
+
+/// Everything about a plan that does not need weights.
+struct Plan::Layout {
+  std::vector<uint32_t> call_nodes;  // node indices in order
+  std::vector<uint8_t> barrier_small, barrier_large;
+  std::vector<Place> places;
+  uint64_t bytes = 0, parts_offset = 0;
+  uint32_t parts_items = 0, regions_small = 0;
+
+  static Result<Layout> make(const Graph& g, const PlanOptions& o);
+};
+
+namespace {
+
+/// Splits of long contexts that several threads share keep their parts apart until the fold: items x splits x group states.
+uint32_t part_items(const PlanOptions& o) { return o.threads > 1 && o.max_context > kSplitKeys ? 4 * o.threads : 0; }
+
+bool writes_in_place(const Node& node) { return node.op == Op::linear_add; }
+
+}  // namespace
+
+Result<Plan::Layout> Plan::Layout::make(const Graph& g, const PlanOptions& o) {
+  Layout l;
+  const size_t n = g.values.size();
+  std::vector<int32_t> producer(n, -1);  // call index
+  uint32_t group = 1;
+  for (uint32_t i = 0; i < g.nodes.size(); ++i) {
+    const Node& node = g.nodes[i];
+    if (info(node.op).level == OpLevel::source) continue;
+    if (run_function(node.op) == nullptr)
+      return error(Code::unsupported, "node {} ({}) has no kernel for running; only the interpreter evaluates it", i, info(node.op).name);
+    for (ValueId id : node.out) producer[id] = int32_t(l.call_nodes.size());
+    if (node.op == Op::attention) group = std::max<uint32_t>(group, uint32_t(node.integer("heads") / node.integer("kv_heads")));
+    l.call_nodes.push_back(i);
+  }
+  // Barriers, for steps that repeat row work and for steps that slice it. `shared_since` is the last call that wrote shared memory
+  // after the last barrier: a value written behind a barrier needs none.
+  l.barrier_small.resize(l.call_nodes.size());
+  l.barrier_large.resize(l.call_nodes.size());
+  for (const bool small : {true, false}) {
+    auto& barrier = small ? l.barrier_small : l.barrier_large;
+    int32_t last_barrier = -1;
+    for (uint32_t c = 0; c < l.call_nodes.size(); ++c) {
+      const Node& node = g.nodes[l.call_nodes[c]];
+      for (ValueId id : node.in) {
+        const int32_t from = producer[id];
+        if (from < 0 || from < last_barrier) continue;  // a source, or written before the last barrier
+        const bool rows = spread_of(g.nodes[l.call_nodes[uint32_t(from)]].op) == Spread::rows;
+        const bool mine = rows && (small || (spread_of(node.op) == Spread::rows && node.op != Op::take_rows));
+        if (mine) continue;
+        barrier[c] = 1;
+        last_barrier = int32_t(c);
+        break;
+      }
+    }
+  }
+  std::vector<uint32_t> region(l.call_nodes.size());
+  uint32_t r = 0;
+  for (uint32_t c = 0; c < l.call_nodes.size(); ++c) region[c] = r += l.barrier_small[c];
+  l.regions_small = r + 1;
+
+  std::vector<uint32_t> last(n, 0), readers(n, 0);
+  for (uint32_t c = 0; c < l.call_nodes.size(); ++c) {
+    for (ValueId id : g.nodes[l.call_nodes[c]].in) {
+      last[id] = region[c];
+      ++readers[id];
+    }
+    for (ValueId id : g.nodes[l.call_nodes[c]].out) last[id] = std::max(last[id], region[c]);
+  }
+  for (ValueId id : g.outputs) last[id] = r;
+
+  // A product that is added to a residual overwrites it when nobody reads it in this region or later.
+  std::vector<ValueId> home(n);
+  for (ValueId id = 0; id < n; ++id) home[id] = id;
+  std::vector<bool> output(n);
+  for (ValueId id : g.outputs) output[id] = true;
+  for (uint32_t c = 0; c < l.call_nodes.size(); ++c) {
+    const Node& node = g.nodes[l.call_nodes[c]];
+    if (!writes_in_place(node)) continue;
+    const ValueId residual = node.in[2];
+    if (output[residual] || producer[residual] < 0) continue;
+    if (spread_of(g.nodes[l.call_nodes[uint32_t(producer[residual])]].op) == Spread::rows) continue;  // may be repeated
+    bool alone = true;
+    for (uint32_t other = 0; other < l.call_nodes.size() && alone; ++other)
+      for (ValueId id : g.nodes[l.call_nodes[other]].in) alone &= id != residual || other == c || region[other] < region[c];
+    if (alone) home[node.out[0]] = home[residual];
+  }
+
+  const Sizes most{int64_t(o.max_rows), int64_t(o.max_logits)};
+  const Sizes few{int64_t(std::min(o.max_rows, kReplicatedRows)), int64_t(std::min({o.max_rows, o.max_logits, kReplicatedRows}))};
+  std::vector<ArenaRequest> requests;
+  std::vector<uint32_t> request_of(n, UINT32_MAX);
+  l.places.resize(n);
+  for (ValueId id = 0; id < n; ++id) {
+    if (producer[id] < 0) continue;
+    Place& p = l.places[id];
+    p.repeated = spread_of(g.nodes[l.call_nodes[uint32_t(producer[id])]].op) == Spread::rows;
+    const ValueId owner = home[id];
+    if (owner != id) {
+      requests[request_of[owner]].last = std::max(requests[request_of[owner]].last, last[id]);
+      request_of[id] = request_of[owner];
+      continue;
+    }
+    uint64_t size = vibee::bytes(g.type(id), most);
+    if (p.repeated) {
+      p.stride = round_up(vibee::bytes(g.type(id), few), 64);
+      size = std::max(size, p.stride * o.threads);
+    }
+    request_of[id] = uint32_t(requests.size());
+    requests.push_back({size, region[uint32_t(producer[id])], last[id]});
+  }
+  const ArenaPlan arena = plan_arena(requests);
+  for (ValueId id = 0; id < n; ++id)
+    if (request_of[id] != UINT32_MAX) l.places[id].offset = arena.offset[request_of[id]];
+  l.parts_offset = arena.bytes;
+  l.parts_items = part_items(o);
+  const uint64_t splits = (uint64_t(o.max_context) + kSplitKeys - 1) / kSplitKeys;
+  l.bytes = arena.bytes + l.parts_items * splits * group * sizeof(FoldState);
+  return l;
+}
+
+Result<uint64_t> Plan::arena_bytes(const Graph& graph, const PlanOptions& options) {
+  VIBEE_ASSIGN(const Layout layout, Layout::make(graph, options));
+  return layout.bytes;
+}
+
+Result<std::unique_ptr<Plan>> Plan::compile(const Graph& g, const WeightTable& weights, const PlanOptions& o) {
+  VIBEE_CHECK(o.max_rows > 0 && o.threads > 0);
+  VIBEE_TRY(verify(g));
+  VIBEE_ASSIGN(Layout layout, Layout::make(g, o));
+  auto plan = std::make_unique<Plan>();
+  plan->options_ = o;
+  const PointwiseKernels& pw = pointwise(o.isa);
+  for (uint32_t c = 0; c < layout.call_nodes.size(); ++c) {
+    const Node& node = g.nodes[layout.call_nodes[c]];
+    Call call;
+    call.run = run_function(node.op);
+    call.op = node.op;
+    call.spread = spread_of(node.op);
+    call.barrier_small = layout.barrier_small[c];
+    call.barrier_large = layout.barrier_large[c];
+    call.in = node.in;
+    call.out = node.out;
+    call.pw = &pw;
+    call.eps = float(node.number("eps"));
+    call.by = float(node.number("by", node.number("cap", node.number("scale", 1))));
+    call.layer = uint32_t(node.integer("layer"));
+    call.head_dim = uint32_t(node.integer("head_dim"));
+    call.quantized = node.integer("quantized") != 0;
+    call.gate = node.text("gate") == "gelu_tanh" ? Gate::gelu_tanh : Gate::silu;
+    call.split_halves = node.text("pairs") == "split";
+    const Type& out = g.type(node.out[0]);
+    call.width = out.dims.size() == 2 ? uint32_t(out.dims[1].n) : 0;
+    uint32_t matrices = 0, vectors = 0;
+    for (ValueId id : node.in) {
+      const Node& from = g.producer(id);
+      if (from.op != Op::weight) continue;
+      const std::string_view name = from.text("name");
+      if (g.type(id).dims.size() == 2) {
+        const PackedWeight* w = weights.matrix(name);
+        if (w == nullptr) return error(Code::not_found, "the graph needs a tensor '{}' that was not loaded", name);
+        if (w->n != g.type(id).dims[0].n || w->k != g.type(id).dims[1].n || w->format != g.type(id).elem.format)
+          return error(Code::invalid, "tensor '{}' does not have the type {} of the graph", name, to_string(g.type(id)));
+        VIBEE_CHECK(matrices < 3);
+        call.weight[matrices] = w;
+        call.gemm[matrices++] = &gemm_kernel(w->format, o.isa);
+        if (call.label.empty()) call.label = name;
+      } else {
+        const float* v = weights.vector(name);
+        if (v == nullptr) return error(Code::not_found, "the graph needs a tensor '{}' that was not loaded", name);
+        VIBEE_CHECK(vectors < 3);
+        call.vector[vectors++] = v;
+        call.norm_width = uint32_t(g.type(id).dims[0].n);
+        if (call.label.empty()) call.label = name;
+      }
+    }
+    if (node.op == Op::rope_table) {
+      const auto dims = node.integer("dims");
+      for (int64_t i = 0; i < dims / 2; ++i)
+        call.frequencies.push_back(std::pow(node.number("base"), -2.0 * double(i) / double(dims)) / node.number("factor", 1.0));
+    }
+    if (node.op == Op::rope || node.op == Op::linear_qkv)
+      call.pairs = uint32_t(g.type(node.in[node.op == Op::rope ? 1 : 4]).dims[1].n / 2);
+    if (node.op == Op::attention || node.op == Op::linear_qkv) {
+      call.shape = {uint32_t(node.integer("heads")), uint32_t(node.integer("kv_heads")), uint32_t(node.integer("head_dim")),
+                    float(node.number("scale", 1)),  float(node.number("soft_cap")),     uint32_t(node.integer("window"))};
+      VIBEE_TRY(validate(call.shape));
+      call.attention = &attention_kernel(o.kv, o.isa);
+      // A kernel's tile holds at least one row of all heads that share keys.
+      if (call.attention->tile < call.shape.group())
+        return error(Code::unsupported, "{} heads share one KV head; the {} kernel takes {}", call.shape.group(), call.attention->symbol,
+                     call.attention->tile);
+    }
+    plan->calls_.push_back(std::move(call));
+  }
+  plan->places_ = std::move(layout.places);
+  for (const Value& v : g.values) plan->per_logits_row_.push_back(!v.type.dims.empty() && v.type.dims[0].symbol == 'S');
+  plan->parts_offset_ = layout.parts_offset;
+  plan->parts_items_ = layout.parts_items;
+  plan->regions_small_ = layout.regions_small;
+  VIBEE_CHECK(!g.outputs.empty());
+  plan->output_ = g.outputs[0];
+  plan->vocabulary_ = uint32_t(g.type(g.outputs[0]).dims[1].n);
+  VIBEE_ASSIGN(plan->arena_, HugeBuffer::allocate(layout.bytes));
+  return plan;
+}
+
+}  // namespace vibee

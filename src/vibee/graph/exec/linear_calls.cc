@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+// Products with weights, sliced by output columns; each thread finishes its own columns (residual, gate, rotation, cache write).
+#include <cstring>
+
+#include "vibee/graph/exec/row_calls.h"
+
+namespace vibee {
+namespace {
+
+MatmulInput input(const Call& c, const Worker& w, uint32_t rows) {
+  MatmulInput in;
+  in.rows = rows;
+  if (is_integer(c.weight[0]->format)) {
+    in.act = w.plan.pointer<uint8_t>(c.in[0], w.tid, w.small);
+  } else {
+    in.x = w.plan.pointer<float>(c.in[0], w.tid, w.small);
+  }
+  return in;
+}
+
+/// Writes a tile into rows of width n; columns beyond n are padding.
+void store_tile(const float* tile, uint32_t nr, uint32_t panel, uint32_t row, uint32_t m, uint32_t n, uint32_t width, float* out) {
+  const uint32_t column = panel * nr, count = n - column < nr ? n - column : nr;
+  for (uint32_t i = 0; i < m; ++i) std::memcpy(out + uint64_t(row + i) * width + column, tile + i * nr, count * 4);
+}
+
+}  // namespace
+
+void run_linear(const Call& c, Worker& w) {
+  const PackedWeight& weight = *c.weight[0];
+  const Range panels = share(weight.panels(), w.tid, w.threads);
+  float* out = w.plan.pointer<float>(c.out[0], w.tid, w.small);
+  matmul(*c.gemm[0], weight, input(c, w, w.plan.rows_of(c.in[0], w.sizes)), panels.begin, panels.end,
+         [&](uint32_t panel, uint32_t row, uint32_t m, const float* tile) {
+           store_tile(tile, weight.nr, panel, row, m, weight.n, weight.n, out);
+         });
+}
+
+void run_linear_add(const Call& c, Worker& w) {
+  const PackedWeight& weight = *c.weight[0];
+  const Range panels = share(weight.panels(), w.tid, w.threads);
+  const float* residual = w.plan.pointer<float>(c.in[2], w.tid, w.small);
+  float* out = w.plan.pointer<float>(c.out[0], w.tid, w.small);
+  matmul(*c.gemm[0], weight, input(c, w, w.plan.rows_of(c.in[0], w.sizes)), panels.begin, panels.end,
+         [&](uint32_t panel, uint32_t row, uint32_t m, const float* tile) {
+           const uint32_t column = panel * weight.nr, count = weight.n - column < weight.nr ? weight.n - column : weight.nr;
+           for (uint32_t i = 0; i < m; ++i) {
+             const uint64_t at = uint64_t(row + i) * weight.n + column;
+             for (uint32_t j = 0; j < count; ++j) out[at + j] = residual[at + j] + tile[i * weight.nr + j];
+           }
+         });
+}
+
+/// gate(x Wg^T) * (x Wu^T) by 32 columns at a time, so that the product is quantised while it is in registers' reach.
+void run_linear_gated(const Call& c, Worker& w) {
+  const PackedWeight &gate = *c.weight[0], &up = *c.weight[1];
+  const uint32_t rows = w.plan.rows_of(c.in[0], w.sizes), n = gate.n;
+  const Range blocks = share((n + 31) / 32, w.tid, w.threads);
+  const MatmulInput in = input(c, w, rows);
+  auto* act = c.quantized ? w.plan.pointer<uint8_t>(c.out[0], w.tid, w.small) : nullptr;
+  auto* out = c.quantized ? nullptr : w.plan.pointer<float>(c.out[0], w.tid, w.small);
+  const uint32_t g = act_group(rows), chunk = matmul_chunk(rows, gate.k);
+  const uint32_t most = c.gemm[0]->max_rows < c.gemm[1]->max_rows ? c.gemm[0]->max_rows : c.gemm[1]->max_rows;
+  const uint64_t group_bytes = uint64_t(g) * (gate.k / kActBlock) * kActRecordBytes;
+  alignas(64) float tile[kActMaxGroup * 16];
+  alignas(64) float both[2][kActMaxGroup][32];
+  for (uint32_t begin = 0; begin < rows; begin += chunk) {
+    const uint32_t end = begin + chunk < rows ? begin + chunk : rows;
+    for (uint32_t block = blocks.begin; block < blocks.end; ++block) {
+      const uint32_t column = block * 32, count = n - column < 32 ? n - column : 32;
+      for (uint32_t row = begin; row < end;) {
+        const uint32_t m = tile_rows_at(row, end, g, most);
+        for (uint32_t side = 0; side < 2; ++side) {
+          const PackedWeight& weight = side ? up : gate;
+          const GemmKernel& kernel = *c.gemm[side];
+          for (uint32_t at = 0; at < 32 && column + at < n; at += weight.nr) {
+            const uint8_t* panel = weight.data + (column + at) / weight.nr * weight.stride();
+            if (kernel.int_tile) {
+              kernel.int_tile(panel, weight.k, in.act + row / g * group_bytes, g, row % g, m, tile);
+            } else {
+              kernel.float_tile(panel, weight.k, in.x + uint64_t(row) * weight.k, weight.k, m, tile);
+            }
+            for (uint32_t i = 0; i < m; ++i) std::memcpy(&both[side][i][at], tile + i * weight.nr, weight.nr * 4);
+          }
+        }
+        for (uint32_t i = 0; i < m; ++i) {
+          c.pw->gated(c.gate, both[0][i], both[1][i], count, both[0][i]);
+          if (act == nullptr) {
+            std::memcpy(out + uint64_t(row + i) * n + column, both[0][i], count * 4);
+          } else {
+            const ActRow r = act_row(act, rows, n, row + i);
+            c.pw->quantize_block(both[0][i], r.q(block), r.da(block), r.das(block), r.ns(block), r.ns0(block));
+          }
+        }
+        row += m;
+      }
+    }
+  }
+}
+
+namespace {
+
+void append_row(const Call& c, Worker& w, const SequenceRows& s, uint32_t i, uint32_t head, const float* key, const float* value) {
+  const uint32_t position = s.first + i;
+  kv_store(*c.pw, w.kv[c.layer], s.pages[position / kPageTokens], position % kPageTokens, head, key, value);
+}
+
+}  // namespace
+
+/// Query, key and value products of the thread's own heads, then norm, rotation and the cache write for the same heads: no barrier
+/// between them. A KV head's key and value belong to one thread.
+void run_linear_qkv(const Call& c, Worker& w) {
+  const auto t = uint32_t(w.sizes.t);
+  const uint32_t d = c.shape.head_dim, heads = c.shape.heads, kv_heads = c.shape.kv_heads;
+  const MatmulInput in = input(c, w, t);
+  const float* table = w.plan.pointer<float>(c.in[4], w.tid, w.small);
+  float* out[3];
+  for (uint32_t i = 0; i < 3; ++i) out[i] = w.plan.pointer<float>(c.out[i], w.tid, w.small);
+  const auto rotate = [&](float* rows, uint32_t width, uint32_t first, uint32_t last, const float* norm) {
+    for (uint32_t r = 0; r < t; ++r) {
+      const float* cos = table + uint64_t(r) * 2 * c.pairs;
+      for (uint32_t h = first; h < last; ++h) {
+        float* x = rows + uint64_t(r) * width + h * d;
+        if (norm) c.pw->rms_norm(x, norm, d, c.eps, x);
+        c.pw->rope(x, cos, cos + c.pairs, c.pairs, c.split_halves);
+      }
+    }
+  };
+  const auto product = [&](uint32_t which, uint32_t first, uint32_t last) {
+    const PackedWeight& weight = *c.weight[which];
+    matmul(*c.gemm[which], weight, in, first * d / weight.nr, last * d / weight.nr,
+           [&](uint32_t panel, uint32_t row, uint32_t m, const float* tile) {
+             store_tile(tile, weight.nr, panel, row, m, weight.n, weight.n, out[which]);
+           });
+  };
+  // Units: a query head costs one product, a KV head two.
+  const Range units = share(heads + 2 * kv_heads, w.tid, w.threads);
+  const uint32_t q_first = units.begin < heads ? units.begin : heads, q_last = units.end < heads ? units.end : heads;
+  const auto kv_unit = [&](uint32_t u) { return u < heads ? 0 : (u - heads + 1) / 2; };
+  const uint32_t kv_first = kv_unit(units.begin), kv_last = w.tid + 1 == w.threads ? kv_heads : kv_unit(units.end);
+  if (q_first < q_last) {
+    product(0, q_first, q_last);
+    rotate(out[0], heads * d, q_first, q_last, c.vector[0]);
+  }
+  if (kv_first < kv_last) {
+    product(1, kv_first, kv_last);
+    product(2, kv_first, kv_last);
+    rotate(out[1], kv_heads * d, kv_first, kv_last, c.vector[1]);
+    for (const SequenceRows& s : w.batch.sequences)
+      for (uint32_t i = 0; i < s.rows; ++i)
+        for (uint32_t h = kv_first; h < kv_last; ++h) {
+          const uint64_t at = (uint64_t(s.row + i) * kv_heads + h) * d;
+          append_row(c, w, s, i, h, out[1] + at, out[2] + at);
+        }
+  }
+}
+
+void run_kv_append(const Call& c, Worker& w) {
+  const KvLayout& layout = w.kv[c.layer].layout;
+  const Range heads = share(layout.kv_heads, w.tid, w.threads);
+  const float* k = w.plan.pointer<float>(c.in[1], w.tid, w.small);
+  const float* v = w.plan.pointer<float>(c.in[2], w.tid, w.small);
+  for (const SequenceRows& s : w.batch.sequences)
+    for (uint32_t i = 0; i < s.rows; ++i)
+      for (uint32_t h = heads.begin; h < heads.end; ++h) {
+        const uint64_t at = (uint64_t(s.row + i) * layout.kv_heads + h) * layout.head_dim;
+        append_row(c, w, s, i, h, k + at, v + at);
+      }
+}
+
+}  // namespace vibee

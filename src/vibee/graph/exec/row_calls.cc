@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+// Row work: each function handles the rows of Worker::rows, all of them in small steps.
+#include "vibee/graph/exec/row_calls.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "vibee/base/math/trig.h"
+
+namespace vibee {
+
+void quantize_row(const PointwiseKernels& pw, const float* x, uint32_t k, const ActRow& row) {
+  for (uint32_t b = 0; b < k / kActBlock; ++b)
+    pw.quantize_block(x + b * kActBlock, row.q(b), row.da(b), row.das(b), row.ns(b), row.ns0(b));
+}
+
+void run_embed(const Call& c, Worker& w) {
+  const Range rows = w.rows(uint32_t(w.sizes.t));
+  float* out = w.plan.pointer<float>(c.out[0], w.tid, w.small);
+  for (uint32_t r = rows.begin; r < rows.end; ++r) {
+    decode_row(*c.weight[0], uint32_t(w.batch.tokens[r]), out + uint64_t(r) * c.width);
+    if (c.by != 1.0f) c.pw->scale(out + uint64_t(r) * c.width, c.by, c.width, out + uint64_t(r) * c.width);
+  }
+}
+
+void run_rms_norm(const Call& c, Worker& w) {
+  const Range rows = w.rows(w.plan.rows_of(c.out[0], w.sizes));
+  const float* x = w.plan.pointer<float>(c.in[0], w.tid, w.small);
+  float* out = w.plan.pointer<float>(c.out[0], w.tid, w.small);
+  for (uint64_t i = uint64_t(rows.begin) * c.width; i < uint64_t(rows.end) * c.width; i += c.norm_width)
+    c.pw->rms_norm(x + i, c.vector[0], c.norm_width, c.eps, out + i);
+}
+
+void run_norm_quantize(const Call& c, Worker& w) {
+  const uint32_t t = w.plan.rows_of(c.out[0], w.sizes);
+  const Range rows = w.rows(t);
+  const float* x = w.plan.pointer<float>(c.in[0], w.tid, w.small);
+  auto* out = w.plan.pointer<uint8_t>(c.out[0], w.tid, w.small);
+  alignas(64) float normed[kMaxRowWidth];
+  for (uint32_t r = rows.begin; r < rows.end; ++r) {
+    for (uint32_t i = 0; i < c.width; i += c.norm_width)
+      c.pw->rms_norm(x + uint64_t(r) * c.width + i, c.vector[0], c.norm_width, c.eps, normed + i);
+    quantize_row(*c.pw, normed, c.width, act_row(out, t, c.width, r));
+  }
+}
+
+void run_quantize(const Call& c, Worker& w) {
+  const uint32_t n = w.plan.rows_of(c.out[0], w.sizes);
+  const Range rows = w.rows(n);
+  const float* x = w.plan.pointer<float>(c.in[0], w.tid, w.small);
+  auto* out = w.plan.pointer<uint8_t>(c.out[0], w.tid, w.small);
+  for (uint32_t r = rows.begin; r < rows.end; ++r) quantize_row(*c.pw, x + uint64_t(r) * c.width, c.width, act_row(out, n, c.width, r));
+}
+
+namespace {
+
+/// Elementwise work over the rows of the first input.
+template <class F>
+void each_row(const Call& c, Worker& w, F&& f) {
+  const Range rows = w.rows(w.plan.rows_of(c.out[0], w.sizes));
+  const float* a = w.plan.pointer<float>(c.in[0], w.tid, w.small);
+  const float* b = c.in.size() > 1 ? w.plan.pointer<float>(c.in[1], w.tid, w.small) : nullptr;
+  float* out = w.plan.pointer<float>(c.out[0], w.tid, w.small);
+  const uint64_t first = uint64_t(rows.begin) * c.width;
+  f(a + first, b + (b ? first : 0), (rows.end - rows.begin) * c.width, out + first);
+}
+
+}  // namespace
+
+void run_add(const Call& c, Worker& w) {
+  each_row(c, w, [&](const float* a, const float* b, uint32_t n, float* out) { c.pw->add(a, b, n, out); });
+}
+void run_gated(const Call& c, Worker& w) {
+  each_row(c, w, [&](const float* a, const float* b, uint32_t n, float* out) { c.pw->gated(c.gate, a, b, n, out); });
+}
+void run_scale(const Call& c, Worker& w) {
+  each_row(c, w, [&](const float* a, const float*, uint32_t n, float* out) { c.pw->scale(a, c.by, n, out); });
+}
+void run_soft_cap(const Call& c, Worker& w) {
+  each_row(c, w, [&](const float* a, const float*, uint32_t n, float* out) { c.pw->soft_cap(a, c.by, n, out); });
+}
+
+void run_rope_table(const Call& c, Worker& w) {
+  const Range rows = w.rows(uint32_t(w.sizes.t));
+  float* out = w.plan.pointer<float>(c.out[0], w.tid, w.small);
+  const auto pairs = uint32_t(c.frequencies.size());
+  for (uint32_t r = rows.begin; r < rows.end; ++r) {
+    float* cos = out + uint64_t(r) * 2 * pairs;
+    for (uint32_t i = 0; i < pairs; ++i) {
+      double sine, cosine;
+      sincos_fixed(w.batch.positions[r] * c.frequencies[i], &sine, &cosine);
+      cos[i] = float(cosine);
+      cos[pairs + i] = float(sine);
+    }
+  }
+}
+
+void run_rope(const Call& c, Worker& w) {
+  const Range rows = w.rows(uint32_t(w.sizes.t));
+  const float* x = w.plan.pointer<float>(c.in[0], w.tid, w.small);
+  const float* table = w.plan.pointer<float>(c.in[1], w.tid, w.small);
+  float* out = w.plan.pointer<float>(c.out[0], w.tid, w.small);
+  for (uint32_t r = rows.begin; r < rows.end; ++r) {
+    float* row = out + uint64_t(r) * c.width;
+    std::memcpy(row, x + uint64_t(r) * c.width, c.width * 4);
+    const float* cos = table + uint64_t(r) * 2 * c.pairs;
+    for (uint32_t h = 0; h < c.width; h += c.head_dim) c.pw->rope(row + h, cos, cos + c.pairs, c.pairs, c.split_halves);
+  }
+}
+
+void run_take_rows(const Call& c, Worker& w) {
+  const Range rows = w.rows(uint32_t(w.sizes.s));
+  const float* x = w.plan.pointer<float>(c.in[0], w.tid, w.small);
+  float* out = w.plan.pointer<float>(c.out[0], w.tid, w.small);
+  for (uint32_t r = rows.begin; r < rows.end; ++r)
+    std::memcpy(out + uint64_t(r) * c.width, x + uint64_t(w.batch.logits_rows[r]) * c.width, c.width * 4);
+}
+
+}  // namespace vibee

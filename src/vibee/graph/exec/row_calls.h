@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+// The functions behind Call::run; run_functions.cc maps ops to them.
+#pragma once
+
+#include "vibee/graph/exec/plan.h"
+
+namespace vibee {
+
+/// Widest row that a fused norm keeps on the stack.
+inline constexpr uint32_t kMaxRowWidth = 16384;
+
+void quantize_row(const PointwiseKernels& pw, const float* x, uint32_t k, const ActRow& row);
+
+void run_embed(const Call&, Worker&);
+void run_rms_norm(const Call&, Worker&);
+void run_norm_quantize(const Call&, Worker&);
+void run_quantize(const Call&, Worker&);
+void run_add(const Call&, Worker&);
+void run_gated(const Call&, Worker&);
+void run_scale(const Call&, Worker&);
+void run_soft_cap(const Call&, Worker&);
+void run_rope_table(const Call&, Worker&);
+void run_rope(const Call&, Worker&);
+void run_take_rows(const Call&, Worker&);
+void run_linear(const Call&, Worker&);
+void run_linear_add(const Call&, Worker&);
+void run_linear_gated(const Call&, Worker&);
+void run_linear_qkv(const Call&, Worker&);
+void run_kv_append(const Call&, Worker&);
+void run_attention(const Call&, Worker&);
+
+}  // namespace vibee

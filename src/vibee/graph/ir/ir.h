@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+// The tensor IR: a model is a list of nodes in SSA form with typed values and symbolic sizes. Sequence state is a value too
+// (%s1 = kv_append(%s0, %k, %v)), so no pass can drop or reorder a write. A graph prints to text and parses back.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "vibee/base/status/status.h"
+#include "vibee/formats/packed/format.h"
+
+namespace vibee {
+
+enum class Op : uint8_t {
+#define VIBEE_OP(name, level, fewest, most, outputs) name,
+#include "vibee/graph/ir/ops.inc"
+#undef VIBEE_OP
+};
+enum class OpLevel : uint8_t { source, primitive, composite, lowered };
+struct OpInfo {
+  Op op;
+  std::string_view name;
+  OpLevel level;
+  uint32_t fewest, most, outputs;
+};
+const OpInfo& info(Op op);
+const OpInfo* find_op(std::string_view name);
+
+/// Element of a value: floats, integers, a stored format (weights), quantised rows (kernels/gemm/act.h), or opaque state.
+struct Elem {
+  enum Kind : uint8_t { stored, i32, act8, state } kind = stored;
+  Format format = Format::f32;  ///< for kind == stored
+  bool operator==(const Elem&) const = default;
+  bool is_f32() const { return kind == stored && format == Format::f32; }
+};
+inline constexpr Elem kF32{Elem::stored, Format::f32}, kI32{Elem::i32, Format::f32}, kAct8{Elem::act8, Format::f32},
+    kState{Elem::state, Format::f32};
+
+/// n, or n times a symbol: 'T' rows of the step, 'S' rows whose logits are wanted.
+struct Dim {
+  int64_t n = 1;
+  char symbol = 0;
+  bool operator==(const Dim&) const = default;
+};
+inline constexpr Dim kRows{1, 'T'}, kLogitsRows{1, 'S'};
+/// Values of the symbols.
+struct Sizes {
+  int64_t t = 0, s = 0;
+};
+constexpr int64_t value(Dim d, Sizes sizes) { return d.symbol == 'T' ? d.n * sizes.t : d.symbol == 'S' ? d.n * sizes.s : d.n; }
+
+struct Type {
+  Elem elem;
+  std::vector<Dim> dims;
+  bool operator==(const Type&) const = default;
+};
+/// Elements, and bytes in memory, at given sizes; 0 bytes for state.
+int64_t elements(const Type& type, Sizes sizes);
+uint64_t bytes(const Type& type, Sizes sizes);
+std::string to_string(const Type& type);
+
+using Attr = std::variant<int64_t, double, std::string>;
+using Attrs = std::vector<std::pair<std::string, Attr>>;
+using ValueId = uint32_t;
+
+struct Node {
+  Op op;
+  std::vector<ValueId> in, out;
+  Attrs attrs;
+  int64_t integer(std::string_view key, int64_t otherwise = 0) const;
+  double number(std::string_view key, double otherwise = 0) const;
+  std::string_view text(std::string_view key) const;
+  bool has(std::string_view key) const;
+};
+struct Value {
+  Type type;
+  uint32_t producer;  ///< index of its node
+};
+
+class Graph {
+ public:
+  std::string name;
+  std::vector<Value> values;
+  std::vector<Node> nodes;
+  std::vector<ValueId> outputs;
+
+  /// A source node of an explicit type.
+  ValueId source(Op op, Type type, Attrs attrs);
+  /// Adds a node; types of its outputs are inferred. Returns the first output; the others follow it. The first error sticks in
+  /// status() and later calls do nothing.
+  ValueId add(Op op, std::vector<ValueId> in, Attrs attrs = {});
+  const Status& status() const { return status_; }
+  const Type& type(ValueId id) const { return values[id].type; }
+  const Node& producer(ValueId id) const { return nodes[values[id].producer]; }
+  /// How often each value is read, outputs included.
+  std::vector<uint32_t> uses() const;
+
+ private:
+  Status status_;
+};
+
+/// Types of the node's outputs from those of its inputs; the error names the op and the types received.
+Result<std::vector<Type>> infer(const Graph& graph, const Node& node);
+/// Checks a whole graph: order, arity, types, single definition, states used once. The error names node and value.
+Status verify(const Graph& graph);
+
+/// The text form; parse(print(g)) == g up to value numbers.
+std::string print(const Graph& graph);
+Result<Graph> parse_graph(std::string_view text);
+
+/// Nodes rebuilt in order without those whose outputs nobody needs; value ids change.
+Graph drop_dead(const Graph& graph);
+
+}  // namespace vibee

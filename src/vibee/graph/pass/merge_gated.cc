@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vibee/graph/pass/pass.h"
+
+namespace vibee {
+
+Graph pass_merge_gated(const Graph& graph) {
+  Rewrite rw(graph);
+  return rw.run([&](const Node& node) {
+    if (node.op != Op::gated) return false;
+    const Node* gate = rw.only(node.in[0], Op::linear);
+    const Node* up = rw.only(node.in[1], Op::linear);
+    if (gate == nullptr || up == nullptr || gate->in[0] != up->in[0]) return false;
+    // Both weights read the same rows, so both are integer formats or neither is.
+    rw.map(node.out[0], rw.emit(Op::linear_gated, {rw.to(gate->in[0]), rw.to(gate->in[1]), rw.to(up->in[1])}, node.attrs));
+    return true;
+  });
+}
+
+}  // namespace vibee

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+// A made-up sequence with stored keys and values and the queries of every position: what the family's checks and
+// benches run on.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "vibee/base/random/philox.h"
+#include "vibee/kernels/attention/attention.h"
+
+namespace vibee {
+
+struct AttentionCase {
+  uint32_t length, heads, kv_heads, head_dim, window = 0;
+  float soft_cap = 0;
+};
+
+struct StoredSequence {
+  AttentionCase c;
+  AttentionShape shape;
+  std::vector<float> q, k, v;  ///< [position][head][head_dim]
+  std::vector<uint8_t> store;
+  std::vector<uint32_t> pages;  ///< last page first, so that page order is no accident
+  KvView view;
+
+  StoredSequence(const AttentionCase& what, KvFormat format, uint64_t seed) : c(what) {
+    shape = {c.heads, c.kv_heads, c.head_dim, 1 / std::sqrt(float(c.head_dim)), c.soft_cap, c.window};
+    RandomStream random(seed, Purpose::test, c.length * 131 + c.head_dim);
+    q.resize(size_t(c.length) * c.heads * c.head_dim);
+    k.resize(size_t(c.length) * c.kv_heads * c.head_dim);
+    v.resize(k.size());
+    for (std::vector<float>* x : {&q, &k, &v})
+      for (float& f : *x) f = random.normal();
+    const uint32_t count = (c.length + kPageTokens - 1) / kPageTokens;
+    view.layout = {format, c.kv_heads, c.head_dim};
+    view.page_bytes = view.layout.layer_bytes();
+    store.assign(count * view.page_bytes, 0);
+    view.base = store.data();
+    for (uint32_t i = 0; i < count; ++i) pages.push_back(count - 1 - i);
+    for (uint32_t p = 0; p < c.length; ++p)
+      for (uint32_t h = 0; h < c.kv_heads; ++h) {
+        const size_t at = (size_t(p) * c.kv_heads + h) * c.head_dim;
+        kv_store(pointwise_scalar, view, pages[p / kPageTokens], p % kPageTokens, h, &k[at], &v[at]);
+      }
+  }
+  StoredSequence(const StoredSequence&) = delete;  // view points into store
+  StoredSequence& operator=(const StoredSequence&) = delete;
+
+  /// Rows [first, end) of one KV head, in tiles of at most `rows` rows, into out (shaped as q).
+  void attend_rows(const AttentionKernel& kernel, uint32_t kv_head, uint32_t first, uint32_t end, uint32_t rows,
+                   float* out) const {
+    std::vector<FoldState> part(kMaxQueryTile), state(kMaxQueryTile);
+    const uint32_t group = shape.group(), width = c.heads * c.head_dim;
+    const uint32_t most = std::max(1u, std::min(rows, kernel.tile / group));
+    for (uint32_t row = first; row < end; row += most) {
+      const uint32_t n = std::min(most, end - row);
+      attend(kernel, shape, view, {&q[size_t(row) * width], width, n, row, kv_head, pages.data()}, part.data(),
+             state.data());
+      for (uint32_t i = 0; i < n * group; ++i)
+        kernel.finish(c.head_dim, state[i],
+                      out + (size_t(row) + i / group) * width + (kv_head * group + i % group) * c.head_dim);
+    }
+  }
+  std::vector<float> attend_all(const AttentionKernel& kernel, uint32_t rows) const {
+    std::vector<float> out(q.size());
+    for (uint32_t h = 0; h < c.kv_heads; ++h) attend_rows(kernel, h, 0, c.length, rows, out.data());
+    return out;
+  }
+  /// The double definition of one row and head.
+  std::vector<double> expected(uint32_t position, uint32_t head) const {
+    const uint32_t kv_head = head / shape.group(), d = c.head_dim;
+    std::vector<double> keys(size_t(position + 1) * d), values(keys.size()), out(d);
+    for (uint32_t p = 0; p <= position; ++p)
+      for (uint32_t i = 0; i < d; ++i) {
+        keys[size_t(p) * d + i] = k[(size_t(p) * c.kv_heads + kv_head) * d + i];
+        values[size_t(p) * d + i] = v[(size_t(p) * c.kv_heads + kv_head) * d + i];
+      }
+    attention_reference(shape, keys.data(), values.data(), &q[(size_t(position) * c.heads + head) * d], position,
+                        out.data());
+    return out;
+  }
+};
+
+}  // namespace vibee

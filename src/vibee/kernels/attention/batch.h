@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// The plain spans of one step: packed tokens of several sequences and where their keys and values lie. Prefill, chunks, decode and
+// mixes of them differ only in these numbers; nothing below model/session knows a "phase".
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+namespace vibee {
+
+inline constexpr uint32_t kPageTokens = 16;  ///< positions a page
+inline constexpr uint32_t kSplitKeys = 256;  ///< keys a split of the attention fold (tree/serving.md S2)
+
+/// How keys and values are stored.
+enum class KvFormat : uint8_t { f32, f16, q8_0 };
+
+/// The rows of one sequence in a step: `rows` new tokens at positions `first` .. `first + rows`, after which the sequence holds
+/// first + rows tokens. pages[p / 16] is the page of position p.
+struct SequenceRows {
+  uint32_t row;    ///< index of its first row in the batch
+  uint32_t rows;
+  uint32_t first;  ///< position of its first row
+  const uint32_t* pages;
+};
+
+/// A step over several sequences. tokens and positions have one entry a row; logits_rows are the rows whose logits are wanted,
+/// ascending.
+struct RaggedBatch {
+  std::span<const int32_t> tokens;
+  std::span<const int32_t> positions;
+  std::span<const SequenceRows> sequences;
+  std::span<const uint32_t> logits_rows;
+};
+
+/// One layer's share of a page. Keys [kv head][head_dim][16], so that lanes are keys; values [kv head][16][head_dim], so that
+/// lanes are dimensions. q8_0 puts the half scales of a head, one for 32 dimensions and key, before its codes.
+struct KvLayout {
+  KvFormat format = KvFormat::f16;
+  uint32_t kv_heads = 0, head_dim = 0;
+  /// Bytes of keys (or of values) of one head in one page.
+  constexpr uint64_t head_bytes() const {
+    const uint64_t n = uint64_t(head_dim) * kPageTokens;
+    return format == KvFormat::f32 ? 4 * n : format == KvFormat::f16 ? 2 * n : n + 2 * n / 32;
+  }
+  /// Bytes of keys and values of one layer in one page.
+  constexpr uint64_t layer_bytes() const { return 2 * kv_heads * head_bytes(); }
+};
+
+/// The pages of one layer: page p of a sequence lies at base + pages[p] * page_bytes.
+struct KvView {
+  uint8_t* base = nullptr;  ///< the layer's share of page 0
+  uint64_t page_bytes = 0;  ///< from one page to the next
+  KvLayout layout;
+  uint8_t* key(uint32_t page, uint32_t head) const { return base + page * page_bytes + head * layout.head_bytes(); }
+  uint8_t* value(uint32_t page, uint32_t head) const { return key(page, layout.kv_heads + head); }
+};
+
+}  // namespace vibee

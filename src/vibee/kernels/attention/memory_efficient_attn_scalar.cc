@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vibee/kernels/attention/fold.h"
+
+namespace vibee {
+
+VIBEE_ATTENTION(attend_f32_scalar, KvFormat::f32, 4)
+VIBEE_ATTENTION(attend_f16_scalar, KvFormat::f16, 4)
+VIBEE_ATTENTION(attend_q8_0_scalar, KvFormat::q8_0, 4)
+
+}  // namespace vibee

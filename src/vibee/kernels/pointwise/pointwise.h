@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// Row kernels: norm, activation, rotary position, quantisation for the integer matmul, reductions over a vocabulary. One source on
+// V16 (pointwise_kernels.h), compiled once an instruction set; the bytes are the same for all. Sums run over 16 lanes in
+// ascending tiles, then a fixed tree (tree/serving.md S2).
+#pragma once
+
+#include <cstdint>
+
+#include "vibee/base/simd/isa.h"
+
+namespace vibee {
+
+/// Gates of a gated unit.
+enum class Gate : uint8_t { silu, gelu_tanh };
+
+struct PointwiseKernels {
+  /// out[i] = x[i] * (1 / sqrt(mean(x^2) + eps)) * weight[i]; in place allowed.
+  void (*rms_norm)(const float* x, const float* weight, uint32_t n, float eps, float* out);
+  /// out = a + b; in place allowed.
+  void (*add)(const float* a, const float* b, uint32_t n, float* out);
+  /// out = a * s.
+  void (*scale)(const float* a, float s, uint32_t n, float* out);
+  /// out = gate(a) * b; in place allowed.
+  void (*gated)(Gate gate, const float* a, const float* b, uint32_t n, float* out);
+  /// Rotates one head in place by cos/sin tables of `pairs` entries: (x[i], x[i + pairs]) where split, else (x[2i], x[2i + 1]).
+  void (*rope)(float* x, const float* cos, const float* sin, uint32_t pairs, bool split);
+  /// One 32-element block: q = RNE(x * 127/amax); writes q, da, das = da*S, ns = -S, ns0 = -(sum of the first 16 q).
+  /// A block with a NaN or an infinity gets q = 0 and da = das = NaN, so the row's outputs are NaN.
+  void (*quantize_block)(const float* x, int8_t* q, float* da, float* das, int32_t* ns, int32_t* ns0);
+  /// Index of the largest value, the first among equals; NaN never wins. n > 0.
+  uint32_t (*argmax)(const float* x, uint32_t n);
+  float (*max)(const float* x, uint32_t n);
+  /// sum of exp(x - shift) over n values, 16 lane sums and a fixed tree.
+  float (*sum_exp)(const float* x, uint32_t n, float shift);
+  /// out = cap * tanh(x / cap); in place allowed.
+  void (*soft_cap)(const float* x, float cap, uint32_t n, float* out);
+  /// Half-precision rows.
+  void (*to_half)(const float* x, uint32_t n, uint16_t* out);
+};
+
+const PointwiseKernels& pointwise(Isa isa);
+
+extern const PointwiseKernels pointwise_scalar, pointwise_avx2, pointwise_avx512;
+
+}  // namespace vibee

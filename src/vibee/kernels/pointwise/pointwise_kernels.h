@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+// The row kernels of pointwise.h on V16; included by pointwise_<isa>.cc only.
+#pragma once
+
+#include <limits>
+
+#include "vibee/base/simd/v16.h"
+#include "vibee/kernels/pointwise/pointwise.h"
+
+namespace vibee {
+namespace {
+
+void rms_norm(const float* x, const float* weight, uint32_t n, float eps, float* out) {
+  V16 sum = v_zero();
+  for (uint32_t i = 0; i < n; i += 16) {
+    const V16 v = v_load_n(x + i, int(n - i));
+    sum = v_fma(v, v, sum);
+  }
+  const float r = 1.0f / std::sqrt(v_sum(sum) / float(n) + eps);
+  for (uint32_t i = 0; i < n; i += 16) {
+    const int left = int(n - i);
+    v_store_n(out + i, v_load_n(x + i, left) * v_set(r) * v_load_n(weight + i, left), left);
+  }
+}
+
+void add(const float* a, const float* b, uint32_t n, float* out) {
+  for (uint32_t i = 0; i < n; i += 16) {
+    const int left = int(n - i);
+    v_store_n(out + i, v_load_n(a + i, left) + v_load_n(b + i, left), left);
+  }
+}
+
+void scale(const float* a, float s, uint32_t n, float* out) {
+  for (uint32_t i = 0; i < n; i += 16) v_store_n(out + i, v_load_n(a + i, int(n - i)) * v_set(s), int(n - i));
+}
+
+void gated(Gate gate, const float* a, const float* b, uint32_t n, float* out) {
+  for (uint32_t i = 0; i < n; i += 16) {
+    const int left = int(n - i);
+    const V16 x = v_load_n(a + i, left);
+    const V16 g = gate == Gate::silu ? v_silu(x) : v_gelu_tanh(x);
+    v_store_n(out + i, g * v_load_n(b + i, left), left);
+  }
+}
+
+void rope(float* x, const float* cos, const float* sin, uint32_t pairs, bool split) {
+  if (split) {
+    for (uint32_t i = 0; i < pairs; i += 16) {
+      const int left = int(pairs - i);
+      const V16 a = v_load_n(x + i, left), b = v_load_n(x + pairs + i, left);
+      const V16 c = v_load_n(cos + i, left), s = v_load_n(sin + i, left);
+      v_store_n(x + i, a * c - b * s, left);
+      v_store_n(x + pairs + i, a * s + b * c, left);
+    }
+    return;
+  }
+  for (uint32_t i = 0; i < pairs; ++i) {
+    const float a = x[2 * i], b = x[2 * i + 1];
+    x[2 * i] = a * cos[i] - b * sin[i];
+    x[2 * i + 1] = a * sin[i] + b * cos[i];
+  }
+}
+
+void quantize_block(const float* x, int8_t* q, float* da, float* das, int32_t* ns, int32_t* ns0) {
+  const V16 a = v_load(x), b = v_load(x + 16);
+  // NaN is not ordered, so look for it apart: x - x is 0 for finite x only.
+  const V16 finite = (a - a) + (b - b);
+  const float amax = v_hmax(v_max(v_abs(a), v_abs(b)));
+  if (m_bits(v_less(v_abs(finite), v_set(1.0f))) != 0xffff) [[unlikely]] {
+    for (int i = 0; i < 32; ++i) q[i] = 0;
+    *da = *das = std::numeric_limits<float>::quiet_NaN();
+    *ns = *ns0 = 0;
+    return;
+  }
+  // 127/amax overflows for amax below 4e-37: such a block is zero to f32 accuracy of any sum it enters.
+  const bool zero = amax < 1e-36f;
+  const float id = zero ? 0.0f : 127.0f / amax;
+  const V16 qa = v_round(a * v_set(id)), qb = v_round(b * v_set(id));
+  v_store_i8(q, qa);
+  v_store_i8(q + 16, qb);
+  const float first = v_sum(qa), last = v_sum(qb);  // whole numbers below 2^12: exact
+  *da = amax / 127.0f;
+  *das = *da * (first + last);
+  *ns = -int32_t(first + last);
+  *ns0 = -int32_t(first);
+}
+
+float max(const float* x, uint32_t n) {
+  V16 best = v_set(-INFINITY);
+  uint32_t i = 0;
+  for (; i + 16 <= n; i += 16) best = v_max(v_load(x + i), best);
+  float m = v_hmax(best);
+  for (; i < n; ++i) m = x[i] > m ? x[i] : m;
+  return m;
+}
+
+uint32_t argmax(const float* x, uint32_t n) {
+  const float m = max(x, n);
+  for (uint32_t i = 0; i < n; ++i)
+    if (x[i] == m) return i;
+  return 0;
+}
+
+float sum_exp(const float* x, uint32_t n, float shift) {
+  V16 sum = v_zero();
+  for (uint32_t i = 0; i < n; i += 16) {
+    const int left = int(n - i);
+    V16 e = v_exp(v_load_n(x + i, left) - v_set(shift));
+    if (left < 16) e = v_select(m_from_bits((1u << left) - 1), e, v_zero());
+    sum = sum + e;
+  }
+  return v_sum(sum);
+}
+
+void soft_cap(const float* x, float cap, uint32_t n, float* out) {
+  for (uint32_t i = 0; i < n; i += 16) {
+    const int left = int(n - i);
+    v_store_n(out + i, v_set(cap) * v_tanh(v_load_n(x + i, left) / v_set(cap)), left);
+  }
+}
+
+void to_half(const float* x, uint32_t n, uint16_t* out) {
+  uint32_t i = 0;
+  for (; i + 16 <= n; i += 16) v_store_half(out + i, v_load(x + i));
+  for (; i < n; ++i) {
+    uint16_t tile[16];
+    v_store_half(tile, v_set(x[i]));
+    out[i] = tile[0];
+  }
+}
+
+constexpr PointwiseKernels kTable = {rms_norm, add,    scale, gated,   rope,     quantize_block,
+                                     argmax,   max, sum_exp, soft_cap, to_half};
+
+}  // namespace
+}  // namespace vibee

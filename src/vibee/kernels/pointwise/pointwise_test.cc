@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vibee/kernels/pointwise/pointwise.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <vector>
+
+#include "vibee/base/math/exp2.h"
+#include "vibee/base/random/philox.h"
+
+namespace vibee {
+namespace {
+
+std::vector<float> normals(uint32_t n, uint32_t stream, float scale = 1) {
+  RandomStream random(11, Purpose::test, stream);
+  std::vector<float> v(n);
+  for (float& x : v) x = scale * random.normal();
+  return v;
+}
+std::vector<Isa> isas() {
+  std::vector<Isa> all;
+  for (Isa isa : {Isa::scalar, Isa::avx2, Isa::avx512})
+    if (isa <= detected_isa()) all.push_back(isa);
+  return all;
+}
+bool same(const std::vector<float>& a, const std::vector<float>& b) { return std::memcmp(a.data(), b.data(), a.size() * 4) == 0; }
+
+const uint32_t kSizes[] = {1, 7, 15, 16, 17, 31, 32, 64, 65, 127, 576, 640, 1000};
+
+TEST(Exp2, WithinTwoUlpOfDouble) {
+  for (float x = -125; x < 126; x += 0.00731f) {
+    const double exact = std::exp2(double(x));
+    EXPECT_NEAR(exp2_fixed(x) / exact, 1.0, 2 * 0x1p-24) << x;
+  }
+  EXPECT_EQ(exp2_fixed(-INFINITY), 0.0f);
+  EXPECT_EQ(exp2_fixed(INFINITY), INFINITY);
+  EXPECT_TRUE(std::isnan(exp2_fixed(NAN)));
+}
+
+TEST(Pointwise, RmsNormNearDoubleAndEqualAcrossIsas) {
+  for (uint32_t n : kSizes) {
+    const auto x = normals(n, n), w = normals(n, n + 1);
+    double sum = 0;
+    for (float v : x) sum += double(v) * v;
+    const double r = 1 / std::sqrt(sum / n + 1e-5);
+    std::vector<float> first(n), out(n);
+    pointwise_scalar.rms_norm(x.data(), w.data(), n, 1e-5f, first.data());
+    for (uint32_t i = 0; i < n; ++i) EXPECT_NEAR(first[i], x[i] * r * w[i], 1e-5 * (1 + std::fabs(first[i])));
+    for (Isa isa : isas()) {
+      pointwise(isa).rms_norm(x.data(), w.data(), n, 1e-5f, out.data());
+      EXPECT_TRUE(same(first, out)) << name(isa) << " n " << n;
+    }
+  }
+}
+
+TEST(Pointwise, GatesNearDoubleAndEqualAcrossIsas) {
+  for (Gate gate : {Gate::silu, Gate::gelu_tanh}) {
+    for (uint32_t n : kSizes) {
+      const auto a = normals(n, n, 4), b = normals(n, n + 1);
+      std::vector<float> first(n), out(n);
+      pointwise_scalar.gated(gate, a.data(), b.data(), n, first.data());
+      for (uint32_t i = 0; i < n; ++i) {
+        const double x = a[i];
+        const double g = gate == Gate::silu ? x / (1 + std::exp(-x))
+                                            : 0.5 * x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+        EXPECT_NEAR(first[i], g * b[i], 2e-6 * (1 + std::fabs(g * b[i])));
+      }
+      for (Isa isa : isas()) {
+        pointwise(isa).gated(gate, a.data(), b.data(), n, out.data());
+        EXPECT_TRUE(same(first, out)) << name(isa) << " n " << n;
+      }
+    }
+  }
+}
+
+TEST(Pointwise, RopeRotatesAndKeepsNorm) {
+  for (bool split : {false, true}) {
+    for (uint32_t pairs : {1u, 4u, 16u, 32u, 48u, 128u}) {
+      const auto x = normals(2 * pairs, pairs), angle = normals(pairs, pairs + 1);
+      std::vector<float> c(pairs), s(pairs);
+      for (uint32_t i = 0; i < pairs; ++i) c[i] = std::cos(angle[i]), s[i] = std::sin(angle[i]);
+      std::vector<float> first = x;
+      pointwise_scalar.rope(first.data(), c.data(), s.data(), pairs, split);
+      for (uint32_t i = 0; i < pairs; ++i) {
+        const uint32_t p = split ? i : 2 * i, q = split ? i + pairs : 2 * i + 1;
+        EXPECT_NEAR(first[p], x[p] * c[i] - x[q] * s[i], 1e-6);
+        EXPECT_NEAR(first[q], x[p] * s[i] + x[q] * c[i], 1e-6);
+      }
+      for (Isa isa : isas()) {
+        std::vector<float> out = x;
+        pointwise(isa).rope(out.data(), c.data(), s.data(), pairs, split);
+        EXPECT_TRUE(same(first, out)) << name(isa);
+      }
+    }
+  }
+}
+
+struct Block {
+  int8_t q[32];
+  float da, das;
+  int32_t ns, ns0;
+};
+
+TEST(Pointwise, QuantizeBlockFollowsTheContract) {
+  for (uint32_t trial = 0; trial < 200; ++trial) {
+    auto x = normals(32, trial, std::ldexp(1.0f, int(trial % 60) - 30));
+    if (trial == 7) std::fill(x.begin(), x.end(), 0.0f);
+    Block a;
+    pointwise_scalar.quantize_block(x.data(), a.q, &a.da, &a.das, &a.ns, &a.ns0);
+    float amax = 0;
+    for (float v : x) amax = std::max(amax, std::fabs(v));
+    const float id = amax > 0 ? 127 / amax : 0;
+    int32_t sum = 0, first = 0;
+    for (int i = 0; i < 32; ++i) {
+      EXPECT_EQ(a.q[i], int8_t(std::nearbyint(x[i] * id)));
+      sum += a.q[i];
+      if (i < 16) first += a.q[i];
+    }
+    EXPECT_EQ(a.ns, -sum);
+    EXPECT_EQ(a.ns0, -first);
+    EXPECT_EQ(a.da, amax / 127);
+    EXPECT_EQ(a.das, a.da * float(sum));
+    for (Isa isa : isas()) {
+      Block b;
+      pointwise(isa).quantize_block(x.data(), b.q, &b.da, &b.das, &b.ns, &b.ns0);
+      EXPECT_EQ(0, std::memcmp(&a, &b, sizeof a)) << name(isa);
+    }
+  }
+}
+
+TEST(Pointwise, QuantizeBlockPoisonsWhatIsNotFinite) {
+  for (float bad : {NAN, INFINITY, -INFINITY}) {
+    for (Isa isa : isas()) {
+      auto x = normals(32, 3);
+      x[19] = bad;
+      Block b;
+      pointwise(isa).quantize_block(x.data(), b.q, &b.da, &b.das, &b.ns, &b.ns0);
+      EXPECT_TRUE(std::isnan(b.da) && std::isnan(b.das));
+      EXPECT_EQ(b.q[0], 0);
+    }
+  }
+}
+
+TEST(Pointwise, ReductionsAgree) {
+  for (uint32_t n : kSizes) {
+    auto x = normals(n, n);
+    x[n / 2] = x[n - 1] = 9;  // equal maxima: the first wins
+    double exact = 0;
+    for (float v : x) exact += std::exp(double(v) - 9);
+    for (Isa isa : isas()) {
+      EXPECT_EQ(pointwise(isa).argmax(x.data(), n), n / 2);
+      EXPECT_EQ(pointwise(isa).max(x.data(), n), 9);
+      EXPECT_NEAR(pointwise(isa).sum_exp(x.data(), n, 9), exact, 1e-5 * exact);
+      EXPECT_EQ(pointwise(isa).sum_exp(x.data(), n, 9), pointwise_scalar.sum_exp(x.data(), n, 9));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace vibee

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// Gemma 3 (Gemma Team 2025, arXiv:2503.19786): five local layers to a global one, norms before and after each block and on every
+// query and key head, GELU gate, embeddings scaled by sqrt(dim). Norm weights in GGUF already hold 1 + w.
+#include <cmath>
+
+#include "vibee/model/arch/arch.h"
+
+namespace vibee {
+
+Status configure_gemma3(const GgufFile& file, ModelConfig* c) {
+  VIBEE_TRY(read_common(file, c));
+  c->split_halves = c->gelu = c->qk_norm = c->post_norms = true;
+  c->embed_scale = std::sqrt(float(c->dim));
+  // The 27B model scales scores by its width a head instead of the head dimension.
+  if (c->layers == 62) c->attention_scale = 1.0f / std::sqrt(float(c->dim) / float(c->heads));
+  LayerKind local = c->kinds[0];
+  local.rope_base = 10000;
+  local.rope_factor = 1;
+  if (file.has("gemma3.rope.freq_base_swa")) {
+    VIBEE_ASSIGN(local.rope_base, file.get_f64("gemma3.rope.freq_base_swa"));
+  }
+  VIBEE_ASSIGN(const uint64_t window, file.get_u64("gemma3.attention.sliding_window"));
+  if (window == 0 || window > c->context)
+    return error(Code::corrupt, "{}: key 'gemma3.attention.sliding_window' is {}, not in 1 to {}", file.path(), window, c->context);
+  local.window = uint32_t(window);
+  c->kinds.push_back(local);
+  for (uint32_t i = 0; i < c->layers; ++i) c->layer_kind[i] = (i + 1) % 6 != 0;
+  return {};
+}
+
+}  // namespace vibee

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vibee/model/session/model.h"
+
+#include <atomic>
+#include <mutex>
+
+#include "vibee/base/memory/checked.h"
+#include "vibee/graph/pass/pass.h"
+#include "vibee/model/layer/decoder.h"
+
+namespace vibee {
+namespace {
+
+constexpr uint64_t kAlign = 4096;  ///< matrices begin on pages
+
+bool is_matrix(const TensorInfo& t) { return t.shape.size() >= 2 && t.shape[1] > 1; }
+PackedWeight shape_of(const TensorInfo& t, Isa isa) {
+  PackedWeight w;
+  w.format = t.format;
+  w.k = uint32_t(t.shape[0]);
+  w.n = uint32_t(t.shape[1]);
+  w.nr = panel_rows(t.format, isa);
+  return w;
+}
+
+}  // namespace
+
+WeightBytes Model::weight_bytes(const GgufFile& file, Isa isa) {
+  WeightBytes sum;
+  for (const TensorInfo& t : file.tensors()) {
+    if (is_matrix(t)) {
+      sum.panels += round_up(shape_of(t, isa).bytes(), kAlign);
+    } else {
+      sum.vectors += round_up(t.shape[0] * 4, 64);
+    }
+  }
+  return sum;
+}
+
+Result<Graph> Model::graph_of(const GgufFile& file, const ModelConfig& config, std::span<const std::string> disable) {
+  DecoderBuilder builder(config, [&](std::string_view name) { return file.find(name)->format; });
+  VIBEE_ASSIGN(Graph graph, builder.build());
+  return run_passes(std::move(graph), disable);
+}
+
+Result<std::unique_ptr<Model>> Model::load(const std::string& path, const ModelOptions& options) {
+  VIBEE_ASSIGN(GgufFile file, GgufFile::open(path));
+  auto model = std::make_unique<Model>();
+  model->path_ = path;
+  model->isa_ = options.isa;
+  VIBEE_ASSIGN(model->config_, read_config(file));
+  if (options.tokenizer) {
+    VIBEE_ASSIGN(model->spec_, read_tokenizer(file));
+    auto tokenizer = make_tokenizer(model->spec_);
+    if (!tokenizer.ok()) return tokenizer.take_status().within(path);
+    model->tokenizer_ = std::move(*tokenizer);
+    if (model->spec_.tokens.size() > model->config_.vocab)
+      return error(Code::corrupt, "{}: {} tokens, but the embedding has {} rows", path, model->spec_.tokens.size(), model->config_.vocab);
+  }
+  VIBEE_ASSIGN(model->graph_, graph_of(file, model->config_, options.disable));
+  model->team_ = std::make_unique<Team>(options.threads);
+  VIBEE_TRY(model->read_weights(file));
+  return model;
+}
+
+Status Model::read_weights(const GgufFile& file) {
+  const WeightBytes sum = weight_bytes(file, isa_);
+  if (sum.panels + sum.vectors > available_memory())
+    return error(Code::no_memory, "{}: its weights take {} MiB, {} MiB are available; use a smaller model or format", file.path(),
+                 (sum.panels + sum.vectors) >> 20, available_memory() >> 20);
+  VIBEE_ASSIGN(panels_, HugeBuffer::allocate(sum.panels));
+  VIBEE_ASSIGN(vectors_, HugeBuffer::allocate(sum.vectors));
+  uint64_t panel_at = 0, vector_at = 0;
+  struct Job {
+    const TensorInfo* tensor;
+    PackedWeight weight;
+    uint8_t* to;
+  };
+  std::vector<Job> jobs;
+  for (const TensorInfo& t : file.tensors()) {
+    if (is_matrix(t)) {
+      PackedWeight w = shape_of(t, isa_);
+      w.data = panels_.data() + panel_at;
+      jobs.push_back({&t, w, panels_.data() + panel_at});
+      panel_at += round_up(w.bytes(), kAlign);
+      matrices_[t.name] = w;
+      continue;
+    }
+    auto* to = vectors_.as<float>(vector_at);
+    std::vector<uint8_t> raw(t.bytes);
+    VIBEE_TRY(file.read(t, 0, raw));
+    info(t.format).decode(raw.data(), t.shape[0], to);
+    vector_at += round_up(t.shape[0] * 4, 64);
+    vector_at_[t.name] = to;
+  }
+  // Panels are packed by all threads from rows that each reads for itself; runs of about 1 MiB keep the reads long.
+  std::atomic<size_t> next{0};
+  struct Run {
+    uint32_t job, first, last;
+  };
+  std::vector<Run> runs;
+  for (uint32_t j = 0; j < jobs.size(); ++j) {
+    const PackedWeight& w = jobs[j].weight;
+    const auto step = uint32_t(std::max<uint64_t>(1, (1u << 20) / (info(w.format).row_bytes(w.k) * w.nr)));
+    for (uint32_t p = 0; p < w.panels(); p += step) runs.push_back({j, p, std::min(p + step, w.panels())});
+  }
+  std::mutex mutex;
+  Status failed;
+  team_->run([&](uint32_t) {
+    std::vector<uint8_t> rows;
+    for (size_t i = next++; i < runs.size(); i = next++) {
+      const Run& run = runs[i];
+      const Job& job = jobs[run.job];
+      const PackedWeight& w = job.weight;
+      const uint64_t row_bytes = info(w.format).row_bytes(w.k);
+      const uint32_t first = run.first * w.nr, last = std::min(run.last * w.nr, w.n);
+      rows.resize((last - first) * row_bytes);
+      Status status = file.read(*job.tensor, first * row_bytes, rows);
+      if (!status.ok()) {
+        const std::lock_guard lock(mutex);
+        failed = std::move(status);
+        return;
+      }
+      for (uint32_t p = run.first; p < run.last; ++p) {
+        const uint32_t row = p * w.nr;
+        pack_panel(w.format, w.nr, w.k, std::min(w.nr, w.n - row), rows.data() + (row - first) * row_bytes, job.to + p * w.stride());
+      }
+    }
+  });
+  return failed;
+}
+
+WeightTable Model::weights() const {
+  return {[this](std::string_view name) {
+            const auto at = matrices_.find(std::string(name));
+            return at == matrices_.end() ? nullptr : &at->second;
+          },
+          [this](std::string_view name) {
+            const auto at = vector_at_.find(std::string(name));
+            return at == vector_at_.end() ? nullptr : at->second;
+          }};
+}
+
+uint64_t Model::bytes_per_token() const {
+  uint64_t sum = vectors_.size();
+  for (const auto& [name, w] : matrices_) sum += name == "token_embd.weight" && !config_.tied ? w.stride() / w.nr : w.bytes();
+  return sum;
+}
+
+}  // namespace vibee

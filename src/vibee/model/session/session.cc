@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vibee/model/session/session.h"
+
+#include <algorithm>
+
+namespace vibee {
+namespace {
+
+Status check(const ModelConfig& config, const SessionOptions& o) {
+  if (o.context == 0 || o.context > (1u << 26)) return error(Code::invalid, "context {} is not in 1 to {}", o.context, 1u << 26);
+  if (o.sequences == 0 || o.sequences > 4096) return error(Code::invalid, "batch {} is not in 1 to 4096", o.sequences);
+  if (o.max_rows == 0 || o.max_rows > 65536) return error(Code::invalid, "chunk {} is not in 1 to 65536", o.max_rows);
+  if (o.kv == KvFormat::q8_0 && config.head_dim % 32 != 0)
+    return error(Code::unsupported, "--kv q8_0 needs a head dimension that is a multiple of 32; this model's is {}", config.head_dim);
+  return {};
+}
+
+std::vector<KvLayout> layouts(const ModelConfig& config, KvFormat kv) {
+  return std::vector<KvLayout>(config.layers, KvLayout{kv, config.kv_heads, config.head_dim});
+}
+
+PlanOptions plan_options(const SessionOptions& o, uint32_t threads, Isa isa) {
+  PlanOptions p;
+  p.max_rows = o.max_rows;
+  p.max_logits = o.max_logits;
+  p.max_context = o.context;
+  p.threads = threads;
+  p.isa = isa;
+  p.kv = o.kv;
+  return p;
+}
+
+uint32_t page_count(const SessionOptions& o) { return (o.context + kPageTokens - 1) / kPageTokens * o.sequences; }
+
+}  // namespace
+
+Result<MemoryPlan> Session::plan_memory(const GgufFile& file, const ModelConfig& config, const ModelOptions& model,
+                                        const SessionOptions& o) {
+  VIBEE_TRY(check(config, o));
+  VIBEE_ASSIGN(const Graph graph, Model::graph_of(file, config, model.disable));
+  MemoryPlan plan;
+  const WeightBytes weights = Model::weight_bytes(file, model.isa);
+  plan.weights = weights.panels + weights.vectors;
+  VIBEE_ASSIGN(plan.arena, Plan::arena_bytes(graph, plan_options(o, model.threads, model.isa)));
+  plan.page_count = page_count(o);
+  plan.page_bytes = PageStore::page_bytes(layouts(config, o.kv));
+  plan.pages = plan.page_bytes * plan.page_count;
+  return plan;
+}
+
+Result<std::unique_ptr<Session>> Session::create(const Model& model, const SessionOptions& o) {
+  VIBEE_TRY(check(model.config(), o));
+  std::unique_ptr<Session> s(new Session(model));
+  s->options_ = o;
+  const uint64_t pages = PageStore::page_bytes(layouts(model.config(), o.kv)) * page_count(o);
+  if (pages > available_memory())
+    return error(Code::no_memory, "{} sequences of {} tokens take {} MiB of keys and values, {} MiB are available; use --ctx {} or --kv q8_0",
+                 o.sequences, o.context, pages >> 20, available_memory() >> 20,
+                 std::max<uint64_t>(kPageTokens, uint64_t(o.context) * (available_memory() / 2) / pages / kPageTokens * kPageTokens));
+  VIBEE_ASSIGN(s->plan_, Plan::compile(model.graph(), model.weights(), plan_options(o, model.team().size(), model.isa())));
+  VIBEE_ASSIGN(s->pages_, PageStore::create(layouts(model.config(), o.kv), page_count(o)));
+  s->tokens_.reserve(o.max_rows);
+  s->positions_.reserve(o.max_rows);
+  s->sequences_.reserve(o.max_rows);
+  s->logits_rows_.reserve(o.max_logits);
+  return s;
+}
+
+Result<std::span<float>> Session::step(std::span<const StepRows> rows) {
+  tokens_.clear();
+  positions_.clear();
+  sequences_.clear();
+  logits_rows_.clear();
+  uint32_t total = 0, wanted = 0;
+  for (const StepRows& r : rows) {
+    const auto n = uint32_t(r.tokens.size());
+    if (n == 0) return error(Code::invalid, "step: a sequence without tokens");
+    if (r.state->length() + n > options_.context)
+      return error(Code::invalid, "{} tokens and {} new ones exceed the context of {}; use a larger --ctx", r.state->length(), n, options_.context);
+    for (int32_t token : r.tokens)
+      if (token < 0 || uint32_t(token) >= model_.config().vocab)
+        return error(Code::invalid, "token {} is not in the vocabulary of {}", token, model_.config().vocab);
+    total += n;
+    wanted += std::min(r.logits, n);
+  }
+  if (total == 0 || total > options_.max_rows) return error(Code::invalid, "step: {} rows, at most {} fit", total, options_.max_rows);
+  if (wanted > options_.max_logits) return error(Code::invalid, "step: logits of {} rows, at most {} fit", wanted, options_.max_logits);
+  for (const StepRows& r : rows) VIBEE_TRY(r.state->reserve(uint32_t(r.tokens.size())));
+  for (const StepRows& r : rows) {
+    const auto first = uint32_t(tokens_.size()), n = uint32_t(r.tokens.size());
+    sequences_.push_back({first, n, r.state->length(), r.state->pages()});
+    tokens_.insert(tokens_.end(), r.tokens.begin(), r.tokens.end());
+    for (uint32_t i = 0; i < n; ++i) positions_.push_back(int32_t(r.state->length() + i));
+    for (uint32_t i = n - std::min(r.logits, n); i < n; ++i) logits_rows_.push_back(first + i);
+  }
+  plan_->run(model_.team(), {tokens_, positions_, sequences_, logits_rows_}, pages_.views());
+  for (const StepRows& r : rows) r.state->commit(uint32_t(r.tokens.size()));
+  return std::span<float>(plan_->logits(), size_t(wanted) * model_.config().vocab);
+}
+
+}  // namespace vibee

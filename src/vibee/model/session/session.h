@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+// step(batch): the one entry of inference. A session owns the compiled plan and the pages of its sequences; prefill, chunks, decode
+// and mixes of them are batches that differ only in their numbers.
+#pragma once
+
+#include <memory>
+
+#include "vibee/model/session/model.h"
+#include "vibee/model/state/page_store.h"
+
+namespace vibee {
+
+struct SessionOptions {
+  uint32_t context = 4096;    ///< positions a sequence, at most
+  uint32_t sequences = 1;     ///< sequences whose full context the pages hold
+  uint32_t max_rows = 512;    ///< rows a step
+  uint32_t max_logits = 1;    ///< rows whose logits are wanted in a step
+  KvFormat kv = KvFormat::f16;
+};
+
+/// What a session will take, known before anything is loaded.
+struct MemoryPlan {
+  uint64_t weights = 0, arena = 0, pages = 0;
+  uint32_t page_count = 0;
+  uint64_t page_bytes = 0;
+  uint64_t total() const { return weights + arena + pages; }
+};
+
+/// One sequence's part of a step.
+struct StepRows {
+  SequenceState* state;
+  std::span<const int32_t> tokens;  ///< new tokens, at positions length() .. of the state
+  uint32_t logits = 1;              ///< the last `logits` of them want logits
+};
+
+class Session {
+ public:
+  /// The plan of memory from a file's header. Refuses a context of 0 or beyond the positions 2^26.
+  static Result<MemoryPlan> plan_memory(const GgufFile& file, const ModelConfig& config, const ModelOptions& model,
+                                        const SessionOptions& options);
+  static Result<std::unique_ptr<Session>> create(const Model& model, const SessionOptions& options);
+
+  PageStore& pages() { return pages_; }
+  const Model& model() const { return model_; }
+  Plan& plan() { return *plan_; }
+  const SessionOptions& options() const { return options_; }
+  SequenceState new_sequence() { return SequenceState(&pages_); }
+
+  /// Logits of the rows asked for, [rows][vocabulary], in the order of the batch; valid until the next step, the caller may overwrite them. Every sequence has
+  /// advanced by its tokens. On an error no sequence has changed.
+  Result<std::span<float>> step(std::span<const StepRows> rows);
+
+ private:
+  explicit Session(const Model& model) : model_(model) {}
+  const Model& model_;
+  SessionOptions options_;
+  PageStore pages_;
+  std::unique_ptr<Plan> plan_;
+  std::vector<int32_t> tokens_, positions_;
+  std::vector<SequenceRows> sequences_;
+  std::vector<uint32_t> logits_rows_;
+};
+
+}  // namespace vibee

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+// The tokenizer.* keys of a GGUF file as a TokenizerSpec. Defaults for what a file leaves out are those of llama.cpp's
+// llama_vocab::impl::load, because files rely on them.
+#include <algorithm>
+#include <array>
+
+#include "vibee/base/text/quote.h"
+#include "vibee/model/weight/gguf.h"
+
+namespace vibee {
+namespace {
+
+// Byte-level vocabularies that start with BOS when the file does not say.
+constexpr std::array<std::string_view, 12> kPreWithBos = {"llama3",       "llama-v3", "llama-bpe", "falcon3",
+                                                          "falcon-h1",    "pixtral",  "midm-2.0",  "lfm2",
+                                                          "jina-v5-nano", "tekken",   "chameleon", "gemma4"};
+
+Status bad(const GgufFile& file, std::string_view key, std::string_view what) {
+  return error(Code::corrupt, "{}: key {} {}", quote(file.path(), 400), quote(key), what);
+}
+
+Status read_id(const GgufFile& file, std::string_view key, size_t vocabulary, int32_t& id) {
+  if (file.has(key)) {
+    VIBEE_ASSIGN(const int64_t v, file.get_i64(key));
+    if (v == -1) {
+      id = -1;
+    } else if (v < 0 || uint64_t(v) >= vocabulary) {
+      return bad(file, key, fmt::format("is {}, the vocabulary has {} tokens", v, vocabulary));
+    } else {
+      id = int32_t(v);
+    }
+  } else if (id >= 0 && uint64_t(id) >= vocabulary) {
+    id = -1;  // a default that this vocabulary is too small for
+  }
+  return {};
+}
+
+Status check_length(const GgufFile& file, std::string_view key, size_t have, size_t tokens) {
+  if (have == tokens) return {};
+  return bad(file, key, fmt::format("has {} elements for {} tokens; the file is damaged", have, tokens));
+}
+
+Status read_types(const GgufFile& file, TokenizerSpec& spec) {
+  constexpr std::string_view kKey = "tokenizer.ggml.token_type";
+  if (!file.has(kKey)) return {};
+  VIBEE_ASSIGN(const std::vector<int32_t> types, file.get_ints(kKey));
+  VIBEE_TRY(check_length(file, kKey, types.size(), spec.tokens.size()));
+  for (size_t i = 0; i < types.size(); ++i) {
+    if (types[i] < 0 || types[i] > 6)
+      return bad(file, kKey, fmt::format("gives token {} the unknown type {}", i, types[i]));
+    spec.types.push_back(uint8_t(types[i]));
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<TokenizerSpec> read_tokenizer(const GgufFile& file) {
+  TokenizerSpec spec;
+  VIBEE_ASSIGN(spec.model, file.get_string("tokenizer.ggml.model"));
+  VIBEE_ASSIGN(spec.pre, file.get_string_or("tokenizer.ggml.pre", ""));
+  const bool pieces = spec.model == "llama", bytes = spec.model == "gpt2";
+  if (!pieces && !bytes) {
+    return error(Code::unsupported, "{}: key \"tokenizer.ggml.model\" is {}; readable: gpt2 llama",
+                 quote(file.path(), 400), quote(spec.model));
+  }
+  VIBEE_ASSIGN(spec.tokens, file.get_strings("tokenizer.ggml.tokens"));
+  const size_t vocabulary = spec.tokens.size();
+  if (vocabulary == 0 || vocabulary > size_t(INT32_MAX)) {
+    return bad(file, "tokenizer.ggml.tokens", fmt::format("has {} tokens", vocabulary));
+  }
+  if (pieces || file.has("tokenizer.ggml.scores")) {
+    VIBEE_ASSIGN(spec.scores, file.get_floats("tokenizer.ggml.scores"));
+    VIBEE_TRY(check_length(file, "tokenizer.ggml.scores", spec.scores.size(), vocabulary));
+  }
+  VIBEE_TRY(read_types(file, spec));
+  if (bytes) {
+    VIBEE_ASSIGN(spec.merges, file.get_strings("tokenizer.ggml.merges"));
+  }
+
+  if (pieces) {
+    spec.bos = 1;
+    spec.eos = 2;
+    spec.unk = 0;
+  } else {
+    spec.bos = spec.eos = 11;
+  }
+  spec.add_bos = pieces || std::find(kPreWithBos.begin(), kPreWithBos.end(), spec.pre) != kPreWithBos.end();
+  spec.add_space_prefix = pieces;
+  VIBEE_TRY(read_id(file, "tokenizer.ggml.bos_token_id", vocabulary, spec.bos));
+  VIBEE_TRY(read_id(file, "tokenizer.ggml.eos_token_id", vocabulary, spec.eos));
+  VIBEE_TRY(read_id(file, "tokenizer.ggml.eot_token_id", vocabulary, spec.eot));
+  VIBEE_TRY(read_id(file, "tokenizer.ggml.unknown_token_id", vocabulary, spec.unk));
+  VIBEE_TRY(read_id(file, "tokenizer.ggml.padding_token_id", vocabulary, spec.pad));
+  VIBEE_ASSIGN(spec.add_bos, file.get_bool_or("tokenizer.ggml.add_bos_token", spec.add_bos));
+  VIBEE_ASSIGN(spec.add_eos, file.get_bool_or("tokenizer.ggml.add_eos_token", false));
+  VIBEE_ASSIGN(spec.add_space_prefix, file.get_bool_or("tokenizer.ggml.add_space_prefix", spec.add_space_prefix));
+  VIBEE_ASSIGN(spec.chat_template, file.get_string_or("tokenizer.chat_template", ""));
+  return spec;
+}
+
+}  // namespace vibee

@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# clang-format and clang-tidy over the C++ files that differ from the branch main (or from what BASE names), or over all with --all.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+if [ "${1:-}" = --all ]; then
+  mapfile -t files < <(git ls-files 'src/*.cc' 'src/*.h')
+else
+  base=${1:-}
+  for name in main origin/main; do [ -n "$base" ] || base=$(git merge-base HEAD "$name" 2> /dev/null || true); done
+  mapfile -t files < <({ git diff --name-only --diff-filter=d "${base:-HEAD}" -- 'src/*.cc' 'src/*.h'
+                         git ls-files --others --exclude-standard 'src/*.cc' 'src/*.h'; } | sort -u)
+fi
+if [ ${#files[@]} -eq 0 ]; then echo "no C++ file differs from main (tools/check.sh --all checks all)"; exit 0; fi
+clang-format --dry-run --Werror "${files[@]}" || { echo "tools/check.sh: run clang-format -i on these" >&2; exit 1; }
+mapfile -t sources < <(printf '%s\n' "${files[@]}" | grep '\.cc$' | while read -r f; do
+  grep -qF "/$f\"" build/release/compile_commands.json && echo "$f"; done)
+[ ${#sources[@]} -eq 0 ] || printf '%s\0' "${sources[@]}" | xargs -0 -n 1 -P "$(nproc)" \
+  clang-tidy --quiet -p build/release --warnings-as-errors='*' --extra-arg=-Wno-unknown-warning-option 2> build/release/tidy.log ||
+  { grep -v 'warnings generated' build/release/tidy.log >&2; exit 1; }
+echo "${#files[@]} files formatted and tidy"

@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Makes the committed golden data again with the outside oracles of tools/goldens.txt, in a Python environment under build/.
+# usage: tools/goldens.sh SMOLLM2.gguf GEMMA3.gguf     (both come with `vibee pull`)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+[ $# -eq 2 ] && [ -f "$1" ] && [ -f "$2" ] || { sed -n 's/^# usage: /usage: /p' "$0" >&2; exit 2; }
+python3 -m venv build/goldens
+build/goldens/bin/pip install --quiet -r tools/goldens.txt
+build/goldens/bin/python tools/make_token_goldens.py --gpt2 "$1" --llama "$2" --out data/golden/token
+git --no-pager diff --stat -- data/golden
