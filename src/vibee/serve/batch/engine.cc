@@ -97,7 +97,7 @@ Status Engine::step(const OnToken& on_token) {
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   ++stats_.steps;
   stats_.prompt_rows += prompt_rows;
-  stats_.decode_rows += rows_.size();
+  if (prompt_rows == 0) stats_.decode_only_rows += rows_.size();
   (prompt_rows ? stats_.prompt_seconds : stats_.decode_seconds) += seconds;
   const uint32_t vocab = session_.model().config().vocab;
   size_t at = 0;

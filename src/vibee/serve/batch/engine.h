@@ -38,7 +38,8 @@ struct TokenEvent {
 using OnToken = std::function<void(const TokenEvent&)>;
 
 struct EngineStats {
-  uint64_t steps = 0, prompt_rows = 0, decode_rows = 0;
+  uint64_t steps = 0, prompt_rows = 0;
+  uint64_t decode_only_rows = 0;  ///< rows of steps without prompt rows
   double prompt_seconds = 0, decode_seconds = 0;  ///< of steps with and without prompt rows
 };
 

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+// vibee run and vibee chat.
+#include <unistd.h>
+
+#include <cstdio>
+#include <fstream>
+#include <iostream>
+
+#include "vibee/app/cli/args.h"
+#include "vibee/app/cli/cli.h"
+#include "vibee/app/cli/model_args.h"
+#include "vibee/app/cli/profile.h"
+#include "vibee/app/jobs/generate.h"
+#include "vibee/base/text/json_object.h"
+#include "vibee/hw/device/probe.h"
+
+namespace vibee {
+namespace {
+
+/// One prompt a line; blank lines are skipped.
+Result<std::vector<std::string>> read_prompts(const std::string& path) {
+  std::ifstream file(path);
+  if (!file) return error(Code::not_found, "{}: cannot be read; --prompts takes a file with one prompt a line", path);
+  std::vector<std::string> out;
+  for (std::string line; std::getline(file, line);)
+    if (!line.empty()) out.push_back(line);
+  if (out.empty()) return error(Code::invalid, "{}: holds no prompt", path);
+  return out;
+}
+
+std::string token_json(const Model& model, const Sampled& s) {
+  std::vector<std::string> top;
+  for (const TokenLogprob& t : s.top)
+    top.push_back(JsonObject().integer("id", t.token).text("text", model.tokenizer().piece(t.token)).number("logprob", t.logprob).str());
+  return JsonObject().integer("id", s.token).text("text", model.tokenizer().piece(s.token)).number("logprob", s.logprob).raw("top", json_array(top)).str();
+}
+
+std::string speed_line(const GenerateStats& s) {
+  return fmt::format("{} prompt tokens at {:.1f} tokens/s, first token after {:.3f} s, {} generated at {:.1f} tokens/s", s.prompt_tokens,
+                     s.prompt_rate(), s.first_token_seconds, s.generated, s.decode_rate());
+}
+
+/// Share of the machine's limit: bytes read a second over the bandwidth measured now.
+std::string limit_line(const Loaded& loaded, const GenerateStats& s) {
+  auto probe = BandwidthProbe::create();
+  if (!probe.ok() || s.decode_rows < 2) return {};
+  const double gb = probe->gb_per_second(loaded.model->team(), loaded.model->isa(), 7);
+  const double read = s.decode_rate() * double(loaded.model->bytes_per_token()) / 1e9;
+  return fmt::format("each token reads {:.1f} MB of weights: {:.1f} GB/s, {:.0f} % of this machine's {:.1f} GB/s (measured now)",
+                     double(loaded.model->bytes_per_token()) / 1e6, read, 100 * read / gb, gb);
+}
+
+int chat_loop(Loaded& loaded, const GenerateConfig& config, std::vector<ChatMessage> messages) {
+  const bool terminal = isatty(STDIN_FILENO);
+  if (terminal) std::fputs("Type a message; an empty line or Ctrl-D ends.\n", stderr);
+  for (std::string line;;) {
+    if (terminal) std::fputs("> ", stdout);
+    std::fflush(stdout);
+    if (!std::getline(std::cin, line) || line.empty() || interrupted()) break;
+    messages.push_back({"user", line});
+    auto prompt = encode_chat(*loaded.model, messages);
+    if (!prompt.ok()) return fail("chat", prompt.status());
+    auto result = generate(*loaded.session, {*prompt}, config,
+                           [](uint32_t, const std::string& text) {
+                             std::fputs(text.c_str(), stdout);
+                             std::fflush(stdout);
+                           },
+                           interrupted);
+    if (!result.ok()) return fail("chat", result.status());
+    std::fputs("\n", stdout);
+    messages.push_back({"assistant", result->texts[0]});
+    if (terminal) std::fputs(fmt::format("[{}]\n", speed_line(result->stats)).c_str(), stderr);
+  }
+  return kExitOk;
+}
+
+Result<GenerateConfig> generate_config(const SamplingArgs& sampling) {
+  GenerateConfig config;
+  VIBEE_ASSIGN(config.sampling, sampling.params());
+  config.max_tokens = sampling.max_tokens;
+  config.stop = sampling.stop;
+  config.ignore_end = sampling.ignore_end;
+  return config;
+}
+
+}  // namespace
+
+int verb_run(int argc, char** argv) {
+  LoadConfig config;
+  SamplingArgs sampling;
+  std::string prompt, prompts_file, system, demo, trace;
+  bool json = false, raw = false, profile = false, quiet = false;
+  Args args("run", "Generates text. A prompt goes through the model's chat template when it has one; --raw continues the text as it stands.");
+  add_model_args(args, config, true);
+  args.add("PROMPT", prompt, "the prompt; `-` reads it from standard input");
+  args.add("--prompts", prompts_file, "a file with one prompt a line, generated together in batches of --batch");
+  args.add("--system", system, "a system message before the prompt");
+  args.add("--raw", raw, "no chat template");
+  sampling.add_to(args);
+  args.add("--logprobs", sampling.logprobs, "with --json: alternatives to report for each token").between(0, 100);
+  args.add("--profile", profile, "print where the time went, call by call");
+  args.add("--trace", trace, "write a Chrome trace of the calls to this file");
+  args.add("--quiet", quiet, "the text only");
+  args.add("--demo", demo, "answer this prompt, then print the speed against the machine's limit and what to try next");
+  args.add("--json", json, "print an array of objects");
+  args.example("vibee run smollm2-135m \"Why is the sky blue?\"")
+      .example("vibee run model.gguf --raw \"Once upon a time\" -n 64 --greedy")
+      .example("vibee run smollm2-135m --prompts prompts.txt --batch 16 --json");
+  if (auto exit_status = args.parse(argc, argv)) return *exit_status;
+  catch_interrupt();
+  if (!demo.empty()) prompt = demo;
+  if (prompt.empty() == prompts_file.empty()) return fail_usage("run", "needs one of PROMPT and --prompts");
+  std::vector<std::string> texts = {prompt};
+  if (prompt == "-") texts[0].assign(std::istreambuf_iterator<char>(std::cin), {});
+  if (!prompts_file.empty()) {
+    auto read = read_prompts(prompts_file);
+    if (!read.ok()) return fail("run", read.status());
+    texts = std::move(*read);
+  }
+  auto generate_with = generate_config(sampling);
+  if (!generate_with.ok()) return fail("run", generate_with.status());
+  auto loaded = load(config);
+  if (!loaded.ok()) return fail("run", loaded.status());
+  std::vector<std::vector<int32_t>> prompts;
+  for (const std::string& text : texts) {
+    std::vector<ChatMessage> messages;
+    if (!system.empty()) messages.push_back({"system", system});
+    messages.push_back({"user", text});
+    auto ids = raw || !has_chat_template(*loaded->model) ? encode_prompt(*loaded->model, system.empty() ? text : system + "\n" + text)
+                                                          : encode_chat(*loaded->model, messages);
+    if (!ids.ok()) return fail("run", ids.status());
+    prompts.push_back(std::move(*ids));
+  }
+  if (profile || !trace.empty()) loaded->session->plan().enable_profile();
+  const bool stream = !json && prompts.size() == 1;
+  auto result = generate(*loaded->session, prompts, *generate_with,
+                         [&](uint32_t, const std::string& text) {
+                           if (!stream) return;
+                           std::fputs(text.c_str(), stdout);
+                           std::fflush(stdout);
+                         },
+                         interrupted);
+  if (!result.ok()) return fail("run", result.status());
+  const GenerateStats& s = result->stats;
+  if (json) {
+    std::vector<std::string> items;
+    for (size_t i = 0; i < texts.size(); ++i) {
+      std::vector<std::string> tokens;
+      for (const Sampled& t : result->tokens[i]) tokens.push_back(token_json(*loaded->model, t));
+      JsonObject o;
+      o.text("prompt", texts[i]).text("text", result->texts[i]).text("finish", name(result->finishes[i])).integer("prompt_tokens", prompts[i].size());
+      o.integer("seed", generate_with->sampling.seed + i);
+      if (sampling.logprobs > 0) o.raw("tokens", json_array(tokens));
+      items.push_back(o.str());
+    }
+    std::puts(JsonObject()
+                  .raw("results", json_array(items))
+                  .number("prompt_tokens_per_s", s.prompt_rate())
+                  .number("generated_tokens_per_s", s.decode_rate())
+                  .number("first_token_s", s.first_token_seconds)
+                  .number("load_s", loaded->seconds)
+                  .str()
+                  .c_str());
+  } else if (!stream) {
+    for (size_t i = 0; i < texts.size(); ++i) std::puts(fmt::format("### {}\n{}\n", texts[i], result->texts[i]).c_str());
+  } else {
+    std::fputs("\n", stdout);
+  }
+  if (!json && !quiet) {
+    std::fflush(stdout);
+    std::fputs(fmt::format("[{}; loaded in {:.2f} s; seed {}]\n", speed_line(s), loaded->seconds, generate_with->sampling.seed).c_str(), stderr);
+  }
+  if (profile) std::fputs(profile_table(loaded->session->plan()).c_str(), stderr);
+  if (!trace.empty()) {
+    const Status written = write_trace(loaded->session->plan(), trace);
+    if (!written.ok()) return fail("run", written);
+  }
+  if (!demo.empty()) {
+    std::fputs(fmt::format("[{}]\n\ntry next:\n  vibee chat {}\n  vibee bench {}\n  vibee tree\n", limit_line(*loaded, s), config.model, config.model).c_str(), stderr);
+    if (isatty(STDIN_FILENO) && !interrupted()) return chat_loop(*loaded, *generate_with, {{"user", demo}, {"assistant", result->texts[0]}});
+  }
+  return interrupted() ? kExitFailed : kExitOk;
+}
+
+int verb_chat(int argc, char** argv) {
+  LoadConfig config;
+  SamplingArgs sampling;
+  std::string system;
+  Args args("chat", "A conversation on the terminal through the model's chat template; standard input may also be a file of messages.");
+  add_model_args(args, config);
+  args.add("--system", system, "a system message");
+  sampling.add_to(args);
+  args.example("vibee chat smollm2-135m --system \"Answer in one sentence.\"");
+  if (auto exit_status = args.parse(argc, argv)) return *exit_status;
+  catch_interrupt();
+  auto generate_with = generate_config(sampling);
+  if (!generate_with.ok()) return fail("chat", generate_with.status());
+  auto loaded = load(config);
+  if (!loaded.ok()) return fail("chat", loaded.status());
+  std::vector<ChatMessage> messages;
+  if (!system.empty()) messages.push_back({"system", system});
+  return chat_loop(*loaded, *generate_with, std::move(messages));
+}
+
+}  // namespace vibee

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vibee/app/jobs/generate.h"
+
+#include "vibee/core/measure/measure.h"
+
+namespace vibee {
+
+Result<std::vector<int32_t>> encode_prompt(const Model& model, const std::string& text) {
+  std::vector<int32_t> ids;
+  const TokenizerSpec& spec = model.tokenizer_spec();
+  if (spec.add_bos && spec.bos >= 0) ids.push_back(spec.bos);
+  VIBEE_TRY(model.tokenizer().encode(text, true, &ids));
+  return ids;
+}
+
+bool has_chat_template(const Model& model) { return !model.tokenizer_spec().chat_template.empty(); }
+
+Result<std::vector<int32_t>> encode_chat(const Model& model, std::span<const ChatMessage> messages) {
+  const TokenizerSpec& spec = model.tokenizer_spec();
+  if (spec.chat_template.empty())
+    return error(Code::unsupported, "{} has no chat template; use `vibee run --raw` to continue a text", model.path());
+  auto parsed = ChatTemplate::parse(spec.chat_template);
+  if (!parsed.ok()) return parsed.take_status().within("chat template of " + model.path());
+  VIBEE_ASSIGN(const std::string text, apply_chat_template(*parsed, messages, true, model.tokenizer()));
+  std::vector<int32_t> ids;
+  VIBEE_TRY(model.tokenizer().encode(text, true, &ids));
+  // Templates that do not write BOS themselves get it where the model asks for one.
+  if (spec.add_bos && spec.bos >= 0 && (ids.empty() || ids[0] != spec.bos)) ids.insert(ids.begin(), spec.bos);
+  return ids;
+}
+
+Result<GenerateResult> generate(Session& session, const std::vector<std::vector<int32_t>>& prompts, const GenerateConfig& config,
+                                const std::function<void(uint32_t, const std::string&)>& on_text, const std::function<bool()>& cancelled) {
+  GenerateResult out;
+  out.texts.resize(prompts.size());
+  out.finishes.assign(prompts.size(), Finish::cancelled);
+  out.tokens.resize(prompts.size());
+  Engine engine(session);
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    GenerateRequest request{prompts[i], config.sampling, config.max_tokens, config.stop, config.ignore_end};
+    request.sampling.seed += i;
+    out.stats.prompt_tokens += prompts[i].size();
+    auto id = engine.submit(std::move(request));
+    if (!id.ok()) return prompts.size() > 1 ? id.take_status().within(fmt::format("prompt {}", i + 1)) : id.take_status();
+  }
+  const Timer timer;
+  const Status status = engine.run(
+      [&](const TokenEvent& event) {
+        if (out.stats.generated++ == 0) out.stats.first_token_seconds = timer.seconds();
+        out.texts[event.request] += event.text;
+        if (event.finish != Finish::none) out.finishes[event.request] = event.finish;
+        if (config.sampling.logprobs > 0) out.tokens[event.request].push_back(event.sampled);
+        if (on_text && !event.text.empty()) on_text(event.request, event.text);
+      },
+      cancelled);
+  if (!status.ok() && status.code() != Code::cancelled) return status;
+  out.stats.prompt_seconds = engine.stats().prompt_seconds;
+  out.stats.decode_seconds = engine.stats().decode_seconds;
+  out.stats.decode_rows = engine.stats().decode_only_rows;
+  return out;
+}
+
+}  // namespace vibee

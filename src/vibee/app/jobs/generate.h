@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+// The job behind run and chat: prompts in, streamed text out, and what it cost beside what was stated.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "vibee/app/jobs/load.h"
+#include "vibee/model/token/chat_template.h"
+#include "vibee/serve/batch/engine.h"
+
+namespace vibee {
+
+struct GenerateConfig {
+  SamplingParams sampling;            ///< request i of several uses seed + i
+  uint32_t max_tokens = 256;
+  std::vector<std::string> stop;
+  bool ignore_end = false;
+};
+
+struct GenerateStats {
+  uint64_t prompt_tokens = 0, generated = 0;
+  double first_token_seconds = 0;     ///< from the first step to the first token of any request
+  double prompt_seconds = 0, decode_seconds = 0;
+  uint64_t decode_rows = 0;           ///< tokens made by steps without prompt rows
+  double prompt_rate() const { return prompt_seconds > 0 ? double(prompt_tokens) / prompt_seconds : 0; }
+  double decode_rate() const { return decode_seconds > 0 ? double(decode_rows) / decode_seconds : 0; }
+};
+
+struct GenerateResult {
+  std::vector<std::string> texts;
+  std::vector<Finish> finishes;
+  std::vector<std::vector<Sampled>> tokens;  ///< one entry a token, when logprobs were asked for
+  GenerateStats stats;
+};
+
+/// Token ids of a raw text: BOS where the model adds one; control tokens spelled in it count as such.
+Result<std::vector<int32_t>> encode_prompt(const Model& model, const std::string& text);
+/// Token ids of a conversation through the model's own template.
+Result<std::vector<int32_t>> encode_chat(const Model& model, std::span<const ChatMessage> messages);
+bool has_chat_template(const Model& model);
+
+/// Generates for all prompts together; `on_text(request, text)` gets the pieces as they come. `cancelled` is asked at every step.
+Result<GenerateResult> generate(Session& session, const std::vector<std::vector<int32_t>>& prompts, const GenerateConfig& config,
+                                const std::function<void(uint32_t, const std::string&)>& on_text, const std::function<bool()>& cancelled);
+
+}  // namespace vibee
