@@ -28,6 +28,8 @@ Result<Resolved> resolve(const LoadConfig& c) {
     VIBEE_ASSIGN(model.isa, parse_isa(c.isa));
   }
   model.disable = c.disable;
+  if (c.act != "int8" && c.act != "f32") return error(Code::invalid, "--act {}: unknown; use int8 or f32", c.act);
+  if (c.act == "f32") model.disable.push_back("quantize_activations");
   SessionOptions session;
   session.context = c.context ? c.context : std::min(config.context, 4096u);
   if (c.context > config.context)

@@ -21,6 +21,7 @@ struct LoadConfig {
   uint32_t chunk = 512;               ///< prompt rows a step
   uint32_t logits = 0;                ///< rows with logits a step; 0: batch
   std::string kv = "f16";
+  std::string act = "int8";           ///< rows that meet an integer weight: int8, or f32 (slow, for comparisons)
   std::optional<uint64_t> memory;     ///< cap in bytes; empty: what the system has
   std::vector<std::string> disable;
 };

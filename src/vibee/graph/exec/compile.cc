@@ -156,6 +156,7 @@ Result<std::unique_ptr<Plan>> Plan::compile(const Graph& g, const WeightTable& w
     call.by = float(node.number("by", node.number("cap", node.number("scale", 1))));
     call.layer = uint32_t(node.integer("layer"));
     call.head_dim = uint32_t(node.integer("head_dim"));
+    call.quantized_rows = !node.in.empty() && g.type(node.in[0]).elem.kind == Elem::act8;
     call.quantized = node.integer("quantized") != 0;
     call.gate = node.text("gate") == "gelu_tanh" ? Gate::gelu_tanh : Gate::silu;
     call.split_halves = node.text("pairs") == "split";

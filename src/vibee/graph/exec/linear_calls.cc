@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Products with weights, sliced by output columns; each thread finishes its own columns (residual, gate, rotation, cache write).
+#include <algorithm>
 #include <cstring>
+#include <optional>
 
 #include "vibee/graph/exec/row_calls.h"
 
@@ -10,7 +12,7 @@ namespace {
 MatmulInput input(const Call& c, const Worker& w, uint32_t rows) {
   MatmulInput in;
   in.rows = rows;
-  if (is_integer(c.weight[0]->format)) {
+  if (c.quantized_rows) {
     in.act = w.plan.pointer<uint8_t>(c.in[0], w.tid, w.small);
   } else {
     in.x = w.plan.pointer<float>(c.in[0], w.tid, w.small);
@@ -60,27 +62,29 @@ void run_linear_gated(const Call& c, Worker& w) {
   auto* act = c.quantized ? w.plan.pointer<uint8_t>(c.out[0], w.tid, w.small) : nullptr;
   auto* out = c.quantized ? nullptr : w.plan.pointer<float>(c.out[0], w.tid, w.small);
   const uint32_t g = act_group(rows), chunk = matmul_chunk(rows, gate.k);
-  const uint32_t most = c.gemm[0]->max_rows < c.gemm[1]->max_rows ? c.gemm[0]->max_rows : c.gemm[1]->max_rows;
-  const uint64_t group_bytes = uint64_t(g) * (gate.k / kActBlock) * kActRecordBytes;
   alignas(64) float tile[kActMaxGroup * 16];
   alignas(64) float both[2][kActMaxGroup][32];
+  std::vector<float> decoded[2][4];  // stay empty unless float rows meet an integer format
   for (uint32_t begin = 0; begin < rows; begin += chunk) {
     const uint32_t end = begin + chunk < rows ? begin + chunk : rows;
     for (uint32_t block = blocks.begin; block < blocks.end; ++block) {
       const uint32_t column = block * 32, count = n - column < 32 ? n - column : 32;
+      std::optional<PanelProduct> product[2][4];
+      uint32_t most = kActMaxGroup;
+      for (uint32_t side = 0; side < 2; ++side) {
+        const PackedWeight& weight = side ? up : gate;
+        for (uint32_t p = 0; p * weight.nr < count; ++p) {
+          product[side][p].emplace(*c.gemm[side], weight, in, column / weight.nr + p, decoded[side][p]);
+          most = std::min(most, product[side][p]->max_rows());
+        }
+      }
       for (uint32_t row = begin; row < end;) {
         const uint32_t m = tile_rows_at(row, end, g, most);
         for (uint32_t side = 0; side < 2; ++side) {
-          const PackedWeight& weight = side ? up : gate;
-          const GemmKernel& kernel = *c.gemm[side];
-          for (uint32_t at = 0; at < 32 && column + at < n; at += weight.nr) {
-            const uint8_t* panel = weight.data + (column + at) / weight.nr * weight.stride();
-            if (kernel.int_tile) {
-              kernel.int_tile(panel, weight.k, in.act + row / g * group_bytes, g, row % g, m, tile);
-            } else {
-              kernel.float_tile(panel, weight.k, in.x + uint64_t(row) * weight.k, weight.k, m, tile);
-            }
-            for (uint32_t i = 0; i < m; ++i) std::memcpy(&both[side][i][at], tile + i * weight.nr, weight.nr * 4);
+          const uint32_t nr = side ? up.nr : gate.nr;
+          for (uint32_t p = 0; p * nr < count; ++p) {
+            product[side][p]->tile(row, m, tile);
+            for (uint32_t i = 0; i < m; ++i) std::memcpy(&both[side][i][p * nr], tile + i * nr, nr * 4);
           }
         }
         for (uint32_t i = 0; i < m; ++i) {

@@ -76,7 +76,9 @@ struct Call {
   float eps = 0, by = 0;
   uint32_t layer = 0, width = 0, head_dim = 0, pairs = 0, norm_width = 0;
   Gate gate = Gate::silu;
-  bool split_halves = false, quantized = false;
+  bool split_halves = false;
+  bool quantized = false;       ///< the output is quantised rows
+  bool quantized_rows = false;  ///< the first input is
   std::string label;  ///< for the profile
 };
 

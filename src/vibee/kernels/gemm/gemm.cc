@@ -29,6 +29,13 @@ const GemmKernel& gemm_kernel(Format format, Isa isa) {
   return *best;
 }
 
+void PanelProduct::decode(uint32_t panel, std::vector<float>& scratch) {
+  scratch.resize(uint64_t(w_.k) * 16);
+  decode_panel(w_, panel, scratch.data());
+  data_ = reinterpret_cast<const uint8_t*>(scratch.data());
+  kernel_ = &gemm_kernel(Format::f32, kernel_->isa);
+}
+
 uint32_t matmul_chunk(uint32_t rows, uint32_t k) {
   constexpr uint64_t kCacheShare = 512u << 10;
   const uint64_t fit = kCacheShare / (uint64_t(k) * 3 / 2 + 1);

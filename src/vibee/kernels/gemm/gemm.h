@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <span>
 #include <string_view>
+#include <vector>
 
 #include "vibee/base/simd/isa.h"
 #include "vibee/kernels/gemm/act.h"
@@ -45,8 +46,8 @@ const GemmKernel& gemm_kernel(Format format, Isa isa);
 /// `rows` rows of `x` times panels [first, last) of w. Tile results are handed to `store(panel, row, m, tile)`: tile[m][nr].
 /// Panels are the outer loop inside chunks of rows that stay in the second-level cache.
 struct MatmulInput {
-  const uint8_t* act = nullptr;  ///< quantised rows (integer formats)
-  const float* x = nullptr;      ///< float rows (float formats), k floats apart
+  const uint8_t* act = nullptr;  ///< quantised rows, or null
+  const float* x = nullptr;      ///< float rows, k floats apart; integer formats are decoded for them
   uint32_t rows = 0;
 };
 /// Rows a chunk: activations of a chunk take at most half a MiB; a multiple of the act group.
@@ -58,22 +59,48 @@ constexpr uint32_t tile_rows_at(uint32_t row, uint32_t end, uint32_t g, uint32_t
   return m <= most ? m : m < 2 * most ? (m + 1) / 2 : most;
 }
 
+/// One panel ready to be multiplied: as stored, or, where float rows meet an integer format (`--act f32`, tree/precision.md S4
+/// family C), decoded to floats once for all row tiles. `scratch` keeps the decoded panel.
+class PanelProduct {
+ public:
+  PanelProduct(const GemmKernel& kernel, const PackedWeight& w, const MatmulInput& in, uint32_t panel, std::vector<float>& scratch)
+      : kernel_(&kernel), w_(w), in_(in), data_(w.data + panel * w.stride()) {
+    if (kernel.int_tile && in.x) decode(panel, scratch);
+  }
+  uint32_t max_rows() const { return kernel_->max_rows; }
+  /// Rows row .. row+m, inside one group -> tile[m][w.nr].
+  void tile(uint32_t row, uint32_t m, float* tile) const {
+    if (kernel_->int_tile) {
+      const uint32_t g = act_group(in_.rows);
+      kernel_->int_tile(data_, w_.k, in_.act + uint64_t(row / g) * g * (w_.k / kActBlock) * kActRecordBytes, g, row % g, m, tile);
+      return;
+    }
+    kernel_->float_tile(data_, w_.k, in_.x + uint64_t(row) * w_.k, w_.k, m, tile);
+    if (w_.nr < 16)
+      for (uint32_t i = 1; i < m; ++i)
+        for (uint32_t j = 0; j < w_.nr; ++j) tile[i * w_.nr + j] = tile[i * 16 + j];
+  }
+
+ private:
+  void decode(uint32_t panel, std::vector<float>& scratch);
+  const GemmKernel* kernel_;
+  const PackedWeight& w_;
+  const MatmulInput& in_;
+  const uint8_t* data_;
+};
+
 template <class Store>
 void matmul(const GemmKernel& kernel, const PackedWeight& w, const MatmulInput& in, uint32_t first, uint32_t last, Store&& store) {
   alignas(64) float tile[kActMaxGroup * 16];
   const uint32_t g = act_group(in.rows), chunk = matmul_chunk(in.rows, w.k);
-  const uint64_t stride = w.stride(), group_bytes = uint64_t(g) * (w.k / kActBlock) * kActRecordBytes;
+  std::vector<float> decoded;  // stays empty unless float rows meet an integer format
   for (uint32_t begin = 0; begin < in.rows; begin += chunk) {
     const uint32_t end = begin + chunk < in.rows ? begin + chunk : in.rows;
     for (uint32_t panel = first; panel < last; ++panel) {
-      const uint8_t* p = w.data + panel * stride;
+      const PanelProduct product(kernel, w, in, panel, decoded);
       for (uint32_t row = begin; row < end;) {
-        const uint32_t in_group = row % g, m = tile_rows_at(row, end, g, kernel.max_rows);
-        if (kernel.int_tile) {
-          kernel.int_tile(p, w.k, in.act + row / g * group_bytes, g, in_group, m, tile);
-        } else {
-          kernel.float_tile(p, w.k, in.x + uint64_t(row) * w.k, w.k, m, tile);
-        }
+        const uint32_t m = tile_rows_at(row, end, g, product.max_rows());
+        product.tile(row, m, tile);
         store(panel, row, m, tile);
         row += m;
       }

@@ -122,7 +122,7 @@ TEST(Gemm, EveryKernelGivesTheReferencesBytes) {
       const PackedWeight w{format, n, k, nr, panels.data()};
       const auto act = is_integer(format) ? quantize(x, rows, k) : std::vector<uint8_t>();
       std::vector<float> got(rows * n, -1);
-      matmul(kernel, w, {act.data(), x.data(), rows}, 0, w.panels(), [&](uint32_t panel, uint32_t row, uint32_t m, const float* tile) {
+      matmul(kernel, w, {act.data(), is_integer(format) ? nullptr : x.data(), rows}, 0, w.panels(), [&](uint32_t panel, uint32_t row, uint32_t m, const float* tile) {
         for (uint32_t i = 0; i < m; ++i)
           for (uint32_t j = 0; j < nr && panel * nr + j < n; ++j) got[(row + i) * n + panel * nr + j] = tile[i * nr + j];
       });
@@ -148,6 +148,31 @@ TEST(Gemm, PanelsKeepEveryValue) {
         f.decode(bytes.data() + row * f.row_bytes(k), k, want.data());
         decode_row(w, row, got.data());
         ASSERT_EQ(0, std::memcmp(want.data(), got.data(), k * 4)) << f.name << " nr " << nr << " row " << row;
+      }
+    }
+  }
+}
+
+TEST(Gemm, FloatRowsMeetIntegerWeightsDecoded) {
+  RandomStream random(23, Purpose::test);
+  for (const GemmKernel& kernel : gemm_kernels()) {
+    if (kernel.isa > detected_isa() || !is_integer(kernel.format)) continue;
+    const uint32_t n = 21, k = std::max(64u, info(kernel.format).block_elems), rows = 13, nr = panel_rows(kernel.format, kernel.isa);
+    const auto bytes = random_rows(kernel.format, n, k, random);
+    const auto panels = pack(kernel.format, nr, n, k, bytes);
+    const PackedWeight w{kernel.format, n, k, nr, panels.data()};
+    std::vector<float> x(rows * k), weight(k), got(rows * n);
+    for (float& v : x) v = random.normal();
+    matmul(kernel, w, {nullptr, x.data(), rows}, 0, w.panels(), [&](uint32_t panel, uint32_t row, uint32_t m, const float* tile) {
+      for (uint32_t i = 0; i < m; ++i)
+        for (uint32_t j = 0; j < nr && panel * nr + j < n; ++j) got[(row + i) * n + panel * nr + j] = tile[i * nr + j];
+    });
+    for (uint32_t j = 0; j < n; ++j) {
+      info(kernel.format).decode(bytes.data() + j * info(kernel.format).row_bytes(k), k, weight.data());
+      for (uint32_t i = 0; i < rows; ++i) {
+        float acc = 0;
+        for (uint32_t e = 0; e < k; ++e) acc = std::fma(x[i * k + e], weight[e], acc);
+        ASSERT_EQ(acc, got[i * n + j]) << kernel.symbol;
       }
     }
   }

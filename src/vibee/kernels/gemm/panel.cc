@@ -2,6 +2,7 @@
 #include "vibee/kernels/gemm/panel.h"
 
 #include <cstring>
+#include <vector>
 
 #include "vibee/base/math/half.h"
 
@@ -257,6 +258,15 @@ void decode_row(const PackedWeight& w, uint32_t row, float* out) {
       const float value = b.dw * float(b.sc[i / 16]) * float(int32_t(b.code[i]) - b.zero);
       out[block * 32 + i] = b.has_min ? value + b.mw : value;
     }
+  }
+}
+
+void decode_panel(const PackedWeight& w, uint32_t panel, float* out) {
+  std::memset(out, 0, uint64_t(w.k) * 16 * sizeof(float));
+  std::vector<float> row(w.k);
+  for (uint32_t r = 0; r < w.nr && panel * w.nr + r < w.n; ++r) {
+    decode_row(w, panel * w.nr + r, row.data());
+    for (uint32_t i = 0; i < w.k; ++i) out[uint64_t(i) * 16 + r] = row[i];
   }
 }
 

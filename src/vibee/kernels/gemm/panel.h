@@ -89,4 +89,7 @@ Block32 panel_block(const PackedWeight& w, uint32_t row, uint32_t block);
 /// Row `row` of the matrix decoded to `k` floats, bit-equal to NumericFormat::decode of the file's row.
 void decode_row(const PackedWeight& w, uint32_t row, float* out);
 
+/// Panel `panel` decoded to floats [k][16]; rows beyond the panel's or the matrix's are zeros.
+void decode_panel(const PackedWeight& w, uint32_t panel, float* out);
+
 }  // namespace vibee
