@@ -60,14 +60,11 @@ struct AttentionKernel {
   void (*finish)(uint32_t head_dim, const FoldState& state, float* out);
 };
 
-#define VIBEE_KERNEL(symbol, technique, isa, kv, order, tile)                                          \
-  void symbol##_split(const AttentionShape&, const KvView&, const QueryTile&, uint32_t, FoldState*);   \
-  void symbol##_fold(uint32_t, const FoldState&, FoldState*);                                          \
-  void symbol##_finish(uint32_t, const FoldState&, float*);
-#include "vibee/kernels/attention/kernels.inc"
-#undef VIBEE_KERNEL
-
+/// The summation of fold.h, the canonical one: without being forced, kernels are chosen among its rows alone.
+inline constexpr std::string_view kAttentionOrder = "split256";
+/// All rows: those of kernels.inc, and the plain kernel of every technique whose check is `family`.
 std::span<const AttentionKernel> attention_kernels();
+/// The best row of the canonical order for an instruction set.
 const AttentionKernel& attention_kernel(KvFormat kv, Isa isa);
 
 /// First and one-past-last split that any of the rows can see.

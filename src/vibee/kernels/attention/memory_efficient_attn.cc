@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // v1671 memory_efficient_attn, forward: softmax(Q K^T) V without an array of T x T (Milakov and Gimelshein 2018; Rabe and Staats
-// 2021; Dao et al. 2022), in the form of fold.h. The choice of kernel, the stored keys and values, and the sequential fold.
+// 2021; Dao et al. 2022), in the form of fold.h: the stored keys and values, and the sequential fold.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -11,13 +11,6 @@
 
 namespace vibee {
 namespace {
-
-constexpr AttentionKernel kKernels[] = {
-#define VIBEE_KERNEL(symbol, technique, isa, kv, order, tile) \
-  {#symbol, #technique, Isa::isa, KvFormat::kv, #order, tile, symbol##_split, symbol##_fold, symbol##_finish},
-#include "vibee/kernels/attention/kernels.inc"
-#undef VIBEE_KERNEL
-};
 
 /// Symmetric int8 with a half scale: q = RNE(x / d), d = half(amax / 127).
 uint16_t quantize32(const float* x, int8_t* q) {
@@ -30,16 +23,6 @@ uint16_t quantize32(const float* x, int8_t* q) {
 }
 
 }  // namespace
-
-std::span<const AttentionKernel> attention_kernels() { return kKernels; }
-
-const AttentionKernel& attention_kernel(KvFormat kv, Isa isa) {
-  const AttentionKernel* best = nullptr;
-  for (const AttentionKernel& kernel : kKernels)
-    if (kernel.kv == kv && kernel.isa <= isa && (best == nullptr || kernel.isa > best->isa)) best = &kernel;
-  VIBEE_CHECK(best != nullptr, "kv format {}", int(kv));
-  return *best;
-}
 
 Status validate(const AttentionShape& s) {
   if (s.kv_heads == 0 || s.heads % s.kv_heads != 0)
