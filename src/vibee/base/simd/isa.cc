@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vibee/base/simd/isa.h"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 namespace vibee {
 
 std::string_view name(Isa isa) {
@@ -12,12 +16,22 @@ std::string_view name(Isa isa) {
   return "?";
 }
 
+#if defined(__x86_64__)
+namespace {
+// clang 14 has no name for it in __builtin_cpu_supports.
+bool supports_f16c() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+}
+}  // namespace
+#endif
+
 Isa detected_isa() {
 #if defined(__x86_64__)
   static const Isa isa = [] {
     __builtin_cpu_init();
-    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2") &&
-                      __builtin_cpu_supports("f16c");
+    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+                      __builtin_cpu_supports("bmi2") && supports_f16c();
     const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
                         __builtin_cpu_supports("avx512vnni");
@@ -33,7 +47,8 @@ Result<Isa> parse_isa(std::string_view text) {
   for (Isa isa : {Isa::scalar, Isa::avx2, Isa::avx512}) {
     if (text != name(isa)) continue;
     if (isa > detected_isa())
-      return error(Code::unsupported, "--isa {}: this CPU has no {}; the best it has is {}", text, text, name(detected_isa()));
+      return error(Code::unsupported, "--isa {}: this CPU has no {}; the best it has is {}", text, text,
+                   name(detected_isa()));
     return isa;
   }
   return error(Code::invalid, "--isa {}: unknown instruction set; use scalar, avx2 or avx512", text);

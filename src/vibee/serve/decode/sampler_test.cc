@@ -69,7 +69,9 @@ TEST(Sampler, DrawsTheFilteredDistribution) {
     double chi2 = 0;
     int cells = 0;
     for (size_t t = 0; t < logits.size(); ++t) {
-      if (want[t] == 0) EXPECT_EQ(count[t], 0);
+      if (want[t] == 0) {
+        EXPECT_EQ(count[t], 0);
+      }
       if (want[t] * kDraws < 5) continue;
       chi2 += (count[t] - want[t] * kDraws) * (count[t] - want[t] * kDraws) / (want[t] * kDraws);
       ++cells;

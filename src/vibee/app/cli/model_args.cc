@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vibee/app/cli/model_args.h"
+
+#include <csignal>
+#include <cstdlib>
+#include <random>
+
+namespace vibee {
+namespace {
+
+volatile std::sig_atomic_t g_interrupted = 0;  // signal handlers can reach nothing else
+
+}  // namespace
+
+void add_model_args(Args& args, LoadConfig& c, bool with_batch) {
+  args.add("MODEL", c.model, "a GGUF file, or a name from `vibee list`").required();
+  args.add("-t,--threads", c.threads, "threads; 0: one a core");
+  args.add("--isa", c.isa, "scalar, avx2 or avx512; default: the best of this CPU");
+  args.add("-c,--ctx", c.context, "positions a sequence; 0: the model's own, at most 4096");
+  if (with_batch) args.add("-b,--batch", c.batch, "sequences at once").between(1, 4096);
+  args.add("--chunk", c.chunk, "prompt rows a step").between(1, 65536);
+  args.add("--kv", c.kv, "format of keys and values").one_of({"f32", "f16", "q8_0"});
+  args.add("--memory", c.memory, "refuse to take more than this many bytes");
+  args.add("--disable", c.disable, "turn a pass off by its id; may be given several times");
+}
+
+void SamplingArgs::add_to(Args& args) {
+  args.add("-n,--tokens", max_tokens, "tokens to generate, at most").between(1, 1 << 26);
+  args.add("--temperature", temperature, "0: greedy").between(0, 100);
+  args.add("--top-k", top_k, "keep the k likeliest; 0: off");
+  args.add("--top-p", top_p, "keep the likeliest with this mass; 1: off").between(1e-6, 1);
+  args.add("--min-p", min_p, "drop those below this share of the likeliest; 0: off").between(0, 1);
+  args.add("--typical-p", typical_p, "keep the most typical with this mass; 1: off").between(1e-6, 1);
+  args.add("--repetition-penalty", repetition_penalty, "divides logits of seen tokens; 1: off").between(0.01, 100);
+  args.add("--presence-penalty", presence_penalty, "subtracted once for a seen token").between(-100, 100);
+  args.add("--frequency-penalty", frequency_penalty, "subtracted for each occurrence").between(-100, 100);
+  args.add("--logit-bias", bias, "TOKEN=VALUE, added to the logit of a token id");
+  args.add("--greedy", greedy, "the likeliest token each time");
+  args.add("--seed", seed, "same seed, same text");
+  args.add("--stop", stop, "end the text before this string");
+  args.add("--ignore-end", ignore_end, "go on after the model's end token");
+}
+
+Result<SamplingParams> SamplingArgs::params() const {
+  SamplingParams p;
+  p.temperature = greedy ? 0 : float(temperature);
+  p.top_k = top_k;
+  p.top_p = float(top_p);
+  p.min_p = float(min_p);
+  p.typical_p = float(typical_p);
+  p.repetition_penalty = float(repetition_penalty);
+  p.presence_penalty = float(presence_penalty);
+  p.frequency_penalty = float(frequency_penalty);
+  p.logprobs = logprobs;
+  if (seed) {
+    p.seed = *seed;
+  } else {
+    std::random_device device;
+    p.seed = (uint64_t(device()) << 32) | device();
+  }
+  for (const std::string& entry : bias) {
+    const size_t at = entry.find('=');
+    char *end_token = nullptr, *end_value = nullptr;
+    const long token = std::strtol(entry.c_str(), &end_token, 10);
+    const float value = at == std::string::npos ? 0 : std::strtof(entry.c_str() + at + 1, &end_value);
+    if (at == std::string::npos || end_token != entry.c_str() + at || *end_value != 0 || at + 1 == entry.size())
+      return error(Code::invalid, "--logit-bias {}: expected TOKEN=VALUE, e.g. 42=-5", entry);
+    p.logit_bias.emplace_back(int32_t(token), value);
+  }
+  return p;
+}
+
+bool interrupted() { return g_interrupted != 0; }
+void catch_interrupt() {
+  std::signal(SIGINT, [](int) {
+    if (g_interrupted) std::_Exit(130);
+    g_interrupted = 1;
+  });
+}
+
+}  // namespace vibee

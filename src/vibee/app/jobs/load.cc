@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vibee/app/jobs/load.h"
+
+#include <algorithm>
+#include <thread>
+
+#include "vibee/core/measure/measure.h"
+#include "vibee/model/weight/cache.h"
+
+namespace vibee {
+
+Result<KvFormat> parse_kv(const std::string& text) {
+  if (text == "f32") return KvFormat::f32;
+  if (text == "f16") return KvFormat::f16;
+  if (text == "q8_0") return KvFormat::q8_0;
+  return error(Code::invalid, "--kv {}: unknown format; use f32, f16 or q8_0", text);
+}
+
+Result<Resolved> resolve(const LoadConfig& c) {
+  VIBEE_ASSIGN(std::string path, resolve_model(c.model));
+  VIBEE_ASSIGN(GgufFile file, GgufFile::open(path));
+  VIBEE_ASSIGN(ModelConfig config, read_config(file));
+  ModelOptions model;
+  const uint32_t cores = std::max(1u, std::thread::hardware_concurrency());
+  model.threads = c.threads ? c.threads : cores;
+  if (model.threads > 256) return error(Code::invalid, "--threads {}: at most 256", model.threads);
+  if (!c.isa.empty()) {
+    VIBEE_ASSIGN(model.isa, parse_isa(c.isa));
+  }
+  model.disable = c.disable;
+  SessionOptions session;
+  session.context = c.context ? c.context : std::min(config.context, 4096u);
+  if (c.context > config.context)
+    return error(Code::invalid, "--ctx {}: {} was trained for {} positions; use at most that", c.context, path, config.context);
+  session.sequences = c.batch;
+  session.max_rows = std::max(c.chunk, c.batch);
+  session.max_logits = c.logits ? c.logits : c.batch;
+  VIBEE_ASSIGN(session.kv, parse_kv(c.kv));
+  VIBEE_ASSIGN(const MemoryPlan plan, Session::plan_memory(file, config, model, session));
+  return Resolved{std::move(path), std::move(file), std::move(config), std::move(model), session, plan};
+}
+
+Status check_memory(const Resolved& r, std::optional<uint64_t> cap) {
+  const uint64_t limit = cap ? *cap : available_memory();
+  if (r.plan.total() <= limit) return {};
+  const uint64_t fixed = r.plan.weights + r.plan.arena;
+  const std::string need = fmt::format("{} needs {} MiB ({} weights, {} work, {} keys and values), {} MiB are {}", r.path, r.plan.total() >> 20,
+                                       r.plan.weights >> 20, r.plan.arena >> 20, r.plan.pages >> 20, limit >> 20,
+                                       cap ? "allowed by --memory" : "available");
+  const uint64_t left = limit > fixed ? (limit - fixed) / r.plan.page_bytes / r.session.sequences * kPageTokens : 0;
+  if (left >= kPageTokens) return error(Code::no_memory, "{}; use --ctx {}{}", need, left, r.session.kv == KvFormat::q8_0 ? "" : " or --kv q8_0");
+  if (r.session.sequences > 1) return error(Code::no_memory, "{}; use --batch 1", need);
+  return error(Code::no_memory, "{}; the weights alone do not fit: use a smaller model or format", need);
+}
+
+Result<Loaded> load(const LoadConfig& config) {
+  const Timer timer;
+  VIBEE_ASSIGN(Resolved r, resolve(config));
+  VIBEE_TRY(check_memory(r, config.memory));
+  Loaded out;
+  out.plan = r.plan;
+  VIBEE_ASSIGN(out.model, Model::load(r.path, r.model));
+  VIBEE_ASSIGN(out.session, Session::create(*out.model, r.session));
+  out.seconds = timer.seconds();
+  return out;
+}
+
+}  // namespace vibee

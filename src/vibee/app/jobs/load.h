@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+// From a model's name to a session: resolves it, states the memory it will take, refuses what does not fit before anything is
+// loaded, and says which settings would.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "vibee/model/session/session.h"
+
+namespace vibee {
+
+struct LoadConfig {
+  std::string model;                  ///< path, or a name in the cache
+  uint32_t threads = 0;               ///< 0: one a core
+  std::string isa;                    ///< empty: the best of this CPU
+  uint32_t context = 0;               ///< 0: the model's own, at most 4096
+  uint32_t batch = 1;                 ///< sequences at once
+  uint32_t chunk = 512;               ///< prompt rows a step
+  uint32_t logits = 0;                ///< rows with logits a step; 0: batch
+  std::string kv = "f16";
+  std::optional<uint64_t> memory;     ///< cap in bytes; empty: what the system has
+  std::vector<std::string> disable;
+};
+
+struct Loaded {
+  std::unique_ptr<Model> model;
+  std::unique_ptr<Session> session;
+  MemoryPlan plan;
+  double seconds = 0;
+};
+
+Result<KvFormat> parse_kv(const std::string& text);
+/// The file, configuration and options that a config stands for, without loading weights.
+struct Resolved {
+  std::string path;
+  GgufFile file;
+  ModelConfig config;
+  ModelOptions model;
+  SessionOptions session;
+  MemoryPlan plan;
+};
+Result<Resolved> resolve(const LoadConfig& config);
+/// Code::no_memory when the plan exceeds the cap; the message names a context, KV format or batch that fits.
+Status check_memory(const Resolved& resolved, std::optional<uint64_t> cap);
+Result<Loaded> load(const LoadConfig& config);
+
+}  // namespace vibee
