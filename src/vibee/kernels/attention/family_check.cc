@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Proves the attention kernels of one technique: near the softmax in double, and the same bytes however the rows are
 // cut and whichever instruction set runs.
-#include <cstring>
+#include <bit>
 
 #include "vibee/core/technique/context.h"
 #include "vibee/kernels/attention/attention_cases.h"
@@ -24,7 +24,8 @@ void run_case(const StoredSequence& sequence, KvFormat format, std::string_view 
       if (kernel.isa == Isa::scalar && rows != 3) continue;  // fma in software: slow, and the same code
       const std::vector<float> out = sequence.attend_all(kernel, rows);
       if (first.empty()) first = out;
-      for (size_t i = 0; i < out.size(); ++i) tally.different += std::memcmp(&first[i], &out[i], sizeof(float)) != 0;
+      for (size_t i = 0; i < out.size(); ++i)
+        tally.different += std::bit_cast<uint32_t>(first[i]) != std::bit_cast<uint32_t>(out[i]);
       tally.compared += out.size();
     }
   }
