@@ -10,3 +10,6 @@ foreach(check check_floors check_names check_size check_isa docs_fresh)
   set_tests_properties(${check} ${check}_finds PROPERTIES LABELS layout ENVIRONMENT PYTHONDONTWRITEBYTECODE=1)
 endforeach()
 
+# A technique is added to a copy of the tree as docs/adding.md says.
+add_test(NAME try_adding COMMAND ${CMAKE_SOURCE_DIR}/tools/try_adding.sh ${CMAKE_BINARY_DIR})
+set_tests_properties(try_adding PROPERTIES LABELS slow TIMEOUT 600)

@@ -12,7 +12,11 @@ else
                          git ls-files --others --exclude-standard 'src/*.cc' 'src/*.h'; } | sort -u)
 fi
 if [ ${#files[@]} -eq 0 ]; then echo "no C++ file differs from main (tools/check.sh --all checks all)"; exit 0; fi
-clang-format --dry-run --Werror "${files[@]}" || { echo "tools/check.sh: run clang-format -i on these" >&2; exit 1; }
+unformatted=$(clang-format --dry-run "${files[@]}" 2>&1 | sed -n 's/^\([^ :]*\):[0-9]*:.*/\1/p' | sort -u)
+if [ -n "$unformatted" ]; then
+  echo "tools/check.sh: not formatted; clang-format -i" $unformatted >&2
+  exit 1
+fi
 mapfile -t sources < <(printf '%s\n' "${files[@]}" | grep '\.cc$' | while read -r f; do
   grep -qF "/$f\"" build/release/compile_commands.json && echo "$f"; done)
 [ ${#sources[@]} -eq 0 ] || printf '%s\0' "${sources[@]}" | xargs -0 -n 1 -P "$(nproc)" \

@@ -46,7 +46,7 @@ std::string join(const std::vector<std::string>& parts) {
 /// What the row's check says about itself.
 Status describe(const Technique& technique, std::span<const std::string> devices, CatalogEntry& entry) {
   CheckContext context(RunSettings{}, true);
-  const Status status = technique.check(context);
+  Status status = technique.check(context);
   if (!status.ok()) return status;
   if (!context.findings().empty())
     return error(Code::invalid, "check_{} ran although only asked to describe", technique.id);

@@ -43,43 +43,43 @@ CLI::Option* add_value(CLI::App* app, const std::string& names, T& value, const 
 
 }  // namespace
 
-Args& Args::add(std::string names, bool& value, std::string help) {
+Args& Args::add(const std::string& names, bool& value, const std::string& help) {
   impl_->last = impl_->app->add_flag(names, value, help)->disable_flag_override();  // --json=3x is no flag
   return *this;
 }
-Args& Args::add(std::string names, std::string& value, std::string help) {
+Args& Args::add(const std::string& names, std::string& value, const std::string& help) {
   impl_->last = add_value(impl_->app, names, value, help);
   return *this;
 }
-Args& Args::add(std::string names, std::vector<std::string>& value, std::string help) {
+Args& Args::add(const std::string& names, std::vector<std::string>& value, const std::string& help) {
   impl_->last = impl_->app->add_option(names, value, help);
   return *this;
 }
-Args& Args::add(std::string names, uint32_t& value, std::string help) {
+Args& Args::add(const std::string& names, uint32_t& value, const std::string& help) {
   impl_->last = add_value(impl_->app, names, value, help);
   return *this;
 }
-Args& Args::add(std::string names, uint64_t& value, std::string help) {
+Args& Args::add(const std::string& names, uint64_t& value, const std::string& help) {
   impl_->last = add_value(impl_->app, names, value, help);
   return *this;
 }
-Args& Args::add(std::string names, int64_t& value, std::string help) {
+Args& Args::add(const std::string& names, int64_t& value, const std::string& help) {
   impl_->last = add_value(impl_->app, names, value, help);
   return *this;
 }
-Args& Args::add(std::string names, double& value, std::string help) {
+Args& Args::add(const std::string& names, double& value, const std::string& help) {
   impl_->last = add_value(impl_->app, names, value, help);
   return *this;
 }
-Args& Args::add(std::string names, std::optional<std::string>& value, std::string help) {
+Args& Args::add(const std::string& names, std::optional<std::string>& value, const std::string& help) {
   impl_->last = impl_->app->add_option(names, value, help);
   return *this;
 }
-Args& Args::add(std::string names, std::optional<uint64_t>& value, std::string help) {
+Args& Args::add(const std::string& names, std::optional<uint64_t>& value, const std::string& help) {
   impl_->last = impl_->app->add_option(names, value, help);
   return *this;
 }
-Args& Args::add(std::string names, std::optional<double>& value, std::string help) {
+Args& Args::add(const std::string& names, std::optional<double>& value, const std::string& help) {
   impl_->last = impl_->app->add_option(names, value, help);
   return *this;
 }

@@ -24,16 +24,16 @@ class Args {
 
   /// `names` as in CLI11: "-n,--tokens" is an option, "MODEL" an argument by position; the variable keeps its value
   /// when the user gives none. A bool is a flag.
-  Args& add(std::string names, bool& value, std::string help);
-  Args& add(std::string names, std::string& value, std::string help);
-  Args& add(std::string names, std::vector<std::string>& value, std::string help);
-  Args& add(std::string names, uint32_t& value, std::string help);
-  Args& add(std::string names, uint64_t& value, std::string help);
-  Args& add(std::string names, int64_t& value, std::string help);
-  Args& add(std::string names, double& value, std::string help);
-  Args& add(std::string names, std::optional<std::string>& value, std::string help);
-  Args& add(std::string names, std::optional<uint64_t>& value, std::string help);
-  Args& add(std::string names, std::optional<double>& value, std::string help);
+  Args& add(const std::string& names, bool& value, const std::string& help);
+  Args& add(const std::string& names, std::string& value, const std::string& help);
+  Args& add(const std::string& names, std::vector<std::string>& value, const std::string& help);
+  Args& add(const std::string& names, uint32_t& value, const std::string& help);
+  Args& add(const std::string& names, uint64_t& value, const std::string& help);
+  Args& add(const std::string& names, int64_t& value, const std::string& help);
+  Args& add(const std::string& names, double& value, const std::string& help);
+  Args& add(const std::string& names, std::optional<std::string>& value, const std::string& help);
+  Args& add(const std::string& names, std::optional<uint64_t>& value, const std::string& help);
+  Args& add(const std::string& names, std::optional<double>& value, const std::string& help);
   /// About the option or argument added last.
   Args& required();
   Args& one_of(std::vector<std::string> values);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The attention family. One query row and head: absolute positions are cut into splits of 256 keys; inside a split the scores are
-// fma chains over ascending d, the split's maximum is subtracted once, l is 16 lane sums and a fixed tree, o an fma chain over
-// ascending keys; splits are folded left to right (tree/serving.md S2). So the bytes of a row do not depend on which rows share
-// the load of a tile, where a chunk of the prompt ends, or which thread takes which split.
+// The attention family. One query row and head: absolute positions are cut into splits of 256 keys; inside a split the
+// scores are fma chains over ascending d, the split's maximum is subtracted once, l is 16 lane sums and a fixed tree, o
+// an fma chain over ascending keys; splits are folded left to right (tree/serving.md S2). So the bytes of a row do not
+// depend on which rows share the load of a tile, where a chunk of the prompt ends, or which thread takes which split.
 #pragma once
 
 #include <cstdint>
@@ -21,9 +21,9 @@ inline constexpr uint32_t kMaxQueryTile = 12;
 
 struct AttentionShape {
   uint32_t heads = 0, kv_heads = 0, head_dim = 0;
-  float scale = 1;       ///< scores are q.k * scale
-  float soft_cap = 0;    ///< > 0: score = cap * tanh(score / cap), before the mask
-  uint32_t window = 0;   ///< > 0: key p is visible to query q only while q - p < window
+  float scale = 1;      ///< scores are q.k * scale
+  float soft_cap = 0;   ///< > 0: score = cap * tanh(score / cap), before the mask
+  uint32_t window = 0;  ///< > 0: key p is visible to query q only while q - p < window
   uint32_t group() const { return heads / kv_heads; }
 };
 /// What a shape must satisfy; the message names the field and the values that are built.
@@ -52,7 +52,8 @@ struct AttentionKernel {
   KvFormat kv;
   std::string_view order;
   uint32_t tile;  ///< query vectors (rows x group) a call
-  /// Computes one split for rows*group query vectors; part[i] gets its (m, l, o), m = -inf when no key of it is visible.
+  /// Computes one split for rows*group query vectors; part[i] gets its (m, l, o), m = -inf when no key of it is
+  /// visible.
   void (*split)(const AttentionShape&, const KvView&, const QueryTile&, uint32_t split, FoldState* part);
   /// Folds `part` into `state` (both one query vector).
   void (*fold)(uint32_t head_dim, const FoldState& part, FoldState* state);
@@ -60,14 +61,11 @@ struct AttentionKernel {
   void (*finish)(uint32_t head_dim, const FoldState& state, float* out);
 };
 
-#define VIBEE_KERNEL(symbol, technique, isa, kv, order, tile)                                          \
-  void symbol##_split(const AttentionShape&, const KvView&, const QueryTile&, uint32_t, FoldState*);   \
-  void symbol##_fold(uint32_t, const FoldState&, FoldState*);                                          \
-  void symbol##_finish(uint32_t, const FoldState&, float*);
-#include "vibee/kernels/attention/kernels.inc"
-#undef VIBEE_KERNEL
-
+/// The summation of fold.h, the canonical one: without being forced, kernels are chosen among its rows alone.
+inline constexpr std::string_view kAttentionOrder = "split256";
+/// All rows: those of kernels.inc, and the plain kernel of every technique whose check is `family`.
 std::span<const AttentionKernel> attention_kernels();
+/// The best row of the canonical order for an instruction set.
 const AttentionKernel& attention_kernel(KvFormat kv, Isa isa);
 
 /// First and one-past-last split that any of the rows can see.
@@ -79,14 +77,15 @@ inline SplitRange visible_splits(uint32_t window, uint32_t first, uint32_t rows)
   return {low / kSplitKeys, (first + rows - 1) / kSplitKeys + 1};
 }
 /// All splits of a tile, folded in order: state[i] of query vector i = row * group + head.
-void attend(const AttentionKernel& kernel, const AttentionShape& shape, const KvView& kv, const QueryTile& tile, FoldState* part,
-            FoldState* state);
+void attend(const AttentionKernel& kernel, const AttentionShape& shape, const KvView& kv, const QueryTile& tile,
+            FoldState* part, FoldState* state);
 
 /// Writes one row's key and value of one head into lane `position % 16` of its page. Keys are already rotated.
-void kv_store(const PointwiseKernels& pw, const KvView& kv, uint32_t page, uint32_t lane, uint32_t head, const float* key, const float* value);
+void kv_store(const PointwiseKernels& pw, const KvView& kv, uint32_t page, uint32_t lane, uint32_t head,
+              const float* key, const float* value);
 
 /// The definition in double, over contiguous keys and values [n][head_dim] of one KV head; for tests and checks.
-void attention_reference(const AttentionShape& shape, const double* keys, const double* values, const float* q, uint32_t position,
-                         double* out);
+void attention_reference(const AttentionShape& shape, const double* keys, const double* values, const float* q,
+                         uint32_t position, double* out);
 
 }  // namespace vibee

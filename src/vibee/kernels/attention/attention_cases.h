@@ -17,6 +17,18 @@ struct AttentionCase {
   float soft_cap = 0;
 };
 
+/// Lengths around the page (16) and the split (256), primes, groups of 1 to 12, windows, soft cap.
+inline constexpr AttentionCase kStandardAttentionCases[] = {
+    {1, 1, 1, 8},         {15, 3, 1, 64},         {16, 9, 3, 64},         {17, 4, 4, 24},
+    {255, 4, 1, 256},     {256, 9, 3, 64},        {257, 8, 1, 32},        {300, 4, 1, 256, 37},
+    {523, 2, 2, 40, 256}, {601, 9, 3, 64, 0, 30}, {700, 6, 2, 96, 17, 5}, {513, 12, 1, 32},
+};
+
+/// Largest allowed difference to the softmax in double over keys, values and queries drawn from a standard normal.
+constexpr double attention_error_bound(KvFormat format) {
+  return format == KvFormat::f32 ? 4e-6 : format == KvFormat::f16 ? 2e-3 : 6e-2;
+}
+
 struct StoredSequence {
   AttentionCase c;
   AttentionShape shape;
@@ -81,6 +93,23 @@ struct StoredSequence {
                         out.data());
     return out;
   }
+  /// Largest difference between `out` (shaped as q) and the definition, over some 24 positions and all heads.
+  double worst_error(const std::vector<float>& out) const {
+    double worst = 0;
+    for (uint32_t position = 0; position < c.length; position += 1 + c.length / 24)
+      for (uint32_t head = 0; head < c.heads; ++head) {
+        const std::vector<double> want = expected(position, head);
+        for (uint32_t i = 0; i < c.head_dim; ++i) {
+          const double difference = std::fabs(want[i] - out[(size_t(position) * c.heads + head) * c.head_dim + i]);
+          worst = difference <= worst ? worst : difference;  // a NaN counts as worst
+        }
+      }
+    return worst;
+  }
 };
+
+class CheckContext;
+/// family_check.cc: proves the rows of one technique; a check of its own may call it.
+Status check_family_kernels_attention(CheckContext& context, std::string_view id);
 
 }  // namespace vibee

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The plain spans of one step: packed tokens of several sequences and where their keys and values lie. Prefill, chunks, decode and
-// mixes of them differ only in these numbers; nothing below model/session knows a "phase".
+// The plain spans of one step: packed tokens of several sequences and where their keys and values lie. Prefill, chunks,
+// decode and mixes of them differ only in these numbers; nothing below model/session knows a "phase".
 #pragma once
 
 #include <cstdint>
@@ -14,17 +14,17 @@ inline constexpr uint32_t kSplitKeys = 256;  ///< keys a split of the attention 
 /// How keys and values are stored.
 enum class KvFormat : uint8_t { f32, f16, q8_0 };
 
-/// The rows of one sequence in a step: `rows` new tokens at positions `first` .. `first + rows`, after which the sequence holds
-/// first + rows tokens. pages[p / 16] is the page of position p.
+/// The rows of one sequence in a step: `rows` new tokens at positions `first` .. `first + rows`, after which the
+/// sequence holds first + rows tokens. pages[p / 16] is the page of position p.
 struct SequenceRows {
-  uint32_t row;    ///< index of its first row in the batch
+  uint32_t row;  ///< index of its first row in the batch
   uint32_t rows;
   uint32_t first;  ///< position of its first row
   const uint32_t* pages;
 };
 
-/// A step over several sequences. tokens and positions have one entry a row; logits_rows are the rows whose logits are wanted,
-/// ascending.
+/// A step over several sequences. tokens and positions have one entry a row; logits_rows are the rows whose logits are
+/// wanted, ascending.
 struct RaggedBatch {
   std::span<const int32_t> tokens;
   std::span<const int32_t> positions;
@@ -32,8 +32,8 @@ struct RaggedBatch {
   std::span<const uint32_t> logits_rows;
 };
 
-/// One layer's share of a page. Keys [kv head][head_dim][16], so that lanes are keys; values [kv head][16][head_dim], so that
-/// lanes are dimensions. q8_0 puts the half scales of a head, one for 32 dimensions and key, before its codes.
+/// One layer's share of a page. Keys [kv head][head_dim][16], so that lanes are keys; values [kv head][16][head_dim],
+/// so that lanes are dimensions. q8_0 puts the half scales of a head, one for 32 dimensions and key, before its codes.
 struct KvLayout {
   KvFormat format = KvFormat::f16;
   uint32_t kv_heads = 0, head_dim = 0;

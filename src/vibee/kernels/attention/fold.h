@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The fold on V16; the only definition of the attention arithmetic (attention.h). Included by memory_efficient_attn_<isa>.cc only.
+// The fold on V16; the only definition of the attention arithmetic (attention.h). Included by
+// memory_efficient_attn_<isa>.cc only.
 #pragma once
 
 #include <cstring>
@@ -63,7 +64,8 @@ inline uint32_t visible_bits(uint32_t base, uint32_t position, uint32_t window) 
 }
 
 template <KvFormat F, uint32_t M>
-void split_rows(const AttentionShape& shape, const KvView& kv, const QueryTile& tile, uint32_t split, Scratch& t, FoldState* part) {
+void split_rows(const AttentionShape& shape, const KvView& kv, const QueryTile& tile, uint32_t split, Scratch& t,
+                FoldState* part) {
   const uint32_t d = shape.head_dim, group = shape.group(), count = tile.rows * group;
   const uint32_t low_key = shape.window != 0 && tile.first + 1 > shape.window ? tile.first + 1 - shape.window : 0;
   const uint32_t begin = split * kSplitKeys > low_key ? split * kSplitKeys : low_key;
@@ -85,8 +87,9 @@ void split_rows(const AttentionShape& shape, const KvView& kv, const QueryTile& 
     }
     const uint32_t base = page * kPageTokens;
     for (uint32_t m = 0; m < M; ++m) {
-      V16 s = shape.soft_cap > 0 ? v_set(shape.soft_cap * kLog2E) * v_tanh(acc[m] * v_set(shape.scale) / v_set(shape.soft_cap))
-                                 : acc[m] * v_set(to_log2);
+      V16 s = shape.soft_cap > 0
+                  ? v_set(shape.soft_cap * kLog2E) * v_tanh(acc[m] * v_set(shape.scale) / v_set(shape.soft_cap))
+                  : acc[m] * v_set(to_log2);
       const uint32_t position = tile.first + (m < count ? m / group : 0);
       const uint32_t bits = visible_bits(base, position, shape.window);
       if (bits != 0xffff) s = v_select(m_from_bits(bits), s, v_set(-INFINITY));
@@ -145,7 +148,8 @@ void split_any(const AttentionShape& shape, const KvView& kv, const QueryTile& t
   Scratch t;
   const uint32_t group = shape.group(), count = tile.rows * group;
   for (uint32_t m = 0; m < count; ++m)
-    std::memcpy(t.q[m], tile.q + (m / group) * tile.stride + (tile.kv_head * group + m % group) * shape.head_dim, shape.head_dim * 4);
+    std::memcpy(t.q[m], tile.q + (m / group) * tile.stride + (tile.kv_head * group + m % group) * shape.head_dim,
+                shape.head_dim * 4);
   const uint32_t padded = count <= 4 ? count : count <= 6 ? 6 : count <= 8 ? 8 : 12;
   for (uint32_t m = count; m < padded; ++m) std::memset(t.q[m], 0, shape.head_dim * 4);
   // The scores of padding rows are read by the value loop: keep them finite.
@@ -191,9 +195,12 @@ inline void finish_state(uint32_t d, const FoldState& state, float* out) {
 }  // namespace vibee
 
 /// The three functions of one row of kernels.inc.
-#define VIBEE_ATTENTION(symbol, kv_format, tile)                                                                                    \
-  void symbol##_split(const AttentionShape& shape, const KvView& kv, const QueryTile& q, uint32_t split, FoldState* part) {         \
-    split_any<kv_format, tile>(shape, kv, q, split, part);                                                                          \
-  }                                                                                                                                 \
-  void symbol##_fold(uint32_t head_dim, const FoldState& part, FoldState* state) { fold_state(head_dim, part, state); }             \
+#define VIBEE_ATTENTION(symbol, kv_format, tile)                                                         \
+  void symbol##_split(const AttentionShape& shape, const KvView& kv, const QueryTile& q, uint32_t split, \
+                      FoldState* part) {                                                                 \
+    split_any<kv_format, tile>(shape, kv, q, split, part);                                               \
+  }                                                                                                      \
+  void symbol##_fold(uint32_t head_dim, const FoldState& part, FoldState* state) {                       \
+    fold_state(head_dim, part, state);                                                                   \
+  }                                                                                                      \
   void symbol##_finish(uint32_t head_dim, const FoldState& state, float* out) { finish_state(head_dim, state, out); }

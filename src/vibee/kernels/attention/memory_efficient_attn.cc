@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// v1671 memory_efficient_attn, forward: softmax(Q K^T) V without an array of T x T (Milakov and Gimelshein 2018; Rabe and Staats
-// 2021; Dao et al. 2022), in the form of fold.h. The choice of kernel, the stored keys and values, and the sequential fold.
+// v1671 memory_efficient_attn, forward: softmax(Q K^T) V without an array of T x T (Milakov and Gimelshein 2018; Rabe
+// and Staats 2021; Dao et al. 2022), in the form of fold.h: the stored keys and values, and the sequential fold.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -11,13 +11,6 @@
 
 namespace vibee {
 namespace {
-
-constexpr AttentionKernel kKernels[] = {
-#define VIBEE_KERNEL(symbol, technique, isa, kv, order, tile) \
-  {#symbol, #technique, Isa::isa, KvFormat::kv, #order, tile, symbol##_split, symbol##_fold, symbol##_finish},
-#include "vibee/kernels/attention/kernels.inc"
-#undef VIBEE_KERNEL
-};
 
 /// Symmetric int8 with a half scale: q = RNE(x / d), d = half(amax / 127).
 uint16_t quantize32(const float* x, int8_t* q) {
@@ -31,28 +24,20 @@ uint16_t quantize32(const float* x, int8_t* q) {
 
 }  // namespace
 
-std::span<const AttentionKernel> attention_kernels() { return kKernels; }
-
-const AttentionKernel& attention_kernel(KvFormat kv, Isa isa) {
-  const AttentionKernel* best = nullptr;
-  for (const AttentionKernel& kernel : kKernels)
-    if (kernel.kv == kv && kernel.isa <= isa && (best == nullptr || kernel.isa > best->isa)) best = &kernel;
-  VIBEE_CHECK(best != nullptr, "kv format {}", int(kv));
-  return *best;
-}
-
 Status validate(const AttentionShape& s) {
   if (s.kv_heads == 0 || s.heads % s.kv_heads != 0)
     return error(Code::invalid, "attention: {} heads are not a multiple of {} KV heads", s.heads, s.kv_heads);
   if (s.head_dim == 0 || s.head_dim % 8 != 0 || s.head_dim > kMaxHeadDim)
-    return error(Code::unsupported, "attention: head dimension {} is not built; multiples of 8 up to {} are", s.head_dim, kMaxHeadDim);
+    return error(Code::unsupported, "attention: head dimension {} is not built; multiples of 8 up to {} are",
+                 s.head_dim, kMaxHeadDim);
   if (s.group() > kMaxQueryTile)
-    return error(Code::unsupported, "attention: {} heads share one KV head; up to {} are built", s.group(), kMaxQueryTile);
+    return error(Code::unsupported, "attention: {} heads share one KV head; up to {} are built", s.group(),
+                 kMaxQueryTile);
   return {};
 }
 
-void attend(const AttentionKernel& kernel, const AttentionShape& shape, const KvView& kv, const QueryTile& tile, FoldState* part,
-            FoldState* state) {
+void attend(const AttentionKernel& kernel, const AttentionShape& shape, const KvView& kv, const QueryTile& tile,
+            FoldState* part, FoldState* state) {
   const uint32_t count = tile.rows * shape.group();
   for (uint32_t i = 0; i < count; ++i) {
     state[i].m = -INFINITY;
@@ -66,7 +51,8 @@ void attend(const AttentionKernel& kernel, const AttentionShape& shape, const Kv
   }
 }
 
-void kv_store(const PointwiseKernels& pw, const KvView& kv, uint32_t page, uint32_t lane, uint32_t head, const float* key, const float* value) {
+void kv_store(const PointwiseKernels& pw, const KvView& kv, uint32_t page, uint32_t lane, uint32_t head,
+              const float* key, const float* value) {
   const uint32_t d = kv.layout.head_dim;
   uint8_t* k = kv.key(page, head);
   uint8_t* v = kv.value(page, head);
@@ -91,16 +77,18 @@ void kv_store(const PointwiseKernels& pw, const KvView& kv, uint32_t page, uint3
         scales[b * kPageTokens + lane] = quantize32(key + 32 * b, q);
         for (uint32_t i = 0; i < 32; ++i) codes[(32 * b + i) * kPageTokens + lane] = q[i];
         auto* value_scales = reinterpret_cast<uint16_t*>(v);
-        value_scales[lane * (d / 32) + b] = quantize32(value + 32 * b, reinterpret_cast<int8_t*>(v) + d + lane * d + 32 * b);
+        value_scales[lane * (d / 32) + b] =
+            quantize32(value + 32 * b, reinterpret_cast<int8_t*>(v) + d + lane * d + 32 * b);
       }
       return;
     }
   }
 }
 
-void attention_reference(const AttentionShape& shape, const double* keys, const double* values, const float* q, uint32_t position,
-                         double* out) {
-  const uint32_t d = shape.head_dim, first = shape.window != 0 && position + 1 > shape.window ? position + 1 - shape.window : 0;
+void attention_reference(const AttentionShape& shape, const double* keys, const double* values, const float* q,
+                         uint32_t position, double* out) {
+  const uint32_t d = shape.head_dim,
+                 first = shape.window != 0 && position + 1 > shape.window ? position + 1 - shape.window : 0;
   std::vector<double> s;
   double top = -INFINITY, sum = 0;
   for (uint32_t p = first; p <= position; ++p) {

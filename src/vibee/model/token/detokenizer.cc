@@ -37,7 +37,7 @@ std::string StreamDecoder::push(int32_t id) {
 }
 
 std::string StreamDecoder::finish() {
-  const std::string out = held_.empty() ? std::string() : std::string(kReplacement);
+  std::string out = held_.empty() ? std::string() : std::string(kReplacement);
   held_.clear();
   strip_ = false;
   return out;

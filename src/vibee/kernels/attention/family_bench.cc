@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Times v1671, forward, at the shape of SmolLM2 (9 heads, 3 KV heads, 64 dimensions): a whole causal prompt in FLOP/s
-// and one decoded row in bytes of keys and values a second. The answer of each timed call is compared with the scalar
-// kernel's first.
+// Times the best f32 kernel of one attention technique at the shape of SmolLM2 (9 heads, 3 KV heads, 64 dimensions): a
+// whole causal prompt in FLOP/s and one decoded row in bytes of keys and values a second. The answer of each timed call
+// is compared with the scalar kernel's first.
 #include <chrono>
 #include <cstring>
 #include <thread>
@@ -45,21 +45,26 @@ void prompt(const StoredSequence& s, const AttentionKernel& kernel, uint32_t thr
 
 }  // namespace
 
-Status bench_memory_efficient_attn(BenchContext& context) {
+Status bench_family_kernels_attention(BenchContext& context, std::string_view id) {
   const RunSettings& settings = context.settings();
-  const AttentionKernel& kernel = attention_kernel(KvFormat::f32, settings.isa);
+  const AttentionKernel *best = nullptr, *plain = nullptr;
+  for (const AttentionKernel& kernel : attention_kernels()) {
+    if (kernel.technique != id || kernel.kv != KvFormat::f32 || kernel.isa > settings.isa) continue;
+    if (best == nullptr || kernel.isa > best->isa) best = &kernel;
+    if (plain == nullptr || kernel.isa < plain->isa) plain = &kernel;
+  }
+  if (best == nullptr) return error(Code::invalid, "{} has no f32 kernel that runs here", id);
+  const AttentionKernel& kernel = *best;
   {
     const StoredSequence s({300, kHeads, kKvHeads, kHeadDim}, KvFormat::f32, settings.seed);
-    const std::vector<float> want = s.attend_all(attention_kernel(KvFormat::f32, Isa::scalar), 3),
-                             got = s.attend_all(kernel, 4);
+    const std::vector<float> want = s.attend_all(*plain, 3), got = s.attend_all(kernel, 4);
     if (std::memcmp(want.data(), got.data(), want.size() * sizeof(float)) != 0)
-      return error(Code::corrupt, "{} and the scalar kernel differ; nothing was timed", kernel.symbol);
+      return error(Code::corrupt, "{} and {} differ; nothing was timed", kernel.symbol, plain->symbol);
   }
   const std::vector<uint32_t> lengths =
       settings.quick ? std::vector<uint32_t>{512, 2048} : std::vector<uint32_t>{512, 2048, 8192, 16384};
   for (uint32_t length : lengths) {
-    if (!context.proceed("memory_efficient_attn", double(length) / lengths.back()))
-      return error(Code::cancelled, "stopped");
+    if (!context.proceed(id, double(length) / lengths.back())) return error(Code::cancelled, "stopped");
     const StoredSequence s({length, kHeads, kKvHeads, kHeadDim}, KvFormat::f32, settings.seed);
     std::vector<float> out(s.q.size());
     const double flops = 2.0 * length * length * kHeadDim * kHeads;
