@@ -63,7 +63,7 @@ class Company {
 
   /// All requests once, in random company.
   void interleave() {
-    const uint32_t s = random_.below(2), batch = 1 + random_.below(16);
+    const uint32_t s = random_.below(4) == 0, batch = 1 + random_.below(16);
     Session& session = *sessions_[s];
     std::vector<Request*> waiting;
     for (Request& r : requests_) waiting.push_back(&r);
