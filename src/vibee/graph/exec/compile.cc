@@ -44,7 +44,8 @@ Result<Plan::Layout> Plan::Layout::make(const Graph& g, const PlanOptions& o) {
     l.call_nodes.push_back(i);
   }
   // Barriers, for steps that repeat row work and for steps that slice it. `shared_since` is the last call that wrote shared memory
-  // after the last barrier: a value written behind a barrier needs none.
+  // after the last barrier: a value written behind a barrier needs none. Memory is reused from region to region of small steps, so
+  // large steps have every barrier of the small ones and more.
   l.barrier_small.resize(l.call_nodes.size());
   l.barrier_large.resize(l.call_nodes.size());
   for (const bool small : {true, false}) {
@@ -52,6 +53,11 @@ Result<Plan::Layout> Plan::Layout::make(const Graph& g, const PlanOptions& o) {
     int32_t last_barrier = -1;
     for (uint32_t c = 0; c < l.call_nodes.size(); ++c) {
       const Node& node = g.nodes[l.call_nodes[c]];
+      if (l.barrier_small[c]) {
+        barrier[c] = 1;
+        last_barrier = int32_t(c);
+        continue;
+      }
       for (ValueId id : node.in) {
         const int32_t from = producer[id];
         if (from < 0 || from < last_barrier) continue;  // a source, or written before the last barrier

@@ -24,6 +24,9 @@ Result<Graph> run_passes(Graph graph, std::span<const std::string> disabled = {}
 #include "vibee/graph/pass/passes.inc"
 #undef VIBEE_PASS
 
+/// quantize_activations without the sharing: every product that needs quantised rows has a quantisation of its own.
+Graph quantize_for_each_reader(const Graph& graph);
+
 /// Copies a graph node by node; a pass overrides what happens at the nodes it knows. Values are renamed by `to`.
 class Rewrite {
  public:

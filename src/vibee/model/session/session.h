@@ -59,6 +59,7 @@ class Session {
   std::vector<int32_t> tokens_, positions_;
   std::vector<SequenceRows> sequences_;
   std::vector<uint32_t> logits_rows_;
+  std::vector<const SequenceState*> states_;
 };
 
 }  // namespace vibee
