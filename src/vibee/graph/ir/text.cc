@@ -36,7 +36,11 @@ class Parser {
     VIBEE_TRY(word("graph"));
     VIBEE_ASSIGN(g.name, name());
     VIBEE_TRY(symbol('{'));
-    while (!peek_word("return")) VIBEE_TRY(node(&g));
+    std::vector<size_t> starts;  // of the nodes, for errors of the verifier
+    while (!peek_word("return")) {
+      starts.push_back(at_);
+      VIBEE_TRY(node(&g));
+    }
     VIBEE_TRY(word("return"));
     do {
       VIBEE_ASSIGN(const ValueId id, value_id());
@@ -46,7 +50,12 @@ class Parser {
     VIBEE_TRY(symbol('}'));
     skip();
     if (at_ != text_.size()) return here("text after the graph's end");
-    VIBEE_TRY(verify(g));
+    size_t bad = 0;
+    const Status status = verify(g, &bad);
+    if (!status.ok()) {
+      if (bad < starts.size()) at_ = starts[bad];
+      return here(status.message());
+    }
     return g;
   }
 
@@ -124,14 +133,13 @@ class Parser {
       if (d.symbol == 0 || accept('*')) {
         VIBEE_ASSIGN(d.n, integer());
       }
-      // 2^20 in each of at most three sizes keeps every product of a verified graph inside 64 bits.
-      if (d.n <= 0 || d.n > (1 << 20)) return here(fmt::format("size {} out of range", d.n));
+      if (d.n <= 0 || d.n > kMaxDim) return here(fmt::format("size {} out of range", d.n));
       t.dims.push_back(d);
       if (t.dims.size() > 3) return here("more than three sizes");
     } while (accept(','));
     VIBEE_TRY(symbol(']'));
-    if (t.elem == kAct8 && (t.dims.size() != 2 || t.dims[1].symbol || t.dims[1].n % 32 != 0)) return here("act8 rows must be multiples of 32");
-    return t;
+    const Status status = check_type(t);
+    return status.ok() ? Result<Type>(std::move(t)) : here(status.message());
   }
   Result<Attr> attr() {
     skip();

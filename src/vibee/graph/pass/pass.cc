@@ -25,10 +25,8 @@ Result<Graph> run_passes(Graph graph, std::span<const std::string> disabled) {
   }
   VIBEE_TRY(verify(graph));
   for (const Pass& pass : kPasses) {
-    const bool off = std::find(disabled.begin(), disabled.end(), pass.id) != disabled.end();
-    // Integer weights are defined on quantised rows: without the pass each product quantises its own.
-    if (off && pass.run != pass_quantize_activations) continue;
-    graph = drop_dead(off ? quantize_for_each_reader(graph) : pass.run(graph));
+    if (std::find(disabled.begin(), disabled.end(), pass.id) != disabled.end()) continue;
+    graph = drop_dead(pass.run(graph));
     VIBEE_TRY(verify(graph).within(fmt::format("after pass {}", pass.id)));
   }
   return graph;

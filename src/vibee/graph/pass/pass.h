@@ -24,9 +24,6 @@ Result<Graph> run_passes(Graph graph, std::span<const std::string> disabled = {}
 #include "vibee/graph/pass/passes.inc"
 #undef VIBEE_PASS
 
-/// quantize_activations without the sharing: every product that needs quantised rows has a quantisation of its own.
-Graph quantize_for_each_reader(const Graph& graph);
-
 /// Copies a graph node by node; a pass overrides what happens at the nodes it knows. Values are renamed by `to`.
 class Rewrite {
  public:
@@ -43,6 +40,7 @@ class Rewrite {
   void map(ValueId old, ValueId renamed) { map_[old] = renamed; }
   void copy(const Node& node);
   ValueId emit(Op op, std::vector<ValueId> in, Attrs attrs = {}) { return out_.add(op, std::move(in), std::move(attrs)); }
+  ValueId source(Op op, Type type, Attrs attrs) { return out_.source(op, std::move(type), std::move(attrs)); }
   /// The producer of `old` if it is this op and nobody else reads the value, else nullptr.
   const Node* only(ValueId old, Op op) const;
   const Type& type(ValueId renamed) const { return out_.type(renamed); }

@@ -6,23 +6,16 @@
 
 namespace vibee {
 
-namespace {
-
-Graph quantize_rows(const Graph& graph, bool shared) {
+Graph pass_quantize_activations(const Graph& graph) {
   Rewrite rw(graph);
-  std::map<ValueId, ValueId> quantized;  // one quantisation a value when its readers share it
+  std::map<ValueId, ValueId> quantized;  // one quantisation a value, shared by its readers
   return rw.run([&](const Node& node) {
     if (node.op != Op::linear || !graph.type(node.in[0]).elem.is_f32() || !is_integer(graph.type(node.in[1]).elem.format)) return false;
     auto [at, is_new] = quantized.try_emplace(node.in[0], 0);
-    if (is_new || !shared) at->second = rw.emit(Op::quantize, {rw.to(node.in[0])});
+    if (is_new) at->second = rw.emit(Op::quantize, {rw.to(node.in[0])});
     rw.map(node.out[0], rw.emit(Op::linear, {at->second, rw.to(node.in[1])}, node.attrs));
     return true;
   });
 }
-
-}  // namespace
-
-Graph pass_quantize_activations(const Graph& graph) { return quantize_rows(graph, true); }
-Graph quantize_for_each_reader(const Graph& graph) { return quantize_rows(graph, false); }
 
 }  // namespace vibee

@@ -31,6 +31,7 @@ PlanOptions plan_options(const SessionOptions& o, uint32_t threads, Isa isa) {
   p.threads = threads;
   p.isa = isa;
   p.kv = o.kv;
+  p.float_rows = o.float_rows;
   return p;
 }
 
