@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Compiled plans against the interpreter on random decoders, and against each other by memcmp: instruction sets, threads, passes.
+// Compiled plans against the interpreter on random decoders, and against each other by memcmp: instruction sets,
+// threads, passes.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -28,8 +29,8 @@ struct Work {
 };
 
 /// Logits of step 1, then of step 2.
-std::vector<float> run_plan(const Graph& graph, const SampleWeights& weights, const Work& work, Isa isa, uint32_t threads,
-                            KvFormat kv = KvFormat::f32) {
+std::vector<float> run_plan(const Graph& graph, const SampleWeights& weights, const Work& work, Isa isa,
+                            uint32_t threads, KvFormat kv = KvFormat::f32) {
   PlanOptions o;
   o.max_rows = 40;
   o.max_logits = 4;
@@ -63,7 +64,8 @@ std::vector<float> run_plan(const Graph& graph, const SampleWeights& weights, co
   return logits;
 }
 
-std::vector<float> run_interpreter(const Graph& graph, const SampleWeights& weights, const Work& work, Noise noise = {}) {
+std::vector<float> run_interpreter(const Graph& graph, const SampleWeights& weights, const Work& work,
+                                   Noise noise = {}) {
   std::vector<std::vector<LayerKv>> state(work.tokens.size());
   std::vector<float> logits;
   for (const bool second : {false, true})
@@ -93,9 +95,9 @@ double distance(const std::vector<float>& a, const std::vector<float>& b) {
 }
 double size_of(const std::vector<float>& a) { return distance(a, std::vector<float>(a.size())); }
 
-/// How far rounding may move logits: no sum of these graphs has more than kTerms terms, so none is off by more than kTerms roundings
-/// of its size; the interpreter with results perturbed by that much shows what it does to the logits (with integer formats also
-/// by codes that round the other way). Twice the largest of several perturbations.
+/// How far rounding may move logits: no sum of these graphs has more than kTerms terms, so none is off by more than
+/// kTerms roundings of its size; the interpreter with results perturbed by that much shows what it does to the logits
+/// (with integer formats also by codes that round the other way). Twice the largest of several perturbations.
 constexpr double kTerms = 192;
 double tolerance(const Graph& graph, const SampleWeights& weights, const Work& work, const std::vector<float>& exact) {
   double most = 0;
@@ -134,7 +136,8 @@ TEST_P(PlanOf, ARandomDecoderGivesTheInterpretersLogits) {
           // What passes make means the same to the interpreter.
           EXPECT_LE(distance(run_interpreter(*lowered, *weights, work), want), allowed);
         }
-        ASSERT_EQ(0, std::memcmp(got.data(), first.data(), first.size() * 4)) << name(isa) << " threads " << threads << " rows " << rows;
+        ASSERT_EQ(0, std::memcmp(got.data(), first.data(), first.size() * 4))
+            << name(isa) << " threads " << threads << " rows " << rows;
       }
     }
   }
@@ -155,7 +158,8 @@ TEST_P(PlanOf, EveryPassIsExact) {
     const auto check = [&](const Graph& g, std::string_view what) {
       const std::vector<float> got = run_plan(g, *weights, work, detected_isa(), 2);
       ASSERT_EQ(got.size(), want.size());
-      EXPECT_EQ(0, std::memcmp(got.data(), want.data(), want.size() * 4)) << what << " rows " << rows << "\n" << print(g);
+      EXPECT_EQ(0, std::memcmp(got.data(), want.data(), want.size() * 4)) << what << " rows " << rows << "\n"
+                                                                          << print(g);
     };
     for (const Pass& pass : all_passes()) {
       const std::string disabled(pass.id);
@@ -167,7 +171,8 @@ TEST_P(PlanOf, EveryPassIsExact) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Formats, PlanOf, testing::Values(Format::f32, Format::q8_0, Format::q4_0, Format::q4_1, Format::q5_0),
+INSTANTIATE_TEST_SUITE_P(Formats, PlanOf,
+                         testing::Values(Format::f32, Format::q8_0, Format::q4_0, Format::q4_1, Format::q5_0),
                          [](const auto& row) { return std::string(format_name(row.param)); });
 
 /// A wrong model must not pass the comparison above.
@@ -180,7 +185,8 @@ TEST(Plan, ASmallChangeOfTheModelIsSeen) {
   ASSERT_TRUE(weights.ok());
   const Work work(17, 96, random);
   const std::vector<float> want = run_interpreter(graph, *weights, work);
-  EXPECT_GT(distance(run_plan(sample_decoder(other), *weights, work, Isa::scalar, 1), want), 20 * tolerance(graph, *weights, work, want));
+  EXPECT_GT(distance(run_plan(sample_decoder(other), *weights, work, Isa::scalar, 1), want),
+            20 * tolerance(graph, *weights, work, want));
 }
 
 /// x + x W with x a product: the sum may not overwrite x while others still read it.
@@ -188,7 +194,9 @@ TEST(Plan, AResidualThatIsAlsoTheProductsInputKeepsItsMemory) {
   RandomStream random(54, Purpose::test);
   Graph g;
   const ValueId tokens = g.source(Op::input, {kI32, {kRows}}, {{"name", std::string("tokens")}});
-  const auto matrix = [&](const char* name) { return g.source(Op::weight, {kF32, {Dim{64}, Dim{64}}}, {{"name", std::string(name)}}); };
+  const auto matrix = [&](const char* name) {
+    return g.source(Op::weight, {kF32, {Dim{64}, Dim{64}}}, {{"name", std::string(name)}});
+  };
   const ValueId state = g.source(Op::state, {kState, {}}, {});
   const ValueId x = g.add(Op::linear, {g.add(Op::embed, {tokens, matrix("table")}), matrix("a")});
   const ValueId y = g.add(Op::add, {x, g.add(Op::linear, {x, matrix("b")})});
@@ -203,12 +211,13 @@ TEST(Plan, AResidualThatIsAlsoTheProductsInputKeepsItsMemory) {
     const Work work(rows, 64, random);
     const auto want = run_interpreter(g, *weights, work);
     for (uint32_t threads : {1u, 2u})
-      EXPECT_LE(distance(run_plan(*lowered, *weights, work, Isa::scalar, threads), want), tolerance(g, *weights, work, want));
+      EXPECT_LE(distance(run_plan(*lowered, *weights, work, Isa::scalar, threads), want),
+                tolerance(g, *weights, work, want));
   }
 }
 
-/// Two values in one place: a barrier lies between the last call that touches one and the first that writes the other, whether row
-/// work is repeated or sliced. A residual overwritten by its own sum is the exception.
+/// Two values in one place: a barrier lies between the last call that touches one and the first that writes the other,
+/// whether row work is repeated or sliced. A residual overwritten by its own sum is the exception.
 void expect_disjoint_in_time(const Graph& g, const SampleWeights& weights) {
   PlanOptions o;
   o.max_rows = 40;
@@ -235,10 +244,12 @@ void expect_disjoint_in_time(const Graph& g, const SampleWeights& weights) {
   }
   for (ValueId a = 0; a < lives.size(); ++a)
     for (ValueId b = 0; b < lives.size(); ++b) {
-      if (a == b || lives[a].first < 0 || lives[b].first < lives[a].first || lives[a].end <= lives[b].begin || lives[b].end <= lives[a].begin)
+      if (a == b || lives[a].first < 0 || lives[b].first < lives[a].first || lives[a].end <= lives[b].begin ||
+          lives[b].end <= lives[a].begin)
         continue;
       const Call& writer = calls[lives[b].first];
-      if (writer.op == Op::linear_add && writer.in[2] == a && writer.in[0] != a && lives[a].last == lives[b].first) continue;
+      if (writer.op == Op::linear_add && writer.in[2] == a && writer.in[0] != a && lives[a].last == lives[b].first)
+        continue;
       bool small = false, large = false;
       for (int c = lives[a].last + 1; c <= lives[b].first; ++c) {
         small |= calls[c].barrier_small;
@@ -259,11 +270,13 @@ TEST(Plan, ValuesInOnePlaceAreApartInTime) {
     ASSERT_TRUE(lowered.ok());
     expect_disjoint_in_time(*lowered, *weights);
   }
-  // A step of many rows has its barrier before the second product, a step of few before the last sum: the norm's place must not be
-  // handed to that sum, for in the former kind of step no barrier stands between them.
+  // A step of many rows has its barrier before the second product, a step of few before the last sum: the norm's place
+  // must not be handed to that sum, for in the former kind of step no barrier stands between them.
   Graph g;
   const ValueId tokens = g.source(Op::input, {kI32, {kRows}}, {{"name", std::string("tokens")}});
-  const auto matrix = [&](const char* name) { return g.source(Op::weight, {kF32, {Dim{64}, Dim{64}}}, {{"name", std::string(name)}}); };
+  const auto matrix = [&](const char* name) {
+    return g.source(Op::weight, {kF32, {Dim{64}, Dim{64}}}, {{"name", std::string(name)}});
+  };
   const ValueId one = g.source(Op::weight, {kF32, {Dim{64}}}, {{"name", std::string("one")}});
   const ValueId x = g.add(Op::embed, {tokens, matrix("table")});
   const ValueId p = g.add(Op::linear, {x, matrix("a")});
@@ -279,8 +292,10 @@ TEST(Plan, ValuesInOnePlaceAreApartInTime) {
 
 TEST(Plan, RefusesWhatOnlyTheInterpreterEvaluates) {
   const auto refused = [](const char* body) {
-    auto g = parse_graph(fmt::format("graph g {{\n %0:i32[T] = input {{name=\"tokens\"}}\n %1:f32[64,32] = weight {{name=\"w\"}}\n"
-                                     " %2:f32[T,32] = embed(%0, %1)\n{}", body));
+    auto g = parse_graph(
+        fmt::format("graph g {{\n %0:i32[T] = input {{name=\"tokens\"}}\n %1:f32[64,32] = weight {{name=\"w\"}}\n"
+                    " %2:f32[T,32] = embed(%0, %1)\n{}",
+                    body));
     EXPECT_TRUE(g.ok()) << g.status().message();
     const Status status = Plan::arena_bytes(*g, {}).status();
     EXPECT_FALSE(status.ok()) << body;
@@ -294,14 +309,18 @@ TEST(Plan, RefusesWhatOnlyTheInterpreterEvaluates) {
 }
 
 TEST(Interpret, SaysWhatIsMissing) {
-  auto g = parse_graph("graph g {\n %0:i32[T] = input {name=\"tokens\"}\n %1:f32[4,2] = weight {name=\"w\"}\n %2:f32[T,2] = gather(%0, %1)\n return %2\n}");
+  auto g = parse_graph(
+      "graph g {\n %0:i32[T] = input {name=\"tokens\"}\n %1:f32[4,2] = weight {name=\"w\"}\n %2:f32[T,2] = gather(%0, "
+      "%1)\n return %2\n}");
   ASSERT_TRUE(g.ok());
   InterpretInputs in;
   EXPECT_NE(interpret(*g, in, {}, {1, 1}).status().message().find("'tokens'"), std::string::npos);
   in.integers["tokens"] = {4};
   EXPECT_NE(interpret(*g, in, {}, {1, 1}).status().message().find("'w'"), std::string::npos);
-  EXPECT_NE(interpret(*g, in, {{"w", std::vector<uint8_t>(32)}}, {1, 1}).status().message().find("index 4"), std::string::npos);
-  EXPECT_NE(interpret(*g, in, {{"w", std::vector<uint8_t>(31)}}, {1, 1}).status().message().find("31 bytes"), std::string::npos);
+  EXPECT_NE(interpret(*g, in, {{"w", std::vector<uint8_t>(32)}}, {1, 1}).status().message().find("index 4"),
+            std::string::npos);
+  EXPECT_NE(interpret(*g, in, {{"w", std::vector<uint8_t>(31)}}, {1, 1}).status().message().find("31 bytes"),
+            std::string::npos);
 }
 
 }  // namespace

@@ -46,7 +46,8 @@ struct Values {
   }
 };
 
-const Attrs kHeads = {{"heads", int64_t(2)}, {"kv_heads", int64_t(1)}, {"head_dim", int64_t(32)}, {"layer", int64_t(0)}};
+const Attrs kHeads = {
+    {"heads", int64_t(2)}, {"kv_heads", int64_t(1)}, {"head_dim", int64_t(32)}, {"layer", int64_t(0)}};
 Attrs with(Attrs attrs, Attrs more) {
   attrs.insert(attrs.begin(), more.begin(), more.end());  // the first of two equal keys counts
   return attrs;
@@ -79,7 +80,8 @@ std::vector<Case> cases() {
                                            {op, {"x"}, {}, ""}})
       all.push_back(c);
   for (Op op : {Op::neg, Op::abs, Op::exp, Op::log, Op::sqrt, Op::tanh, Op::scale})
-    for (const Case& c : std::vector<Case>{{op, {"x"}, {}, "f32[T,64]"}, {op, {"ids"}, {}, ""}, {op, {"s"}, {}, ""}, {op, {"act"}, {}, ""}})
+    for (const Case& c : std::vector<Case>{
+             {op, {"x"}, {}, "f32[T,64]"}, {op, {"ids"}, {}, ""}, {op, {"s"}, {}, ""}, {op, {"act"}, {}, ""}})
       all.push_back(c);
   const std::vector<Case> rest = {
       {Op::softmax, {"x"}, {}, "f32[T,64]"},
@@ -132,12 +134,18 @@ std::vector<Case> cases() {
       {Op::linear_gated, {"x", "w", "square"}, kSilu, ""},
       {Op::linear_gated, {"x", "w", "w"}, {}, ""},
       {Op::linear_qkv, {"act", "q", "kv", "kv", "table", "s"}, kHeads, "f32[T,64] f32[T,32] f32[T,32] state"},
-      {Op::linear_qkv, {"act", "q", "kv", "kv", "table", "s", "head", "head"}, kHeads, "f32[T,64] f32[T,32] f32[T,32] state"},
+      {Op::linear_qkv,
+       {"act", "q", "kv", "kv", "table", "s", "head", "head"},
+       kHeads,
+       "f32[T,64] f32[T,32] f32[T,32] state"},
       {Op::linear_qkv, {"act", "q", "kv", "kv", "table", "s", "head"}, kHeads, ""},
       {Op::linear_qkv, {"act", "q", "kv", "kv", "table", "s", "vec", "vec"}, kHeads, ""},
       {Op::linear_qkv, {"act", "q", "q", "kv", "table", "s"}, kHeads, ""},
       {Op::linear_qkv, {"act", "q", "kv", "kv", "x", "s"}, kHeads, ""},
-      {Op::linear_qkv, {"act", "q", "kv", "kv", "table", "s"}, with(kHeads, {{"heads", int64_t(-2)}, {"head_dim", int64_t(-32)}}), ""},
+      {Op::linear_qkv,
+       {"act", "q", "kv", "kv", "table", "s"},
+       with(kHeads, {{"heads", int64_t(-2)}, {"head_dim", int64_t(-32)}}),
+       ""},
       {Op::rope_table, {"ids"}, {{"dims", int64_t(32)}, {"base", 10000.0}}, "f32[T,32]"},
       {Op::rope_table, {"ids"}, {{"dims", int64_t(31)}, {"base", 10000.0}}, ""},
       {Op::rope_table, {"x"}, {{"dims", int64_t(32)}, {"base", 10000.0}}, ""},
@@ -184,8 +192,8 @@ TEST(Types, EveryOpHasItsRule) {
     if (message.find("inputs, received") == std::string::npos)
       for (ValueId id : node.in) EXPECT_NE(message.find(to_string(v.g.type(id))), std::string::npos) << message;
   }
-#define VIBEE_OP(name, level, fewest, most, outputs)                                      \
-  EXPECT_TRUE(bad.count(Op::name)) << #name " has no bad case";                           \
+#define VIBEE_OP(name, level, fewest, most, outputs)            \
+  EXPECT_TRUE(bad.count(Op::name)) << #name " has no bad case"; \
   EXPECT_TRUE(good.count(Op::name) || OpLevel::level == OpLevel::source) << #name " has no good case";
 #include "vibee/graph/ir/ops.inc"
 #undef VIBEE_OP
@@ -246,7 +254,8 @@ TEST(Verify, AStateIsReplacedOnce) {
   twice.outputs = {twice.add(Op::kv_append, {one, k, k})};
   expect_refused(twice, "state %2 was already replaced");
   Graph late = g;  // attention may not read what was overwritten
-  late.outputs = {late.add(Op::attention, {k, one}, {{"heads", int64_t(1)}, {"kv_heads", int64_t(1)}, {"head_dim", int64_t(8)}})};
+  late.outputs = {
+      late.add(Op::attention, {k, one}, {{"heads", int64_t(1)}, {"kv_heads", int64_t(1)}, {"head_dim", int64_t(8)}})};
   expect_refused(late, "state %2 was already replaced");
 }
 

@@ -34,13 +34,19 @@ TEST(Text, RandomGraphsReadBackAsPrinted) {
     Graph g;
     g.name = fmt::format("g{}", trial);
     for (uint32_t i = 1 + random.below(4); i > 0; --i)
-      g.source(Op::input, {kF32, {random.below(2) ? kRows : Dim{int64_t(1 + random.below(4))}, Dim{int64_t(1 + random.below(3))}}}, {});
+      g.source(Op::input,
+               {kF32, {random.below(2) ? kRows : Dim{int64_t(1 + random.below(4))}, Dim{int64_t(1 + random.below(3))}}},
+               {});
     for (int n = 0; n < 60; ++n) {
       Node node{Op(random.below(uint32_t(Op::linear_qkv) + 1)), {}, {}, {}};
       for (uint32_t i = info(node.op).fewest; i > 0; --i) node.in.push_back(random.below(uint32_t(g.values.size())));
       const double odd[] = {0.1, -1e300, 5e-324, 1.0, std::numeric_limits<double>::infinity(), 1.0 / 3, 1e22};
-      node.attrs = {{"eps", odd[random.below(7)]}, {"begin", int64_t(0)}, {"end", int64_t(1)}, {"rows", int64_t(1 + random.below(4))},
-                    {"cols", int64_t(1 + random.below(4))}, {"note", std::string("a \"quoted\\ line\nand a tab\t")}};
+      node.attrs = {{"eps", odd[random.below(7)]},
+                    {"begin", int64_t(0)},
+                    {"end", int64_t(1)},
+                    {"rows", int64_t(1 + random.below(4))},
+                    {"cols", int64_t(1 + random.below(4))},
+                    {"note", std::string("a \"quoted\\ line\nand a tab\t")}};
       if (infer(g, node).ok()) g.add(node.op, node.in, node.attrs);
     }
     ASSERT_TRUE(g.status().ok());
@@ -51,7 +57,8 @@ TEST(Text, RandomGraphsReadBackAsPrinted) {
 
 TEST(Text, NumbersKeepTheirKindAndBits) {
   Graph g;
-  g.outputs = {g.source(Op::input, {kF32, {Dim{1}}}, {{"a", 2.0}, {"b", int64_t(2)}, {"c", -0.0}, {"d", 0.1}, {"e", INT64_MIN}})};
+  g.outputs = {g.source(Op::input, {kF32, {Dim{1}}},
+                        {{"a", 2.0}, {"b", int64_t(2)}, {"c", -0.0}, {"d", 0.1}, {"e", INT64_MIN}})};
   auto parsed = parse_graph(print(g));
   ASSERT_TRUE(parsed.ok()) << parsed.status().message();
   EXPECT_EQ(parsed->nodes[0].attrs, g.nodes[0].attrs);
@@ -93,7 +100,8 @@ TEST(Text, HostileTextsAreRefusedInOneLine) {
       {head + "  %1:f32[T,8] = exp(%0) {a=\"b\n", "expected '\"'", 4},
       {head + "  %1:f32[T,8] = state\n  return %0\n}", "cannot be f32[T,8]", 3},
       {head + "  %1:f32[2] = constant\n  return %1\n}", "needs either value", 3},
-      {head + "  %1:state = state\n  %2:state = kv_append(%1, %0, %0)\n  %3:state = kv_append(%1, %0, %0)\n  return %3\n}",
+      {head +
+           "  %1:state = state\n  %2:state = kv_append(%1, %0, %0)\n  %3:state = kv_append(%1, %0, %0)\n  return %3\n}",
        "already replaced", 5},
   };
   for (const auto& c : cases) {
