@@ -32,11 +32,12 @@ Status read_source(const Node& node, const InterpretInputs& inputs, const FileWe
     default: {
       const auto at = weights.find(name);
       if (at == weights.end()) return error(Code::not_found, "no weight '{}' was given", name);
-      if (v->type.elem.kind != Elem::stored) return error(Code::invalid, "weight '{}' has type {}", name, to_string(v->type));
+      if (v->type.elem.kind != Elem::stored)
+        return error(Code::invalid, "weight '{}' has type {}", name, to_string(v->type));
       const NumericFormat& format = info(v->type.elem.format);
       if (v->f.size() % format.block_elems != 0 || at->second.size() != format.row_bytes(v->f.size()))
-        return error(Code::invalid, "weight '{}' has {} bytes; {} takes {}", name, at->second.size(), to_string(v->type),
-                     format.row_bytes(v->f.size()));
+        return error(Code::invalid, "weight '{}' has {} bytes; {} takes {}", name, at->second.size(),
+                     to_string(v->type), format.row_bytes(v->f.size()));
       format.decode(at->second.data(), v->f.size(), v->f.data());
       return {};
     }
@@ -53,7 +54,8 @@ Result<std::vector<TensorValue>> interpret(const Graph& g, const InterpretInputs
     logits_rows.resize(size_t(sizes.s));
     std::iota(logits_rows.begin(), logits_rows.end(), int32_t(sizes.t - sizes.s));
   }
-  if (int64_t(logits_rows.size()) != sizes.s) return error(Code::invalid, "{} rows of logits, S is {}", logits_rows.size(), sizes.s);
+  if (int64_t(logits_rows.size()) != sizes.s)
+    return error(Code::invalid, "{} rows of logits, S is {}", logits_rows.size(), sizes.s);
   for (int32_t row : logits_rows)
     if (row < 0 || row >= sizes.t) return error(Code::invalid, "row of logits {} is not in 0 to {}", row, sizes.t - 1);
 

@@ -56,7 +56,8 @@ Rows quantize(const Rows& x) {
 
 /// A product whose weight is an integer format reads quantised rows, whether a quantize node stands before it or not.
 Rows product(const TensorValue& x, const TensorValue& w) {
-  const bool integer = w.type.elem.format != Format::f32 && w.type.elem.format != Format::f16 && w.type.elem.format != Format::bf16;
+  const bool integer =
+      w.type.elem.format != Format::f32 && w.type.elem.format != Format::f16 && w.type.elem.format != Format::bf16;
   if (!integer || x.type.elem == kAct8) return linear(x, w);
   TensorValue q = x;
   q.f = quantize(x.f);
@@ -100,7 +101,8 @@ Status attention(const Node& node, const TensorValue& q, const TensorValue& stat
   const int64_t window = node.integer("window"), rows = q.rows();
   const double scale = node.number("scale", 1), cap = node.number("soft_cap");
   const int64_t keys = layer < state.kv.size() ? int64_t(state.kv[layer].k.size()) / (kv_heads * d) : 0;
-  if (keys < rows) return error(Code::invalid, "[attention] layer {} holds {} keys, fewer than the {} rows", layer, keys, rows);
+  if (keys < rows)
+    return error(Code::invalid, "[attention] layer {} holds {} keys, fewer than the {} rows", layer, keys, rows);
   const LayerKv& kv = state.kv[layer];
   for (int64_t r = 0; r < rows; ++r)
     for (int64_t h = 0; h < heads; ++h) {
@@ -139,8 +141,8 @@ void rope_table(const Node& node, const TensorValue& positions, Rows* y) {
 
 }  // namespace
 
-Status evaluate_composite(const Node& node, std::span<const TensorValue* const> in, std::span<const int32_t> logits_rows,
-                          std::span<TensorValue> out) {
+Status evaluate_composite(const Node& node, std::span<const TensorValue* const> in,
+                          std::span<const int32_t> logits_rows, std::span<TensorValue> out) {
   Rows& y = out[0].f;
   const bool quantized = node.integer("quantized") != 0, split = node.text("pairs") == "split";
   switch (node.op) {
@@ -160,12 +162,14 @@ Status evaluate_composite(const Node& node, std::span<const TensorValue* const> 
         double top = -INFINITY, sum = 0;
         for (int64_t i = 0; i < out[0].width(); ++i) top = std::max(top, double(x[i]));
         for (int64_t i = 0; i < out[0].width(); ++i) sum += std::exp(x[i] - top);
-        for (int64_t i = 0; i < out[0].width(); ++i) y[size_t(r * out[0].width() + i)] = float(std::exp(x[i] - top) / sum);
+        for (int64_t i = 0; i < out[0].width(); ++i)
+          y[size_t(r * out[0].width() + i)] = float(std::exp(x[i] - top) / sum);
       }
       return {};
     case Op::gated: y = gated(in[0]->f, in[1]->f, node.text("gate")); return {};
     case Op::soft_cap:
-      for (size_t i = 0; i < y.size(); ++i) y[i] = float(node.number("cap") * std::tanh(in[0]->f[i] / node.number("cap")));
+      for (size_t i = 0; i < y.size(); ++i)
+        y[i] = float(node.number("cap") * std::tanh(in[0]->f[i] / node.number("cap")));
       return {};
     case Op::scale:
       for (size_t i = 0; i < y.size(); ++i) y[i] = float(in[0]->f[i] * node.number("by", 1));

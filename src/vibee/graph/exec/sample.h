@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a graph needs to run when there is no model: random weights by the names and types of its weight nodes, and pages for its
-// keys and values.
+// What a graph needs to run when there is no model: random weights by the names and types of its weight nodes, and
+// pages for its keys and values.
 #pragma once
 
 #include "vibee/graph/exec/interpret.h"
@@ -8,8 +8,8 @@
 
 namespace vibee {
 
-/// Random weights, as file rows and as the panels of one instruction set. Matrices are normal with deviation 1/sqrt(k), vectors
-/// lie around 1.
+/// Random weights, as file rows and as the panels of one instruction set. Matrices are normal with deviation 1/sqrt(k),
+/// vectors lie around 1.
 class SampleWeights {
  public:
   static Result<SampleWeights> make(const Graph& graph, Isa isa, uint64_t seed);
@@ -24,8 +24,8 @@ class SampleWeights {
   std::vector<HugeBuffer> panels_;
 };
 
-/// Pages for `sequences` sequences of up to `context` positions, for every layer that the graph's kv_append and linear_qkv nodes
-/// name. Pages of different sequences alternate in memory.
+/// Pages for `sequences` sequences of up to `context` positions, for every layer that the graph's kv_append and
+/// linear_qkv nodes name. Pages of different sequences alternate in memory.
 class SampleCache {
  public:
   static Result<SampleCache> make(const Graph& graph, KvFormat format, uint32_t sequences, uint32_t context);

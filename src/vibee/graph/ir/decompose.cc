@@ -32,7 +32,9 @@ class Decomposer {
   ValueId number(double x) { return out_.source(Op::constant, {kF32, {Dim{1}}}, {{"value", x}}); }
   ValueId times(ValueId x, double by) { return op(Op::mul, {x, number(by)}); }
   ValueId plus(ValueId x, double by) { return op(Op::add, {x, number(by)}); }
-  ValueId columns(ValueId x, int64_t begin, int64_t end) { return op(Op::slice, {x}, {{"begin", begin}, {"end", end}}); }
+  ValueId columns(ValueId x, int64_t begin, int64_t end) {
+    return op(Op::slice, {x}, {{"begin", begin}, {"end", end}});
+  }
   /// The same elements in rows of `width`.
   ValueId in_rows_of(ValueId x, int64_t width) {
     const std::vector<Dim> dims = out_.type(x).dims;

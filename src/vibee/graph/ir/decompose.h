@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Composites in terms of primitives: their definition by smaller ops, for export and differentiation. Sums keep the composite's
-// order; intermediate results are rounded to float, so values differ from the composite's by roundings only.
+// Composites in terms of primitives: their definition by smaller ops, for export and differentiation. Sums keep the
+// composite's order; intermediate results are rounded to float, so values differ from the composite's by roundings
+// only.
 //
 // What stays as it is, and why:
 //   attention, kv_append     state is opaque: no primitive reads or writes it

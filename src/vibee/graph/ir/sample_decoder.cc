@@ -15,7 +15,8 @@ struct Builder {
     return g.source(Op::weight, {{Elem::stored, format}, {Dim{n}, Dim{k}}}, {{"name", std::move(name)}});
   }
   ValueId norm(ValueId x, std::string name, int64_t n) {
-    return g.add(Op::rms_norm, {x, g.source(Op::weight, {kF32, {Dim{n}}}, {{"name", std::move(name)}})}, {{"eps", 1e-5}});
+    return g.add(Op::rms_norm, {x, g.source(Op::weight, {kF32, {Dim{n}}}, {{"name", std::move(name)}})},
+                 {{"eps", 1e-5}});
   }
   ValueId linear(ValueId x, ValueId w) { return g.add(Op::linear, {x, w}); }
 
@@ -34,7 +35,11 @@ struct Builder {
     q = g.add(Op::rope, {q, table}, turn);
     k = g.add(Op::rope, {k, table}, turn);
     *state = g.add(Op::kv_append, {*state, k, v}, {{"layer", layer}});
-    Attrs attrs = {{"layer", layer}, {"heads", c.heads}, {"kv_heads", c.kv_heads}, {"head_dim", d}, {"scale", 1 / std::sqrt(double(d))}};
+    Attrs attrs = {{"layer", layer},
+                   {"heads", c.heads},
+                   {"kv_heads", c.kv_heads},
+                   {"head_dim", d},
+                   {"scale", 1 / std::sqrt(double(d))}};
     if (c.window) attrs.emplace_back("window", c.window);
     if (c.attention_cap > 0) attrs.emplace_back("soft_cap", c.attention_cap);
     ValueId o = linear(g.add(Op::attention, {q, *state}, std::move(attrs)), matrix(name("o"), c.dim, c.heads * d));

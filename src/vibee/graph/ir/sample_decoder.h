@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A small decoder without a model file: the graph that the executor's overhead is timed on, and that tests vary at random. It has
-// the forms of the Llama and Gemma builders (model/layer), and a few that passes must leave alone.
+// A small decoder without a model file: the graph that the executor's overhead is timed on, and that tests vary at
+// random. It has the forms of the Llama and Gemma builders (model/layer), and a few that passes must leave alone.
 #pragma once
 
 #include "vibee/base/random/philox.h"
@@ -9,7 +9,8 @@
 namespace vibee {
 
 struct SampleDecoder {
-  int64_t vocab = 96, dim = 64, layers = 5, heads = 4, kv_heads = 2, head_dim = 16, ff = 128, rope_dims = 16, window = 0;
+  int64_t vocab = 96, dim = 64, layers = 5, heads = 4, kv_heads = 2, head_dim = 16, ff = 128, rope_dims = 16,
+          window = 0;
   bool split_halves = false, gelu = false, qk_norm = false, post_norms = false, tied = false;
   double embed_scale = 1, attention_cap = 0, logit_cap = 0;
   Format format = Format::f32;        ///< of the matrices

@@ -6,7 +6,6 @@
 #include <charconv>
 #include <cmath>
 
-
 namespace vibee {
 namespace {
 
@@ -96,11 +95,14 @@ bool each_value(std::string_view text, F&& f) {
 }  // namespace
 
 Status check_constant(const Node& node, const Type& type) {
-  const auto wrong = [&](std::string_view why) { return error(Code::invalid, "[constant] {}; declared {}", why, to_string(type)); };
+  const auto wrong = [&](std::string_view why) {
+    return error(Code::invalid, "[constant] {}; declared {}", why, to_string(type));
+  };
   if (!type.elem.is_f32()) return wrong("must be f32");
   int64_t n = 1;
   for (Dim d : type.dims) {
-    if (d.symbol != 0 || d.n <= 0 || n > kMostConstants / d.n) return wrong(fmt::format("must have at most {} elements", kMostConstants));
+    if (d.symbol != 0 || d.n <= 0 || n > kMostConstants / d.n)
+      return wrong(fmt::format("must have at most {} elements", kMostConstants));
     n *= d.n;
   }
   const Attr *one = node.find("value"), *many = node.find("values");
@@ -108,7 +110,8 @@ Status check_constant(const Node& node, const Type& type) {
   if (one) return std::holds_alternative<std::string>(*one) ? wrong("needs a number as value") : Status();
   if (!std::holds_alternative<std::string>(*many)) return wrong("needs a text of numbers as values");
   int64_t count = 0;
-  if (!each_value(std::get<std::string>(*many), [&](float) { ++count; })) return wrong(fmt::format("value {} is not a number", count));
+  if (!each_value(std::get<std::string>(*many), [&](float) { ++count; }))
+    return wrong(fmt::format("value {} is not a number", count));
   return count == n ? Status() : wrong(fmt::format("has {} values, not {}", count, n));
 }
 

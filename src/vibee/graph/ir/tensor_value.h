@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Values of a graph as plain vectors, and the meaning of the primitive ops over them: sums in double, every result rounded to
-// float once. What the interpreter, constant folding and tests share.
+// Values of a graph as plain vectors, and the meaning of the primitive ops over them: sums in double, every result
+// rounded to float once. What the interpreter, constant folding and tests share.
 #pragma once
 
 #include <span>
@@ -15,8 +15,8 @@ struct LayerKv {
   std::vector<float> k, v;
 };
 
-/// One value. f32, stored formats (decoded) and act8 (the numbers q * da that the codes stand for) are in `f`, integers in `i`,
-/// state in `kv`, by layer.
+/// One value. f32, stored formats (decoded) and act8 (the numbers q * da that the codes stand for) are in `f`, integers
+/// in `i`, state in `kv`, by layer.
 struct TensorValue {
   Type type;
   std::vector<int64_t> dims;  ///< of `type` at the sizes of the step
