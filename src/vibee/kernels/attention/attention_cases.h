@@ -48,7 +48,7 @@ struct StoredSequence {
     const uint32_t count = (c.length + kPageTokens - 1) / kPageTokens;
     view.layout = {format, c.kv_heads, c.head_dim};
     view.page_bytes = view.layout.layer_bytes();
-    store.assign(count * view.page_bytes, 0);
+    store.assign(count * view.page_bytes + kKvSlack, 0);
     view.base = store.data();
     for (uint32_t i = 0; i < count; ++i) pages.push_back(count - 1 - i);
     for (uint32_t p = 0; p < c.length; ++p)

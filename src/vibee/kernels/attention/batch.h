@@ -46,6 +46,9 @@ struct KvLayout {
   constexpr uint64_t layer_bytes() const { return 2 * kv_heads * head_bytes(); }
 };
 
+/// Kernels load 16 lanes at once: this many bytes after the last page are readable (their values are not used).
+inline constexpr uint64_t kKvSlack = 64;
+
 /// The pages of one layer: page p of a sequence lies at base + pages[p] * page_bytes.
 struct KvView {
   uint8_t* base = nullptr;  ///< the layer's share of page 0

@@ -18,8 +18,9 @@ Result<PageStore> PageStore::create(std::span<const KvLayout> layers, uint32_t p
   PageStore s;
   s.page_bytes_ = page_bytes(layers);
   const auto total = checked_mul(s.page_bytes_, pages);
-  if (!total) return error(Code::no_memory, "{} pages of {} bytes exceed the address space", pages, s.page_bytes_);
-  VIBEE_ASSIGN(s.arena_, HugeBuffer::allocate(*total));
+  if (!total || *total > UINT64_MAX - kKvSlack)
+    return error(Code::no_memory, "{} pages of {} bytes exceed the address space", pages, s.page_bytes_);
+  VIBEE_ASSIGN(s.arena_, HugeBuffer::allocate(*total + kKvSlack));
   uint64_t offset = 0;
   for (const KvLayout& l : layers) {
     s.views_.push_back({s.arena_.data() + offset, s.page_bytes_, l});
@@ -32,7 +33,8 @@ Result<PageStore> PageStore::create(std::span<const KvLayout> layers, uint32_t p
 }
 
 Result<uint32_t> PageStore::allocate() {
-  if (free_.empty()) return error(Code::no_memory, "all {} KV pages ({} tokens) are in use", pages(), uint64_t(pages()) * kPageTokens);
+  if (free_.empty())
+    return error(Code::no_memory, "all {} KV pages ({} tokens) are in use", pages(), uint64_t(pages()) * kPageTokens);
   const uint32_t page = free_.back();
   free_.pop_back();
   owners_[page] = 1;

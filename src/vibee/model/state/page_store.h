@@ -21,7 +21,8 @@ class PageStore {
 
   uint32_t pages() const { return uint32_t(owners_.size()); }
   uint32_t free_pages() const { return uint32_t(free_.size()); }
-  uint64_t bytes() const { return arena_.size(); }
+  /// Bytes of all pages, without the kKvSlack behind them.
+  uint64_t bytes() const { return uint64_t(pages()) * page_bytes_; }
   std::span<const KvView> views() const { return views_; }
   uint32_t owners(uint32_t page) const { return owners_[page]; }
 
