@@ -9,4 +9,5 @@ python3 -m venv build/goldens
 build/goldens/bin/pip install --quiet -r tools/goldens.txt
 build/goldens/bin/python tools/make_token_goldens.py --gpt2 "$1" --llama "$2" --out data/golden/token
 build/goldens/bin/python tools/make_template_goldens.py data/golden/template
+build/goldens/bin/python tools/make_model_goldens.py data/golden/model
 git --no-pager diff --stat -- data/golden

@@ -15,6 +15,7 @@
 #include "vibee/app/jobs/bench_model.h"
 #include "vibee/base/text/json_object.h"
 #include "vibee/core/measure/measure.h"
+#include "vibee/graph/exec/overhead.h"
 #include "vibee/model/weight/atomic_file.h"
 #include "vibee/model/weight/run_process.h"
 
@@ -114,9 +115,21 @@ bool names_technique(int argc, char** argv) {
   return find_entry(entries, argv[1]).ok();
 }
 
+/// vibee bench executor: what the executor adds to its kernels, against its bound.
+int bench_executor() {
+  const auto r = executor_overhead(2, 2000, detected_isa());
+  if (!r.ok()) return fail("bench", r.status());
+  std::puts(fmt::format("executor: {:.2f} us a layer and token beyond its kernels, {:.2f} in the quietest tenth (bound {:.0f})\n"
+                        "a step of {} layers takes {:.1f} us, {:.1f} of them in {} calls; {} regions",
+                        r->overhead_us, r->quiet_us, kOverheadBound, r->layers, r->step_us, r->kernel_us, r->calls, r->regions)
+                .c_str());
+  return r->quiet_us <= kOverheadBound ? kExitOk : kExitFailed;
+}
+
 }  // namespace
 
 int verb_bench(int argc, char** argv) {
+  if (argc == 2 && std::string_view(argv[1]) == "executor") return bench_executor();
   if (names_technique(argc, argv)) {
     TechniqueArgs technique;
     Args args("bench", "Times techniques against this machine's limits.");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// vibee run and vibee chat.
+// vibee run.
 #include <unistd.h>
 
 #include <cstdio>
@@ -7,6 +7,7 @@
 #include <iostream>
 
 #include "vibee/app/cli/args.h"
+#include "vibee/app/cli/chat.h"
 #include "vibee/app/cli/cli.h"
 #include "vibee/app/cli/model_args.h"
 #include "vibee/app/cli/profile.h"
@@ -35,11 +36,6 @@ std::string token_json(const Model& model, const Sampled& s) {
   return JsonObject().integer("id", s.token).text("text", model.tokenizer().piece(s.token)).number("logprob", s.logprob).raw("top", json_array(top)).str();
 }
 
-std::string speed_line(const GenerateStats& s) {
-  return fmt::format("{} prompt tokens at {:.1f} tokens/s, first token after {:.3f} s, {} generated at {:.1f} tokens/s", s.prompt_tokens,
-                     s.prompt_rate(), s.first_token_seconds, s.generated, s.decode_rate());
-}
-
 /// Share of the machine's limit: bytes read a second over the bandwidth measured now.
 std::string limit_line(const Loaded& loaded, const GenerateStats& s) {
   auto probe = BandwidthProbe::create();
@@ -48,39 +44,6 @@ std::string limit_line(const Loaded& loaded, const GenerateStats& s) {
   const double read = s.decode_rate() * double(loaded.model->bytes_per_token()) / 1e9;
   return fmt::format("each token reads {:.1f} MB of weights: {:.1f} GB/s, {:.0f} % of this machine's {:.1f} GB/s (measured now)",
                      double(loaded.model->bytes_per_token()) / 1e6, read, 100 * read / gb, gb);
-}
-
-int chat_loop(Loaded& loaded, const GenerateConfig& config, std::vector<ChatMessage> messages) {
-  const bool terminal = isatty(STDIN_FILENO);
-  if (terminal) std::fputs("Type a message; an empty line or Ctrl-D ends.\n", stderr);
-  for (std::string line;;) {
-    if (terminal) std::fputs("> ", stdout);
-    std::fflush(stdout);
-    if (!std::getline(std::cin, line) || line.empty() || interrupted()) break;
-    messages.push_back({"user", line});
-    auto prompt = encode_chat(*loaded.model, messages);
-    if (!prompt.ok()) return fail("chat", prompt.status());
-    auto result = generate(*loaded.session, {*prompt}, config,
-                           [](uint32_t, const std::string& text) {
-                             std::fputs(text.c_str(), stdout);
-                             std::fflush(stdout);
-                           },
-                           interrupted);
-    if (!result.ok()) return fail("chat", result.status());
-    std::fputs("\n", stdout);
-    messages.push_back({"assistant", result->texts[0]});
-    if (terminal) std::fputs(fmt::format("[{}]\n", speed_line(result->stats)).c_str(), stderr);
-  }
-  return kExitOk;
-}
-
-Result<GenerateConfig> generate_config(const SamplingArgs& sampling) {
-  GenerateConfig config;
-  VIBEE_ASSIGN(config.sampling, sampling.params());
-  config.max_tokens = sampling.max_tokens;
-  config.stop = sampling.stop;
-  config.ignore_end = sampling.ignore_end;
-  return config;
 }
 
 }  // namespace
@@ -180,26 +143,6 @@ int verb_run(int argc, char** argv) {
     if (isatty(STDIN_FILENO) && !interrupted()) return chat_loop(*loaded, *generate_with, {{"user", demo}, {"assistant", result->texts[0]}});
   }
   return interrupted() ? kExitFailed : kExitOk;
-}
-
-int verb_chat(int argc, char** argv) {
-  LoadConfig config;
-  SamplingArgs sampling;
-  std::string system;
-  Args args("chat", "A conversation on the terminal through the model's chat template; standard input may also be a file of messages.");
-  add_model_args(args, config);
-  args.add("--system", system, "a system message");
-  sampling.add_to(args);
-  args.example("vibee chat smollm2-135m --system \"Answer in one sentence.\"");
-  if (auto exit_status = args.parse(argc, argv)) return *exit_status;
-  catch_interrupt();
-  auto generate_with = generate_config(sampling);
-  if (!generate_with.ok()) return fail("chat", generate_with.status());
-  auto loaded = load(config);
-  if (!loaded.ok()) return fail("chat", loaded.status());
-  std::vector<ChatMessage> messages;
-  if (!system.empty()) messages.push_back({"system", system});
-  return chat_loop(*loaded, *generate_with, std::move(messages));
 }
 
 }  // namespace vibee

@@ -34,6 +34,7 @@ Result<Resolved> resolve(const LoadConfig& c) {
   session.context = c.context ? c.context : std::min(config.context, 4096u);
   if (c.context > config.context)
     return error(Code::invalid, "--ctx {}: {} was trained for {} positions; use at most that", c.context, path, config.context);
+  session.float_rows = c.act == "f32";
   session.sequences = c.batch;
   session.max_rows = std::max(c.chunk, c.batch);
   session.max_logits = c.logits ? c.logits : c.batch;

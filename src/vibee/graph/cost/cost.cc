@@ -8,8 +8,10 @@ namespace vibee {
 StepCost node_cost(const Graph& g, const Node& node, Sizes sizes, AttendedContext context) {
   StepCost c;
   if (info(node.op).level == OpLevel::source) return c;
+  const bool product = node.op == Op::linear || node.op == Op::linear_add || node.op == Op::linear_gated || node.op == Op::linear_qkv;
   double outputs = 0;
   for (ValueId id : node.out) {
+    if (g.type(id).elem.kind == Elem::state) continue;
     outputs += double(elements(g.type(id), sizes));
     c.row_bytes += double(bytes(g.type(id), sizes));
   }
@@ -22,7 +24,7 @@ StepCost node_cost(const Graph& g, const Node& node, Sizes sizes, AttendedContex
       c.weight_bytes += double(info(t.elem.format).row_bytes(uint64_t(t.dims[1].n))) * double(value(g.type(node.in[0]).dims[0], sizes));
     } else {
       c.weight_bytes += double(bytes(t, sizes));
-      if (t.dims.size() == 2) c.flops += 2.0 * double(t.dims[0].n) * double(t.dims[1].n) * double(value(g.type(node.in[0]).dims[0], sizes));
+      if (product && t.dims.size() == 2) c.flops += 2.0 * double(t.dims[0].n) * double(t.dims[1].n) * double(value(g.type(node.in[0]).dims[0], sizes));
     }
   }
   if (node.op == Op::matmul) c.flops += 2.0 * outputs * double(value(g.type(node.in[0]).dims[1], sizes));

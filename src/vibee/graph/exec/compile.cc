@@ -14,7 +14,7 @@ struct Plan::Layout {
   std::vector<uint32_t> call_nodes;  // node indices in order
   std::vector<uint8_t> barrier_small, barrier_large;
   std::vector<Place> places;
-  uint64_t bytes = 0, parts_offset = 0;
+  uint64_t bytes = 0, parts_offset = 0, quantized_offset = 0, quantized_stride = 0;
   uint32_t parts_items = 0, regions_small = 0;
 
   static Result<Layout> make(const Graph& g, const PlanOptions& o);
@@ -26,6 +26,53 @@ namespace {
 uint32_t part_items(const PlanOptions& o) { return o.threads > 1 && o.max_context > kSplitKeys ? 4 * o.threads : 0; }
 
 bool writes_in_place(const Node& node) { return node.op == Op::linear_add; }
+
+/// A product whose weight is an integer format but whose rows are floats (pass quantize_activations did not run): every thread
+/// quantises the rows for itself inside the call.
+bool quantizes_rows(const Graph& g, const Node& node) {
+  const bool product = node.op == Op::linear || node.op == Op::linear_add || node.op == Op::linear_gated || node.op == Op::linear_qkv;
+  return product && g.type(node.in[0]).elem.is_f32() && is_integer(g.type(node.in[1]).elem.format);
+}
+
+/// What the calls take for granted beyond the type rules: rows of the step in, weights from the file, no broadcasting.
+Status check_runnable(const Graph& g, const Node& node) {
+  const auto no = [&](std::string_view why) { return error(Code::unsupported, "[{}] {}; only the interpreter evaluates this", info(node.op).name, why); };
+  const bool row_ids = node.op == Op::embed || node.op == Op::rope_table;
+  for (size_t i = 0; i < node.in.size(); ++i) {
+    const Type& type = g.type(node.in[i]);
+    const Node& from = g.producer(node.in[i]);
+    if (type.elem.kind == Elem::state) continue;
+    if (row_ids && i == 0) {
+      const std::string_view name = node.op == Op::embed ? "tokens" : "positions";
+      if (from.op != Op::input || from.text("name") != name) return no(fmt::format("reads the step's {} only", name));
+      continue;
+    }
+    const bool weight = node.op == Op::linear_qkv ? i != 0 && i != 4 : (i == 1 || (node.op == Op::linear_gated && i == 2));
+    const bool takes_weight = node.op == Op::embed || node.op == Op::rms_norm || node.op == Op::norm_quantize || node.op == Op::linear ||
+                              node.op == Op::linear_add || node.op == Op::linear_gated || node.op == Op::linear_qkv;
+    if (takes_weight && weight) {
+      if (from.op != Op::weight) return no(fmt::format("needs a weight as input {}", i));
+      continue;
+    }
+    if (info(from.op).level == OpLevel::source) return no(fmt::format("needs a computed value as input {}", i));
+  }
+  for (ValueId id : node.out) {
+    const Type& type = g.type(id);
+    if (type.elem.kind == Elem::state) continue;
+    const bool rows = type.dims.size() == 2 && (type.dims[0] == kRows || type.dims[0] == kLogitsRows) && type.dims[1].symbol == 0;
+    if (!rows) return no(fmt::format("makes {}, which is not rows of a step", to_string(type)));
+    const bool all_rows = node.op == Op::attention || node.op == Op::linear_qkv || node.op == Op::rope || row_ids;
+    if (all_rows && type.dims[0] != kRows) return no("works on all rows of a step");
+  }
+  if (node.op == Op::kv_append && g.type(node.in[1]).dims[0] != kRows) return no("works on all rows of a step");
+  if (node.op == Op::add && g.type(node.in[0]) != g.type(node.in[1])) return no("adds rows of one shape");
+  for (size_t w = 2; w < node.in.size() && w <= 3; ++w) {
+    if ((node.op != Op::linear_gated && node.op != Op::linear_qkv) || (node.op == Op::linear_gated && w == 3)) continue;
+    if (is_integer(g.type(node.in[w]).elem.format) != is_integer(g.type(node.in[1]).elem.format))
+      return no("needs weights that are all floats or all integers");
+  }
+  return {};
+}
 
 }  // namespace
 
@@ -39,19 +86,29 @@ Result<Plan::Layout> Plan::Layout::make(const Graph& g, const PlanOptions& o) {
     if (info(node.op).level == OpLevel::source) continue;
     if (run_function(node.op) == nullptr)
       return error(Code::unsupported, "node {} ({}) has no kernel for running; only the interpreter evaluates it", i, info(node.op).name);
+    VIBEE_TRY(check_runnable(g, node).within(fmt::format("node {}", i)));
+    if (!o.float_rows && quantizes_rows(g, node))
+      l.quantized_stride = std::max<uint64_t>(l.quantized_stride, round_up(act_bytes(o.max_rows, uint32_t(g.type(node.in[0]).dims[1].n)), 64));
     for (ValueId id : node.out) producer[id] = int32_t(l.call_nodes.size());
     if (node.op == Op::attention) group = std::max<uint32_t>(group, uint32_t(node.integer("heads") / node.integer("kv_heads")));
     l.call_nodes.push_back(i);
   }
   // Barriers, for steps that repeat row work and for steps that slice it. `shared_since` is the last call that wrote shared memory
-  // after the last barrier: a value written behind a barrier needs none.
+  // after the last barrier: a value written behind a barrier needs none. Memory is reused from region to region of small steps, so
+  // large steps have every barrier of the small ones and more.
   l.barrier_small.resize(l.call_nodes.size());
   l.barrier_large.resize(l.call_nodes.size());
   for (const bool small : {true, false}) {
     auto& barrier = small ? l.barrier_small : l.barrier_large;
-    int32_t last_barrier = -1;
+    int32_t last_barrier = -1, last_attention = -1;
     for (uint32_t c = 0; c < l.call_nodes.size(); ++c) {
       const Node& node = g.nodes[l.call_nodes[c]];
+      if (l.barrier_small[c]) {
+        barrier[c] = 1;
+        last_barrier = int32_t(c);
+        if (node.op == Op::attention) last_attention = int32_t(c);
+        continue;
+      }
       for (ValueId id : node.in) {
         const int32_t from = producer[id];
         if (from < 0 || from < last_barrier) continue;  // a source, or written before the last barrier
@@ -62,12 +119,24 @@ Result<Plan::Layout> Plan::Layout::make(const Graph& g, const PlanOptions& o) {
         last_barrier = int32_t(c);
         break;
       }
+      if (node.op != Op::attention) continue;
+      // Two attentions share the memory of their parts.
+      if (last_attention >= 0 && last_attention >= last_barrier) {
+        barrier[c] = 1;
+        last_barrier = int32_t(c);
+      }
+      last_attention = int32_t(c);
     }
   }
+  // Lifetimes are counted in regions that hold for both kinds of step: a value may take the place of another only where a barrier
+  // lies between them whether row work is repeated or sliced.
   std::vector<uint32_t> region(l.call_nodes.size());
   uint32_t r = 0;
-  for (uint32_t c = 0; c < l.call_nodes.size(); ++c) region[c] = r += l.barrier_small[c];
-  l.regions_small = r + 1;
+  l.regions_small = 1;
+  for (uint32_t c = 0; c < l.call_nodes.size(); ++c) {
+    region[c] = r += l.barrier_small[c] && l.barrier_large[c];
+    l.regions_small += l.barrier_small[c];
+  }
 
   std::vector<uint32_t> last(n, 0), readers(n, 0);
   for (uint32_t c = 0; c < l.call_nodes.size(); ++c) {
@@ -88,7 +157,7 @@ Result<Plan::Layout> Plan::Layout::make(const Graph& g, const PlanOptions& o) {
     const Node& node = g.nodes[l.call_nodes[c]];
     if (!writes_in_place(node)) continue;
     const ValueId residual = node.in[2];
-    if (output[residual] || producer[residual] < 0) continue;
+    if (output[residual] || producer[residual] < 0 || node.in[0] == residual) continue;
     if (spread_of(g.nodes[l.call_nodes[uint32_t(producer[residual])]].op) == Spread::rows) continue;  // may be repeated
     bool alone = true;
     for (uint32_t other = 0; other < l.call_nodes.size() && alone; ++other)
@@ -125,7 +194,8 @@ Result<Plan::Layout> Plan::Layout::make(const Graph& g, const PlanOptions& o) {
   l.parts_offset = arena.bytes;
   l.parts_items = part_items(o);
   const uint64_t splits = (uint64_t(o.max_context) + kSplitKeys - 1) / kSplitKeys;
-  l.bytes = arena.bytes + l.parts_items * splits * group * sizeof(FoldState);
+  l.quantized_offset = round_up(l.parts_offset + l.parts_items * splits * group * sizeof(FoldState), 64);
+  l.bytes = l.quantized_offset + l.quantized_stride * o.threads;
   return l;
 }
 
@@ -158,6 +228,7 @@ Result<std::unique_ptr<Plan>> Plan::compile(const Graph& g, const WeightTable& w
     call.head_dim = uint32_t(node.integer("head_dim"));
     call.quantized_rows = !node.in.empty() && g.type(node.in[0]).elem.kind == Elem::act8;
     call.quantized = node.integer("quantized") != 0;
+    call.quantizes_rows = !o.float_rows && quantizes_rows(g, node);
     call.gate = node.text("gate") == "gelu_tanh" ? Gate::gelu_tanh : Gate::silu;
     call.split_halves = node.text("pairs") == "split";
     const Type& out = g.type(node.out[0]);
@@ -209,7 +280,10 @@ Result<std::unique_ptr<Plan>> Plan::compile(const Graph& g, const WeightTable& w
   plan->parts_offset_ = layout.parts_offset;
   plan->parts_items_ = layout.parts_items;
   plan->regions_small_ = layout.regions_small;
-  VIBEE_CHECK(!g.outputs.empty());
+  plan->quantized_offset_ = layout.quantized_offset;
+  plan->quantized_stride_ = layout.quantized_stride;
+  if (g.outputs.empty() || !g.type(g.outputs[0]).elem.is_f32() || info(g.producer(g.outputs[0]).op).level == OpLevel::source)
+    return error(Code::invalid, "a plan's first output is f32 rows that it computes");
   plan->output_ = g.outputs[0];
   plan->vocabulary_ = uint32_t(g.type(g.outputs[0]).dims[1].n);
   VIBEE_ASSIGN(plan->arena_, HugeBuffer::allocate(layout.bytes));

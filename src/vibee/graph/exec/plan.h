@@ -42,6 +42,7 @@ struct PlanOptions {
   uint32_t threads = 1;
   Isa isa = Isa::scalar;
   KvFormat kv = KvFormat::f16;
+  bool float_rows = false;         ///< float rows meet integer weights as floats instead of being quantised (`--act f32`)
 };
 
 class Plan;
@@ -77,8 +78,9 @@ struct Call {
   uint32_t layer = 0, width = 0, head_dim = 0, pairs = 0, norm_width = 0;
   Gate gate = Gate::silu;
   bool split_halves = false;
-  bool quantized = false;       ///< the output is quantised rows
-  bool quantized_rows = false;  ///< the first input is
+  bool quantized = false;        ///< the output is quantised rows
+  bool quantized_rows = false;   ///< the first input is
+  bool quantizes_rows = false;   ///< the call quantises its float rows for itself
   std::string label;  ///< for the profile
 };
 
@@ -110,6 +112,8 @@ class Plan {
   uint32_t rows_of(ValueId id, Sizes sizes) const { return uint32_t(per_logits_row_[id] ? sizes.s : sizes.t); }
   FoldState* parts() const { return reinterpret_cast<FoldState*>(arena_.data() + parts_offset_); }
   uint32_t parts_items() const { return parts_items_; }
+  /// A thread's memory for rows that a product quantises itself.
+  uint8_t* quantized_rows(uint32_t tid) const { return arena_.data() + quantized_offset_ + tid * quantized_stride_; }
 
   /// Nanoseconds by call and thread since enable_profile(), and time spent waiting at the barrier before each call.
   struct CallTime {
@@ -136,7 +140,7 @@ class Plan {
   std::vector<Place> places_;
   std::vector<bool> per_logits_row_;
   HugeBuffer arena_;
-  uint64_t parts_offset_ = 0;
+  uint64_t parts_offset_ = 0, quantized_offset_ = 0, quantized_stride_ = 0;
   uint32_t parts_items_ = 0;
   ValueId output_ = 0;
   uint32_t vocabulary_ = 0, regions_small_ = 0;

@@ -2,7 +2,8 @@
 // Type rules of every op, and the verifier. A rule that fails says which op, and what it received.
 #include <algorithm>
 
-#include "vibee/graph/ir/ir.h"
+#include "vibee/graph/ir/tensor_value.h"
+#include "vibee/kernels/gemm/panel.h"
 
 namespace vibee {
 namespace {
@@ -45,7 +46,22 @@ struct Rule {
       return wrong(fmt::format("input {} must be a weight [n, k]", w));
     if ((a.elem.kind != Elem::act8 && !a.elem.is_f32()) || a.dims.size() != 2 || a.dims[1] != b.dims[1])
       return wrong(fmt::format("rows of input {} must have the weight's k", x));
+    if (a.elem.kind == Elem::act8 && !is_integer(b.elem.format)) return wrong("quantised rows need a weight in an integer format");
     return b.dims[0].n;
+  }
+
+  /// Attributes of heads in the range that keeps their products small.
+  bool heads(int64_t* heads, int64_t* kv, int64_t* d) const {
+    *heads = node.integer("heads"), *kv = node.integer("kv_heads"), *d = node.integer("head_dim");
+    for (int64_t n : {*heads, *kv, *d})
+      if (n <= 0 || n > kMaxDim) return false;
+    return *heads % *kv == 0;
+  }
+  /// Rows that may be quantised: whole blocks of 32 columns.
+  Result<Type> quantizable(Dim rows, int64_t n) const {
+    if (node.integer("quantized") == 0) return rows_of(rows, n);
+    if (n % 32 != 0) return wrong("can only quantise rows of a multiple of 32");
+    return rows_of(rows, n, kAct8);
   }
 
   Result<std::vector<Type>> run() const;
@@ -54,21 +70,31 @@ struct Rule {
 };
 
 Result<std::vector<Type>> Rule::attention() const {
-  const int64_t heads = node.integer("heads"), kv = node.integer("kv_heads"), d = node.integer("head_dim");
-  if (heads <= 0 || kv <= 0 || d <= 0 || heads % kv != 0) return wrong("needs heads, kv_heads (a divisor of heads) and head_dim");
+  int64_t heads, kv, d;
+  if (!this->heads(&heads, &kv, &d)) return wrong("needs heads, kv_heads (a divisor of heads) and head_dim");
+  if (node.integer("layer") < 0 || node.integer("layer") > kMaxDim || node.integer("window") < 0 || node.integer("window") > INT32_MAX)
+    return wrong("needs a layer and a window that are not negative");
   if (!f32(0, 2) || in(1).elem.kind != Elem::state) return wrong("takes f32 queries [T, heads*head_dim] and a state");
   if (in(0).dims[1] != Dim{heads * d}) return wrong(fmt::format("queries must be {} wide", heads * d));
-  return std::vector<Type>{rows_of(in(0).dims[0], heads * d, node.integer("quantized") ? kAct8 : kF32)};
+  VIBEE_ASSIGN(Type out, quantizable(in(0).dims[0], heads * d));
+  return std::vector<Type>{std::move(out)};
 }
 
 Result<std::vector<Type>> Rule::linear_qkv() const {
-  const int64_t heads = node.integer("heads"), kv = node.integer("kv_heads"), d = node.integer("head_dim");
+  int64_t heads, kv, d;
+  if (!this->heads(&heads, &kv, &d)) return wrong("needs heads, kv_heads (a divisor of heads) and head_dim");
+  if (node.integer("layer") < 0 || node.integer("layer") > kMaxDim) return wrong("needs a layer that is not negative");
   for (size_t w = 1; w <= 3; ++w) {
     VIBEE_ASSIGN(const int64_t n, weight(0, w));
     if (n != (w == 1 ? heads : kv) * d) return wrong(fmt::format("weight {} must have {} rows", w, (w == 1 ? heads : kv) * d));
   }
   if (!f32(4, 2) || in(5).elem.kind != Elem::state) return wrong("input 4 must be a rotation table, input 5 a state");
   const Dim rows = in(0).dims[0];
+  if (in(4).dims[0] != rows || in(4).dims[1].symbol || in(4).dims[1].n % 2 != 0 || in(4).dims[1].n > d)
+    return wrong("the rotation table must have as many rows and an even width, no wider than a head");
+  if (node.in.size() == 7) return wrong("takes two norm weights or none");
+  for (size_t i = 6; i < node.in.size(); ++i)
+    if (in(i) != Type{kF32, {Dim{d}}}) return wrong(fmt::format("input {} must be a norm weight f32[{}]", i, d));
   return std::vector<Type>{rows_of(rows, heads * d), rows_of(rows, kv * d), rows_of(rows, kv * d), Type{kState, {}}};
 }
 
@@ -96,18 +122,20 @@ Result<std::vector<Type>> Rule::run() const {
     case Op::log:
     case Op::sqrt:
     case Op::tanh:
-    case Op::softmax:
     case Op::scale:
     case Op::soft_cap:
       if (!in(0).elem.is_f32() || in(0).dims.empty()) return wrong("takes an f32 tensor");
       if (node.op == Op::soft_cap && !(node.number("cap") > 0)) return wrong("needs cap > 0");
+      return Types{in(0)};
+    case Op::softmax:
+      if (!f32(0, 2)) return wrong("takes an f32 matrix");
       return Types{in(0)};
     case Op::select:
       if (in(0) != in(1) || in(1) != in(2) || !in(0).elem.is_f32()) return wrong("takes three f32 tensors of one shape");
       return Types{in(0)};
     case Op::reshape: {
       const int64_t rows = node.integer("rows"), cols = node.integer("cols");
-      if (!f32(0, 2) || rows <= 0 || cols <= 0) return wrong("needs an f32 matrix, rows and cols");
+      if (!f32(0, 2) || rows <= 0 || cols <= 0 || rows > kMaxDim || cols > kMaxDim) return wrong("needs an f32 matrix, rows and cols");
       const Dim a = in(0).dims[0], b = in(0).dims[1];
       if (b.symbol || a.n * b.n != rows * cols) return wrong("must keep the number of elements");
       return Types{{kF32, {Dim{rows, a.symbol}, Dim{cols}}}};
@@ -122,7 +150,8 @@ Result<std::vector<Type>> Rule::run() const {
       return Types{rows_of(in(0).dims[0], end - begin)};
     }
     case Op::concat:
-      if (!f32(0, 2) || !f32(1, 2) || in(0).dims[0] != in(1).dims[0]) return wrong("takes two f32 matrices of as many rows");
+      if (!f32(0, 2) || !f32(1, 2) || in(0).dims[0] != in(1).dims[0] || in(0).dims[1].symbol || in(1).dims[1].symbol)
+        return wrong("takes two f32 matrices of as many rows and known widths");
       return Types{rows_of(in(0).dims[0], in(0).dims[1].n + in(1).dims[1].n)};
     case Op::sum:
     case Op::reduce_max:
@@ -139,7 +168,8 @@ Result<std::vector<Type>> Rule::run() const {
     case Op::rms_norm:
     case Op::norm_quantize: {
       if (!f32(0, 2) || !f32(1, 1)) return wrong("takes f32 rows and an f32 weight [n]");
-      if (in(1).dims[0].n <= 0 || in(0).dims[1].n % in(1).dims[0].n != 0) return wrong("rows must be whole groups of the weight's length");
+      if (in(1).dims[0].symbol || in(0).dims[1].symbol || in(0).dims[1].n % in(1).dims[0].n != 0) return wrong("rows must be whole groups of the weight's length");
+      if (node.op == Op::norm_quantize && in(0).dims[1].n % 32 != 0) return wrong("can only quantise rows of a multiple of 32");
       return Types{{node.op == Op::rms_norm ? kF32 : kAct8, in(0).dims}};
     }
     case Op::quantize:
@@ -162,23 +192,28 @@ Result<std::vector<Type>> Rule::run() const {
       VIBEE_ASSIGN(const int64_t n, weight(0, 1));
       VIBEE_ASSIGN(const int64_t up, weight(0, 2));
       if (n != up) return wrong("both weights must have as many rows");
-      return Types{rows_of(in(0).dims[0], n, node.integer("quantized") ? kAct8 : kF32)};
+      if (node.text("gate") != "silu" && node.text("gate") != "gelu_tanh") return wrong("needs gate=\"silu\" or \"gelu_tanh\"");
+      VIBEE_ASSIGN(Type out, quantizable(in(0).dims[0], n));
+      return Types{std::move(out)};
     }
     case Op::linear_qkv: return linear_qkv();
     case Op::rope_table: {
       if (in(0).elem.kind != Elem::i32 || in(0).dims.size() != 1) return wrong("takes i32 positions [T]");
       const int64_t dims = node.integer("dims");
-      if (dims <= 0 || dims % 2 != 0 || !(node.number("base") > 0)) return wrong("needs an even dims and base > 0");
+      if (dims <= 0 || dims > kMaxDim || dims % 2 != 0 || !(node.number("base") > 0)) return wrong("needs an even dims and base > 0");
       return Types{rows_of(in(0).dims[0], dims)};
     }
     case Op::rope: {
       const int64_t d = node.integer("head_dim");
       if (!f32(0, 2) || !f32(1, 2) || in(0).dims[0] != in(1).dims[0]) return wrong("takes f32 rows and a rotation table");
-      if (d <= 0 || in(0).dims[1].n % d != 0 || in(1).dims[1].n > d) return wrong("rows must be whole heads, the table no wider than one");
+      if (in(0).dims[1].symbol || d <= 0 || in(0).dims[1].n % d != 0 || in(1).dims[1].symbol || in(1).dims[1].n > d ||
+          in(1).dims[1].n % 2 != 0)
+        return wrong("rows must be whole heads, the table even and no wider than one");
       return Types{in(0)};
     }
     case Op::kv_append:
       if (in(0).elem.kind != Elem::state || !f32(1, 2) || in(1) != in(2)) return wrong("takes a state, f32 keys and values of one shape");
+      if (node.integer("layer") < 0 || node.integer("layer") > kMaxDim) return wrong("needs a layer that is not negative");
       return Types{in(0)};
     case Op::attention: return attention();
     case Op::take_rows:
@@ -194,13 +229,39 @@ Result<std::vector<Type>> infer(const Graph& graph, const Node& node) {
   const OpInfo& op = info(node.op);
   if (node.in.size() < op.fewest || node.in.size() > op.most)
     return error(Code::invalid, "[{}] takes {} to {} inputs, received {}", op.name, op.fewest, op.most, node.in.size());
-  return Rule{graph, node}.run();
+  auto types = Rule{graph, node}.run();
+  if (!types.ok()) return types;
+  for (const Type& type : *types) {
+    const Status status = check_type(type);
+    if (!status.ok()) return error(Code::invalid, "[{}] its result {}", op.name, status.message());
+  }
+  return types;
 }
 
-Status verify(const Graph& graph) {
+Status check_type(const Type& type) {
+  if (type.elem.kind == Elem::state) return type.dims.empty() ? Status() : error(Code::invalid, "state has no sizes");
+  if (type.dims.empty() || type.dims.size() > 3) return error(Code::invalid, "{} has no size or more than three", to_string(type));
+  int64_t n = 1;
+  for (Dim d : type.dims) {
+    if (d.n <= 0 || d.n > kMaxDim || (d.symbol != 0 && d.symbol != 'T' && d.symbol != 'S'))
+      return error(Code::invalid, "{} has a size that is not in 1 to {}", to_string(type), kMaxDim);
+    if (n > kMaxElements / d.n) return error(Code::invalid, "{} has more than {} elements", to_string(type), kMaxElements);
+    n *= d.n;
+  }
+  const Dim last = type.dims.back();
+  if (type.elem.kind == Elem::act8 && (type.dims.size() != 2 || last.symbol || last.n % 32 != 0))
+    return error(Code::invalid, "{}: act8 rows must be multiples of 32", to_string(type));
+  if (type.elem.kind == Elem::stored && !type.elem.is_f32() && (last.symbol || last.n % info(type.elem.format).block_elems != 0))
+    return error(Code::invalid, "{}: rows must be whole blocks of {}", to_string(type), info(type.elem.format).block_elems);
+  return {};
+}
+
+Status verify(const Graph& graph, size_t* bad_node) {
+  size_t ignored;
+  size_t& i = bad_node ? *bad_node : ignored;
   std::vector<bool> defined(graph.values.size());
   std::vector<bool> consumed(graph.values.size());
-  for (size_t i = 0; i < graph.nodes.size(); ++i) {
+  for (i = 0; i < graph.nodes.size(); ++i) {
     const Node& node = graph.nodes[i];
     const std::string where = fmt::format("node {} ({})", i, info(node.op).name);
     for (ValueId id : node.in) {
@@ -210,7 +271,14 @@ Status verify(const Graph& graph) {
         return error(Code::invalid, "{}: state %{} was already replaced by a later one", where, id);
       if (graph.type(id).elem.kind == Elem::state && writes) consumed[id] = true;
     }
-    if (info(node.op).level != OpLevel::source) {
+    if (info(node.op).level == OpLevel::source) {
+      if (!node.in.empty() || node.out.size() != 1 || node.out[0] >= graph.values.size())
+        return error(Code::invalid, "{}: a source has one output and no inputs", where);
+      const Type& type = graph.type(node.out[0]);
+      VIBEE_TRY(check_type(type).within(where));
+      if ((node.op == Op::state) != (type.elem.kind == Elem::state)) return error(Code::invalid, "{}: cannot be {}", where, to_string(type));
+      if (node.op == Op::constant) VIBEE_TRY(check_constant(node, type).within(where));
+    } else {
       auto types = infer(graph, node);
       if (!types.ok()) return types.take_status().within(where);
       if (types->size() != node.out.size()) return error(Code::invalid, "{}: has {} outputs, {} expected", where, node.out.size(), types->size());

@@ -12,12 +12,6 @@ constexpr OpInfo kOps[] = {
 #undef VIBEE_OP
 };
 
-const Attr* find(const Attrs& attrs, std::string_view key) {
-  for (const auto& [name, value] : attrs)
-    if (name == key) return &value;
-  return nullptr;
-}
-
 }  // namespace
 
 const OpInfo& info(Op op) { return kOps[size_t(op)]; }
@@ -63,21 +57,25 @@ std::string to_string(const Type& type) {
   return s + ']';
 }
 
+const Attr* Node::find(std::string_view key) const {
+  for (const auto& [name, value] : attrs)
+    if (name == key) return &value;
+  return nullptr;
+}
 int64_t Node::integer(std::string_view key, int64_t otherwise) const {
-  const Attr* a = find(attrs, key);
+  const Attr* a = find(key);
   return a && std::holds_alternative<int64_t>(*a) ? std::get<int64_t>(*a) : otherwise;
 }
 double Node::number(std::string_view key, double otherwise) const {
-  const Attr* a = find(attrs, key);
+  const Attr* a = find(key);
   if (a == nullptr) return otherwise;
   if (std::holds_alternative<double>(*a)) return std::get<double>(*a);
   return std::holds_alternative<int64_t>(*a) ? double(std::get<int64_t>(*a)) : otherwise;
 }
 std::string_view Node::text(std::string_view key) const {
-  const Attr* a = find(attrs, key);
+  const Attr* a = find(key);
   return a && std::holds_alternative<std::string>(*a) ? std::string_view(std::get<std::string>(*a)) : std::string_view();
 }
-bool Node::has(std::string_view key) const { return find(attrs, key) != nullptr; }
 
 ValueId Graph::source(Op op, Type type, Attrs attrs) {
   const auto id = ValueId(values.size());

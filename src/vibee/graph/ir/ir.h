@@ -30,6 +30,10 @@ struct OpInfo {
 const OpInfo& info(Op op);
 const OpInfo* find_op(std::string_view name);
 
+/// Largest size of a value without its symbol, and of all its sizes multiplied: with at most 2^16 rows in a step every count of
+/// elements and bytes stays inside 64 bits.
+inline constexpr int64_t kMaxDim = int64_t(1) << 20, kMaxElements = int64_t(1) << 40;
+
 /// Element of a value: floats, integers, a stored format (weights), quantised rows (kernels/gemm/act.h), or opaque state.
 struct Elem {
   enum Kind : uint8_t { stored, i32, act8, state } kind = stored;
@@ -67,6 +71,8 @@ using Attr = std::variant<int64_t, double, std::string>;
 using Attrs = std::vector<std::pair<std::string, Attr>>;
 using ValueId = uint32_t;
 
+/// A `constant` has an f32 type of known sizes and its values as an attribute: {value=2.0} for every element, or one number an
+/// element in row order, {values="1 2.5 -3"}. A `weight` and an `input` have a {name="..."}.
 struct Node {
   Op op;
   std::vector<ValueId> in, out;
@@ -74,7 +80,8 @@ struct Node {
   int64_t integer(std::string_view key, int64_t otherwise = 0) const;
   double number(std::string_view key, double otherwise = 0) const;
   std::string_view text(std::string_view key) const;
-  bool has(std::string_view key) const;
+  const Attr* find(std::string_view key) const;
+  bool has(std::string_view key) const { return find(key) != nullptr; }
 };
 struct Value {
   Type type;
@@ -105,8 +112,11 @@ class Graph {
 
 /// Types of the node's outputs from those of its inputs; the error names the op and the types received.
 Result<std::vector<Type>> infer(const Graph& graph, const Node& node);
-/// Checks a whole graph: order, arity, types, single definition, states used once. The error names node and value.
-Status verify(const Graph& graph);
+/// Checks a declared type: sizes in range, whole blocks in stored rows.
+Status check_type(const Type& type);
+/// Checks a whole graph: order, arity, types, single definition, states used once. The error names node and value; `bad_node` gets
+/// the node's index (nodes.size() for the outputs).
+Status verify(const Graph& graph, size_t* bad_node = nullptr);
 
 /// The text form; parse(print(g)) == g up to value numbers.
 std::string print(const Graph& graph);

@@ -36,7 +36,11 @@ class Parser {
     VIBEE_TRY(word("graph"));
     VIBEE_ASSIGN(g.name, name());
     VIBEE_TRY(symbol('{'));
-    while (!peek_word("return")) VIBEE_TRY(node(&g));
+    std::vector<size_t> starts;  // of the nodes, for errors of the verifier
+    while (!peek_word("return")) {
+      starts.push_back(at_);
+      VIBEE_TRY(node(&g));
+    }
     VIBEE_TRY(word("return"));
     do {
       VIBEE_ASSIGN(const ValueId id, value_id());
@@ -46,7 +50,12 @@ class Parser {
     VIBEE_TRY(symbol('}'));
     skip();
     if (at_ != text_.size()) return here("text after the graph's end");
-    VIBEE_TRY(verify(g));
+    size_t bad = 0;
+    const Status status = verify(g, &bad);
+    if (!status.ok()) {
+      if (bad < starts.size()) at_ = starts[bad];
+      return here(status.message());
+    }
     return g;
   }
 
@@ -57,7 +66,8 @@ class Parser {
     return error(Code::invalid, "graph text, line {}, column {}: {}", line, column, what);
   }
   void skip() {
-    while (at_ < text_.size() && (text_[at_] == ' ' || text_[at_] == '\n' || text_[at_] == '\t' || text_[at_] == '\r')) ++at_;
+    while (at_ < text_.size() && (text_[at_] == ' ' || text_[at_] == '\n' || text_[at_] == '\t' || text_[at_] == '\r'))
+      ++at_;
   }
   bool accept(char c) {
     skip();
@@ -66,7 +76,9 @@ class Parser {
     return true;
   }
   Status symbol(char c) { return accept(c) ? Status() : here(fmt::format("expected '{}'", c)); }
-  static bool is_name(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_'; }
+  static bool is_name(char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
+  }
   std::string_view peek_name() {
     skip();
     size_t end = at_;
@@ -124,14 +136,13 @@ class Parser {
       if (d.symbol == 0 || accept('*')) {
         VIBEE_ASSIGN(d.n, integer());
       }
-      // 2^20 in each of at most three sizes keeps every product of a verified graph inside 64 bits.
-      if (d.n <= 0 || d.n > (1 << 20)) return here(fmt::format("size {} out of range", d.n));
+      if (d.n <= 0 || d.n > kMaxDim) return here(fmt::format("size {} out of range", d.n));
       t.dims.push_back(d);
       if (t.dims.size() > 3) return here("more than three sizes");
     } while (accept(','));
     VIBEE_TRY(symbol(']'));
-    if (t.elem == kAct8 && (t.dims.size() != 2 || t.dims[1].symbol || t.dims[1].n % 32 != 0)) return here("act8 rows must be multiples of 32");
-    return t;
+    const Status status = check_type(t);
+    return status.ok() ? Result<Type>(std::move(t)) : here(status.message());
   }
   Result<Attr> attr() {
     skip();
@@ -149,25 +160,34 @@ class Parser {
       return Attr(std::move(s));
     }
     size_t end = at_;
-    while (end < text_.size() && (is_name(text_[end]) || text_[end] == '-' || text_[end] == '+' || text_[end] == '.')) ++end;
+    while (end < text_.size() && (is_name(text_[end]) || text_[end] == '-' || text_[end] == '+' || text_[end] == '.'))
+      ++end;
     const std::string_view token = text_.substr(at_, end - at_);
     int64_t i = 0;
-    if (auto [p, err] = std::from_chars(token.data(), token.data() + token.size(), i); err == std::errc() && p == token.data() + token.size()) {
+    if (auto [p, err] = std::from_chars(token.data(), token.data() + token.size(), i);
+        err == std::errc() && p == token.data() + token.size()) {
       at_ = end;
       return Attr(i);
     }
     double x = 0;
-    if (auto [p, err] = std::from_chars(token.data(), token.data() + token.size(), x); err == std::errc() && p == token.data() + token.size()) {
+    if (auto [p, err] = std::from_chars(token.data(), token.data() + token.size(), x);
+        err == std::errc() && p == token.data() + token.size()) {
       at_ = end;
       return Attr(x);
     }
     return here("expected a number or a string");
   }
   Status node(Graph* g) {
+    const size_t start = at_;
+    const auto whole = [&](std::string_view what) {  // errors about the node, not about its last word
+      at_ = start;
+      return here(what);
+    };
     std::vector<Type> types;
     do {
       VIBEE_ASSIGN(const ValueId id, value_id());
-      if (id != g->values.size() + types.size()) return here(fmt::format("values are numbered in order; expected %{}", g->values.size() + types.size()));
+      if (id != g->values.size() + types.size())
+        return here(fmt::format("values are numbered in order; expected %{}", g->values.size() + types.size()));
       VIBEE_TRY(symbol(':'));
       VIBEE_ASSIGN(Type t, type());
       types.push_back(std::move(t));
@@ -198,17 +218,19 @@ class Parser {
       VIBEE_TRY(symbol('}'));
     }
     if (op->level == OpLevel::source) {
-      if (types.size() != 1 || !in.empty()) return here("a source has one output and no inputs");
+      if (types.size() != 1 || !in.empty()) return whole("a source has one output and no inputs");
       g->source(op->op, std::move(types[0]), std::move(attrs));
       return {};
     }
     const size_t first = g->values.size();
     g->add(op->op, std::move(in), std::move(attrs));
-    if (!g->status().ok()) return here(g->status().message());
-    if (g->values.size() - first != types.size()) return here(fmt::format("{} has {} outputs", op_name, g->values.size() - first));
+    if (!g->status().ok()) return whole(g->status().message());
+    if (g->values.size() - first != types.size())
+      return whole(fmt::format("{} has {} outputs", op_name, g->values.size() - first));
     for (size_t i = 0; i < types.size(); ++i)
       if (g->values[first + i].type != types[i])
-        return here(fmt::format("%{} is declared {}, inferred {}", first + i, to_string(types[i]), to_string(g->values[first + i].type)));
+        return whole(fmt::format("%{} is declared {}, inferred {}", first + i, to_string(types[i]),
+                                 to_string(g->values[first + i].type)));
     return {};
   }
 
@@ -222,7 +244,8 @@ std::string print(const Graph& g) {
   std::string out = "graph " + (g.name.empty() ? std::string("g") : g.name) + " {\n";
   for (const Node& node : g.nodes) {
     out += "  ";
-    for (size_t i = 0; i < node.out.size(); ++i) out += fmt::format("{}%{}:{}", i ? ", " : "", node.out[i], to_string(g.type(node.out[i])));
+    for (size_t i = 0; i < node.out.size(); ++i)
+      out += fmt::format("{}%{}:{}", i ? ", " : "", node.out[i], to_string(g.type(node.out[i])));
     out += fmt::format(" = {}", info(node.op).name);
     for (size_t i = 0; i < node.in.size(); ++i) out += fmt::format("{}%{}", i ? ", " : "(", node.in[i]);
     if (!node.in.empty()) out += ')';

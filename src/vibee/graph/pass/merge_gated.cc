@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vibee/graph/pass/pass.h"
+#include "vibee/kernels/gemm/panel.h"
 
 namespace vibee {
 
@@ -10,7 +11,8 @@ Graph pass_merge_gated(const Graph& graph) {
     const Node* gate = rw.only(node.in[0], Op::linear);
     const Node* up = rw.only(node.in[1], Op::linear);
     if (gate == nullptr || up == nullptr || gate->in[0] != up->in[0]) return false;
-    // Both weights read the same rows, so both are integer formats or neither is.
+    // Rows that no pass quantised are read as floats by float formats and quantised in the call for integer ones: not both.
+    if (is_integer(graph.type(gate->in[1]).elem.format) != is_integer(graph.type(up->in[1]).elem.format)) return false;
     rw.map(node.out[0], rw.emit(Op::linear_gated, {rw.to(gate->in[0]), rw.to(gate->in[1]), rw.to(up->in[1])}, node.attrs));
     return true;
   });

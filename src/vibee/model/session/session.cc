@@ -3,8 +3,12 @@
 
 #include <algorithm>
 
+#include "vibee/base/memory/checked.h"
+
 namespace vibee {
 namespace {
+
+uint64_t page_count(const SessionOptions& o) { return (uint64_t(o.context) + kPageTokens - 1) / kPageTokens * o.sequences; }
 
 Status check(const ModelConfig& config, const SessionOptions& o) {
   if (o.context == 0 || o.context > (1u << 26)) return error(Code::invalid, "context {} is not in 1 to {}", o.context, 1u << 26);
@@ -27,10 +31,17 @@ PlanOptions plan_options(const SessionOptions& o, uint32_t threads, Isa isa) {
   p.threads = threads;
   p.isa = isa;
   p.kv = o.kv;
+  p.float_rows = o.float_rows;
   return p;
 }
 
-uint32_t page_count(const SessionOptions& o) { return (o.context + kPageTokens - 1) / kPageTokens * o.sequences; }
+/// Bytes of keys and values; an error when they cannot even be counted.
+Result<uint64_t> pages_bytes(const ModelConfig& config, const SessionOptions& o) {
+  const auto bytes = checked_mul(PageStore::page_bytes(layouts(config, o.kv)), page_count(o));
+  if (bytes && page_count(o) <= UINT32_MAX) return *bytes;
+  return error(Code::no_memory, "{} sequences of {} tokens need {} KV pages, more than can be addressed; use a smaller --ctx or --batch",
+               o.sequences, o.context, page_count(o));
+}
 
 }  // namespace
 
@@ -42,9 +53,9 @@ Result<MemoryPlan> Session::plan_memory(const GgufFile& file, const ModelConfig&
   const WeightBytes weights = Model::weight_bytes(file, model.isa);
   plan.weights = weights.panels + weights.vectors;
   VIBEE_ASSIGN(plan.arena, Plan::arena_bytes(graph, plan_options(o, model.threads, model.isa)));
-  plan.page_count = page_count(o);
+  VIBEE_ASSIGN(plan.pages, pages_bytes(config, o));
+  plan.page_count = uint32_t(page_count(o));
   plan.page_bytes = PageStore::page_bytes(layouts(config, o.kv));
-  plan.pages = plan.page_bytes * plan.page_count;
   return plan;
 }
 
@@ -52,17 +63,18 @@ Result<std::unique_ptr<Session>> Session::create(const Model& model, const Sessi
   VIBEE_TRY(check(model.config(), o));
   std::unique_ptr<Session> s(new Session(model));
   s->options_ = o;
-  const uint64_t pages = PageStore::page_bytes(layouts(model.config(), o.kv)) * page_count(o);
+  VIBEE_ASSIGN(const uint64_t pages, pages_bytes(model.config(), o));
   if (pages > available_memory())
     return error(Code::no_memory, "{} sequences of {} tokens take {} MiB of keys and values, {} MiB are available; use --ctx {} or --kv q8_0",
                  o.sequences, o.context, pages >> 20, available_memory() >> 20,
                  std::max<uint64_t>(kPageTokens, uint64_t(o.context) * (available_memory() / 2) / pages / kPageTokens * kPageTokens));
   VIBEE_ASSIGN(s->plan_, Plan::compile(model.graph(), model.weights(), plan_options(o, model.team().size(), model.isa())));
-  VIBEE_ASSIGN(s->pages_, PageStore::create(layouts(model.config(), o.kv), page_count(o)));
+  VIBEE_ASSIGN(s->pages_, PageStore::create(layouts(model.config(), o.kv), uint32_t(page_count(o))));
   s->tokens_.reserve(o.max_rows);
   s->positions_.reserve(o.max_rows);
   s->sequences_.reserve(o.max_rows);
   s->logits_rows_.reserve(o.max_logits);
+  s->states_.reserve(o.max_rows);
   return s;
 }
 
@@ -71,9 +83,9 @@ Result<std::span<float>> Session::step(std::span<const StepRows> rows) {
   positions_.clear();
   sequences_.clear();
   logits_rows_.clear();
-  uint32_t total = 0, wanted = 0;
+  uint64_t total = 0, wanted = 0;
   for (const StepRows& r : rows) {
-    const auto n = uint32_t(r.tokens.size());
+    const uint64_t n = r.tokens.size();
     if (n == 0) return error(Code::invalid, "step: a sequence without tokens");
     if (r.state->length() + n > options_.context)
       return error(Code::invalid, "{} tokens and {} new ones exceed the context of {}; use a larger --ctx", r.state->length(), n, options_.context);
@@ -81,11 +93,21 @@ Result<std::span<float>> Session::step(std::span<const StepRows> rows) {
       if (token < 0 || uint32_t(token) >= model_.config().vocab)
         return error(Code::invalid, "token {} is not in the vocabulary of {}", token, model_.config().vocab);
     total += n;
-    wanted += std::min(r.logits, n);
+    wanted += std::min<uint64_t>(r.logits, n);
   }
-  if (total == 0 || total > options_.max_rows) return error(Code::invalid, "step: {} rows, at most {} fit", total, options_.max_rows);
+  if (total == 0 || total > options_.max_rows) return error(Code::invalid, "step: {} rows, 1 to {} fit", total, options_.max_rows);
   if (wanted > options_.max_logits) return error(Code::invalid, "step: logits of {} rows, at most {} fit", wanted, options_.max_logits);
-  for (const StepRows& r : rows) VIBEE_TRY(r.state->reserve(uint32_t(r.tokens.size())));
+  states_.clear();
+  for (const StepRows& r : rows) states_.push_back(r.state);
+  std::sort(states_.begin(), states_.end());
+  if (std::adjacent_find(states_.begin(), states_.end()) != states_.end())
+    return error(Code::invalid, "step: one sequence twice; its rows belong together");
+  for (const StepRows& r : rows) {
+    Status status = r.state->reserve(uint32_t(r.tokens.size()));
+    if (status.ok()) continue;
+    for (const StepRows& back : rows) back.state->truncate(back.state->length());  // pages that this step had reserved
+    return status;
+  }
   for (const StepRows& r : rows) {
     const auto first = uint32_t(tokens_.size()), n = uint32_t(r.tokens.size());
     sequences_.push_back({first, n, r.state->length(), r.state->pages()});

@@ -16,6 +16,7 @@ struct SessionOptions {
   uint32_t max_rows = 512;    ///< rows a step
   uint32_t max_logits = 1;    ///< rows whose logits are wanted in a step
   KvFormat kv = KvFormat::f16;
+  bool float_rows = false;    ///< `--act f32`: rows are not quantised (slow; the pass quantize_activations must be off)
 };
 
 /// What a session will take, known before anything is loaded.
@@ -59,6 +60,7 @@ class Session {
   std::vector<int32_t> tokens_, positions_;
   std::vector<SequenceRows> sequences_;
   std::vector<uint32_t> logits_rows_;
+  std::vector<const SequenceState*> states_;
 };
 
 }  // namespace vibee

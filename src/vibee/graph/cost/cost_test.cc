@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+// Costs of a small graph counted by hand.
+#include "vibee/graph/cost/cost.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+namespace vibee {
+namespace {
+
+Graph parse(const std::string& text) {
+  auto g = parse_graph(text);
+  EXPECT_TRUE(g.ok()) << g.status().message();
+  return std::move(*g);
+}
+
+TEST(Cost, ASmallGraphByHand) {
+  const Graph g = parse(
+      "graph g {\n  %0:i32[T] = input {name=\"tokens\"}\n  %1:q8_0[100,64] = weight {name=\"e\"}\n  %2:f32[T,64] = "
+      "embed(%0, %1)\n"
+      "  %3:f32[64] = weight {name=\"n\"}\n  %4:f32[T,64] = rms_norm(%2, %3) {eps=1e-05}\n  %5:f32[32,64] = weight "
+      "{name=\"w\"}\n"
+      "  %6:f32[T,32] = linear(%4, %5)\n  %7:f32[S,32] = take_rows(%6)\n  return %7\n}");
+  const auto cost = [&](ValueId id) { return node_cost(g, g.producer(id), {3, 2}, {}); };
+  // embed: three rows of two blocks of 34 bytes; ids in, floats out.
+  EXPECT_EQ(cost(2).weight_bytes, 3 * 2 * 34);
+  EXPECT_EQ(cost(2).row_bytes, 3 * 4 + 3 * 64 * 4);
+  EXPECT_EQ(cost(2).flops, 3 * 64);
+  EXPECT_EQ(cost(4).weight_bytes, 64 * 4);
+  EXPECT_EQ(cost(4).row_bytes, 2 * 3 * 64 * 4);
+  EXPECT_EQ(cost(6).flops, 2 * 3 * 32 * 64);
+  EXPECT_EQ(cost(6).weight_bytes, 32 * 64 * 4);
+  EXPECT_EQ(cost(6).row_bytes, 3 * (64 + 32) * 4);
+  EXPECT_EQ(cost(7).row_bytes, (3 + 2) * 32 * 4);
+  const StepCost sum = step_cost(g, {3, 2}, {});
+  EXPECT_EQ(sum.flops, 3 * 64 + 3 * 64 + 2 * 3 * 32 * 64 + 2 * 32);
+  EXPECT_EQ(sum.weight_bytes, 3 * 2 * 34 + 64 * 4 + 32 * 64 * 4);
+  EXPECT_EQ(sum.kv_bytes, 0);
+}
+
+TEST(Cost, AttentionReadsTheVisibleKeys) {
+  const auto cost = [](const std::string& window) {
+    const Graph g = parse(
+        "graph g {\n  %0:f32[T,64] = input {name=\"q\"}\n  %1:state = state\n  %2:f32[T,64] = attention(%0, %1) "
+        "{heads=4, kv_heads=2, head_dim=16" +
+        window + "}\n  return %2\n}");
+    return node_cost(g, g.nodes[2], {3, 1}, {100, KvFormat::f16});
+  };
+  EXPECT_EQ(cost("").flops, 4.0 * 3 * 4 * 100 * 16);         // two a multiply-add, scores and values
+  EXPECT_EQ(cost("").kv_bytes, 3.0 * 100 * 2 * 2 * 16 * 2);  // keys and values of two heads in halves
+  EXPECT_EQ(cost(", window=10").kv_bytes, 3.0 * 10 * 2 * 2 * 16 * 2);
+}
+
+TEST(Cost, AProductWithAWeightIsCountedOnce) {
+  const Graph g = parse(
+      "graph g {\n  %0:f32[T,8] = input\n  %1:f32[8,4] = weight {name=\"w\"}\n  %2:f32[T,4] = matmul(%0, %1)\n"
+      "  %3:f32[4] = weight {name=\"b\"}\n  %4:f32[T,4] = add(%2, %3)\n  return %4\n}");
+  EXPECT_EQ(node_cost(g, g.nodes[2], {3, 1}, {}).flops, 2 * 3 * 8 * 4);
+  EXPECT_EQ(node_cost(g, g.nodes[4], {3, 1}, {}).flops, 3 * 4);
+}
+
+/// Every op has a cost: finite, and some bytes or operations unless it is a source.
+TEST(Cost, IsDefinedForEveryOp) {
+  Graph g;
+  const auto source = [&](Op op, Type type) { return g.source(op, std::move(type), {}); };
+  const ValueId x = source(Op::input, {kF32, {kRows, Dim{32}}}), ids = source(Op::input, {kI32, {kRows}}),
+                s = source(Op::state, {kState, {}});
+  const ValueId act = source(Op::input, {kAct8, {kRows, Dim{32}}}), w = source(Op::weight, {kF32, {Dim{32}, Dim{32}}});
+  const ValueId q = source(Op::weight, {{Elem::stored, Format::q8_0}, {Dim{32}, Dim{32}}}),
+                vec = source(Op::weight, {kF32, {Dim{32}}});
+  source(Op::constant, {kF32, {Dim{1}}});
+  const Attrs attrs = {{"heads", int64_t(1)},
+                       {"kv_heads", int64_t(1)},
+                       {"head_dim", int64_t(32)},
+                       {"begin", int64_t(0)},
+                       {"end", int64_t(8)},
+                       {"rows", int64_t(2)},
+                       {"cols", int64_t(16)},
+                       {"gate", std::string("silu")},
+                       {"dims", int64_t(32)},
+                       {"base", 1e4},
+                       {"cap", 3.0}};
+  for (uint32_t i = 0; i <= uint32_t(Op::linear_qkv); ++i) {
+    const Op op = Op(i);
+    if (info(op).level == OpLevel::source) continue;
+    std::vector<ValueId> in(info(op).fewest, x);
+    if (op == Op::rope_table) in = {ids};
+    if (op == Op::gather || op == Op::embed) in = {ids, w};
+    if (op == Op::rms_norm || op == Op::norm_quantize) in = {x, vec};
+    if (op == Op::matmul || op == Op::linear) in = {x, w};
+    if (op == Op::linear_add) in = {x, w, x};
+    if (op == Op::linear_gated) in = {act, q, q};
+    if (op == Op::kv_append) in = {s, x, x};
+    if (op == Op::attention) in = {x, s};
+    if (op == Op::linear_qkv) in = {act, q, q, q, x, s};
+    g.add(op, in, attrs);
+    ASSERT_TRUE(g.status().ok()) << g.status().message();
+    const StepCost c = node_cost(g, g.nodes.back(), {3, 2}, {7, KvFormat::f32});
+    for (double v : {c.flops, c.weight_bytes, c.kv_bytes, c.row_bytes})
+      EXPECT_TRUE(std::isfinite(v) && v >= 0) << info(op).name;
+    EXPECT_GT(c.row_bytes, 0) << info(op).name;
+    EXPECT_TRUE(c.flops > 0 || op == Op::kv_append) << info(op).name;
+  }
+  for (const Node& node : g.nodes)
+    if (info(node.op).level == OpLevel::source) EXPECT_EQ(node_cost(g, node, {3, 2}, {}).row_bytes, 0);
+}
+
+}  // namespace
+}  // namespace vibee

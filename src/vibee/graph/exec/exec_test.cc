@@ -1,0 +1,328 @@
+// SPDX-License-Identifier: Apache-2.0
+// Compiled plans against the interpreter on random decoders, and against each other by memcmp: instruction sets,
+// threads, passes.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+
+#include "vibee/graph/exec/sample.h"
+#include "vibee/graph/ir/sample_decoder.h"
+#include "vibee/graph/pass/pass.h"
+
+namespace vibee {
+namespace {
+
+/// Sequences of these lengths start in step 1; each gets one row more in step 2.
+struct Work {
+  std::vector<std::vector<int32_t>> tokens;  ///< by sequence, the last one for step 2
+  explicit Work(uint32_t rows, int64_t vocab, RandomStream& random) {
+    const uint32_t first = rows >= 3 ? rows / 3 : rows;
+    for (uint32_t n : {first, rows - first}) {
+      if (n == 0) continue;
+      tokens.emplace_back();
+      for (uint32_t i = 0; i <= n; ++i) tokens.back().push_back(int32_t(random.below(uint32_t(vocab))));
+    }
+  }
+  /// Rows of sequence s whose logits are wanted in step 1.
+  uint32_t wanted(size_t s) const { return std::min<uint32_t>(2, uint32_t(tokens[s].size()) - 1); }
+};
+
+/// Logits of step 1, then of step 2.
+std::vector<float> run_plan(const Graph& graph, const SampleWeights& weights, const Work& work, Isa isa,
+                            uint32_t threads, KvFormat kv = KvFormat::f32) {
+  PlanOptions o;
+  o.max_rows = 40;
+  o.max_logits = 4;
+  o.max_context = 64;
+  o.threads = threads;
+  o.isa = isa;
+  o.kv = kv;
+  auto plan = Plan::compile(graph, weights.table(), o);
+  EXPECT_TRUE(plan.ok()) << plan.status().message();
+  if (!plan.ok()) return {};
+  auto cache = SampleCache::make(graph, kv, uint32_t(work.tokens.size()), o.max_context);
+  EXPECT_TRUE(cache.ok());
+  Team team(threads);
+  std::vector<float> logits;
+  for (const bool second : {false, true}) {
+    std::vector<int32_t> tokens, positions;
+    std::vector<SequenceRows> sequences;
+    std::vector<uint32_t> rows;
+    for (size_t s = 0; s < work.tokens.size(); ++s) {
+      const auto length = uint32_t(work.tokens[s].size()) - 1, first = second ? length : 0, n = second ? 1 : length;
+      sequences.push_back({uint32_t(tokens.size()), n, first, cache->pages(uint32_t(s))});
+      for (uint32_t i = 0; i < n; ++i) {
+        tokens.push_back(work.tokens[s][first + i]);
+        positions.push_back(int32_t(first + i));
+      }
+      for (uint32_t i = second ? 1 : work.wanted(s); i > 0; --i) rows.push_back(uint32_t(tokens.size()) - i);
+    }
+    (*plan)->run(team, {tokens, positions, sequences, rows}, cache->views());
+    logits.insert(logits.end(), (*plan)->logits(), (*plan)->logits() + rows.size() * (*plan)->vocabulary());
+  }
+  return logits;
+}
+
+std::vector<float> run_interpreter(const Graph& graph, const SampleWeights& weights, const Work& work,
+                                   Noise noise = {}) {
+  std::vector<std::vector<LayerKv>> state(work.tokens.size());
+  std::vector<float> logits;
+  for (const bool second : {false, true})
+    for (size_t s = 0; s < work.tokens.size(); ++s) {
+      const size_t length = work.tokens[s].size() - 1, first = second ? length : 0, n = second ? 1 : length;
+      InterpretInputs in;
+      for (size_t i = 0; i < n; ++i) {
+        in.integers["tokens"].push_back(work.tokens[s][first + i]);
+        in.integers["positions"].push_back(int32_t(first + i));
+      }
+      in.state = state[s];
+      noise.seed = noise.seed * 31 + s + 1;
+      auto out = interpret(graph, in, weights.files(), {int64_t(n), second ? 1 : work.wanted(s)}, noise);
+      EXPECT_TRUE(out.ok()) << out.status().message();
+      if (!out.ok()) return {};
+      logits.insert(logits.end(), (*out)[0].f.begin(), (*out)[0].f.end());
+      state[s] = (*out)[1].kv;
+    }
+  return logits;
+}
+
+double distance(const std::vector<float>& a, const std::vector<float>& b) {
+  EXPECT_EQ(a.size(), b.size());
+  double most = 0;
+  for (size_t i = 0; i < std::min(a.size(), b.size()); ++i) most = std::max(most, std::fabs(double(a[i]) - b[i]));
+  return most;
+}
+double size_of(const std::vector<float>& a) { return distance(a, std::vector<float>(a.size())); }
+
+/// How far rounding may move logits: no sum of these graphs has more than kTerms terms, so none is off by more than
+/// kTerms roundings of its size; the interpreter with results perturbed by that much shows what it does to the logits
+/// (with integer formats also by codes that round the other way). Twice the largest of several perturbations.
+constexpr double kTerms = 192;
+double tolerance(const Graph& graph, const SampleWeights& weights, const Work& work, const std::vector<float>& exact) {
+  double most = 0;
+  for (uint64_t seed = 1; seed <= 6; ++seed)
+    most = std::max(most, distance(exact, run_interpreter(graph, weights, work, {kTerms * 0x1p-24, seed})));
+  return 2 * most;
+}
+
+std::string_view format_name(Format format) { return info(format).name; }
+
+class PlanOf : public testing::TestWithParam<Format> {};
+
+TEST_P(PlanOf, ARandomDecoderGivesTheInterpretersLogits) {
+  RandomStream random(51, Purpose::test, uint32_t(GetParam()));
+  for (uint32_t rows : {1u, 3u, 4u, 5u, 17u, 40u}) {
+    const SampleDecoder decoder = random_decoder(random, GetParam());
+    const Graph graph = sample_decoder(decoder);
+    auto lowered = run_passes(graph);
+    ASSERT_TRUE(lowered.ok()) << lowered.status().message();
+    const Work work(rows, decoder.vocab, random);
+    std::vector<float> first;
+    for (Isa isa : {Isa::scalar, Isa::avx2, Isa::avx512}) {
+      if (isa > detected_isa()) continue;
+      auto weights = SampleWeights::make(graph, isa, rows);
+      ASSERT_TRUE(weights.ok()) << weights.status().message();
+      for (uint32_t threads : {1u, 2u}) {
+        const std::vector<float> got = run_plan(*lowered, *weights, work, isa, threads);
+        ASSERT_FALSE(got.empty());
+        if (first.empty()) {
+          first = got;
+          const std::vector<float> want = run_interpreter(graph, *weights, work);
+          const double allowed = tolerance(graph, *weights, work, want);
+          EXPECT_LE(distance(got, want), allowed) << print(graph);
+          // The bound must mean something: far below the logits themselves.
+          EXPECT_LT(allowed, size_of(want) * (GetParam() == Format::f32 ? 2e-3 : 0.15));
+          // What passes make means the same to the interpreter.
+          EXPECT_LE(distance(run_interpreter(*lowered, *weights, work), want), allowed);
+        }
+        ASSERT_EQ(0, std::memcmp(got.data(), first.data(), first.size() * 4))
+            << name(isa) << " threads " << threads << " rows " << rows;
+      }
+    }
+  }
+}
+
+TEST_P(PlanOf, EveryPassIsExact) {
+  RandomStream random(52, Purpose::test, uint32_t(GetParam()));
+  for (uint32_t rows : {3u, 17u}) {
+    const SampleDecoder decoder = random_decoder(random, GetParam());
+    const Graph graph = sample_decoder(decoder);
+    auto weights = SampleWeights::make(graph, detected_isa(), 9);
+    ASSERT_TRUE(weights.ok());
+    const Work work(rows, decoder.vocab, random);
+    auto lowered = run_passes(graph);
+    ASSERT_TRUE(lowered.ok());
+    const std::vector<float> want = run_plan(*lowered, *weights, work, detected_isa(), 2);
+    ASSERT_FALSE(want.empty());
+    const auto check = [&](const Graph& g, std::string_view what) {
+      const std::vector<float> got = run_plan(g, *weights, work, detected_isa(), 2);
+      ASSERT_EQ(got.size(), want.size());
+      EXPECT_EQ(0, std::memcmp(got.data(), want.data(), want.size() * 4)) << what << " rows " << rows << "\n"
+                                                                          << print(g);
+    };
+    for (const Pass& pass : all_passes()) {
+      const std::string disabled(pass.id);
+      auto without = run_passes(graph, {&disabled, 1});
+      ASSERT_TRUE(without.ok());
+      check(*without, disabled);
+    }
+    check(graph, "no pass");
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Formats, PlanOf,
+                         testing::Values(Format::f32, Format::q8_0, Format::q4_0, Format::q4_1, Format::q5_0),
+                         [](const auto& row) { return std::string(format_name(row.param)); });
+
+/// A wrong model must not pass the comparison above.
+TEST(Plan, ASmallChangeOfTheModelIsSeen) {
+  RandomStream random(53, Purpose::test);
+  const Graph graph = sample_decoder({});
+  SampleDecoder other;
+  other.split_halves = true;
+  auto weights = SampleWeights::make(graph, Isa::scalar, 1);
+  ASSERT_TRUE(weights.ok());
+  const Work work(17, 96, random);
+  const std::vector<float> want = run_interpreter(graph, *weights, work);
+  EXPECT_GT(distance(run_plan(sample_decoder(other), *weights, work, Isa::scalar, 1), want),
+            20 * tolerance(graph, *weights, work, want));
+}
+
+/// x + x W with x a product: the sum may not overwrite x while others still read it.
+TEST(Plan, AResidualThatIsAlsoTheProductsInputKeepsItsMemory) {
+  RandomStream random(54, Purpose::test);
+  Graph g;
+  const ValueId tokens = g.source(Op::input, {kI32, {kRows}}, {{"name", std::string("tokens")}});
+  const auto matrix = [&](const char* name) {
+    return g.source(Op::weight, {kF32, {Dim{64}, Dim{64}}}, {{"name", std::string(name)}});
+  };
+  const ValueId state = g.source(Op::state, {kState, {}}, {});
+  const ValueId x = g.add(Op::linear, {g.add(Op::embed, {tokens, matrix("table")}), matrix("a")});
+  const ValueId y = g.add(Op::add, {x, g.add(Op::linear, {x, matrix("b")})});
+  g.outputs = {g.add(Op::linear, {g.add(Op::take_rows, {y}), matrix("c")}), state};
+  ASSERT_TRUE(g.status().ok());
+  auto lowered = run_passes(g);
+  ASSERT_TRUE(lowered.ok());
+  ASSERT_NE(print(*lowered).find("linear_add"), std::string::npos);
+  auto weights = SampleWeights::make(g, Isa::scalar, 1);
+  ASSERT_TRUE(weights.ok());
+  for (uint32_t rows : {2u, 17u}) {
+    const Work work(rows, 64, random);
+    const auto want = run_interpreter(g, *weights, work);
+    for (uint32_t threads : {1u, 2u})
+      EXPECT_LE(distance(run_plan(*lowered, *weights, work, Isa::scalar, threads), want),
+                tolerance(g, *weights, work, want));
+  }
+}
+
+/// Two values in one place: a barrier lies between the last call that touches one and the first that writes the other,
+/// whether row work is repeated or sliced. A residual overwritten by its own sum is the exception.
+void expect_disjoint_in_time(const Graph& g, const SampleWeights& weights) {
+  PlanOptions o;
+  o.max_rows = 40;
+  o.max_logits = 4;
+  o.threads = 2;
+  auto compiled = Plan::compile(g, weights.table(), o);
+  ASSERT_TRUE(compiled.ok()) << compiled.status().message();
+  const Plan& plan = **compiled;
+  const auto calls = plan.calls();
+  struct Life {
+    uint64_t begin = 0, end = 0;
+    int first = -1, last = -1;
+  };
+  std::vector<Life> lives(g.values.size());
+  for (int c = 0; c < int(calls.size()); ++c) {
+    for (ValueId id : calls[c].out) {
+      if (g.type(id).elem.kind == Elem::state) continue;
+      lives[id].begin = uint64_t(plan.pointer<uint8_t>(id, 0, false));
+      lives[id].end = lives[id].begin + bytes(g.type(id), {40, 4});
+      lives[id].first = lives[id].last = c;
+    }
+    for (ValueId id : calls[c].in)
+      if (lives[id].first >= 0) lives[id].last = c;
+  }
+  for (ValueId a = 0; a < lives.size(); ++a)
+    for (ValueId b = 0; b < lives.size(); ++b) {
+      if (a == b || lives[a].first < 0 || lives[b].first < lives[a].first || lives[a].end <= lives[b].begin ||
+          lives[b].end <= lives[a].begin)
+        continue;
+      const Call& writer = calls[lives[b].first];
+      if (writer.op == Op::linear_add && writer.in[2] == a && writer.in[0] != a && lives[a].last == lives[b].first)
+        continue;
+      bool small = false, large = false;
+      for (int c = lives[a].last + 1; c <= lives[b].first; ++c) {
+        small |= calls[c].barrier_small;
+        large |= calls[c].barrier_large;
+      }
+      EXPECT_TRUE(small && large) << "%" << a << " and %" << b << " in\n" << print(g);
+    }
+}
+
+TEST(Plan, ValuesInOnePlaceAreApartInTime) {
+  RandomStream random(55, Purpose::test);
+  for (int trial = 0; trial < 12; ++trial) {
+    const Graph graph = sample_decoder(random_decoder(random, trial % 2 ? Format::q8_0 : Format::f32));
+    auto weights = SampleWeights::make(graph, detected_isa(), 1);
+    ASSERT_TRUE(weights.ok());
+    expect_disjoint_in_time(graph, *weights);
+    auto lowered = run_passes(graph);
+    ASSERT_TRUE(lowered.ok());
+    expect_disjoint_in_time(*lowered, *weights);
+  }
+  // A step of many rows has its barrier before the second product, a step of few before the last sum: the norm's place
+  // must not be handed to that sum, for in the former kind of step no barrier stands between them.
+  Graph g;
+  const ValueId tokens = g.source(Op::input, {kI32, {kRows}}, {{"name", std::string("tokens")}});
+  const auto matrix = [&](const char* name) {
+    return g.source(Op::weight, {kF32, {Dim{64}, Dim{64}}}, {{"name", std::string(name)}});
+  };
+  const ValueId one = g.source(Op::weight, {kF32, {Dim{64}}}, {{"name", std::string("one")}});
+  const ValueId x = g.add(Op::embed, {tokens, matrix("table")});
+  const ValueId p = g.add(Op::linear, {x, matrix("a")});
+  const ValueId n = g.add(Op::rms_norm, {x, one}, {{"eps", 1e-5}});
+  const ValueId q = g.add(Op::linear, {n, matrix("b")});
+  const ValueId sum = g.add(Op::add, {p, p});
+  // x is read last, so that its place is not free either.
+  g.outputs = {g.add(Op::linear, {g.add(Op::add, {g.add(Op::add, {sum, q}), x}), matrix("c")})};
+  ASSERT_TRUE(g.status().ok());
+  auto weights = SampleWeights::make(g, Isa::scalar, 1);
+  ASSERT_TRUE(weights.ok());
+  expect_disjoint_in_time(g, *weights);
+}
+
+TEST(Plan, RefusesWhatOnlyTheInterpreterEvaluates) {
+  const auto refused = [](const char* body) {
+    auto g = parse_graph(
+        fmt::format("graph g {{\n %0:i32[T] = input {{name=\"tokens\"}}\n %1:f32[64,32] = weight {{name=\"w\"}}\n"
+                    " %2:f32[T,32] = embed(%0, %1)\n{}",
+                    body));
+    EXPECT_TRUE(g.ok()) << g.status().message();
+    const Status status = Plan::arena_bytes(*g, {}).status();
+    EXPECT_FALSE(status.ok()) << body;
+    EXPECT_NE(status.message().find("interpreter"), std::string::npos) << status.message();
+  };
+  refused(" %3:f32[T,32] = exp(%2)\n return %3\n}");
+  refused(" %3:f32[1] = constant {value=1.0}\n %4:f32[T,32] = add(%2, %3)\n return %4\n}");
+  refused(" %3:f32[32] = weight {name=\"b\"}\n %4:f32[T,32] = add(%2, %3)\n return %4\n}");
+  refused(" %3:f32[64,32] = scale(%1) {by=2.0}\n return %3\n}");
+  refused(" %3:i32[T] = input {name=\"other\"}\n %4:f32[T,32] = embed(%3, %1)\n return %4\n}");
+}
+
+TEST(Interpret, SaysWhatIsMissing) {
+  auto g = parse_graph(
+      "graph g {\n %0:i32[T] = input {name=\"tokens\"}\n %1:f32[4,2] = weight {name=\"w\"}\n %2:f32[T,2] = gather(%0, "
+      "%1)\n return %2\n}");
+  ASSERT_TRUE(g.ok());
+  InterpretInputs in;
+  EXPECT_NE(interpret(*g, in, {}, {1, 1}).status().message().find("'tokens'"), std::string::npos);
+  in.integers["tokens"] = {4};
+  EXPECT_NE(interpret(*g, in, {}, {1, 1}).status().message().find("'w'"), std::string::npos);
+  EXPECT_NE(interpret(*g, in, {{"w", std::vector<uint8_t>(32)}}, {1, 1}).status().message().find("index 4"),
+            std::string::npos);
+  EXPECT_NE(interpret(*g, in, {{"w", std::vector<uint8_t>(31)}}, {1, 1}).status().message().find("31 bytes"),
+            std::string::npos);
+}
+
+}  // namespace
+}  // namespace vibee

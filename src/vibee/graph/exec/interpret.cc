@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vibee/graph/exec/interpret.h"
+
+#include <numeric>
+
+#include "vibee/base/random/philox.h"
+
+namespace vibee {
+namespace {
+
+Status read_source(const Node& node, const InterpretInputs& inputs, const FileWeights& weights, TensorValue* v) {
+  const std::string_view name = node.text("name");
+  switch (node.op) {
+    case Op::constant: {
+      VIBEE_ASSIGN(v->f, constant_values(node, v->type));
+      return {};
+    }
+    case Op::state: v->kv = inputs.state; return {};
+    case Op::input: {
+      const auto ints = inputs.integers.find(name);
+      const auto floats = inputs.floats.find(name);
+      if (v->type.elem == kI32 && ints != inputs.integers.end() && ints->second.size() == v->i.size()) {
+        v->i = ints->second;
+        return {};
+      }
+      if (v->type.elem.is_f32() && floats != inputs.floats.end() && floats->second.size() == v->f.size()) {
+        v->f = floats->second;
+        return {};
+      }
+      return error(Code::not_found, "no input '{}' of {} elements was given", name, v->i.size() + v->f.size());
+    }
+    default: {
+      const auto at = weights.find(name);
+      if (at == weights.end()) return error(Code::not_found, "no weight '{}' was given", name);
+      if (v->type.elem.kind != Elem::stored)
+        return error(Code::invalid, "weight '{}' has type {}", name, to_string(v->type));
+      const NumericFormat& format = info(v->type.elem.format);
+      if (v->f.size() % format.block_elems != 0 || at->second.size() != format.row_bytes(v->f.size()))
+        return error(Code::invalid, "weight '{}' has {} bytes; {} takes {}", name, at->second.size(),
+                     to_string(v->type), format.row_bytes(v->f.size()));
+      format.decode(at->second.data(), v->f.size(), v->f.data());
+      return {};
+    }
+  }
+}
+
+}  // namespace
+
+Result<std::vector<TensorValue>> interpret(const Graph& g, const InterpretInputs& inputs, const FileWeights& weights,
+                                           Sizes sizes, Noise noise) {
+  VIBEE_TRY(verify(g));
+  std::vector<int32_t> logits_rows = inputs.logits_rows;
+  if (logits_rows.empty()) {
+    logits_rows.resize(size_t(sizes.s));
+    std::iota(logits_rows.begin(), logits_rows.end(), int32_t(sizes.t - sizes.s));
+  }
+  if (int64_t(logits_rows.size()) != sizes.s)
+    return error(Code::invalid, "{} rows of logits, S is {}", logits_rows.size(), sizes.s);
+  for (int32_t row : logits_rows)
+    if (row < 0 || row >= sizes.t) return error(Code::invalid, "row of logits {} is not in 0 to {}", row, sizes.t - 1);
+
+  RandomStream random(noise.seed, Purpose::test);
+  std::vector<TensorValue> values(g.values.size());
+  for (size_t n = 0; n < g.nodes.size(); ++n) {
+    const Node& node = g.nodes[n];
+    const std::string where = fmt::format("node {} ({})", n, info(node.op).name);
+    std::vector<TensorValue> out;
+    for (ValueId id : node.out) {
+      auto value = make_value(g.type(id), sizes);
+      if (!value.ok()) return value.take_status().within(where);
+      out.push_back(std::move(*value));
+    }
+    std::vector<const TensorValue*> in;
+    for (ValueId id : node.in) in.push_back(&values[id]);
+    const OpLevel level = info(node.op).level;
+    VIBEE_TRY((level == OpLevel::source      ? read_source(node, inputs, weights, &out[0])
+               : level == OpLevel::primitive ? evaluate_primitive(node, in, &out[0])
+                                             : evaluate_composite(node, in, logits_rows, out))
+                  .within(where));
+    for (size_t i = 0; i < out.size(); ++i) {
+      if (noise.relative > 0 && level != OpLevel::source)
+        for (float& x : out[i].f) x = float(x * (1 + noise.relative * (2 * double(random.uniform()) - 1)));
+      values[node.out[i]] = std::move(out[i]);
+    }
+  }
+  std::vector<TensorValue> result;
+  for (ValueId id : g.outputs) result.push_back(values[id]);
+  return result;
+}
+
+}  // namespace vibee

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// The meaning of a graph: a scalar interpreter of every op, each in the plainest loop that says what it is. Sums run in
+// double, results are rounded to float once. Plans, passes and decompositions are compared with it; nothing here is
+// fast.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <string>
+
+#include "vibee/graph/ir/tensor_value.h"
+
+namespace vibee {
+
+/// Bytes of each weight as a file stores them, row after row, in the format of the weight's type (f32: the floats).
+using FileWeights = std::map<std::string, std::vector<uint8_t>, std::less<>>;
+
+struct InterpretInputs {
+  std::map<std::string, std::vector<int32_t>, std::less<>> integers;  ///< i32 inputs by name: "tokens", "positions"
+  std::map<std::string, std::vector<float>, std::less<>> floats;      ///< f32 inputs by name
+  std::vector<int32_t> logits_rows;  ///< rows that take_rows keeps, S of them; empty: the last S
+  std::vector<LayerKv> state;        ///< what the sequence holds before the step, by layer; empty at its start
+};
+
+/// Perturbs results to find out how far rounding alone can move them: every f32 result is multiplied by 1 + relative *
+/// u with u uniform in [-1, 1].
+struct Noise {
+  double relative = 0;
+  uint64_t seed = 0;
+};
+
+/// The values of the graph's outputs for one sequence: row i of the step stands right after the state's rows and those
+/// before it.
+Result<std::vector<TensorValue>> interpret(const Graph& graph, const InterpretInputs& inputs,
+                                           const FileWeights& weights, Sizes sizes, Noise noise = {});
+
+/// One composite or lowered op (interpret_ops.cc). `state` ops get the sequence through in[].kv; `out` has one value an
+/// output.
+Status evaluate_composite(const Node& node, std::span<const TensorValue* const> in,
+                          std::span<const int32_t> logits_rows, std::span<TensorValue> out);
+
+}  // namespace vibee

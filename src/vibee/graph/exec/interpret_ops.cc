@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: Apache-2.0
+// Composite ops by their formulas, lowered ops by the composites they stand for.
+#include <cmath>
+
+#include "vibee/graph/exec/interpret.h"
+#include "vibee/kernels/gemm/act.h"
+#include "vibee/kernels/pointwise/pointwise.h"
+
+namespace vibee {
+namespace {
+
+using Rows = std::vector<float>;
+
+double gate_of(std::string_view gate, double x) {
+  if (gate == "silu") return x / (1 + std::exp(-x));
+  return 0.5 * x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+}
+
+/// x[rows][k] times w[n][k] transposed.
+Rows linear(const TensorValue& x, const TensorValue& w) {
+  const int64_t rows = x.rows(), k = x.width(), n = w.rows();
+  Rows y(size_t(rows * n));
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t j = 0; j < n; ++j) {
+      double dot = 0;
+      for (int64_t i = 0; i < k; ++i) dot += double(x.f[size_t(r * k + i)]) * w.f[size_t(j * k + i)];
+      y[size_t(r * n + j)] = float(dot);
+    }
+  return y;
+}
+
+/// Groups of the weight's length, each divided by its root mean square.
+Rows rms_norm(const Rows& x, const Rows& weight, double eps) {
+  Rows y(x.size());
+  const size_t n = weight.size();
+  for (size_t at = 0; at < x.size(); at += n) {
+    double squares = 0;
+    for (size_t i = 0; i < n; ++i) squares += double(x[at + i]) * x[at + i];
+    for (size_t i = 0; i < n; ++i) y[at + i] = float(x[at + i] / std::sqrt(squares / double(n) + eps) * weight[i]);
+  }
+  return y;
+}
+
+/// The numbers that the codes of a quantised row stand for, by the contract of quantize_block.
+Rows quantize(const Rows& x) {
+  Rows y(x.size());
+  for (size_t at = 0; at < x.size(); at += kActBlock) {
+    int8_t q[kActBlock];
+    float da, das;
+    int32_t ns, ns0;
+    pointwise_scalar.quantize_block(&x[at], q, &da, &das, &ns, &ns0);
+    for (uint32_t i = 0; i < kActBlock; ++i) y[at + i] = float(q[i]) * da;
+  }
+  return y;
+}
+
+/// A product whose weight is an integer format reads quantised rows, whether a quantize node stands before it or not.
+Rows product(const TensorValue& x, const TensorValue& w) {
+  const bool integer =
+      w.type.elem.format != Format::f32 && w.type.elem.format != Format::f16 && w.type.elem.format != Format::bf16;
+  if (!integer || x.type.elem == kAct8) return linear(x, w);
+  TensorValue q = x;
+  q.f = quantize(x.f);
+  return linear(q, w);
+}
+
+Rows gated(const Rows& a, const Rows& b, std::string_view gate) {
+  Rows y(a.size());
+  for (size_t i = 0; i < y.size(); ++i) y[i] = float(gate_of(gate, a[i]) * b[i]);
+  return y;
+}
+
+/// Rotates each head of each row by the row's table: cos[pairs], then sin[pairs].
+Rows rope(const Rows& x, int64_t width, const TensorValue& table, int64_t head_dim, bool split) {
+  Rows y = x;
+  const int64_t pairs = table.width() / 2;
+  for (int64_t r = 0; r < table.rows(); ++r)
+    for (int64_t head = 0; head < width; head += head_dim)
+      for (int64_t i = 0; i < pairs; ++i) {
+        const double c = table.f[size_t(r * 2 * pairs + i)], s = table.f[size_t(r * 2 * pairs + pairs + i)];
+        const auto one = size_t(r * width + head + (split ? i : 2 * i));
+        const size_t two = split ? one + size_t(pairs) : one + 1;
+        y[one] = float(x[one] * c - x[two] * s);
+        y[two] = float(x[one] * s + x[two] * c);
+      }
+  return y;
+}
+
+void append(const Node& node, const TensorValue& state, const Rows& k, const Rows& v, TensorValue* out) {
+  const auto layer = size_t(node.integer("layer"));
+  out->kv = state.kv;
+  if (out->kv.size() <= layer) out->kv.resize(layer + 1);
+  out->kv[layer].k.insert(out->kv[layer].k.end(), k.begin(), k.end());
+  out->kv[layer].v.insert(out->kv[layer].v.end(), v.begin(), v.end());
+}
+
+/// Softmax over the keys that a row may see. Row r of n stands at the end of the state less n - 1 - r.
+Status attention(const Node& node, const TensorValue& q, const TensorValue& state, Rows* y) {
+  const auto layer = size_t(node.integer("layer"));
+  const int64_t heads = node.integer("heads"), kv_heads = node.integer("kv_heads"), d = node.integer("head_dim");
+  const int64_t window = node.integer("window"), rows = q.rows();
+  const double scale = node.number("scale", 1), cap = node.number("soft_cap");
+  const int64_t keys = layer < state.kv.size() ? int64_t(state.kv[layer].k.size()) / (kv_heads * d) : 0;
+  if (keys < rows)
+    return error(Code::invalid, "[attention] layer {} holds {} keys, fewer than the {} rows", layer, keys, rows);
+  const LayerKv& kv = state.kv[layer];
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t h = 0; h < heads; ++h) {
+      const int64_t position = keys - rows + r, first = window > 0 && position + 1 > window ? position + 1 - window : 0;
+      const float* query = &q.f[size_t((r * heads + h) * d)];
+      const auto at = [&](int64_t p) { return size_t((p * kv_heads + h / (heads / kv_heads)) * d); };
+      std::vector<double> weight;
+      double top = -INFINITY, sum = 0;
+      for (int64_t p = first; p <= position; ++p) {
+        double score = 0;
+        for (int64_t i = 0; i < d; ++i) score += double(query[i]) * kv.k[at(p) + size_t(i)];
+        score *= scale;
+        if (cap > 0) score = cap * std::tanh(score / cap);
+        weight.push_back(score);
+        top = std::max(top, score);
+      }
+      for (double& w : weight) sum += w = std::exp(w - top);
+      for (int64_t i = 0; i < d; ++i) {
+        double mix = 0;
+        for (int64_t p = first; p <= position; ++p) mix += weight[size_t(p - first)] / sum * kv.v[at(p) + size_t(i)];
+        (*y)[size_t((r * heads + h) * d + i)] = float(mix);
+      }
+    }
+  return {};
+}
+
+void rope_table(const Node& node, const TensorValue& positions, Rows* y) {
+  const int64_t dims = node.integer("dims"), pairs = dims / 2;
+  for (size_t r = 0; r < positions.i.size(); ++r)
+    for (int64_t i = 0; i < pairs; ++i) {
+      const double turn = std::pow(node.number("base"), -2.0 * double(i) / double(dims)) / node.number("factor", 1.0);
+      (*y)[r * size_t(dims) + size_t(i)] = float(std::cos(positions.i[r] * turn));
+      (*y)[r * size_t(dims) + size_t(pairs + i)] = float(std::sin(positions.i[r] * turn));
+    }
+}
+
+}  // namespace
+
+Status evaluate_composite(const Node& node, std::span<const TensorValue* const> in,
+                          std::span<const int32_t> logits_rows, std::span<TensorValue> out) {
+  Rows& y = out[0].f;
+  const bool quantized = node.integer("quantized") != 0, split = node.text("pairs") == "split";
+  switch (node.op) {
+    case Op::embed:
+      for (int64_t r = 0; r < out[0].rows(); ++r) {
+        const int64_t token = in[0]->i[size_t(r)], width = out[0].width();
+        if (token < 0 || token >= in[1]->rows())
+          return error(Code::invalid, "[embed] token {} in row {} is not in 0 to {}", token, r, in[1]->rows() - 1);
+        for (int64_t i = 0; i < width; ++i)
+          y[size_t(r * width + i)] = float(in[1]->f[size_t(token * width + i)] * node.number("scale", 1));
+      }
+      return {};
+    case Op::rms_norm: y = rms_norm(in[0]->f, in[1]->f, node.number("eps")); return {};
+    case Op::softmax:
+      for (int64_t r = 0; r < out[0].rows(); ++r) {
+        const float* x = &in[0]->f[size_t(r * out[0].width())];
+        double top = -INFINITY, sum = 0;
+        for (int64_t i = 0; i < out[0].width(); ++i) top = std::max(top, double(x[i]));
+        for (int64_t i = 0; i < out[0].width(); ++i) sum += std::exp(x[i] - top);
+        for (int64_t i = 0; i < out[0].width(); ++i)
+          y[size_t(r * out[0].width() + i)] = float(std::exp(x[i] - top) / sum);
+      }
+      return {};
+    case Op::gated: y = gated(in[0]->f, in[1]->f, node.text("gate")); return {};
+    case Op::soft_cap:
+      for (size_t i = 0; i < y.size(); ++i)
+        y[i] = float(node.number("cap") * std::tanh(in[0]->f[i] / node.number("cap")));
+      return {};
+    case Op::scale:
+      for (size_t i = 0; i < y.size(); ++i) y[i] = float(in[0]->f[i] * node.number("by", 1));
+      return {};
+    case Op::linear: y = product(*in[0], *in[1]); return {};
+    case Op::rope_table: rope_table(node, *in[0], &y); return {};
+    case Op::rope: y = rope(in[0]->f, in[0]->width(), *in[1], node.integer("head_dim"), split); return {};
+    case Op::kv_append: append(node, *in[0], in[1]->f, in[2]->f, &out[0]); return {};
+    case Op::attention: {
+      VIBEE_TRY(attention(node, *in[0], *in[1], &y));
+      if (quantized) y = quantize(y);
+      return {};
+    }
+    case Op::take_rows:
+      for (size_t r = 0; r < logits_rows.size(); ++r)
+        for (int64_t i = 0; i < out[0].width(); ++i)
+          y[r * size_t(out[0].width()) + size_t(i)] = in[0]->f[size_t(logits_rows[r] * out[0].width() + i)];
+      return {};
+    case Op::quantize: y = quantize(in[0]->f); return {};
+    case Op::norm_quantize: y = quantize(rms_norm(in[0]->f, in[1]->f, node.number("eps"))); return {};
+    case Op::linear_add:
+      y = product(*in[0], *in[1]);
+      for (size_t i = 0; i < y.size(); ++i) y[i] = in[2]->f[i] + y[i];
+      return {};
+    case Op::linear_gated:
+      y = gated(product(*in[0], *in[1]), product(*in[0], *in[2]), node.text("gate"));
+      if (quantized) y = quantize(y);
+      return {};
+    case Op::linear_qkv: {
+      for (size_t i = 0; i < 3; ++i) {
+        out[i].f = product(*in[0], *in[1 + i]);
+        if (i == 2) break;  // values are neither normed nor turned
+        if (in.size() == 8) out[i].f = rms_norm(out[i].f, in[6 + i]->f, node.number("eps"));
+        out[i].f = rope(out[i].f, out[i].width(), *in[4], node.integer("head_dim"), split);
+      }
+      append(node, *in[5], out[1].f, out[2].f, &out[3]);
+      return {};
+    }
+    default: return error(Code::unsupported, "[{}] is not a composite op", info(node.op).name);
+  }
+}
+
+}  // namespace vibee

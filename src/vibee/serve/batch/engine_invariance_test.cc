@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+// The loop keeps the promise too: tokens, text, log-probabilities and the reason to stop of 20 seeded sampled requests
+// are those of the request run alone, whatever else is in the batch, how small its steps are, and who is cancelled
+// beside it.
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <map>
+
+#include "vibee/kit/tiny_model.h"
+#include "vibee/serve/batch/engine.h"
+
+namespace vibee {
+namespace {
+
+constexpr uint32_t kRequests = 20, kContext = 64, kCompositions = VIBEE_SANITIZE_BUILD ? 6 : 120;
+
+struct Answer {
+  std::vector<int32_t> tokens;
+  std::vector<float> logprobs;  ///< of the tokens and of their reported alternatives
+  std::string text;
+  Finish finish = Finish::none;
+
+  bool operator==(const Answer& other) const {
+    return tokens == other.tokens && text == other.text && finish == other.finish &&
+           logprobs.size() == other.logprobs.size() &&
+           std::memcmp(logprobs.data(), other.logprobs.data(), logprobs.size() * 4) == 0;
+  }
+};
+
+void add(Answer* a, const TokenEvent& e) {
+  a->tokens.push_back(e.sampled.token);
+  a->logprobs.push_back(e.sampled.logprob);
+  for (const TokenLogprob& t : e.sampled.top) a->logprobs.push_back(t.logprob);
+  a->text += e.text;
+  a->finish = e.finish;
+}
+
+GenerateRequest request(uint32_t i, uint32_t vocab) {
+  RandomStream random(100 + i, Purpose::test);
+  GenerateRequest r;
+  r.prompt.resize(1 + random.below(20));
+  for (int32_t& t : r.prompt) t = int32_t(3 + random.below(vocab - 3));
+  r.max_tokens = 1 + random.below(24);
+  if (i % 9 == 8) r.max_tokens = 1000;  // to the end of the context
+  r.ignore_end = i % 2 == 0;
+  r.sampling.seed = 7 * i;
+  r.sampling.temperature = i % 5 == 0 ? 0 : 0.5f + random.uniform();
+  if (i % 3 == 1) r.sampling.top_k = 1 + random.below(40);
+  if (i % 4 == 1) r.sampling.top_p = 0.9f;
+  if (i % 4 == 2) r.sampling.min_p = 0.02f;
+  if (i % 7 == 3) r.sampling.typical_p = 0.8f;
+  if (i % 3 == 2) r.sampling.repetition_penalty = 1.3f;
+  if (i % 6 == 5) r.sampling.frequency_penalty = 0.4f;
+  if (i % 6 == 1) r.sampling.presence_penalty = 0.2f;
+  if (i % 5 == 4) r.sampling.logit_bias = {{300, 1.5f}};
+  r.sampling.logprobs = i % 3;
+  if (i % 2 == 1) r.stop = {"a", "\xC3"};
+  return r;
+}
+
+class EngineInvariance : public testing::TestWithParam<Format> {};
+
+TEST_P(EngineInvariance, AnswersDoNotDependOnTheCompany) {
+  TinyModel m;
+  m.format = GetParam();
+  m.vocab = 320;
+  m.tokenizer = true;
+  const TinyModelFile file(m);
+  std::vector<std::unique_ptr<Model>> models;
+  for (uint32_t threads : {1u, 2u}) {
+    auto model = Model::load(file.path(), {threads, detected_isa(), {}, true});
+    ASSERT_TRUE(model.ok()) << model.status().message();
+    models.push_back(std::move(*model));
+  }
+  std::vector<Answer> alone(kRequests);
+  std::map<Finish, uint32_t> reasons;
+  for (uint32_t i = 0; i < kRequests; ++i) {
+    const auto session = Session::create(*models[0], {kContext, 1, kContext, 1, KvFormat::f16});
+    ASSERT_TRUE(session.ok()) << session.status().message();
+    Engine engine(**session);
+    const auto id = engine.submit(request(i, m.vocab));
+    ASSERT_TRUE(id.ok()) << id.status().message();
+    const Status ran = engine.run([&](const TokenEvent& e) { add(&alone[i], e); });
+    ASSERT_TRUE(ran.ok()) << ran.message();
+    ++reasons[alone[i].finish];
+  }
+  // The requests end in different ways, so that places in the batch become free at different times.
+  EXPECT_GT(reasons[Finish::length], 0u);
+  EXPECT_GT(reasons[Finish::stop_string], 0u);
+  EXPECT_GT(reasons[Finish::context], 0u);
+
+  RandomStream random(5, Purpose::test);
+  for (uint32_t c = 0; c < kCompositions; ++c) {
+    const uint32_t batch = 1 + random.below(16), rows = 1 + random.below(48), logits = 1 + random.below(batch);
+    SCOPED_TRACE(fmt::format("composition {}: batch {}, {} rows, {} logits", c, batch, rows, logits));
+    const auto session = Session::create(*models[random.below(4) == 0], {kContext, batch, rows, logits, KvFormat::f16});
+    ASSERT_TRUE(session.ok()) << session.status().message();
+    Engine engine(**session);
+    std::vector<uint32_t> order(kRequests);
+    for (uint32_t i = 0; i < kRequests; ++i) order[i] = i;
+    for (uint32_t i = kRequests; i > 1; --i) std::swap(order[i - 1], order[random.below(i)]);
+    std::vector<Answer> together(kRequests);
+    std::map<uint32_t, uint32_t> number;  // of the engine -> of the request
+    const auto collect = [&](const TokenEvent& e) {
+      const auto at = number.find(e.request);
+      if (at != number.end()) add(&together[at->second], e);
+    };
+    for (uint32_t steps = 0; !order.empty() || !engine.idle(); ++steps) {
+      ASSERT_LT(steps, 5000u);
+      for (uint32_t n = random.below(4); n > 0 && !order.empty(); --n) {
+        const auto id = engine.submit(request(order.back(), m.vocab));
+        ASSERT_TRUE(id.ok()) << id.status().message();
+        number[*id] = order.back();
+        order.pop_back();
+      }
+      if (random.below(8) == 0 && !order.empty()) {  // somebody who leaves early
+        const auto id = engine.submit(request(random.below(kRequests), m.vocab));
+        ASSERT_TRUE(id.ok());
+        if (random.below(2)) {
+          ASSERT_TRUE(engine.step(collect).ok());
+        }
+        engine.cancel(*id);
+      }
+      const Status stepped = engine.step(collect);
+      ASSERT_TRUE(stepped.ok()) << stepped.message();
+    }
+    for (uint32_t i = 0; i < kRequests; ++i)
+      EXPECT_TRUE(together[i] == alone[i])
+          << "request " << i << ": " << together[i].tokens.size() << " and " << alone[i].tokens.size() << " tokens, "
+          << name(together[i].finish) << " and " << name(alone[i].finish);
+    EXPECT_EQ((*session)->pages().free_pages(), (*session)->pages().pages());
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Tiny, EngineInvariance, testing::Values(Format::f32, Format::q4_1),
+                         [](const auto& row) { return std::string(vibee::info(row.param).name); });
+
+}  // namespace
+}  // namespace vibee
