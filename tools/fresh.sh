@@ -16,7 +16,8 @@ leave
 rm -rf --one-file-system "$root"
 mkdir -p "$root"
 # The mirror and the configuration that this machine itself uses.
-mirror=$(grep -hoP '^(deb .*?|URIs: *)\K(https?|file):\S+' /etc/apt/sources.list /etc/apt/sources.list.d/* 2> /dev/null | head -n 1)
+mirror=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources 2> /dev/null |
+  grep -oP '^(deb .*?|URIs: *)\K(https?|file):\S+' | head -n 1 || true)
 [ -n "$mirror" ] || { echo "tools/fresh.sh: no package mirror in /etc/apt" >&2; exit 1; }
 trust=()
 [ -d /usr/share/keyrings ] && [ -n "$(ls /usr/share/keyrings/debian-archive-*.gpg 2> /dev/null)" ] || trust=(--no-check-gpg)
@@ -32,7 +33,8 @@ git clone -q --no-hardlinks . "$root/root/vibee"
 for command in "${commands[@]}"; do
   start=$SECONDS
   # Only the proxy and package-index settings of this environment go in; no input, so that nothing may ask.
-  env -i HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 $(env | grep -E '^(https?_proxy|HTTPS?_PROXY|no_proxy|NO_PROXY|PIP_[A-Z_]+|SSL_CERT_FILE)=' || true) \
+  mapfile -t passed < <(env | grep -E '^(https?_proxy|HTTPS?_PROXY|no_proxy|NO_PROXY|PIP_(INDEX_URL|CERT|DEFAULT_TIMEOUT)|SSL_CERT_FILE)=')
+  env -i HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 "${passed[@]}" \
     chroot "$root" bash -c "cd /root/vibee && $command" < /dev/null || { echo "tools/fresh.sh: '$command' failed" >&2; exit 1; }
   echo "tools/fresh.sh: '$command' succeeded in $((SECONDS - start)) s"
 done
