@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// vibee bench MODEL: how fast, and how near the machine's limit. vibee bench ID: one technique. vibee bench --compare: two builds.
+// vibee bench MODEL: how fast, and how near the machine's limit. vibee bench ID: one technique. vibee bench --compare:
+// two builds.
 #include <unistd.h>
 
 #include <cstdio>
@@ -29,15 +30,20 @@ Status write_whole(const std::string& path, const std::string& text) {
 }
 
 std::string report_text(const BenchReport& r, const BenchConfig& c) {
-  std::string out = fmt::format("load {:.2f} s; first token of a prompt of 20 after {:.4f} s\n", r.load_seconds, r.first_token_seconds);
+  std::string out = fmt::format("load {:.2f} s; first token of a prompt of 20 after {:.4f} s\n", r.load_seconds,
+                                r.first_token_seconds);
   out += fmt::format("prompt of {:<5} {:>9.1f} tokens/s", c.prompt, r.prompt_rate);
-  if (r.int8_gops > 0) out += fmt::format("   {:.0f} of {:.0f} GOP/s int8 ({:.0f} %)", r.prompt_gops, r.int8_gops, 100 * r.prompt_fraction());
+  if (r.int8_gops > 0)
+    out +=
+        fmt::format("   {:.0f} of {:.0f} GOP/s int8 ({:.0f} %)", r.prompt_gops, r.int8_gops, 100 * r.prompt_fraction());
   out += fmt::format("\ngenerate {:<7} {:>9.1f} tokens/s", c.generate, r.generate_rate);
   if (r.bandwidth() > 0)
-    out += fmt::format("   {:.1f} of {:.1f} GB/s read ({:.0f} % of the floor; probed {:.1f} before, {:.1f} after)", r.generate_rate * r.bytes_per_token / 1e9,
-                       r.bandwidth(), 100 * r.generate_fraction(), r.bandwidth_before, r.bandwidth_after);
+    out += fmt::format("   {:.1f} of {:.1f} GB/s read ({:.0f} % of the floor; probed {:.1f} before, {:.1f} after)",
+                       r.generate_rate * r.bytes_per_token / 1e9, r.bandwidth(), 100 * r.generate_fraction(),
+                       r.bandwidth_before, r.bandwidth_after);
   if (c.sequences > 1) out += fmt::format("\n{:<3} together     {:>9.1f} tokens/s in all", c.sequences, r.batch_rate);
-  return out + fmt::format("\nmemory stated {:.1f} MiB, peak resident {:.1f} MiB\n", double(r.stated_bytes) / (1 << 20), double(r.peak_resident) / (1 << 20));
+  return out + fmt::format("\nmemory stated {:.1f} MiB, peak resident {:.1f} MiB\n", double(r.stated_bytes) / (1 << 20),
+                           double(r.peak_resident) / (1 << 20));
 }
 
 struct Figures {
@@ -48,9 +54,12 @@ struct Figures {
 Result<Figures> read_report(const std::string& path) {
   std::ifstream file(path);
   const auto j = nlohmann::json::parse(file, nullptr, false);
-  const auto get = [&](const char* key) { return j.is_object() && j.contains(key) && j[key].is_number() ? j[key].get<double>() : -1.0; };
+  const auto get = [&](const char* key) {
+    return j.is_object() && j.contains(key) && j[key].is_number() ? j[key].get<double>() : -1.0;
+  };
   const Figures f{get("prompt_tokens_per_s"), get("generate_tokens_per_s"), get("batch_tokens_per_s")};
-  if (!(f.prompt > 0 && f.generate > 0)) return error(Code::corrupt, "{}: is not a report of `vibee bench --json-out`", path);
+  if (!(f.prompt > 0 && f.generate > 0))
+    return error(Code::corrupt, "{}: is not a report of `vibee bench --json-out`", path);
   return f;
 }
 
@@ -67,8 +76,14 @@ Result<Figures> run_binary(const std::string& binary, const std::vector<std::str
 }
 
 /// Interleaved A/B of this build against another binary, or this build against a stored report.
-int compare(const std::string& other, const LoadConfig& config, const BenchConfig& bench, uint32_t pairs, double least, bool json) {
-  std::vector<std::string> arguments = {config.model, "--prompt", std::to_string(bench.prompt), "--tokens", std::to_string(bench.generate), "--sequences",
+int compare(const std::string& other, const LoadConfig& config, const BenchConfig& bench, uint32_t pairs, double least,
+            bool json) {
+  std::vector<std::string> arguments = {config.model,
+                                        "--prompt",
+                                        std::to_string(bench.prompt),
+                                        "--tokens",
+                                        std::to_string(bench.generate),
+                                        "--sequences",
                                         std::to_string(bench.sequences)};
   if (config.threads) arguments.insert(arguments.end(), {"--threads", std::to_string(config.threads)});
   const bool stored = other.size() > 5 && other.ends_with(".json");
@@ -100,11 +115,20 @@ int compare(const std::string& other, const LoadConfig& config, const BenchConfi
     const bool differs = r.differs(least);
     slower |= differs && r.ratio < 1;
     const char* verdict = differs ? (r.ratio < 1 ? "slower" : "faster") : "no difference shown";
-    rows.push_back(JsonObject().text("figure", names[k]).number("ratio", r.ratio).number("low", r.low).number("high", r.high).text("verdict", verdict).str());
+    rows.push_back(JsonObject()
+                       .text("figure", names[k])
+                       .number("ratio", r.ratio)
+                       .number("low", r.low)
+                       .number("high", r.high)
+                       .text("verdict", verdict)
+                       .str());
     if (!json)
-      std::puts(fmt::format("{:<9} this build is {:.3f} x the other ({:.3f} to {:.3f}, {} pairs): {}", names[k], r.ratio, r.low, r.high, pairs, verdict).c_str());
+      std::puts(fmt::format("{:<9} this build is {:.3f} x the other ({:.3f} to {:.3f}, {} pairs): {}", names[k],
+                            r.ratio, r.low, r.high, pairs, verdict)
+                    .c_str());
   }
-  if (json) std::puts(JsonObject().text("other", other).integer("pairs", pairs).raw("rows", json_array(rows)).str().c_str());
+  if (json)
+    std::puts(JsonObject().text("other", other).integer("pairs", pairs).raw("rows", json_array(rows)).str().c_str());
   return slower ? kExitFailed : kExitOk;
 }
 
@@ -119,10 +143,12 @@ bool names_technique(int argc, char** argv) {
 int bench_executor() {
   const auto r = executor_overhead(2, 2000, detected_isa());
   if (!r.ok()) return fail("bench", r.status());
-  std::puts(fmt::format("executor: {:.2f} us a layer and token beyond its kernels, {:.2f} in the quietest tenth (bound {:.0f})\n"
-                        "a step of {} layers takes {:.1f} us, {:.1f} of them in {} calls; {} regions",
-                        r->overhead_us, r->quiet_us, kOverheadBound, r->layers, r->step_us, r->kernel_us, r->calls, r->regions)
-                .c_str());
+  std::puts(
+      fmt::format(
+          "executor: {:.2f} us a layer and token beyond its kernels, {:.2f} in the quietest tenth (bound {:.0f})\n"
+          "a step of {} layers takes {:.1f} us, {:.1f} of them in {} calls; {} regions",
+          r->overhead_us, r->quiet_us, kOverheadBound, r->layers, r->step_us, r->kernel_us, r->calls, r->regions)
+          .c_str());
   return r->quiet_us <= kOverheadBound ? kExitOk : kExitFailed;
 }
 
@@ -144,7 +170,8 @@ int verb_bench(int argc, char** argv) {
   uint32_t pairs = 15;
   double least = 2;
   Args args("bench",
-            "Times a model (prompt, generation, several sequences together) and gives each figure as a share of what this machine allows, "
+            "Times a model (prompt, generation, several sequences together) and gives each figure as a share of what "
+            "this machine allows, "
             "measured in the same run. `vibee bench ID` times a technique.");
   add_model_args(args, config);
   args.add("-p,--prompt", bench.prompt, "tokens of the prompt").between(1, 1 << 20);
@@ -157,7 +184,9 @@ int verb_bench(int argc, char** argv) {
   args.add("--least", least, "smallest difference that --compare reports, in percent").between(0, 100);
   args.add("--json-out", out, "write the report to this file");
   args.add("--json", json, "print an object");
-  args.example("vibee bench smollm2-135m").example("vibee bench smollm2-135m --compare ./vibee-old").example("vibee bench memory_efficient_attn");
+  args.example("vibee bench smollm2-135m")
+      .example("vibee bench smollm2-135m --compare ./vibee-old")
+      .example("vibee bench memory_efficient_attn");
   if (auto exit_status = args.parse(argc, argv)) return *exit_status;
   catch_interrupt();
   bench.probe = !no_probe;

@@ -13,8 +13,8 @@
 namespace vibee {
 
 std::string speed_line(const GenerateStats& s) {
-  return fmt::format("{} prompt tokens at {:.1f} tokens/s, first token after {:.3f} s, {} generated at {:.1f} tokens/s", s.prompt_tokens,
-                     s.prompt_rate(), s.first_token_seconds, s.generated, s.decode_rate());
+  return fmt::format("{} prompt tokens at {:.1f} tokens/s, first token after {:.3f} s, {} generated at {:.1f} tokens/s",
+                     s.prompt_tokens, s.prompt_rate(), s.first_token_seconds, s.generated, s.decode_rate());
 }
 
 Result<GenerateConfig> generate_config(const SamplingArgs& sampling) {
@@ -36,12 +36,13 @@ int chat_loop(Loaded& loaded, const GenerateConfig& config, std::vector<ChatMess
     messages.push_back({"user", line});
     auto prompt = encode_chat(*loaded.model, messages);
     if (!prompt.ok()) return fail("chat", prompt.status());
-    auto result = generate(*loaded.session, {*prompt}, config,
-                           [](uint32_t, const std::string& text) {
-                             std::fputs(text.c_str(), stdout);
-                             std::fflush(stdout);
-                           },
-                           interrupted);
+    auto result = generate(
+        *loaded.session, {*prompt}, config,
+        [](uint32_t, const std::string& text) {
+          std::fputs(text.c_str(), stdout);
+          std::fflush(stdout);
+        },
+        interrupted);
     if (!result.ok()) return fail("chat", result.status());
     std::fputs("\n", stdout);
     messages.push_back({"assistant", result->texts[0]});
@@ -54,7 +55,9 @@ int verb_chat(int argc, char** argv) {
   LoadConfig config;
   SamplingArgs sampling;
   std::string system;
-  Args args("chat", "A conversation on the terminal through the model's chat template; standard input may also be a file of messages.");
+  Args args("chat",
+            "A conversation on the terminal through the model's chat template; standard input may also be a file of "
+            "messages.");
   add_model_args(args, config);
   args.add("--system", system, "a system message");
   sampling.add_to(args);

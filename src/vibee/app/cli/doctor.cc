@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// vibee doctor: this machine's measured limits, the instruction sets that kernels can use, and optional parts that are absent.
+// vibee doctor: this machine's measured limits, the instruction sets that kernels can use, and optional parts that are
+// absent.
 #include <dlfcn.h>
 
 #include <cstdio>
@@ -26,7 +27,9 @@ constexpr Optional kOptional[] = {
 
 int verb_doctor(int argc, char** argv) {
   bool json = false, quick = false;
-  Args args("doctor", "Measures memory bandwidth at 1 to n threads, fp32 and int8 peaks and disk reads, and says what is missing and what that costs.");
+  Args args("doctor",
+            "Measures memory bandwidth at 1 to n threads, fp32 and int8 peaks and disk reads, and says what is missing "
+            "and what that costs.");
   args.add("--json", json, "print an object");
   args.add("--quick", quick, "fewer repetitions, no disk");
   args.example("vibee doctor --json");
@@ -41,8 +44,14 @@ int verb_doctor(int argc, char** argv) {
     Team team(threads);
     const double gb = bandwidth->gb_per_second(team, isa, quick ? 3 : 9);
     const ComputePeaks peaks = compute_peaks(team, isa, quick ? 3 : 7);
-    rows.push_back(JsonObject().integer("threads", threads).number("read_gb_s", gb).number("fma_gflops", peaks.fma_gflops).number("int8_gops", peaks.int8_gops).str());
-    text += fmt::format("  {:>2} threads: memory read {:>6.1f} GB/s   fp32 {:>7.1f} GFLOP/s   int8 {:>7.1f} GOP/s\n", threads, gb, peaks.fma_gflops, peaks.int8_gops);
+    rows.push_back(JsonObject()
+                       .integer("threads", threads)
+                       .number("read_gb_s", gb)
+                       .number("fma_gflops", peaks.fma_gflops)
+                       .number("int8_gops", peaks.int8_gops)
+                       .str());
+    text += fmt::format("  {:>2} threads: memory read {:>6.1f} GB/s   fp32 {:>7.1f} GFLOP/s   int8 {:>7.1f} GOP/s\n",
+                        threads, gb, peaks.fma_gflops, peaks.int8_gops);
     if (threads == cores) break;
   }
   std::string disk_note = "not measured (--quick)";
@@ -57,7 +66,8 @@ int verb_doctor(int argc, char** argv) {
   for (const Optional& o : kOptional) {
     void* handle = dlopen(o.library, RTLD_LAZY);
     optional_text += fmt::format("  {:<12} {}\n", o.name, handle ? "present" : fmt::format("absent: {}", o.cost));
-    missing.push_back(JsonObject().text("name", o.name).boolean("present", handle != nullptr).text("cost_of_absence", o.cost).str());
+    missing.push_back(
+        JsonObject().text("name", o.name).boolean("present", handle != nullptr).text("cost_of_absence", o.cost).str());
     if (handle) dlclose(handle);
   }
   if (json) {
@@ -74,11 +84,13 @@ int verb_doctor(int argc, char** argv) {
                   .c_str());
     return kExitOk;
   }
-  std::fputs(fmt::format("{}, {} cores, {:.1f} GiB of memory available\nmeasured limits (median):\n{}", cpu_name(), cores,
-                         double(available_memory()) / (1u << 30), text)
+  std::fputs(fmt::format("{}, {} cores, {:.1f} GiB of memory available\nmeasured limits (median):\n{}", cpu_name(),
+                         cores, double(available_memory()) / (1u << 30), text)
                  .c_str(),
              stdout);
-  std::fputs(disk > 0 ? fmt::format("  disk read {:.2f} GB/s ({})\n", disk, disk_note).c_str() : fmt::format("  disk: {}\n", disk_note).c_str(), stdout);
+  std::fputs(disk > 0 ? fmt::format("  disk read {:.2f} GB/s ({})\n", disk, disk_note).c_str()
+                      : fmt::format("  disk: {}\n", disk_note).c_str(),
+             stdout);
   std::fputs(fmt::format("kernels for: {}\noptional parts:\n{}", isa_text, optional_text).c_str(), stdout);
   return kExitOk;
 }

@@ -33,14 +33,16 @@ int verb_eval(int argc, char** argv) {
   uint32_t windows = 0;
   bool json = false;
   Args args("eval",
-            "Perplexity over a text in windows of --ctx tokens; the second half of each window is scored. With --base also KL divergence and "
+            "Perplexity over a text in windows of --ctx tokens; the second half of each window is scored. With --base "
+            "also KL divergence and "
             "top-1 agreement against that model, streamed side by side.");
   add_model_args(args, config);
   args.add("--text", text_path, "the text").required();
   args.add("--base", base, "model to compare with");
   args.add("--windows", windows, "windows at most; 0: the whole text");
   args.add("--json", json, "print an object");
-  args.example("vibee eval smollm2-135m --text book.txt").example("vibee eval small.gguf --base smollm2-135m --text book.txt --windows 50");
+  args.example("vibee eval smollm2-135m --text book.txt")
+      .example("vibee eval small.gguf --base smollm2-135m --text book.txt --windows 50");
   if (auto exit_status = args.parse(argc, argv)) return *exit_status;
   catch_interrupt();
   config.logits = 64;
@@ -65,39 +67,51 @@ int verb_eval(int argc, char** argv) {
   if (!status.ok()) return fail("eval", std::move(status).within(text_path));
   const bool terminal = isatty(STDERR_FILENO);
   const Timer timer;
-  auto report = measure_quality(*loaded->session, other ? other->session.get() : nullptr, tokens, config.context, spec.add_bos ? spec.bos : -1,
-                                windows, [&](uint32_t done, uint32_t of, const QualityReport& r) {
-                                  if (terminal)
-                                    std::fputs(fmt::format("\r\033[K{} of {} windows, perplexity {:.4f}, {:.0f} s left", done, of, r.perplexity,
-                                                           timer.seconds() / done * (of - done))
-                                                   .c_str(),
-                                               stderr);
-                                  return !interrupted();
-                                });
+  auto report =
+      measure_quality(*loaded->session, other ? other->session.get() : nullptr, tokens, config.context,
+                      spec.add_bos ? spec.bos : -1, windows, [&](uint32_t done, uint32_t of, const QualityReport& r) {
+                        if (terminal)
+                          std::fputs(fmt::format("\r\033[K{} of {} windows, perplexity {:.4f}, {:.0f} s left", done, of,
+                                                 r.perplexity, timer.seconds() / done * (of - done))
+                                         .c_str(),
+                                     stderr);
+                        return !interrupted();
+                      });
   if (terminal) std::fputs("\r\033[K", stderr);
   if (!report.ok()) return fail("eval", report.status());
   const QualityReport& r = *report;
   if (json) {
     JsonObject out;
-    out.text("model", loaded->model->path()).integer("context", config.context).integer("windows", r.windows).integer("scored", r.scored);
-    out.number("perplexity", r.perplexity).number("perplexity_error", r.perplexity_error).number("seconds", timer.seconds());
+    out.text("model", loaded->model->path())
+        .integer("context", config.context)
+        .integer("windows", r.windows)
+        .integer("scored", r.scored);
+    out.number("perplexity", r.perplexity)
+        .number("perplexity_error", r.perplexity_error)
+        .number("seconds", timer.seconds());
     if (r.compared) {
-      out.text("base", other->model->path()).number("base_perplexity", r.base_perplexity).number("log_ratio", r.log_ratio);
-      out.number("log_ratio_error", r.log_ratio_error).number("kl", r.kl).number("kl_error", r.kl_error).number("kl_median", r.kl_median);
+      out.text("base", other->model->path())
+          .number("base_perplexity", r.base_perplexity)
+          .number("log_ratio", r.log_ratio);
+      out.number("log_ratio_error", r.log_ratio_error)
+          .number("kl", r.kl)
+          .number("kl_error", r.kl_error)
+          .number("kl_median", r.kl_median);
       out.number("kl_90", r.kl_90).number("kl_99", r.kl_99).number("kl_999", r.kl_999).number("kl_max", r.kl_max);
       out.number("top1", r.top1).number("top1_error", r.top1_error).number("rms_delta_p", r.rms_delta_p);
     }
     std::puts(out.str().c_str());
     return kExitOk;
   }
-  std::puts(fmt::format("perplexity {:.4f} +- {:.4f} over {} positions in {} windows of {} ({:.1f} s)", r.perplexity, r.perplexity_error, r.scored,
-                        r.windows, config.context, timer.seconds())
+  std::puts(fmt::format("perplexity {:.4f} +- {:.4f} over {} positions in {} windows of {} ({:.1f} s)", r.perplexity,
+                        r.perplexity_error, r.scored, r.windows, config.context, timer.seconds())
                 .c_str());
   if (r.compared)
-    std::puts(fmt::format("base       {:.4f}; ln ratio {:.5f} +- {:.5f}\nKL(base||model) {:.6f} +- {:.6f} nats, median {:.6f}, 90 % {:.6f}, 99 % {:.6f}, 99.9 % {:.6f}, max {:.4f}\n"
+    std::puts(fmt::format("base       {:.4f}; ln ratio {:.5f} +- {:.5f}\nKL(base||model) {:.6f} +- {:.6f} nats, median "
+                          "{:.6f}, 90 % {:.6f}, 99 % {:.6f}, 99.9 % {:.6f}, max {:.4f}\n"
                           "same top token {:.3f} +- {:.3f} %; RMS change of the true token's probability {:.4f} %",
-                          r.base_perplexity, r.log_ratio, r.log_ratio_error, r.kl, r.kl_error, r.kl_median, r.kl_90, r.kl_99, r.kl_999, r.kl_max,
-                          100 * r.top1, 100 * r.top1_error, 100 * r.rms_delta_p)
+                          r.base_perplexity, r.log_ratio, r.log_ratio_error, r.kl, r.kl_error, r.kl_median, r.kl_90,
+                          r.kl_99, r.kl_999, r.kl_max, 100 * r.top1, 100 * r.top1_error, 100 * r.rms_delta_p)
                   .c_str());
   return kExitOk;
 }

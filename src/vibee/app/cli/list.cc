@@ -36,8 +36,15 @@ int verb_list(int argc, char** argv) {
   if (!cache.ok()) return fail("list", cache.status());
   std::vector<std::string> items;
   for (const CachedModel& m : cache->list()) {
-    items.push_back(JsonObject().text("name", m.name).text("state", name(m.state)).integer("bytes", m.bytes).text("path", m.path).str());
-    if (!json) std::puts(fmt::format("{:<16} {:>8.1f} MB  {:<8} {}", m.name, double(m.bytes) / 1e6, name(m.state), m.path).c_str());
+    items.push_back(JsonObject()
+                        .text("name", m.name)
+                        .text("state", name(m.state))
+                        .integer("bytes", m.bytes)
+                        .text("path", m.path)
+                        .str());
+    if (!json)
+      std::puts(
+          fmt::format("{:<16} {:>8.1f} MB  {:<8} {}", m.name, double(m.bytes) / 1e6, name(m.state), m.path).c_str());
   }
   if (json) std::puts(json_array(items).c_str());
   return kExitOk;

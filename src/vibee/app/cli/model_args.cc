@@ -20,7 +20,8 @@ void add_model_args(Args& args, LoadConfig& c, bool with_batch) {
   if (with_batch) args.add("-b,--batch", c.batch, "sequences at once").between(1, 4096);
   args.add("--chunk", c.chunk, "prompt rows a step").between(1, 65536);
   args.add("--kv", c.kv, "format of keys and values").one_of({"f32", "f16", "q8_0"});
-  args.add("--act", c.act, "rows that meet an integer weight: int8, or f32 (slow; no rounding of activations)").one_of({"int8", "f32"});
+  args.add("--act", c.act, "rows that meet an integer weight: int8, or f32 (slow; no rounding of activations)")
+      .one_of({"int8", "f32"});
   args.add("--memory", c.memory, "refuse to take more than this many bytes");
   args.add("--disable", c.disable, "turn a pass off by its id; may be given several times");
 }

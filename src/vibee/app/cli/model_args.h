@@ -12,7 +12,8 @@ namespace vibee {
 void add_model_args(Args& args, LoadConfig& config, bool with_batch = false);
 
 struct SamplingArgs {
-  double temperature = 0.7, top_p = 0.95, min_p = 0.05, typical_p = 1, repetition_penalty = 1, presence_penalty = 0, frequency_penalty = 0;
+  double temperature = 0.7, top_p = 0.95, min_p = 0.05, typical_p = 1, repetition_penalty = 1, presence_penalty = 0,
+         frequency_penalty = 0;
   uint32_t top_k = 0, max_tokens = 256, logprobs = 0;
   bool greedy = false, ignore_end = false;
   std::optional<uint64_t> seed;

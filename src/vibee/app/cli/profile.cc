@@ -31,11 +31,15 @@ std::string profile_table(const Plan& plan) {
     total += work + wait;
   }
   std::vector<std::pair<std::string, Row>> sorted(rows.begin(), rows.end());
-  std::sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) { return a.second.work + a.second.wait > b.second.work + b.second.wait; });
-  std::string out = fmt::format("{:<16} {:>10} {:>12} {:>12} {:>7}\n", "call", "calls", "work ms", "barrier ms", "share");
+  std::sort(sorted.begin(), sorted.end(),
+            [](const auto& a, const auto& b) { return a.second.work + a.second.wait > b.second.work + b.second.wait; });
+  std::string out =
+      fmt::format("{:<16} {:>10} {:>12} {:>12} {:>7}\n", "call", "calls", "work ms", "barrier ms", "share");
   for (const auto& [name, r] : sorted)
-    out += fmt::format("{:<16} {:>10} {:>12.3f} {:>12.3f} {:>6.1f} %\n", name, r.calls, r.work / 1e6, r.wait / 1e6, 100 * (r.work + r.wait) / std::max(total, 1.0));
-  return out + fmt::format("{:<16} {:>10} {:>12.3f} ms; mean over {} threads; {} regions a step of few rows\n", "sum", "", total / 1e6, threads, plan.regions_small());
+    out += fmt::format("{:<16} {:>10} {:>12.3f} {:>12.3f} {:>6.1f} %\n", name, r.calls, r.work / 1e6, r.wait / 1e6,
+                       100 * (r.work + r.wait) / std::max(total, 1.0));
+  return out + fmt::format("{:<16} {:>10} {:>12.3f} ms; mean over {} threads; {} regions a step of few rows\n", "sum",
+                           "", total / 1e6, threads, plan.regions_small());
 }
 
 Status write_trace(const Plan& plan, const std::string& path) {

@@ -34,10 +34,11 @@ int verb_pull(int argc, char** argv) {
     const double seconds = timer.seconds();
     if (terminal) {
       const double rate = seconds > 0 ? double(done) / seconds : 0;
-      std::fputs(fmt::format("\r\033[K{} {:.1f} of {:.1f} MB{}", stage, double(done) / 1e6, double(total) / 1e6,
-                             rate > 0 && done < total ? fmt::format(", {:.0f} s left", double(total - done) / rate) : "")
-                     .c_str(),
-                 stderr);
+      std::fputs(
+          fmt::format("\r\033[K{} {:.1f} of {:.1f} MB{}", stage, double(done) / 1e6, double(total) / 1e6,
+                      rate > 0 && done < total ? fmt::format(", {:.0f} s left", double(total - done) / rate) : "")
+              .c_str(),
+          stderr);
     } else if (stage != last) {
       std::fputs(fmt::format("{}\n", stage).c_str(), stderr);
     }
@@ -48,7 +49,8 @@ int verb_pull(int argc, char** argv) {
   if (!status.ok()) return fail("pull", status);
   auto path = cache->resolve(model);
   if (!path.ok()) return fail("pull", path.status());
-  std::puts(json ? JsonObject().text("name", model).text("path", *path).str().c_str() : fmt::format("{} is at {}", model, *path).c_str());
+  std::puts(json ? JsonObject().text("name", model).text("path", *path).str().c_str()
+                 : fmt::format("{} is at {}", model, *path).c_str());
   return kExitOk;
 }
 

@@ -32,8 +32,17 @@ Result<std::vector<std::string>> read_prompts(const std::string& path) {
 std::string token_json(const Model& model, const Sampled& s) {
   std::vector<std::string> top;
   for (const TokenLogprob& t : s.top)
-    top.push_back(JsonObject().integer("id", t.token).text("text", model.tokenizer().piece(t.token)).number("logprob", t.logprob).str());
-  return JsonObject().integer("id", s.token).text("text", model.tokenizer().piece(s.token)).number("logprob", s.logprob).raw("top", json_array(top)).str();
+    top.push_back(JsonObject()
+                      .integer("id", t.token)
+                      .text("text", model.tokenizer().piece(t.token))
+                      .number("logprob", t.logprob)
+                      .str());
+  return JsonObject()
+      .integer("id", s.token)
+      .text("text", model.tokenizer().piece(s.token))
+      .number("logprob", s.logprob)
+      .raw("top", json_array(top))
+      .str();
 }
 
 /// Share of the machine's limit: bytes read a second over the bandwidth measured now.
@@ -42,8 +51,9 @@ std::string limit_line(const Loaded& loaded, const GenerateStats& s) {
   if (!probe.ok() || s.decode_rows < 2) return {};
   const double gb = probe->gb_per_second(loaded.model->team(), loaded.model->isa(), 7);
   const double read = s.decode_rate() * double(loaded.model->bytes_per_token()) / 1e9;
-  return fmt::format("each token reads {:.1f} MB of weights: {:.1f} GB/s, {:.0f} % of this machine's {:.1f} GB/s (measured now)",
-                     double(loaded.model->bytes_per_token()) / 1e6, read, 100 * read / gb, gb);
+  return fmt::format(
+      "each token reads {:.1f} MB of weights: {:.1f} GB/s, {:.0f} % of this machine's {:.1f} GB/s (measured now)",
+      double(loaded.model->bytes_per_token()) / 1e6, read, 100 * read / gb, gb);
 }
 
 }  // namespace
@@ -53,7 +63,9 @@ int verb_run(int argc, char** argv) {
   SamplingArgs sampling;
   std::string prompt, prompts_file, system, demo, trace;
   bool json = false, raw = false, profile = false, quiet = false;
-  Args args("run", "Generates text. A prompt goes through the model's chat template when it has one; --raw continues the text as it stands.");
+  Args args("run",
+            "Generates text. A prompt goes through the model's chat template when it has one; --raw continues the text "
+            "as it stands.");
   add_model_args(args, config, true);
   args.add("PROMPT", prompt, "the prompt; `-` reads it from standard input");
   args.add("--prompts", prompts_file, "a file with one prompt a line, generated together in batches of --batch");
@@ -89,20 +101,22 @@ int verb_run(int argc, char** argv) {
     std::vector<ChatMessage> messages;
     if (!system.empty()) messages.push_back({"system", system});
     messages.push_back({"user", text});
-    auto ids = raw || !has_chat_template(*loaded->model) ? encode_prompt(*loaded->model, system.empty() ? text : system + "\n" + text)
-                                                          : encode_chat(*loaded->model, messages);
+    auto ids = raw || !has_chat_template(*loaded->model)
+                   ? encode_prompt(*loaded->model, system.empty() ? text : system + "\n" + text)
+                   : encode_chat(*loaded->model, messages);
     if (!ids.ok()) return fail("run", ids.status());
     prompts.push_back(std::move(*ids));
   }
   if (profile || !trace.empty()) loaded->session->plan().enable_profile();
   const bool stream = !json && prompts.size() == 1;
-  auto result = generate(*loaded->session, prompts, *generate_with,
-                         [&](uint32_t, const std::string& text) {
-                           if (!stream) return;
-                           std::fputs(text.c_str(), stdout);
-                           std::fflush(stdout);
-                         },
-                         interrupted);
+  auto result = generate(
+      *loaded->session, prompts, *generate_with,
+      [&](uint32_t, const std::string& text) {
+        if (!stream) return;
+        std::fputs(text.c_str(), stdout);
+        std::fflush(stdout);
+      },
+      interrupted);
   if (!result.ok()) return fail("run", result.status());
   const GenerateStats& s = result->stats;
   if (json) {
@@ -111,7 +125,10 @@ int verb_run(int argc, char** argv) {
       std::vector<std::string> tokens;
       for (const Sampled& t : result->tokens[i]) tokens.push_back(token_json(*loaded->model, t));
       JsonObject o;
-      o.text("prompt", texts[i]).text("text", result->texts[i]).text("finish", name(result->finishes[i])).integer("prompt_tokens", prompts[i].size());
+      o.text("prompt", texts[i])
+          .text("text", result->texts[i])
+          .text("finish", name(result->finishes[i]))
+          .integer("prompt_tokens", prompts[i].size());
       o.integer("seed", generate_with->sampling.seed + i);
       if (sampling.logprobs > 0) o.raw("tokens", json_array(tokens));
       items.push_back(o.str());
@@ -125,13 +142,17 @@ int verb_run(int argc, char** argv) {
                   .str()
                   .c_str());
   } else if (!stream) {
-    for (size_t i = 0; i < texts.size(); ++i) std::puts(fmt::format("### {}\n{}\n", texts[i], result->texts[i]).c_str());
+    for (size_t i = 0; i < texts.size(); ++i)
+      std::puts(fmt::format("### {}\n{}\n", texts[i], result->texts[i]).c_str());
   } else {
     std::fputs("\n", stdout);
   }
   if (!json && !quiet) {
     std::fflush(stdout);
-    std::fputs(fmt::format("[{}; loaded in {:.2f} s; seed {}]\n", speed_line(s), loaded->seconds, generate_with->sampling.seed).c_str(), stderr);
+    std::fputs(
+        fmt::format("[{}; loaded in {:.2f} s; seed {}]\n", speed_line(s), loaded->seconds, generate_with->sampling.seed)
+            .c_str(),
+        stderr);
   }
   if (profile) std::fputs(profile_table(loaded->session->plan()).c_str(), stderr);
   if (!trace.empty()) {
@@ -139,8 +160,12 @@ int verb_run(int argc, char** argv) {
     if (!written.ok()) return fail("run", written);
   }
   if (!demo.empty()) {
-    std::fputs(fmt::format("[{}]\n\ntry next:\n  vibee chat {}\n  vibee bench {}\n  vibee tree\n", limit_line(*loaded, s), config.model, config.model).c_str(), stderr);
-    if (isatty(STDIN_FILENO) && !interrupted()) return chat_loop(*loaded, *generate_with, {{"user", demo}, {"assistant", result->texts[0]}});
+    std::fputs(fmt::format("[{}]\n\ntry next:\n  vibee chat {}\n  vibee bench {}\n  vibee tree\n",
+                           limit_line(*loaded, s), config.model, config.model)
+                   .c_str(),
+               stderr);
+    if (isatty(STDIN_FILENO) && !interrupted())
+      return chat_loop(*loaded, *generate_with, {{"user", demo}, {"assistant", result->texts[0]}});
   }
   return interrupted() ? kExitFailed : kExitOk;
 }

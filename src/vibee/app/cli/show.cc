@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// vibee show: a model's shape, its tensors' formats, its graph, and the memory of a run, stated before anything is loaded.
+// vibee show: a model's shape, its tensors' formats, its graph, and the memory of a run, stated before anything is
+// loaded.
 #include <cstdio>
 #include <map>
 
@@ -14,7 +15,9 @@ namespace vibee {
 int verb_show(int argc, char** argv) {
   LoadConfig config;
   bool json = false, graph_text = false, metadata = false;
-  Args args("show", "What a model is, and the memory that a run with these settings takes: weights, work arena, keys and values.");
+  Args args(
+      "show",
+      "What a model is, and the memory that a run with these settings takes: weights, work arena, keys and values.");
   add_model_args(args, config, true);
   args.add("--graph", graph_text, "print the graph as the executor runs it");
   args.add("--metadata", metadata, "print every key of the file");
@@ -49,7 +52,8 @@ int verb_show(int argc, char** argv) {
   if (json) {
     std::string tensors;
     JsonObject by_format;
-    for (const auto& [format, n] : formats) by_format.raw(format, JsonObject().integer("tensors", n.first).integer("bytes", n.second).str());
+    for (const auto& [format, n] : formats)
+      by_format.raw(format, JsonObject().integer("tensors", n.first).integer("bytes", n.second).str());
     std::puts(JsonObject()
                   .text("path", r->path)
                   .text("architecture", c.architecture)
@@ -78,21 +82,26 @@ int verb_show(int argc, char** argv) {
                   .c_str());
     return kExitOk;
   }
-  std::puts(fmt::format("{}\n  {} \"{}\": {:.1f} M parameters, {} layers, width {}, {} heads ({} KV) of {}, {} tokens, trained for {} positions", r->path,
-                        c.architecture, c.name, double(parameters) / 1e6, c.layers, c.dim, c.heads, c.kv_heads, c.head_dim, c.vocab, c.context)
+  std::puts(fmt::format("{}\n  {} \"{}\": {:.1f} M parameters, {} layers, width {}, {} heads ({} KV) of {}, {} tokens, "
+                        "trained for {} positions",
+                        r->path, c.architecture, c.name, double(parameters) / 1e6, c.layers, c.dim, c.heads, c.kv_heads,
+                        c.head_dim, c.vocab, c.context)
                 .c_str());
-  for (const auto& [format, n] : formats) std::puts(fmt::format("  {:<6} {:>4} tensors {:>9.1f} MB", format, n.first, double(n.second) / 1e6).c_str());
+  for (const auto& [format, n] : formats)
+    std::puts(fmt::format("  {:<6} {:>4} tensors {:>9.1f} MB", format, n.first, double(n.second) / 1e6).c_str());
   const auto mib = [](uint64_t bytes) { return double(bytes) / (1 << 20); };
-  std::puts(fmt::format("a run with {} sequences of {} positions, KV in {}, {} threads, {}:", r->session.sequences, r->session.context, config.kv,
-                        r->model.threads, name(r->model.isa))
+  std::puts(fmt::format("a run with {} sequences of {} positions, KV in {}, {} threads, {}:", r->session.sequences,
+                        r->session.context, config.kv, r->model.threads, name(r->model.isa))
                 .c_str());
-  std::puts(fmt::format("  weights         {:>10.1f} MiB\n  work arena      {:>10.1f} MiB\n  keys and values {:>10.1f} MiB  ({} pages of {:.1f} KiB)\n  total           {:>10.1f} MiB",
-                        mib(r->plan.weights), mib(r->plan.arena), mib(r->plan.pages), r->plan.page_count, double(r->plan.page_bytes) / 1024,
-                        mib(r->plan.total()))
+  std::puts(fmt::format("  weights         {:>10.1f} MiB\n  work arena      {:>10.1f} MiB\n  keys and values {:>10.1f} "
+                        "MiB  ({} pages of {:.1f} KiB)\n  total           {:>10.1f} MiB",
+                        mib(r->plan.weights), mib(r->plan.arena), mib(r->plan.pages), r->plan.page_count,
+                        double(r->plan.page_bytes) / 1024, mib(r->plan.total()))
                 .c_str());
-  std::puts(fmt::format("  a token at the end of that context reads {:.1f} MB of weights and {:.1f} MB of keys and values", decode.weight_bytes / 1e6,
-                        decode.kv_bytes / 1e6)
-                .c_str());
+  std::puts(
+      fmt::format("  a token at the end of that context reads {:.1f} MB of weights and {:.1f} MB of keys and values",
+                  decode.weight_bytes / 1e6, decode.kv_bytes / 1e6)
+          .c_str());
   const Status fits = check_memory(*r, config.memory);
   if (!fits.ok()) return fail("show", fits);
   return kExitOk;

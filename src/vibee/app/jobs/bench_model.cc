@@ -36,7 +36,8 @@ Result<BenchReport> bench_model(const LoadConfig& load_config, const BenchConfig
                                 const std::function<bool(std::string_view, double)>& progress) {
   BenchReport report;
   LoadConfig lc = load_config;
-  if (c.generate < 2 || c.prompt < 1 || c.runs < 1) return error(Code::invalid, "bench needs --prompt of 1, --tokens of 2 and --runs of 1 or more");
+  if (c.generate < 2 || c.prompt < 1 || c.runs < 1)
+    return error(Code::invalid, "bench needs --prompt of 1, --tokens of 2 and --runs of 1 or more");
   lc.batch = std::max(lc.batch, c.sequences);
   if (lc.context == 0) lc.context = std::max(c.prompt + c.generate, 64u);
   VIBEE_ASSIGN(Loaded loaded, load(lc));

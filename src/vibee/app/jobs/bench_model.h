@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Times a model: load, prompt, generation, generation of several sequences together, each against the floor that this machine
-// allows, measured in the same run.
+// Times a model: load, prompt, generation, generation of several sequences together, each against the floor that this
+// machine allows, measured in the same run.
 #pragma once
 
 #include <functional>
@@ -13,12 +13,12 @@ namespace vibee {
 struct BenchConfig {
   uint32_t prompt = 512, generate = 128, sequences = 16;
   uint32_t runs = 5;
-  bool probe = true;       ///< measure the machine's limits before and after
+  bool probe = true;  ///< measure the machine's limits before and after
 };
 
 struct BenchReport {
-  double load_seconds = 0, first_token_seconds = 0;       ///< of a prompt of 20 tokens, without loading
-  double prompt_rate = 0, generate_rate = 0, batch_rate = 0;  ///< tokens/s, medians
+  double load_seconds = 0, first_token_seconds = 0;                       ///< of a prompt of 20 tokens, without loading
+  double prompt_rate = 0, generate_rate = 0, batch_rate = 0;              ///< tokens/s, medians
   double bytes_per_token = 0, bandwidth_before = 0, bandwidth_after = 0;  ///< bytes; GB/s
   double int8_gops = 0, prompt_gops = 0;
   uint64_t stated_bytes = 0, peak_resident = 0;

@@ -29,8 +29,10 @@ Result<std::vector<int32_t>> encode_chat(const Model& model, std::span<const Cha
   return ids;
 }
 
-Result<GenerateResult> generate(Session& session, const std::vector<std::vector<int32_t>>& prompts, const GenerateConfig& config,
-                                const std::function<void(uint32_t, const std::string&)>& on_text, const std::function<bool()>& cancelled) {
+Result<GenerateResult> generate(Session& session, const std::vector<std::vector<int32_t>>& prompts,
+                                const GenerateConfig& config,
+                                const std::function<void(uint32_t, const std::string&)>& on_text,
+                                const std::function<bool()>& cancelled) {
   GenerateResult out;
   out.texts.resize(prompts.size());
   out.finishes.assign(prompts.size(), Finish::cancelled);
@@ -41,7 +43,8 @@ Result<GenerateResult> generate(Session& session, const std::vector<std::vector<
     request.sampling.seed += i;
     out.stats.prompt_tokens += prompts[i].size();
     auto id = engine.submit(std::move(request));
-    if (!id.ok()) return prompts.size() > 1 ? id.take_status().within(fmt::format("prompt {}", i + 1)) : id.take_status();
+    if (!id.ok())
+      return prompts.size() > 1 ? id.take_status().within(fmt::format("prompt {}", i + 1)) : id.take_status();
   }
   const Timer timer;
   const Status status = engine.run(

@@ -13,7 +13,7 @@
 namespace vibee {
 
 struct GenerateConfig {
-  SamplingParams sampling;            ///< request i of several uses seed + i
+  SamplingParams sampling;  ///< request i of several uses seed + i
   uint32_t max_tokens = 256;
   std::vector<std::string> stop;
   bool ignore_end = false;
@@ -21,9 +21,9 @@ struct GenerateConfig {
 
 struct GenerateStats {
   uint64_t prompt_tokens = 0, generated = 0;
-  double first_token_seconds = 0;     ///< from the first step to the first token of any request
+  double first_token_seconds = 0;  ///< from the first step to the first token of any request
   double prompt_seconds = 0, decode_seconds = 0;
-  uint64_t decode_rows = 0;           ///< tokens made by steps without prompt rows
+  uint64_t decode_rows = 0;  ///< tokens made by steps without prompt rows
   double prompt_rate() const { return prompt_seconds > 0 ? double(prompt_tokens) / prompt_seconds : 0; }
   double decode_rate() const { return decode_seconds > 0 ? double(decode_rows) / decode_seconds : 0; }
 };
@@ -41,8 +41,11 @@ Result<std::vector<int32_t>> encode_prompt(const Model& model, const std::string
 Result<std::vector<int32_t>> encode_chat(const Model& model, std::span<const ChatMessage> messages);
 bool has_chat_template(const Model& model);
 
-/// Generates for all prompts together; `on_text(request, text)` gets the pieces as they come. `cancelled` is asked at every step.
-Result<GenerateResult> generate(Session& session, const std::vector<std::vector<int32_t>>& prompts, const GenerateConfig& config,
-                                const std::function<void(uint32_t, const std::string&)>& on_text, const std::function<bool()>& cancelled);
+/// Generates for all prompts together; `on_text(request, text)` gets the pieces as they come. `cancelled` is asked at
+/// every step.
+Result<GenerateResult> generate(Session& session, const std::vector<std::vector<int32_t>>& prompts,
+                                const GenerateConfig& config,
+                                const std::function<void(uint32_t, const std::string&)>& on_text,
+                                const std::function<bool()>& cancelled);
 
 }  // namespace vibee

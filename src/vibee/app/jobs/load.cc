@@ -33,7 +33,8 @@ Result<Resolved> resolve(const LoadConfig& c) {
   SessionOptions session;
   session.context = c.context ? c.context : std::min(config.context, 4096u);
   if (c.context > config.context)
-    return error(Code::invalid, "--ctx {}: {} was trained for {} positions; use at most that", c.context, path, config.context);
+    return error(Code::invalid, "--ctx {}: {} was trained for {} positions; use at most that", c.context, path,
+                 config.context);
   session.float_rows = c.act == "f32";
   session.sequences = c.batch;
   session.max_rows = std::max(c.chunk, c.batch);
@@ -47,11 +48,13 @@ Status check_memory(const Resolved& r, std::optional<uint64_t> cap) {
   const uint64_t limit = cap ? *cap : available_memory();
   if (r.plan.total() <= limit) return {};
   const uint64_t fixed = r.plan.weights + r.plan.arena;
-  const std::string need = fmt::format("{} needs {} MiB ({} weights, {} work, {} keys and values), {} MiB are {}", r.path, r.plan.total() >> 20,
-                                       r.plan.weights >> 20, r.plan.arena >> 20, r.plan.pages >> 20, limit >> 20,
-                                       cap ? "allowed by --memory" : "available");
+  const std::string need = fmt::format("{} needs {} MiB ({} weights, {} work, {} keys and values), {} MiB are {}",
+                                       r.path, r.plan.total() >> 20, r.plan.weights >> 20, r.plan.arena >> 20,
+                                       r.plan.pages >> 20, limit >> 20, cap ? "allowed by --memory" : "available");
   const uint64_t left = limit > fixed ? (limit - fixed) / r.plan.page_bytes / r.session.sequences * kPageTokens : 0;
-  if (left >= kPageTokens) return error(Code::no_memory, "{}; use --ctx {}{}", need, left, r.session.kv == KvFormat::q8_0 ? "" : " or --kv q8_0");
+  if (left >= kPageTokens)
+    return error(Code::no_memory, "{}; use --ctx {}{}", need, left,
+                 r.session.kv == KvFormat::q8_0 ? "" : " or --kv q8_0");
   if (r.session.sequences > 1) return error(Code::no_memory, "{}; use --batch 1", need);
   return error(Code::no_memory, "{}; the weights alone do not fit: use a smaller model or format", need);
 }

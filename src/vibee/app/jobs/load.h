@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// From a model's name to a session: resolves it, states the memory it will take, refuses what does not fit before anything is
-// loaded, and says which settings would.
+// From a model's name to a session: resolves it, states the memory it will take, refuses what does not fit before
+// anything is loaded, and says which settings would.
 #pragma once
 
 #include <memory>
@@ -13,16 +13,16 @@
 namespace vibee {
 
 struct LoadConfig {
-  std::string model;                  ///< path, or a name in the cache
-  uint32_t threads = 0;               ///< 0: one a core
-  std::string isa;                    ///< empty: the best of this CPU
-  uint32_t context = 0;               ///< 0: the model's own, at most 4096
-  uint32_t batch = 1;                 ///< sequences at once
-  uint32_t chunk = 512;               ///< prompt rows a step
-  uint32_t logits = 0;                ///< rows with logits a step; 0: batch
+  std::string model;     ///< path, or a name in the cache
+  uint32_t threads = 0;  ///< 0: one a core
+  std::string isa;       ///< empty: the best of this CPU
+  uint32_t context = 0;  ///< 0: the model's own, at most 4096
+  uint32_t batch = 1;    ///< sequences at once
+  uint32_t chunk = 512;  ///< prompt rows a step
+  uint32_t logits = 0;   ///< rows with logits a step; 0: batch
   std::string kv = "f16";
-  std::string act = "int8";           ///< rows that meet an integer weight: int8, or f32 (slow, for comparisons)
-  std::optional<uint64_t> memory;     ///< cap in bytes; empty: what the system has
+  std::string act = "int8";        ///< rows that meet an integer weight: int8, or f32 (slow, for comparisons)
+  std::optional<uint64_t> memory;  ///< cap in bytes; empty: what the system has
   std::vector<std::string> disable;
 };
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Transcendental functions whose bits are ours: one polynomial each, evaluated by written-out fma in one order, so that the
-// scalar reference and every vector kernel agree to the last bit.
+// Transcendental functions whose bits are ours: one polynomial each, evaluated by written-out fma in one order, so that
+// the scalar reference and every vector kernel agree to the last bit.
 #pragma once
 
 #include <bit>
@@ -10,7 +10,7 @@
 namespace vibee {
 
 /// Coefficients of 2^f on f in [-0.5, 0.5], degree 6, minimax in relative error: 2e-9 before rounding.
-inline constexpr float kExp2[7] = {1.0f,           0.693147182f,   0.240226477f,  0.0555033237f,
+inline constexpr float kExp2[7] = {1.0f,           0.693147182f,  0.240226477f,  0.0555033237f,
                                    0.00961843692f, 0.0013398875f, 0.00015353362f};
 inline constexpr float kLog2E = 1.44269504088896341f;
 

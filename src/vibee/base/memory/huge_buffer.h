@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Owned memory for weights, pages and arenas: zeroed, 64-byte aligned, on transparent huge pages where the kernel gives them
-// (15 to 30 % of read bandwidth on the machines measured).
+// Owned memory for weights, pages and arenas: zeroed, 64-byte aligned, on transparent huge pages where the kernel gives
+// them (15 to 30 % of read bandwidth on the machines measured).
 #pragma once
 
 #include <cstddef>

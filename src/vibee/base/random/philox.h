@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Counter-based random numbers: Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011, section 4).
-// Every random number of VIBEE is a function of (seed, purpose, stream, index), never of how many were drawn before it.
+// Counter-based random numbers: Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011,
+// section 4). Every random number of VIBEE is a function of (seed, purpose, stream, index), never of how many were
+// drawn before it.
 #pragma once
 
 #include <array>

@@ -19,7 +19,9 @@ inline V16 v_load(const float* p) { return _mm512_loadu_ps(p); }
 inline void v_store(float* p, V16 a) { _mm512_storeu_ps(p, a); }
 inline V16 v_load_n(const float* p, int n) { return _mm512_maskz_loadu_ps(m_first(n), p); }
 inline void v_store_n(float* p, V16 a, int n) { _mm512_mask_storeu_ps(p, m_first(n), a); }
-inline V16 v_load_half(const uint16_t* p) { return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
+inline V16 v_load_half(const uint16_t* p) {
+  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+}
 inline void v_store_half(uint16_t* p, V16 a) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }

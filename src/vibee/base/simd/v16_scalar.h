@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// V16: sixteen float lanes, the one vector width of every float kernel. The same kernel source is compiled once an instruction
-// set (x_scalar.cc, x_avx2.cc, x_avx512.cc); each operation below rounds alike in all three, so the bytes agree.
-// Everything lives in an unnamed namespace: objects built with ISA flags must not export a symbol another object could pick.
+// V16: sixteen float lanes, the one vector width of every float kernel. The same kernel source is compiled once an
+// instruction set (x_scalar.cc, x_avx2.cc, x_avx512.cc); each operation below rounds alike in all three, so the bytes
+// agree. Everything lives in an unnamed namespace: objects built with ISA flags must not export a symbol another object
+// could pick.
 #pragma once
 
 #include <bit>
@@ -21,8 +22,8 @@ struct M16 {
   uint16_t bits;
 };
 
-#define VIBEE_LANES(expr)                  \
-  V16 r;                                   \
+#define VIBEE_LANES(expr)                          \
+  V16 r;                                           \
   for (int i = 0; i < 16; ++i) r.lane[i] = (expr); \
   return r
 
@@ -58,7 +59,9 @@ inline V16 v_sqrt(V16 a) { VIBEE_LANES(std::sqrt(a.lane[i])); }
 inline V16 v_round(V16 a) { VIBEE_LANES(std::nearbyint(a.lane[i])); }
 inline V16 v_abs(V16 a) { VIBEE_LANES(std::fabs(a.lane[i])); }
 /// 2^n for whole n in [-126, 127].
-inline V16 v_pow2(V16 n) { VIBEE_LANES(n.lane[i] == n.lane[i] ? std::bit_cast<float>(uint32_t(int32_t(n.lane[i]) + 127) << 23) : 0.0f); }
+inline V16 v_pow2(V16 n) {
+  VIBEE_LANES(n.lane[i] == n.lane[i] ? std::bit_cast<float>(uint32_t(int32_t(n.lane[i]) + 127) << 23) : 0.0f);
+}
 inline M16 v_less(V16 a, V16 b) {
   M16 m{0};
   for (int i = 0; i < 16; ++i) m.bits = uint16_t(m.bits | (a.lane[i] < b.lane[i]) << i);

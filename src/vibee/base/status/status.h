@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The two error channels of VIBEE: a Status for what a user or a file did wrong, VIBEE_CHECK for what a programmer did wrong.
-// The library never throws and never prints; app/cli turns a Status into one line and an exit status.
+// The two error channels of VIBEE: a Status for what a user or a file did wrong, VIBEE_CHECK for what a programmer did
+// wrong. The library never throws and never prints; app/cli turns a Status into one line and an exit status.
 #pragma once
 
 #include <fmt/core.h>
@@ -66,20 +66,20 @@ class [[nodiscard]] Result {
 #define VIBEE_CAT2(a, b) a##b
 #define VIBEE_CAT(a, b) VIBEE_CAT2(a, b)
 /// Returns early with the Status of `expr` when it is an error.
-#define VIBEE_TRY(expr)                     \
-  do {                                      \
-    ::vibee::Status vibee_status_ = (expr); \
+#define VIBEE_TRY(expr)                            \
+  do {                                             \
+    ::vibee::Status vibee_status_ = (expr);        \
     if (!vibee_status_.ok()) return vibee_status_; \
   } while (0)
 /// `lhs` = the value of the Result `expr`, or an early return with its Status.
 #define VIBEE_ASSIGN(lhs, expr) VIBEE_ASSIGN_(VIBEE_CAT(vibee_result_, __LINE__), lhs, expr)
-#define VIBEE_ASSIGN_(tmp, lhs, expr)        \
-  auto tmp = (expr);                         \
-  if (!tmp.ok()) return tmp.take_status();   \
+#define VIBEE_ASSIGN_(tmp, lhs, expr)      \
+  auto tmp = (expr);                       \
+  if (!tmp.ok()) return tmp.take_status(); \
   lhs = std::move(*tmp)
 /// Programmer error: aborts with the values given (a fmt format string and its arguments).
-#define VIBEE_CHECK(cond, ...)                                                                           \
-  do {                                                                                                   \
-    if (!(cond)) [[unlikely]]                                                                            \
+#define VIBEE_CHECK(cond, ...)                                                         \
+  do {                                                                                 \
+    if (!(cond)) [[unlikely]]                                                          \
       ::vibee::check_failed(__FILE__, __LINE__, #cond, ::fmt::format("" __VA_ARGS__)); \
   } while (0)

@@ -15,8 +15,9 @@ namespace {
 
 /// Between plans a worker gives its core up soon: HTTP, copy and progress threads share it.
 constexpr auto kIdleSpin = std::chrono::microseconds(20);
-/// At a barrier inside a plan the others are microseconds away; a sleep and its wake-up cost some 25 us here, at each of about five
-/// barriers a layer. Measured on a 5-layer model of width 64: 124 us a layer with 20 us of spinning, 1.3 to 4.4 us with 100 us.
+/// At a barrier inside a plan the others are microseconds away; a sleep and its wake-up cost some 25 us here, at each
+/// of about five barriers a layer. Measured on a 5-layer model of width 64: 124 us a layer with 20 us of spinning, 1.3
+/// to 4.4 us with 100 us.
 constexpr auto kBarrierSpin = std::chrono::microseconds(150);
 
 inline void relax() {
@@ -35,7 +36,8 @@ void futex_wake_all(std::atomic<uint32_t>* word) {
 }
 
 /// Returns once *word != seen.
-void wait_change(std::atomic<uint32_t>* word, uint32_t seen, std::atomic<uint32_t>* sleepers, std::chrono::microseconds spin) {
+void wait_change(std::atomic<uint32_t>* word, uint32_t seen, std::atomic<uint32_t>* sleepers,
+                 std::chrono::microseconds spin) {
   const auto begin = std::chrono::steady_clock::now();
   for (;;) {
     for (int i = 0; i < 64; ++i) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A team of threads that run one function together and meet at barriers. Waiting spins for a short while (20 us between runs, 150 us
-// at a barrier), then sleeps on a futex: HTTP, copy and progress threads share the cores.
+// A team of threads that run one function together and meet at barriers. Waiting spins for a short while (20 us between
+// runs, 150 us at a barrier), then sleeps on a futex: HTTP, copy and progress threads share the cores.
 #pragma once
 
 #include <atomic>
@@ -28,7 +28,8 @@ class Team {
   Team& operator=(const Team&) = delete;
   uint32_t size() const { return threads_; }
 
-  /// Runs fn(tid) on every thread, the caller being thread 0, and returns when all are done. Not reentrant. No allocation.
+  /// Runs fn(tid) on every thread, the caller being thread 0, and returns when all are done. Not reentrant. No
+  /// allocation.
   template <class F>
   void run(F&& fn) {
     run_erased([](void* f, uint32_t tid) { (*static_cast<std::remove_reference_t<F>*>(f))(tid); },

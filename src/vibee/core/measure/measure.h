@@ -19,8 +19,9 @@ class Timer {
 
 double median(std::vector<double> values);
 
-/// Pairs (a[i], b[i]) measured next to one another. `ratio` is the median of a/b; low and high bound it at about 95 % by the order
-/// statistics of a sign test (David and Nagaraja, Order Statistics, section 7.1): no assumption on the noise but independence.
+/// Pairs (a[i], b[i]) measured next to one another. `ratio` is the median of a/b; low and high bound it at about 95 %
+/// by the order statistics of a sign test (David and Nagaraja, Order Statistics, section 7.1): no assumption on the
+/// noise but independence.
 struct PairedRatio {
   double ratio = 1, low = 1, high = 1;
   /// True when the interval excludes 1 and the ratio is at least `least` away from it.

@@ -8,7 +8,8 @@ namespace vibee {
 StepCost node_cost(const Graph& g, const Node& node, Sizes sizes, AttendedContext context) {
   StepCost c;
   if (info(node.op).level == OpLevel::source) return c;
-  const bool product = node.op == Op::linear || node.op == Op::linear_add || node.op == Op::linear_gated || node.op == Op::linear_qkv;
+  const bool product =
+      node.op == Op::linear || node.op == Op::linear_add || node.op == Op::linear_gated || node.op == Op::linear_qkv;
   double outputs = 0;
   for (ValueId id : node.out) {
     if (g.type(id).elem.kind == Elem::state) continue;
@@ -21,15 +22,18 @@ StepCost node_cost(const Graph& g, const Node& node, Sizes sizes, AttendedContex
     if (!weight) {
       c.row_bytes += double(bytes(t, sizes));
     } else if (node.op == Op::embed || node.op == Op::gather) {
-      c.weight_bytes += double(info(t.elem.format).row_bytes(uint64_t(t.dims[1].n))) * double(value(g.type(node.in[0]).dims[0], sizes));
+      c.weight_bytes += double(info(t.elem.format).row_bytes(uint64_t(t.dims[1].n))) *
+                        double(value(g.type(node.in[0]).dims[0], sizes));
     } else {
       c.weight_bytes += double(bytes(t, sizes));
-      if (product && t.dims.size() == 2) c.flops += 2.0 * double(t.dims[0].n) * double(t.dims[1].n) * double(value(g.type(node.in[0]).dims[0], sizes));
+      if (product && t.dims.size() == 2)
+        c.flops += 2.0 * double(t.dims[0].n) * double(t.dims[1].n) * double(value(g.type(node.in[0]).dims[0], sizes));
     }
   }
   if (node.op == Op::matmul) c.flops += 2.0 * outputs * double(value(g.type(node.in[0]).dims[1], sizes));
   if (node.op == Op::attention) {
-    const double heads = double(node.integer("heads")), kv_heads = double(node.integer("kv_heads")), d = double(node.integer("head_dim"));
+    const double heads = double(node.integer("heads")), kv_heads = double(node.integer("kv_heads")),
+                 d = double(node.integer("head_dim"));
     const double window = double(node.integer("window")), rows = double(value(g.type(node.in[0]).dims[0], sizes));
     const double keys = window > 0 ? std::min(window, double(context.keys)) : double(context.keys);
     c.flops += 4.0 * rows * heads * keys * d;

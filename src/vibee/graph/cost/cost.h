@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a step costs, counted on the graph: operations and bytes, without running it. Times come from these and the machine's
-// measured limits.
+// What a step costs, counted on the graph: operations and bytes, without running it. Times come from these and the
+// machine's measured limits.
 #pragma once
 
 #include "vibee/graph/ir/ir.h"

@@ -103,7 +103,9 @@ TEST(Cost, IsDefinedForEveryOp) {
     EXPECT_TRUE(c.flops > 0 || op == Op::kv_append) << info(op).name;
   }
   for (const Node& node : g.nodes)
-    if (info(node.op).level == OpLevel::source) EXPECT_EQ(node_cost(g, node, {3, 2}, {}).row_bytes, 0);
+    if (info(node.op).level == OpLevel::source) {
+      EXPECT_EQ(node_cost(g, node, {3, 2}, {}).row_bytes, 0);
+    }
 }
 
 }  // namespace

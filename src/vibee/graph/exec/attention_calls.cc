@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Attention over the batch: work items are (sequence, rows of a tile, KV head), dealt to the threads in turn. When there are few
-// items and long contexts (v1691, first part: split-KV decoding), threads share the splits of an item and the owner folds them, in
-// the same order: the bytes do not change.
+// Attention over the batch: work items are (sequence, rows of a tile, KV head), dealt to the threads in turn. When
+// there are few items and long contexts (v1691, first part: split-KV decoding), threads share the splits of an item and
+// the owner folds them, in the same order: the bytes do not change.
 #include <cstring>
 
 #include "vibee/graph/exec/row_calls.h"
@@ -21,13 +21,19 @@ void each_item(const Call& c, const RaggedBatch& batch, F&& f) {
   uint32_t index = 0;
   for (const SequenceRows& s : batch.sequences)
     for (uint32_t row = 0; row < s.rows; row += most)
-      for (uint32_t h = 0; h < c.shape.kv_heads; ++h) f(index++, Item{&s, row, s.rows - row < most ? s.rows - row : most, h});
+      for (uint32_t h = 0; h < c.shape.kv_heads; ++h)
+        f(index++, Item{&s, row, s.rows - row < most ? s.rows - row : most, h});
 }
 
 QueryTile query(const Call& c, const Worker& w, const Item& item) {
   const float* q = w.plan.pointer<float>(c.in[0], w.tid, w.small);
   const uint32_t width = c.shape.heads * c.shape.head_dim;
-  return {q + uint64_t(item.sequence->row + item.row) * width, width, item.rows, item.sequence->first + item.row, item.kv_head, item.sequence->pages};
+  return {q + uint64_t(item.sequence->row + item.row) * width,
+          width,
+          item.rows,
+          item.sequence->first + item.row,
+          item.kv_head,
+          item.sequence->pages};
 }
 
 void write(const Call& c, Worker& w, const Item& item, const FoldState* state) {
@@ -36,7 +42,8 @@ void write(const Call& c, Worker& w, const Item& item, const FoldState* state) {
   for (uint32_t i = 0; i < item.rows * group; ++i) {
     const uint32_t row = item.sequence->row + item.row + i / group, column = (item.kv_head * group + i % group) * d;
     if (!c.quantized) {
-      c.attention->finish(d, state[i], w.plan.pointer<float>(c.out[0], w.tid, w.small) + uint64_t(row) * width + column);
+      c.attention->finish(d, state[i],
+                          w.plan.pointer<float>(c.out[0], w.tid, w.small) + uint64_t(row) * width + column);
       continue;
     }
     c.attention->finish(d, state[i], out);
@@ -77,7 +84,8 @@ void run_attention(const Call& c, Worker& w) {
     const SplitRange range = visible_splits(c.shape.window, item.sequence->first + item.row, item.rows);
     for (uint32_t split = range.begin; split < range.end; ++split, ++unit)
       if (unit % w.threads == w.tid)
-        c.attention->split(c.shape, kv, query(c, w, item), split, w.plan.parts() + (uint64_t(index) * stride + split) * group);
+        c.attention->split(c.shape, kv, query(c, w, item), split,
+                           w.plan.parts() + (uint64_t(index) * stride + split) * group);
   });
   w.team.barrier();
   each_item(c, w.batch, [&](uint32_t index, const Item& item) {

@@ -22,21 +22,25 @@ struct Plan::Layout {
 
 namespace {
 
-/// Splits of long contexts that several threads share keep their parts apart until the fold: items x splits x group states.
+/// Splits of long contexts that several threads share keep their parts apart until the fold: items x splits x group
+/// states.
 uint32_t part_items(const PlanOptions& o) { return o.threads > 1 && o.max_context > kSplitKeys ? 4 * o.threads : 0; }
 
 bool writes_in_place(const Node& node) { return node.op == Op::linear_add; }
 
-/// A product whose weight is an integer format but whose rows are floats (pass quantize_activations did not run): every thread
-/// quantises the rows for itself inside the call.
+/// A product whose weight is an integer format but whose rows are floats (pass quantize_activations did not run): every
+/// thread quantises the rows for itself inside the call.
 bool quantizes_rows(const Graph& g, const Node& node) {
-  const bool product = node.op == Op::linear || node.op == Op::linear_add || node.op == Op::linear_gated || node.op == Op::linear_qkv;
+  const bool product =
+      node.op == Op::linear || node.op == Op::linear_add || node.op == Op::linear_gated || node.op == Op::linear_qkv;
   return product && g.type(node.in[0]).elem.is_f32() && is_integer(g.type(node.in[1]).elem.format);
 }
 
 /// What the calls take for granted beyond the type rules: rows of the step in, weights from the file, no broadcasting.
 Status check_runnable(const Graph& g, const Node& node) {
-  const auto no = [&](std::string_view why) { return error(Code::unsupported, "[{}] {}; only the interpreter evaluates this", info(node.op).name, why); };
+  const auto no = [&](std::string_view why) {
+    return error(Code::unsupported, "[{}] {}; only the interpreter evaluates this", info(node.op).name, why);
+  };
   const bool row_ids = node.op == Op::embed || node.op == Op::rope_table;
   for (size_t i = 0; i < node.in.size(); ++i) {
     const Type& type = g.type(node.in[i]);
@@ -47,9 +51,11 @@ Status check_runnable(const Graph& g, const Node& node) {
       if (from.op != Op::input || from.text("name") != name) return no(fmt::format("reads the step's {} only", name));
       continue;
     }
-    const bool weight = node.op == Op::linear_qkv ? i != 0 && i != 4 : (i == 1 || (node.op == Op::linear_gated && i == 2));
-    const bool takes_weight = node.op == Op::embed || node.op == Op::rms_norm || node.op == Op::norm_quantize || node.op == Op::linear ||
-                              node.op == Op::linear_add || node.op == Op::linear_gated || node.op == Op::linear_qkv;
+    const bool weight =
+        node.op == Op::linear_qkv ? i != 0 && i != 4 : (i == 1 || (node.op == Op::linear_gated && i == 2));
+    const bool takes_weight = node.op == Op::embed || node.op == Op::rms_norm || node.op == Op::norm_quantize ||
+                              node.op == Op::linear || node.op == Op::linear_add || node.op == Op::linear_gated ||
+                              node.op == Op::linear_qkv;
     if (takes_weight && weight) {
       if (from.op != Op::weight) return no(fmt::format("needs a weight as input {}", i));
       continue;
@@ -59,7 +65,8 @@ Status check_runnable(const Graph& g, const Node& node) {
   for (ValueId id : node.out) {
     const Type& type = g.type(id);
     if (type.elem.kind == Elem::state) continue;
-    const bool rows = type.dims.size() == 2 && (type.dims[0] == kRows || type.dims[0] == kLogitsRows) && type.dims[1].symbol == 0;
+    const bool rows =
+        type.dims.size() == 2 && (type.dims[0] == kRows || type.dims[0] == kLogitsRows) && type.dims[1].symbol == 0;
     if (!rows) return no(fmt::format("makes {}, which is not rows of a step", to_string(type)));
     const bool all_rows = node.op == Op::attention || node.op == Op::linear_qkv || node.op == Op::rope || row_ids;
     if (all_rows && type.dims[0] != kRows) return no("works on all rows of a step");
@@ -85,17 +92,20 @@ Result<Plan::Layout> Plan::Layout::make(const Graph& g, const PlanOptions& o) {
     const Node& node = g.nodes[i];
     if (info(node.op).level == OpLevel::source) continue;
     if (run_function(node.op) == nullptr)
-      return error(Code::unsupported, "node {} ({}) has no kernel for running; only the interpreter evaluates it", i, info(node.op).name);
+      return error(Code::unsupported, "node {} ({}) has no kernel for running; only the interpreter evaluates it", i,
+                   info(node.op).name);
     VIBEE_TRY(check_runnable(g, node).within(fmt::format("node {}", i)));
     if (!o.float_rows && quantizes_rows(g, node))
-      l.quantized_stride = std::max<uint64_t>(l.quantized_stride, round_up(act_bytes(o.max_rows, uint32_t(g.type(node.in[0]).dims[1].n)), 64));
+      l.quantized_stride = std::max<uint64_t>(
+          l.quantized_stride, round_up(act_bytes(o.max_rows, uint32_t(g.type(node.in[0]).dims[1].n)), 64));
     for (ValueId id : node.out) producer[id] = int32_t(l.call_nodes.size());
-    if (node.op == Op::attention) group = std::max<uint32_t>(group, uint32_t(node.integer("heads") / node.integer("kv_heads")));
+    if (node.op == Op::attention)
+      group = std::max<uint32_t>(group, uint32_t(node.integer("heads") / node.integer("kv_heads")));
     l.call_nodes.push_back(i);
   }
-  // Barriers, for steps that repeat row work and for steps that slice it. `shared_since` is the last call that wrote shared memory
-  // after the last barrier: a value written behind a barrier needs none. Memory is reused from region to region of small steps, so
-  // large steps have every barrier of the small ones and more.
+  // Barriers, for steps that repeat row work and for steps that slice it. `shared_since` is the last call that wrote
+  // shared memory after the last barrier: a value written behind a barrier needs none. Memory is reused from region to
+  // region of small steps, so large steps have every barrier of the small ones and more.
   l.barrier_small.resize(l.call_nodes.size());
   l.barrier_large.resize(l.call_nodes.size());
   for (const bool small : {true, false}) {
@@ -128,8 +138,8 @@ Result<Plan::Layout> Plan::Layout::make(const Graph& g, const PlanOptions& o) {
       last_attention = int32_t(c);
     }
   }
-  // Lifetimes are counted in regions that hold for both kinds of step: a value may take the place of another only where a barrier
-  // lies between them whether row work is repeated or sliced.
+  // Lifetimes are counted in regions that hold for both kinds of step: a value may take the place of another only where
+  // a barrier lies between them whether row work is repeated or sliced.
   std::vector<uint32_t> region(l.call_nodes.size());
   uint32_t r = 0;
   l.regions_small = 1;
@@ -161,12 +171,14 @@ Result<Plan::Layout> Plan::Layout::make(const Graph& g, const PlanOptions& o) {
     if (spread_of(g.nodes[l.call_nodes[uint32_t(producer[residual])]].op) == Spread::rows) continue;  // may be repeated
     bool alone = true;
     for (uint32_t other = 0; other < l.call_nodes.size() && alone; ++other)
-      for (ValueId id : g.nodes[l.call_nodes[other]].in) alone &= id != residual || other == c || region[other] < region[c];
+      for (ValueId id : g.nodes[l.call_nodes[other]].in)
+        alone &= id != residual || other == c || region[other] < region[c];
     if (alone) home[node.out[0]] = home[residual];
   }
 
   const Sizes most{int64_t(o.max_rows), int64_t(o.max_logits)};
-  const Sizes few{int64_t(std::min(o.max_rows, kReplicatedRows)), int64_t(std::min({o.max_rows, o.max_logits, kReplicatedRows}))};
+  const Sizes few{int64_t(std::min(o.max_rows, kReplicatedRows)),
+                  int64_t(std::min({o.max_rows, o.max_logits, kReplicatedRows}))};
   std::vector<ArenaRequest> requests;
   std::vector<uint32_t> request_of(n, UINT32_MAX);
   l.places.resize(n);
@@ -242,7 +254,8 @@ Result<std::unique_ptr<Plan>> Plan::compile(const Graph& g, const WeightTable& w
         const PackedWeight* w = weights.matrix(name);
         if (w == nullptr) return error(Code::not_found, "the graph needs a tensor '{}' that was not loaded", name);
         if (w->n != g.type(id).dims[0].n || w->k != g.type(id).dims[1].n || w->format != g.type(id).elem.format)
-          return error(Code::invalid, "tensor '{}' does not have the type {} of the graph", name, to_string(g.type(id)));
+          return error(Code::invalid, "tensor '{}' does not have the type {} of the graph", name,
+                       to_string(g.type(id)));
         VIBEE_CHECK(matrices < 3);
         call.weight[matrices] = w;
         call.gemm[matrices++] = &gemm_kernel(w->format, o.isa);
@@ -259,19 +272,21 @@ Result<std::unique_ptr<Plan>> Plan::compile(const Graph& g, const WeightTable& w
     if (node.op == Op::rope_table) {
       const auto dims = node.integer("dims");
       for (int64_t i = 0; i < dims / 2; ++i)
-        call.frequencies.push_back(std::pow(node.number("base"), -2.0 * double(i) / double(dims)) / node.number("factor", 1.0));
+        call.frequencies.push_back(std::pow(node.number("base"), -2.0 * double(i) / double(dims)) /
+                                   node.number("factor", 1.0));
     }
     if (node.op == Op::rope || node.op == Op::linear_qkv)
       call.pairs = uint32_t(g.type(node.in[node.op == Op::rope ? 1 : 4]).dims[1].n / 2);
     if (node.op == Op::attention || node.op == Op::linear_qkv) {
-      call.shape = {uint32_t(node.integer("heads")), uint32_t(node.integer("kv_heads")), uint32_t(node.integer("head_dim")),
-                    float(node.number("scale", 1)),  float(node.number("soft_cap")),     uint32_t(node.integer("window"))};
+      call.shape = {uint32_t(node.integer("heads")),    uint32_t(node.integer("kv_heads")),
+                    uint32_t(node.integer("head_dim")), float(node.number("scale", 1)),
+                    float(node.number("soft_cap")),     uint32_t(node.integer("window"))};
       VIBEE_TRY(validate(call.shape));
       call.attention = &attention_kernel(o.kv, o.isa);
       // A kernel's tile holds at least one row of all heads that share keys.
       if (call.attention->tile < call.shape.group())
-        return error(Code::unsupported, "{} heads share one KV head; the {} kernel takes {}", call.shape.group(), call.attention->symbol,
-                     call.attention->tile);
+        return error(Code::unsupported, "{} heads share one KV head; the {} kernel takes {}", call.shape.group(),
+                     call.attention->symbol, call.attention->tile);
     }
     plan->calls_.push_back(std::move(call));
   }
@@ -282,7 +297,8 @@ Result<std::unique_ptr<Plan>> Plan::compile(const Graph& g, const WeightTable& w
   plan->regions_small_ = layout.regions_small;
   plan->quantized_offset_ = layout.quantized_offset;
   plan->quantized_stride_ = layout.quantized_stride;
-  if (g.outputs.empty() || !g.type(g.outputs[0]).elem.is_f32() || info(g.producer(g.outputs[0]).op).level == OpLevel::source)
+  if (g.outputs.empty() || !g.type(g.outputs[0]).elem.is_f32() ||
+      info(g.producer(g.outputs[0]).op).level == OpLevel::source)
     return error(Code::invalid, "a plan's first output is f32 rows that it computes");
   plan->output_ = g.outputs[0];
   plan->vocabulary_ = uint32_t(g.type(g.outputs[0]).dims[1].n);

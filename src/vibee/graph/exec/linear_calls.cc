@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Products with weights, sliced by output columns; each thread finishes its own columns (residual, gate, rotation, cache write).
+// Products with weights, sliced by output columns; each thread finishes its own columns (residual, gate, rotation,
+// cache write).
 #include <algorithm>
 #include <cstring>
 #include <optional>
@@ -27,7 +28,8 @@ MatmulInput input(const Call& c, const Worker& w, uint32_t rows) {
 }
 
 /// Writes a tile into rows of width n; columns beyond n are padding.
-void store_tile(const float* tile, uint32_t nr, uint32_t panel, uint32_t row, uint32_t m, uint32_t n, uint32_t width, float* out) {
+void store_tile(const float* tile, uint32_t nr, uint32_t panel, uint32_t row, uint32_t m, uint32_t n, uint32_t width,
+                float* out) {
   const uint32_t column = panel * nr, count = n - column < nr ? n - column : nr;
   for (uint32_t i = 0; i < m; ++i) std::memcpy(out + uint64_t(row + i) * width + column, tile + i * nr, count * 4);
 }
@@ -51,7 +53,8 @@ void run_linear_add(const Call& c, Worker& w) {
   float* out = w.plan.pointer<float>(c.out[0], w.tid, w.small);
   matmul(*c.gemm[0], weight, input(c, w, w.plan.rows_of(c.in[0], w.sizes)), panels.begin, panels.end,
          [&](uint32_t panel, uint32_t row, uint32_t m, const float* tile) {
-           const uint32_t column = panel * weight.nr, count = weight.n - column < weight.nr ? weight.n - column : weight.nr;
+           const uint32_t column = panel * weight.nr,
+                          count = weight.n - column < weight.nr ? weight.n - column : weight.nr;
            for (uint32_t i = 0; i < m; ++i) {
              const uint64_t at = uint64_t(row + i) * weight.n + column;
              for (uint32_t j = 0; j < count; ++j) out[at + j] = residual[at + j] + tile[i * weight.nr + j];
@@ -110,15 +113,16 @@ void run_linear_gated(const Call& c, Worker& w) {
 
 namespace {
 
-void append_row(const Call& c, Worker& w, const SequenceRows& s, uint32_t i, uint32_t head, const float* key, const float* value) {
+void append_row(const Call& c, Worker& w, const SequenceRows& s, uint32_t i, uint32_t head, const float* key,
+                const float* value) {
   const uint32_t position = s.first + i;
   kv_store(*c.pw, w.kv[c.layer], s.pages[position / kPageTokens], position % kPageTokens, head, key, value);
 }
 
 }  // namespace
 
-/// Query, key and value products of the thread's own heads, then norm, rotation and the cache write for the same heads: no barrier
-/// between them. A KV head's key and value belong to one thread.
+/// Query, key and value products of the thread's own heads, then norm, rotation and the cache write for the same heads:
+/// no barrier between them. A KV head's key and value belong to one thread.
 void run_linear_qkv(const Call& c, Worker& w) {
   const auto t = uint32_t(w.sizes.t);
   const uint32_t d = c.shape.head_dim, heads = c.shape.heads, kv_heads = c.shape.kv_heads;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// A compiled plan: a flat array of calls cut into regions. Inside a region a thread runs every call on its own slice; barriers
-// stand only where a call reads what another thread wrote. Row work in a step of few rows is repeated by each thread into memory
-// of its own instead of being shared; kernels choose by the number of rows in the call, so one plan serves 1 to max_rows.
+// A compiled plan: a flat array of calls cut into regions. Inside a region a thread runs every call on its own slice;
+// barriers stand only where a call reads what another thread wrote. Row work in a step of few rows is repeated by each
+// thread into memory of its own instead of being shared; kernels choose by the number of rows in the call, so one plan
+// serves 1 to max_rows.
 #pragma once
 
 #include <cstdint>
@@ -36,13 +37,13 @@ struct WeightTable {
 };
 
 struct PlanOptions {
-  uint32_t max_rows = 512;         ///< rows a step, at most
-  uint32_t max_logits = 1;         ///< rows whose logits are wanted, at most
-  uint32_t max_context = 4096;     ///< positions a sequence, at most
+  uint32_t max_rows = 512;      ///< rows a step, at most
+  uint32_t max_logits = 1;      ///< rows whose logits are wanted, at most
+  uint32_t max_context = 4096;  ///< positions a sequence, at most
   uint32_t threads = 1;
   Isa isa = Isa::scalar;
   KvFormat kv = KvFormat::f16;
-  bool float_rows = false;         ///< float rows meet integer weights as floats instead of being quantised (`--act f32`)
+  bool float_rows = false;  ///< float rows meet integer weights as floats instead of being quantised (`--act f32`)
 };
 
 class Plan;
@@ -78,20 +79,21 @@ struct Call {
   uint32_t layer = 0, width = 0, head_dim = 0, pairs = 0, norm_width = 0;
   Gate gate = Gate::silu;
   bool split_halves = false;
-  bool quantized = false;        ///< the output is quantised rows
-  bool quantized_rows = false;   ///< the first input is
-  bool quantizes_rows = false;   ///< the call quantises its float rows for itself
-  std::string label;  ///< for the profile
+  bool quantized = false;       ///< the output is quantised rows
+  bool quantized_rows = false;  ///< the first input is
+  bool quantizes_rows = false;  ///< the call quantises its float rows for itself
+  std::string label;            ///< for the profile
 };
 
 class Plan {
  public:
   /// The arena's size for a graph without compiling it: what `compile` would allocate, to the byte.
   static Result<uint64_t> arena_bytes(const Graph& graph, const PlanOptions& options);
-  static Result<std::unique_ptr<Plan>> compile(const Graph& graph, const WeightTable& weights, const PlanOptions& options);
+  static Result<std::unique_ptr<Plan>> compile(const Graph& graph, const WeightTable& weights,
+                                               const PlanOptions& options);
 
-  /// Runs one step. Allocates nothing and takes no lock. `kv` has one view a layer; the pages of every position written or read
-  /// exist. The caller has checked the batch (model/session).
+  /// Runs one step. Allocates nothing and takes no lock. `kv` has one view a layer; the pages of every position written
+  /// or read exist. The caller has checked the batch (model/session).
   void run(Team& team, const RaggedBatch& batch, std::span<const KvView> kv);
 
   /// Logits of the rows asked for in the last step, [rows][vocabulary].

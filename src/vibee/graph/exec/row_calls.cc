@@ -49,7 +49,8 @@ void run_quantize(const Call& c, Worker& w) {
   const Range rows = w.rows(n);
   const float* x = w.plan.pointer<float>(c.in[0], w.tid, w.small);
   auto* out = w.plan.pointer<uint8_t>(c.out[0], w.tid, w.small);
-  for (uint32_t r = rows.begin; r < rows.end; ++r) quantize_row(*c.pw, x + uint64_t(r) * c.width, c.width, act_row(out, n, c.width, r));
+  for (uint32_t r = rows.begin; r < rows.end; ++r)
+    quantize_row(*c.pw, x + uint64_t(r) * c.width, c.width, act_row(out, n, c.width, r));
 }
 
 namespace {

@@ -11,10 +11,13 @@ namespace vibee {
 namespace {
 
 uint64_t now_ns() {
-  return uint64_t(std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count());
+  return uint64_t(
+      std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch())
+          .count());
 }
 
-/// Rounding to nearest, subnormals kept: set for the length of a plan and put back, so a host program's settings cannot change bytes.
+/// Rounding to nearest, subnormals kept: set for the length of a plan and put back, so a host program's settings cannot
+/// change bytes.
 class FloatEnvironment {
  public:
 #if defined(__x86_64__)
@@ -56,7 +59,8 @@ void Plan::work(Worker& w) {
     t.wait += begin - before;
     t.work += end - begin;
     ++t.calls;
-    if (w.tid == 0 && events_.size() < events_.capacity()) events_.push_back({uint32_t(c), w.tid, begin - profile_origin_, end - profile_origin_});
+    if (w.tid == 0 && events_.size() < events_.capacity())
+      events_.push_back({uint32_t(c), w.tid, begin - profile_origin_, end - profile_origin_});
   }
 }
 

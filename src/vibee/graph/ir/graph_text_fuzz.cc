@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Any bytes as a graph's text: what parses prints, reads back the same, loses its dead nodes and decomposes; what does not is
-// refused in one line with its place.
+// Any bytes as a graph's text: what parses prints, reads back the same, loses its dead nodes and decomposes; what does
+// not is refused in one line with its place.
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>

@@ -46,7 +46,8 @@ struct Rule {
       return wrong(fmt::format("input {} must be a weight [n, k]", w));
     if ((a.elem.kind != Elem::act8 && !a.elem.is_f32()) || a.dims.size() != 2 || a.dims[1] != b.dims[1])
       return wrong(fmt::format("rows of input {} must have the weight's k", x));
-    if (a.elem.kind == Elem::act8 && !is_integer(b.elem.format)) return wrong("quantised rows need a weight in an integer format");
+    if (a.elem.kind == Elem::act8 && !is_integer(b.elem.format))
+      return wrong("quantised rows need a weight in an integer format");
     return b.dims[0].n;
   }
 
@@ -72,7 +73,8 @@ struct Rule {
 Result<std::vector<Type>> Rule::attention() const {
   int64_t heads, kv, d;
   if (!this->heads(&heads, &kv, &d)) return wrong("needs heads, kv_heads (a divisor of heads) and head_dim");
-  if (node.integer("layer") < 0 || node.integer("layer") > kMaxDim || node.integer("window") < 0 || node.integer("window") > INT32_MAX)
+  if (node.integer("layer") < 0 || node.integer("layer") > kMaxDim || node.integer("window") < 0 ||
+      node.integer("window") > INT32_MAX)
     return wrong("needs a layer and a window that are not negative");
   if (!f32(0, 2) || in(1).elem.kind != Elem::state) return wrong("takes f32 queries [T, heads*head_dim] and a state");
   if (in(0).dims[1] != Dim{heads * d}) return wrong(fmt::format("queries must be {} wide", heads * d));
@@ -86,7 +88,8 @@ Result<std::vector<Type>> Rule::linear_qkv() const {
   if (node.integer("layer") < 0 || node.integer("layer") > kMaxDim) return wrong("needs a layer that is not negative");
   for (size_t w = 1; w <= 3; ++w) {
     VIBEE_ASSIGN(const int64_t n, weight(0, w));
-    if (n != (w == 1 ? heads : kv) * d) return wrong(fmt::format("weight {} must have {} rows", w, (w == 1 ? heads : kv) * d));
+    if (n != (w == 1 ? heads : kv) * d)
+      return wrong(fmt::format("weight {} must have {} rows", w, (w == 1 ? heads : kv) * d));
   }
   if (!f32(4, 2) || in(5).elem.kind != Elem::state) return wrong("input 4 must be a rotation table, input 5 a state");
   const Dim rows = in(0).dims[0];
@@ -131,11 +134,13 @@ Result<std::vector<Type>> Rule::run() const {
       if (!f32(0, 2)) return wrong("takes an f32 matrix");
       return Types{in(0)};
     case Op::select:
-      if (in(0) != in(1) || in(1) != in(2) || !in(0).elem.is_f32()) return wrong("takes three f32 tensors of one shape");
+      if (in(0) != in(1) || in(1) != in(2) || !in(0).elem.is_f32())
+        return wrong("takes three f32 tensors of one shape");
       return Types{in(0)};
     case Op::reshape: {
       const int64_t rows = node.integer("rows"), cols = node.integer("cols");
-      if (!f32(0, 2) || rows <= 0 || cols <= 0 || rows > kMaxDim || cols > kMaxDim) return wrong("needs an f32 matrix, rows and cols");
+      if (!f32(0, 2) || rows <= 0 || cols <= 0 || rows > kMaxDim || cols > kMaxDim)
+        return wrong("needs an f32 matrix, rows and cols");
       const Dim a = in(0).dims[0], b = in(0).dims[1];
       if (b.symbol || a.n * b.n != rows * cols) return wrong("must keep the number of elements");
       return Types{{kF32, {Dim{rows, a.symbol}, Dim{cols}}}};
@@ -146,7 +151,8 @@ Result<std::vector<Type>> Rule::run() const {
     case Op::slice: {
       const int64_t begin = node.integer("begin"), end = node.integer("end");
       if (!f32(0, 2) || in(0).dims[1].symbol) return wrong("takes an f32 matrix of known width");
-      if (begin < 0 || end <= begin || end > in(0).dims[1].n) return wrong(fmt::format("columns {} to {} are not in it", begin, end));
+      if (begin < 0 || end <= begin || end > in(0).dims[1].n)
+        return wrong(fmt::format("columns {} to {} are not in it", begin, end));
       return Types{rows_of(in(0).dims[0], end - begin)};
     }
     case Op::concat:
@@ -162,22 +168,28 @@ Result<std::vector<Type>> Rule::run() const {
       return Types{{kF32, {in(0).dims[0], in(1).dims[1]}}};
     case Op::gather:
     case Op::embed:
-      if (in(0).elem.kind != Elem::i32 || in(0).dims.size() != 1 || in(1).elem.kind != Elem::stored || in(1).dims.size() != 2)
+      if (in(0).elem.kind != Elem::i32 || in(0).dims.size() != 1 || in(1).elem.kind != Elem::stored ||
+          in(1).dims.size() != 2)
         return wrong("takes i32 indices and a table [n, d]");
       return Types{{kF32, {in(0).dims[0], in(1).dims[1]}}};
     case Op::rms_norm:
     case Op::norm_quantize: {
       if (!f32(0, 2) || !f32(1, 1)) return wrong("takes f32 rows and an f32 weight [n]");
-      if (in(1).dims[0].symbol || in(0).dims[1].symbol || in(0).dims[1].n % in(1).dims[0].n != 0) return wrong("rows must be whole groups of the weight's length");
-      if (node.op == Op::norm_quantize && in(0).dims[1].n % 32 != 0) return wrong("can only quantise rows of a multiple of 32");
+      if (in(1).dims[0].symbol || in(0).dims[1].symbol || in(0).dims[1].n % in(1).dims[0].n != 0)
+        return wrong("rows must be whole groups of the weight's length");
+      if (node.op == Op::norm_quantize && in(0).dims[1].n % 32 != 0)
+        return wrong("can only quantise rows of a multiple of 32");
       return Types{{node.op == Op::rms_norm ? kF32 : kAct8, in(0).dims}};
     }
     case Op::quantize:
-      if (!f32(0, 2) || in(0).dims[1].symbol || in(0).dims[1].n % 32 != 0) return wrong("takes f32 rows of a multiple of 32");
+      if (!f32(0, 2) || in(0).dims[1].symbol || in(0).dims[1].n % 32 != 0)
+        return wrong("takes f32 rows of a multiple of 32");
       return Types{{kAct8, in(0).dims}};
     case Op::gated:
-      if (in(0) != in(1) || !in(0).elem.is_f32() || in(0).dims.size() != 2) return wrong("takes two f32 matrices of one shape");
-      if (node.text("gate") != "silu" && node.text("gate") != "gelu_tanh") return wrong("needs gate=\"silu\" or \"gelu_tanh\"");
+      if (in(0) != in(1) || !in(0).elem.is_f32() || in(0).dims.size() != 2)
+        return wrong("takes two f32 matrices of one shape");
+      if (node.text("gate") != "silu" && node.text("gate") != "gelu_tanh")
+        return wrong("needs gate=\"silu\" or \"gelu_tanh\"");
       return Types{in(0)};
     case Op::linear: {
       VIBEE_ASSIGN(const int64_t n, weight(0, 1));
@@ -192,7 +204,8 @@ Result<std::vector<Type>> Rule::run() const {
       VIBEE_ASSIGN(const int64_t n, weight(0, 1));
       VIBEE_ASSIGN(const int64_t up, weight(0, 2));
       if (n != up) return wrong("both weights must have as many rows");
-      if (node.text("gate") != "silu" && node.text("gate") != "gelu_tanh") return wrong("needs gate=\"silu\" or \"gelu_tanh\"");
+      if (node.text("gate") != "silu" && node.text("gate") != "gelu_tanh")
+        return wrong("needs gate=\"silu\" or \"gelu_tanh\"");
       VIBEE_ASSIGN(Type out, quantizable(in(0).dims[0], n));
       return Types{std::move(out)};
     }
@@ -200,20 +213,24 @@ Result<std::vector<Type>> Rule::run() const {
     case Op::rope_table: {
       if (in(0).elem.kind != Elem::i32 || in(0).dims.size() != 1) return wrong("takes i32 positions [T]");
       const int64_t dims = node.integer("dims");
-      if (dims <= 0 || dims > kMaxDim || dims % 2 != 0 || !(node.number("base") > 0)) return wrong("needs an even dims and base > 0");
+      if (dims <= 0 || dims > kMaxDim || dims % 2 != 0 || !(node.number("base") > 0))
+        return wrong("needs an even dims and base > 0");
       return Types{rows_of(in(0).dims[0], dims)};
     }
     case Op::rope: {
       const int64_t d = node.integer("head_dim");
-      if (!f32(0, 2) || !f32(1, 2) || in(0).dims[0] != in(1).dims[0]) return wrong("takes f32 rows and a rotation table");
+      if (!f32(0, 2) || !f32(1, 2) || in(0).dims[0] != in(1).dims[0])
+        return wrong("takes f32 rows and a rotation table");
       if (in(0).dims[1].symbol || d <= 0 || in(0).dims[1].n % d != 0 || in(1).dims[1].symbol || in(1).dims[1].n > d ||
           in(1).dims[1].n % 2 != 0)
         return wrong("rows must be whole heads, the table even and no wider than one");
       return Types{in(0)};
     }
     case Op::kv_append:
-      if (in(0).elem.kind != Elem::state || !f32(1, 2) || in(1) != in(2)) return wrong("takes a state, f32 keys and values of one shape");
-      if (node.integer("layer") < 0 || node.integer("layer") > kMaxDim) return wrong("needs a layer that is not negative");
+      if (in(0).elem.kind != Elem::state || !f32(1, 2) || in(1) != in(2))
+        return wrong("takes a state, f32 keys and values of one shape");
+      if (node.integer("layer") < 0 || node.integer("layer") > kMaxDim)
+        return wrong("needs a layer that is not negative");
       return Types{in(0)};
     case Op::attention: return attention();
     case Op::take_rows:
@@ -240,19 +257,23 @@ Result<std::vector<Type>> infer(const Graph& graph, const Node& node) {
 
 Status check_type(const Type& type) {
   if (type.elem.kind == Elem::state) return type.dims.empty() ? Status() : error(Code::invalid, "state has no sizes");
-  if (type.dims.empty() || type.dims.size() > 3) return error(Code::invalid, "{} has no size or more than three", to_string(type));
+  if (type.dims.empty() || type.dims.size() > 3)
+    return error(Code::invalid, "{} has no size or more than three", to_string(type));
   int64_t n = 1;
   for (Dim d : type.dims) {
     if (d.n <= 0 || d.n > kMaxDim || (d.symbol != 0 && d.symbol != 'T' && d.symbol != 'S'))
       return error(Code::invalid, "{} has a size that is not in 1 to {}", to_string(type), kMaxDim);
-    if (n > kMaxElements / d.n) return error(Code::invalid, "{} has more than {} elements", to_string(type), kMaxElements);
+    if (n > kMaxElements / d.n)
+      return error(Code::invalid, "{} has more than {} elements", to_string(type), kMaxElements);
     n *= d.n;
   }
   const Dim last = type.dims.back();
   if (type.elem.kind == Elem::act8 && (type.dims.size() != 2 || last.symbol || last.n % 32 != 0))
     return error(Code::invalid, "{}: act8 rows must be multiples of 32", to_string(type));
-  if (type.elem.kind == Elem::stored && !type.elem.is_f32() && (last.symbol || last.n % info(type.elem.format).block_elems != 0))
-    return error(Code::invalid, "{}: rows must be whole blocks of {}", to_string(type), info(type.elem.format).block_elems);
+  if (type.elem.kind == Elem::stored && !type.elem.is_f32() &&
+      (last.symbol || last.n % info(type.elem.format).block_elems != 0))
+    return error(Code::invalid, "{}: rows must be whole blocks of {}", to_string(type),
+                 info(type.elem.format).block_elems);
   return {};
 }
 
@@ -265,7 +286,8 @@ Status verify(const Graph& graph, size_t* bad_node) {
     const Node& node = graph.nodes[i];
     const std::string where = fmt::format("node {} ({})", i, info(node.op).name);
     for (ValueId id : node.in) {
-      if (id >= graph.values.size() || !defined[id]) return error(Code::invalid, "{}: %{} is used before it is defined", where, id);
+      if (id >= graph.values.size() || !defined[id])
+        return error(Code::invalid, "{}: %{} is used before it is defined", where, id);
       const bool writes = node.op == Op::kv_append || node.op == Op::linear_qkv;
       if (graph.type(id).elem.kind == Elem::state && consumed[id])
         return error(Code::invalid, "{}: state %{} was already replaced by a later one", where, id);
@@ -276,16 +298,18 @@ Status verify(const Graph& graph, size_t* bad_node) {
         return error(Code::invalid, "{}: a source has one output and no inputs", where);
       const Type& type = graph.type(node.out[0]);
       VIBEE_TRY(check_type(type).within(where));
-      if ((node.op == Op::state) != (type.elem.kind == Elem::state)) return error(Code::invalid, "{}: cannot be {}", where, to_string(type));
+      if ((node.op == Op::state) != (type.elem.kind == Elem::state))
+        return error(Code::invalid, "{}: cannot be {}", where, to_string(type));
       if (node.op == Op::constant) VIBEE_TRY(check_constant(node, type).within(where));
     } else {
       auto types = infer(graph, node);
       if (!types.ok()) return types.take_status().within(where);
-      if (types->size() != node.out.size()) return error(Code::invalid, "{}: has {} outputs, {} expected", where, node.out.size(), types->size());
+      if (types->size() != node.out.size())
+        return error(Code::invalid, "{}: has {} outputs, {} expected", where, node.out.size(), types->size());
       for (size_t o = 0; o < node.out.size(); ++o)
         if (node.out[o] < graph.values.size() && (*types)[o] != graph.type(node.out[o]))
-          return error(Code::invalid, "{}: %{} is declared {}, inferred {}", where, node.out[o], to_string(graph.type(node.out[o])),
-                       to_string((*types)[o]));
+          return error(Code::invalid, "{}: %{} is declared {}, inferred {}", where, node.out[o],
+                       to_string(graph.type(node.out[o])), to_string((*types)[o]));
     }
     for (ValueId id : node.out) {
       if (id >= graph.values.size() || defined[id]) return error(Code::invalid, "{}: %{} is defined twice", where, id);

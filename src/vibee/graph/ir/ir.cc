@@ -74,7 +74,8 @@ double Node::number(std::string_view key, double otherwise) const {
 }
 std::string_view Node::text(std::string_view key) const {
   const Attr* a = find(key);
-  return a && std::holds_alternative<std::string>(*a) ? std::string_view(std::get<std::string>(*a)) : std::string_view();
+  return a && std::holds_alternative<std::string>(*a) ? std::string_view(std::get<std::string>(*a))
+                                                      : std::string_view();
 }
 
 ValueId Graph::source(Op op, Type type, Attrs attrs) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The tensor IR: a model is a list of nodes in SSA form with typed values and symbolic sizes. Sequence state is a value too
+// The tensor IR: a model is a list of nodes in SSA form with typed values and symbolic sizes. Sequence state is a value
+// too
 // (%s1 = kv_append(%s0, %k, %v)), so no pass can drop or reorder a write. A graph prints to text and parses back.
 #pragma once
 
@@ -30,11 +31,12 @@ struct OpInfo {
 const OpInfo& info(Op op);
 const OpInfo* find_op(std::string_view name);
 
-/// Largest size of a value without its symbol, and of all its sizes multiplied: with at most 2^16 rows in a step every count of
-/// elements and bytes stays inside 64 bits.
+/// Largest size of a value without its symbol, and of all its sizes multiplied: with at most 2^16 rows in a step every
+/// count of elements and bytes stays inside 64 bits.
 inline constexpr int64_t kMaxDim = int64_t(1) << 20, kMaxElements = int64_t(1) << 40;
 
-/// Element of a value: floats, integers, a stored format (weights), quantised rows (kernels/gemm/act.h), or opaque state.
+/// Element of a value: floats, integers, a stored format (weights), quantised rows (kernels/gemm/act.h), or opaque
+/// state.
 struct Elem {
   enum Kind : uint8_t { stored, i32, act8, state } kind = stored;
   Format format = Format::f32;  ///< for kind == stored
@@ -55,7 +57,9 @@ inline constexpr Dim kRows{1, 'T'}, kLogitsRows{1, 'S'};
 struct Sizes {
   int64_t t = 0, s = 0;
 };
-constexpr int64_t value(Dim d, Sizes sizes) { return d.symbol == 'T' ? d.n * sizes.t : d.symbol == 'S' ? d.n * sizes.s : d.n; }
+constexpr int64_t value(Dim d, Sizes sizes) {
+  return d.symbol == 'T' ? d.n * sizes.t : d.symbol == 'S' ? d.n * sizes.s : d.n;
+}
 
 struct Type {
   Elem elem;
@@ -71,8 +75,8 @@ using Attr = std::variant<int64_t, double, std::string>;
 using Attrs = std::vector<std::pair<std::string, Attr>>;
 using ValueId = uint32_t;
 
-/// A `constant` has an f32 type of known sizes and its values as an attribute: {value=2.0} for every element, or one number an
-/// element in row order, {values="1 2.5 -3"}. A `weight` and an `input` have a {name="..."}.
+/// A `constant` has an f32 type of known sizes and its values as an attribute: {value=2.0} for every element, or one
+/// number an element in row order, {values="1 2.5 -3"}. A `weight` and an `input` have a {name="..."}.
 struct Node {
   Op op;
   std::vector<ValueId> in, out;
@@ -97,8 +101,8 @@ class Graph {
 
   /// A source node of an explicit type.
   ValueId source(Op op, Type type, Attrs attrs);
-  /// Adds a node; types of its outputs are inferred. Returns the first output; the others follow it. The first error sticks in
-  /// status() and later calls do nothing.
+  /// Adds a node; types of its outputs are inferred. Returns the first output; the others follow it. The first error
+  /// sticks in status() and later calls do nothing.
   ValueId add(Op op, std::vector<ValueId> in, Attrs attrs = {});
   const Status& status() const { return status_; }
   const Type& type(ValueId id) const { return values[id].type; }
@@ -114,8 +118,8 @@ class Graph {
 Result<std::vector<Type>> infer(const Graph& graph, const Node& node);
 /// Checks a declared type: sizes in range, whole blocks in stored rows.
 Status check_type(const Type& type);
-/// Checks a whole graph: order, arity, types, single definition, states used once. The error names node and value; `bad_node` gets
-/// the node's index (nodes.size() for the outputs).
+/// Checks a whole graph: order, arity, types, single definition, states used once. The error names node and value;
+/// `bad_node` gets the node's index (nodes.size() for the outputs).
 Status verify(const Graph& graph, size_t* bad_node = nullptr);
 
 /// The text form; parse(print(g)) == g up to value numbers.

@@ -13,7 +13,8 @@ ArenaPlan plan_arena(std::span<const ArenaRequest> requests) {
   plan.offset.assign(requests.size(), 0);
   std::vector<uint32_t> order(requests.size());
   std::iota(order.begin(), order.end(), 0u);
-  std::stable_sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) { return requests[a].bytes > requests[b].bytes; });
+  std::stable_sort(order.begin(), order.end(),
+                   [&](uint32_t a, uint32_t b) { return requests[a].bytes > requests[b].bytes; });
   std::vector<uint32_t> placed;
   for (uint32_t id : order) {
     const ArenaRequest& r = requests[id];

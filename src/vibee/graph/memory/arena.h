@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The arena planner: values with lifetimes get offsets in one block of memory. Lifetimes are counted in regions of the plan, so a
-// buffer is handed on only behind a barrier. Greedy by size (Pisarchyk and Lee 2020, section 3.2, arXiv:2001.03288).
+// The arena planner: values with lifetimes get offsets in one block of memory. Lifetimes are counted in regions of the
+// plan, so a buffer is handed on only behind a barrier. Greedy by size (Pisarchyk and Lee 2020, section 3.2,
+// arXiv:2001.03288).
 #pragma once
 
 #include <cstdint>

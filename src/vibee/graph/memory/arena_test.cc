@@ -31,7 +31,8 @@ TEST(Arena, NeverOverlapsAndNeverBelowTheFloor) {
       EXPECT_LE(plan.offset[i] + requests[i].bytes, plan.bytes);
       for (size_t j = 0; j < i; ++j) {
         const bool together = requests[i].first <= requests[j].last && requests[j].first <= requests[i].last;
-        const bool apart = plan.offset[i] + requests[i].bytes <= plan.offset[j] || plan.offset[j] + requests[j].bytes <= plan.offset[i];
+        const bool apart = plan.offset[i] + requests[i].bytes <= plan.offset[j] ||
+                           plan.offset[j] + requests[j].bytes <= plan.offset[i];
         EXPECT_TRUE(!together || apart || requests[i].bytes == 0 || requests[j].bytes == 0);
       }
     }

@@ -36,10 +36,14 @@ Graph pass_merge_qkv(const Graph& graph) {
     const bool same_rows = q.linear->in[0] == k.linear->in[0] && k.linear->in[0] == v->in[0];
     const bool same_turn = q.rope->in[1] == k.rope->in[1] && q.rope->text("pairs") == k.rope->text("pairs");
     const int64_t d = attention.integer("head_dim");
-    if (q.rope->integer("head_dim") != d || k.rope->integer("head_dim") != d || node.integer("layer") != attention.integer("layer")) return false;
+    if (q.rope->integer("head_dim") != d || k.rope->integer("head_dim") != d ||
+        node.integer("layer") != attention.integer("layer"))
+      return false;
     // The call stands where the cache write stood: what the query needs must have been defined by then.
-    if (q.linear->in[1] > node.out[0] || q.rope->in[1] > node.out[0] || (q.norm && q.norm->in[1] > node.out[0])) return false;
-    // Rows that no pass quantised are read as floats by float formats and quantised in the call for integer ones: not both.
+    if (q.linear->in[1] > node.out[0] || q.rope->in[1] > node.out[0] || (q.norm && q.norm->in[1] > node.out[0]))
+      return false;
+    // Rows that no pass quantised are read as floats by float formats and quantised in the call for integer ones: not
+    // both.
     const auto integer = [&](const Node* linear) { return is_integer(graph.type(linear->in[1]).elem.format); };
     if (integer(q.linear) != integer(k.linear) || integer(k.linear) != integer(v)) return false;
     // Heads must be whole panels, norms per head and on both or neither.

@@ -32,7 +32,9 @@ Result<Graph> run_passes(Graph graph, std::span<const std::string> disabled) {
   return graph;
 }
 
-Rewrite::Rewrite(const Graph& from) : from_(from), map_(from.values.size()), uses_(from.uses()) { out_.name = from.name; }
+Rewrite::Rewrite(const Graph& from) : from_(from), map_(from.values.size()), uses_(from.uses()) {
+  out_.name = from.name;
+}
 
 void Rewrite::copy(const Node& node) {
   if (info(node.op).level == OpLevel::source) {

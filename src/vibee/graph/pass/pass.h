@@ -39,7 +39,9 @@ class Rewrite {
   ValueId to(ValueId old) const { return map_[old]; }
   void map(ValueId old, ValueId renamed) { map_[old] = renamed; }
   void copy(const Node& node);
-  ValueId emit(Op op, std::vector<ValueId> in, Attrs attrs = {}) { return out_.add(op, std::move(in), std::move(attrs)); }
+  ValueId emit(Op op, std::vector<ValueId> in, Attrs attrs = {}) {
+    return out_.add(op, std::move(in), std::move(attrs));
+  }
   ValueId source(Op op, Type type, Attrs attrs) { return out_.source(op, std::move(type), std::move(attrs)); }
   /// The producer of `old` if it is this op and nobody else reads the value, else nullptr.
   const Node* only(ValueId old, Op op) const;

@@ -10,7 +10,9 @@ Graph pass_quantize_activations(const Graph& graph) {
   Rewrite rw(graph);
   std::map<ValueId, ValueId> quantized;  // one quantisation a value, shared by its readers
   return rw.run([&](const Node& node) {
-    if (node.op != Op::linear || !graph.type(node.in[0]).elem.is_f32() || !is_integer(graph.type(node.in[1]).elem.format)) return false;
+    if (node.op != Op::linear || !graph.type(node.in[0]).elem.is_f32() ||
+        !is_integer(graph.type(node.in[1]).elem.format))
+      return false;
     auto [at, is_new] = quantized.try_emplace(node.in[0], 0);
     if (is_new) at->second = rw.emit(Op::quantize, {rw.to(node.in[0])});
     rw.map(node.out[0], rw.emit(Op::linear, {at->second, rw.to(node.in[1])}, node.attrs));

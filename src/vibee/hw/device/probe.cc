@@ -94,7 +94,8 @@ double disk_read_gb_per_second(const std::string& directory, uint64_t bytes, std
   std::vector<uint8_t> block(4u << 20, 7);
   double rate = 0;
   bool written = true;
-  for (uint64_t at = 0; at < bytes && written; at += block.size()) written = write(fd, block.data(), block.size()) == ssize_t(block.size());
+  for (uint64_t at = 0; at < bytes && written; at += block.size())
+    written = write(fd, block.data(), block.size()) == ssize_t(block.size());
   if (!written || fsync(fd) != 0) {
     *note = fmt::format("cannot write {} MiB in {}: {}", bytes >> 20, directory, std::strerror(errno));
   } else {

@@ -29,15 +29,16 @@ struct ComputePeaks {
 };
 ComputePeaks compute_peaks(Team& team, Isa isa, uint32_t runs = 7);
 
-/// Sequential read of a file of `bytes` in `directory` past the page cache where the system allows, GB/s; 0 with a reason.
+/// Sequential read of a file of `bytes` in `directory` past the page cache where the system allows, GB/s; 0 with a
+/// reason.
 double disk_read_gb_per_second(const std::string& directory, uint64_t bytes, std::string* note);
 
 std::string cpu_name();
 
 // The loops, one set an instruction set. Each returns operations done, or a checksum that keeps the reads.
-#define VIBEE_PROBE(isa)                                            \
-  uint64_t probe_read_##isa(const uint8_t* data, uint64_t bytes);   \
-  double probe_fma_##isa(uint64_t rounds, float* sink);             \
+#define VIBEE_PROBE(isa)                                          \
+  uint64_t probe_read_##isa(const uint8_t* data, uint64_t bytes); \
+  double probe_fma_##isa(uint64_t rounds, float* sink);           \
   double probe_int8_##isa(uint64_t rounds, int32_t* sink);
 VIBEE_PROBE(scalar)
 VIBEE_PROBE(avx2)

@@ -11,8 +11,10 @@ uint64_t probe_read_avx2(const uint8_t* data, uint64_t bytes) {
   for (uint64_t i = 0; i < quarter; i += 128)
     for (int stream = 0; stream < 4; ++stream)
       for (int j = 0; j < 4; ++j)
-        sum = _mm256_xor_si256(sum, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(data + uint64_t(stream) * quarter + i + uint64_t(j) * 32)));
-  return uint64_t(_mm256_extract_epi64(sum, 0) ^ _mm256_extract_epi64(sum, 1) ^ _mm256_extract_epi64(sum, 2) ^ _mm256_extract_epi64(sum, 3));
+        sum = _mm256_xor_si256(sum, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(
+                                        data + uint64_t(stream) * quarter + i + uint64_t(j) * 32)));
+  return uint64_t(_mm256_extract_epi64(sum, 0) ^ _mm256_extract_epi64(sum, 1) ^ _mm256_extract_epi64(sum, 2) ^
+                  _mm256_extract_epi64(sum, 3));
 }
 
 double probe_fma_avx2(uint64_t rounds, float* sink) {

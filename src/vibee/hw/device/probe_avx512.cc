@@ -10,7 +10,8 @@ uint64_t probe_read_avx512(const uint8_t* data, uint64_t bytes) {
   __m512i sum = _mm512_setzero_si512();
   for (uint64_t i = 0; i < quarter; i += 256)
     for (int stream = 0; stream < 4; ++stream)
-      for (int j = 0; j < 4; ++j) sum = _mm512_xor_si512(sum, _mm512_loadu_si512(data + uint64_t(stream) * quarter + i + uint64_t(j) * 64));
+      for (int j = 0; j < 4; ++j)
+        sum = _mm512_xor_si512(sum, _mm512_loadu_si512(data + uint64_t(stream) * quarter + i + uint64_t(j) * 64));
   return uint64_t(_mm512_reduce_add_epi64(sum));
 }
 

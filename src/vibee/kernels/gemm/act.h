@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Activations quantised for the integer matmul (tree/precision.md S4): per row and 32 elements, q = RNE(x * 127/amax), the scale
-// da = amax/127, da*S and -S with S = sum q. Rows are stored in groups so that a micro-kernel addresses every row of its tile
-// from one pointer: [rows/G][K/32]{ q[G][32], da[G], das[G], ns[G], ns0[G] }.
+// Activations quantised for the integer matmul (tree/precision.md S4): per row and 32 elements, q = RNE(x * 127/amax),
+// the scale da = amax/127, da*S and -S with S = sum q. Rows are stored in groups so that a micro-kernel addresses every
+// row of its tile from one pointer: [rows/G][K/32]{ q[G][32], da[G], das[G], ns[G], ns0[G] }.
 #pragma once
 
 #include <cstdint>
@@ -29,9 +29,9 @@ constexpr uint64_t act_bytes(uint32_t rows, uint32_t k) {
 
 /// Where one row of a quantised matrix lies.
 struct ActRow {
-  uint8_t* group;    ///< first record of the row's group
-  uint32_t g;        ///< rows a group
-  uint32_t in_group; ///< the row's place in it
+  uint8_t* group;     ///< first record of the row's group
+  uint32_t g;         ///< rows a group
+  uint32_t in_group;  ///< the row's place in it
   uint8_t* record(uint32_t block) const { return group + uint64_t(block) * g * kActRecordBytes; }
   int8_t* q(uint32_t block) const { return reinterpret_cast<int8_t*>(record(block)) + 32 * in_group; }
   float* da(uint32_t block) const { return reinterpret_cast<float*>(record(block) + 32 * g) + in_group; }

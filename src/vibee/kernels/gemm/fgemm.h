@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The float micro-kernel, on V16: M rows x 16 outputs, out = sum over ascending k of fma(x, w). One chain an output, so the bits
-// do not depend on the tile, the instruction set or the number of rows. fgemm_<isa>.cc instantiates it.
+// The float micro-kernel, on V16: M rows x 16 outputs, out = sum over ascending k of fma(x, w). One chain an output, so
+// the bits do not depend on the tile, the instruction set or the number of rows. fgemm_<isa>.cc instantiates it.
 #pragma once
 
 #include <utility>
@@ -35,8 +35,8 @@ void float_tile(const uint8_t* panel, uint32_t k, const float* x, uint64_t strid
 
 using FloatTileFn = void (*)(const uint8_t*, uint32_t, const float*, uint64_t, float*);
 template <Format F, uint32_t... I>
-inline void float_dispatch(uint32_t m, std::integer_sequence<uint32_t, I...>, const uint8_t* panel, uint32_t k, const float* x,
-                           uint64_t stride, float* out) {
+inline void float_dispatch(uint32_t m, std::integer_sequence<uint32_t, I...>, const uint8_t* panel, uint32_t k,
+                           const float* x, uint64_t stride, float* out) {
   static constexpr FloatTileFn kTiles[] = {float_tile<F, I + 1>...};
   kTiles[m - 1](panel, k, x, stride, out);
 }

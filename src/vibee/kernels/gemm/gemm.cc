@@ -46,7 +46,8 @@ uint32_t matmul_chunk(uint32_t rows, uint32_t k) {
 namespace {
 
 /// The contract in plain words; the panel is read by panel_block, so this also checks the packing.
-void scalar_tile(Format format, const uint8_t* panel, uint32_t k, const uint8_t* group, uint32_t g, uint32_t row0, uint32_t m, float* out) {
+void scalar_tile(Format format, const uint8_t* panel, uint32_t k, const uint8_t* group, uint32_t g, uint32_t row0,
+                 uint32_t m, float* out) {
   const PackedWeight w{format, 16, k, 16, panel};
   for (uint32_t i = 0; i < m; ++i) {
     const ActRow row{const_cast<uint8_t*>(group), g, row0 + i};
@@ -66,9 +67,10 @@ void scalar_tile(Format format, const uint8_t* panel, uint32_t k, const uint8_t*
 
 }  // namespace
 
-#define VIBEE_SCALAR(f)                                                                                                            \
-  void qgemm_##f##_scalar(const uint8_t* panel, uint32_t k, const uint8_t* group, uint32_t g, uint32_t row0, uint32_t m, float* out) { \
-    scalar_tile(Format::f, panel, k, group, g, row0, m, out);                                                                      \
+#define VIBEE_SCALAR(f)                                                                                      \
+  void qgemm_##f##_scalar(const uint8_t* panel, uint32_t k, const uint8_t* group, uint32_t g, uint32_t row0, \
+                          uint32_t m, float* out) {                                                          \
+    scalar_tile(Format::f, panel, k, group, g, row0, m, out);                                                \
   }
 VIBEE_SCALAR(q4_0)
 VIBEE_SCALAR(q4_1)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The matmul family: out = x * w^T for weights in panels. Integer formats follow the arithmetic contract of tree/precision.md S4
-// (order int_block32), float formats one fma chain over k (order fma_k): for one row the bytes are the same whatever the
-// instruction set, the number of rows beside it, or the thread.
+// The matmul family: out = x * w^T for weights in panels. Integer formats follow the arithmetic contract of
+// tree/precision.md S4 (order int_block32), float formats one fma chain over k (order fma_k): for one row the bytes are
+// the same whatever the instruction set, the number of rows beside it, or the thread.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +16,8 @@
 namespace vibee {
 
 /// One panel times m rows of a quantised group -> out[m][nr].
-using IntTile = void (*)(const uint8_t* panel, uint32_t k, const uint8_t* group, uint32_t g, uint32_t row0, uint32_t m, float* out);
+using IntTile = void (*)(const uint8_t* panel, uint32_t k, const uint8_t* group, uint32_t g, uint32_t row0, uint32_t m,
+                         float* out);
 /// One panel times m float rows, `stride` floats apart -> out[m][nr].
 using FloatTile = void (*)(const uint8_t* panel, uint32_t k, const float* x, uint64_t stride, uint32_t m, float* out);
 
@@ -43,8 +44,8 @@ std::span<const GemmKernel> gemm_kernels();
 /// The kernel for a format at an instruction set (the best row not above it); every format has a scalar row.
 const GemmKernel& gemm_kernel(Format format, Isa isa);
 
-/// `rows` rows of `x` times panels [first, last) of w. Tile results are handed to `store(panel, row, m, tile)`: tile[m][nr].
-/// Panels are the outer loop inside chunks of rows that stay in the second-level cache.
+/// `rows` rows of `x` times panels [first, last) of w. Tile results are handed to `store(panel, row, m, tile)`:
+/// tile[m][nr]. Panels are the outer loop inside chunks of rows that stay in the second-level cache.
 struct MatmulInput {
   const uint8_t* act = nullptr;  ///< quantised rows, or null
   const float* x = nullptr;      ///< float rows, k floats apart; integer formats are decoded for them
@@ -59,11 +60,12 @@ constexpr uint32_t tile_rows_at(uint32_t row, uint32_t end, uint32_t g, uint32_t
   return m <= most ? m : m < 2 * most ? (m + 1) / 2 : most;
 }
 
-/// One panel ready to be multiplied: as stored, or, where float rows meet an integer format (`--act f32`, tree/precision.md S4
-/// family C), decoded to floats once for all row tiles. `scratch` keeps the decoded panel.
+/// One panel ready to be multiplied: as stored, or, where float rows meet an integer format (`--act f32`,
+/// tree/precision.md S4 family C), decoded to floats once for all row tiles. `scratch` keeps the decoded panel.
 class PanelProduct {
  public:
-  PanelProduct(const GemmKernel& kernel, const PackedWeight& w, const MatmulInput& in, uint32_t panel, std::vector<float>& scratch)
+  PanelProduct(const GemmKernel& kernel, const PackedWeight& w, const MatmulInput& in, uint32_t panel,
+               std::vector<float>& scratch)
       : kernel_(&kernel), w_(w), in_(in), data_(w.data + panel * w.stride()) {
     if (kernel.int_tile && in.x) decode(panel, scratch);
   }
@@ -72,7 +74,8 @@ class PanelProduct {
   void tile(uint32_t row, uint32_t m, float* tile) const {
     if (kernel_->int_tile) {
       const uint32_t g = act_group(in_.rows);
-      kernel_->int_tile(data_, w_.k, in_.act + uint64_t(row / g) * g * (w_.k / kActBlock) * kActRecordBytes, g, row % g, m, tile);
+      kernel_->int_tile(data_, w_.k, in_.act + uint64_t(row / g) * g * (w_.k / kActBlock) * kActRecordBytes, g, row % g,
+                        m, tile);
       return;
     }
     kernel_->float_tile(data_, w_.k, in_.x + uint64_t(row) * w_.k, w_.k, m, tile);
@@ -90,7 +93,8 @@ class PanelProduct {
 };
 
 template <class Store>
-void matmul(const GemmKernel& kernel, const PackedWeight& w, const MatmulInput& in, uint32_t first, uint32_t last, Store&& store) {
+void matmul(const GemmKernel& kernel, const PackedWeight& w, const MatmulInput& in, uint32_t first, uint32_t last,
+            Store&& store) {
   alignas(64) float tile[kActMaxGroup * 16];
   const uint32_t g = act_group(in.rows), chunk = matmul_chunk(in.rows, w.k);
   std::vector<float> decoded;  // stays empty unless float rows meet an integer format

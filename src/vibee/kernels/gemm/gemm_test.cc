@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every row of kernels.inc against the reference on random and edge shapes: integer formats by memcmp (tree/precision.md S4), and
-// the reference itself against doubles.
+// Every row of kernels.inc against the reference on random and edge shapes: integer formats by memcmp
+// (tree/precision.md S4), and the reference itself against doubles.
 #include "vibee/kernels/gemm/gemm.h"
 
 #include <gtest/gtest.h>
@@ -23,14 +23,17 @@ std::vector<uint8_t> random_rows(Format format, uint32_t n, uint32_t k, RandomSt
     for (uint64_t i = 0; i < uint64_t(n) * k; ++i) {
       const float x = random.normal();
       const uint16_t h = format == Format::f16 ? float_to_half(x) : float_to_bf16(x);
-      std::memcpy(bytes.data() + i * info(format).block_bytes, format == Format::f32 ? static_cast<const void*>(&x) : &h, info(format).block_bytes);
+      std::memcpy(bytes.data() + i * info(format).block_bytes,
+                  format == Format::f32 ? static_cast<const void*>(&x) : &h, info(format).block_bytes);
     }
     return bytes;
   }
   for (uint8_t& b : bytes) b = uint8_t(random.bits());
   const auto scale = [&](uint8_t* at) {
     const uint32_t kind = random.below(16);
-    const uint16_t h = kind == 0 ? uint16_t(0) : kind == 1 ? uint16_t(random.below(1024)) : float_to_half(0.1f * random.normal());
+    const uint16_t h = kind == 0   ? uint16_t(0)
+                       : kind == 1 ? uint16_t(random.below(1024))
+                                   : float_to_half(0.1f * random.normal());
     std::memcpy(at, &h, 2);
   };
   for (uint64_t at = 0; at < bytes.size(); at += info(format).block_bytes) {
@@ -45,7 +48,8 @@ std::vector<uint8_t> pack(Format format, uint32_t nr, uint32_t n, uint32_t k, co
   const PackedWeight w{format, n, k, nr, nullptr};
   std::vector<uint8_t> out(w.bytes() + 64);
   for (uint32_t p = 0; p < w.panels(); ++p)
-    pack_panel(format, nr, k, std::min(nr, n - p * nr), rows.data() + p * nr * info(format).row_bytes(k), out.data() + p * w.stride());
+    pack_panel(format, nr, k, std::min(nr, n - p * nr), rows.data() + p * nr * info(format).row_bytes(k),
+               out.data() + p * w.stride());
   return out;
 }
 
@@ -60,8 +64,8 @@ std::vector<uint8_t> quantize(const std::vector<float>& x, uint32_t rows, uint32
 }
 
 /// The contract, from the file's bytes; `exact` gets the same sum in double.
-std::vector<float> reference(Format format, const std::vector<uint8_t>& rows, uint32_t n, uint32_t k, std::vector<float> x, uint32_t m,
-                             std::vector<double>* exact, std::vector<double>* terms) {
+std::vector<float> reference(Format format, const std::vector<uint8_t>& rows, uint32_t n, uint32_t k,
+                             std::vector<float> x, uint32_t m, std::vector<double>* exact, std::vector<double>* terms) {
   std::vector<float> out(m * n);
   exact->assign(m * n, 0);
   terms->assign(m * n, 0);
@@ -84,7 +88,8 @@ std::vector<float> reference(Format format, const std::vector<uint8_t>& rows, ui
           }
           acc = std::fma(float(isum) * block.dw, *a.da(b), acc);
           if (block.has_min) acc = std::fma(block.mw, *a.da(b) * float(qsum), acc);
-          const double one = double(isum) * block.dw * *a.da(b), two = block.has_min ? double(block.mw) * *a.da(b) * qsum : 0;
+          const double one = double(isum) * block.dw * *a.da(b),
+                       two = block.has_min ? double(block.mw) * *a.da(b) * qsum : 0;
           sum += one + two;
           size += std::fabs(one) + std::fabs(two);
         }
@@ -122,14 +127,18 @@ TEST(Gemm, EveryKernelGivesTheReferencesBytes) {
       const PackedWeight w{format, n, k, nr, panels.data()};
       const auto act = is_integer(format) ? quantize(x, rows, k) : std::vector<uint8_t>();
       std::vector<float> got(rows * n, -1);
-      matmul(kernel, w, {act.data(), is_integer(format) ? nullptr : x.data(), rows}, 0, w.panels(), [&](uint32_t panel, uint32_t row, uint32_t m, const float* tile) {
-        for (uint32_t i = 0; i < m; ++i)
-          for (uint32_t j = 0; j < nr && panel * nr + j < n; ++j) got[(row + i) * n + panel * nr + j] = tile[i * nr + j];
-      });
-      ASSERT_EQ(0, std::memcmp(want.data(), got.data(), want.size() * 4)) << kernel.symbol << " rows " << rows << " n " << n << " k " << k;
+      matmul(kernel, w, {act.data(), is_integer(format) ? nullptr : x.data(), rows}, 0, w.panels(),
+             [&](uint32_t panel, uint32_t row, uint32_t m, const float* tile) {
+               for (uint32_t i = 0; i < m; ++i)
+                 for (uint32_t j = 0; j < nr && panel * nr + j < n; ++j)
+                   got[(row + i) * n + panel * nr + j] = tile[i * nr + j];
+             });
+      ASSERT_EQ(0, std::memcmp(want.data(), got.data(), want.size() * 4))
+          << kernel.symbol << " rows " << rows << " n " << n << " k " << k;
       // k/16 roundings of the running sum at most (two a block, or one a term), each 2^-24 of what was summed so far.
       const double steps = is_integer(format) ? k / 16.0 + 2 : k;
-      for (size_t i = 0; i < want.size(); ++i) ASSERT_NEAR(want[i], exact[i], steps * 0x1p-23 * terms[i] + 1e-30) << kernel.symbol;
+      for (size_t i = 0; i < want.size(); ++i)
+        ASSERT_NEAR(want[i], exact[i], steps * 0x1p-23 * terms[i] + 1e-30) << kernel.symbol;
     }
   }
 }
@@ -157,16 +166,19 @@ TEST(Gemm, FloatRowsMeetIntegerWeightsDecoded) {
   RandomStream random(23, Purpose::test);
   for (const GemmKernel& kernel : gemm_kernels()) {
     if (kernel.isa > detected_isa() || !is_integer(kernel.format)) continue;
-    const uint32_t n = 21, k = std::max(64u, info(kernel.format).block_elems), rows = 13, nr = panel_rows(kernel.format, kernel.isa);
+    const uint32_t n = 21, k = std::max(64u, info(kernel.format).block_elems), rows = 13,
+                   nr = panel_rows(kernel.format, kernel.isa);
     const auto bytes = random_rows(kernel.format, n, k, random);
     const auto panels = pack(kernel.format, nr, n, k, bytes);
     const PackedWeight w{kernel.format, n, k, nr, panels.data()};
     std::vector<float> x(rows * k), weight(k), got(rows * n);
     for (float& v : x) v = random.normal();
-    matmul(kernel, w, {nullptr, x.data(), rows}, 0, w.panels(), [&](uint32_t panel, uint32_t row, uint32_t m, const float* tile) {
-      for (uint32_t i = 0; i < m; ++i)
-        for (uint32_t j = 0; j < nr && panel * nr + j < n; ++j) got[(row + i) * n + panel * nr + j] = tile[i * nr + j];
-    });
+    matmul(kernel, w, {nullptr, x.data(), rows}, 0, w.panels(),
+           [&](uint32_t panel, uint32_t row, uint32_t m, const float* tile) {
+             for (uint32_t i = 0; i < m; ++i)
+               for (uint32_t j = 0; j < nr && panel * nr + j < n; ++j)
+                 got[(row + i) * n + panel * nr + j] = tile[i * nr + j];
+           });
     for (uint32_t j = 0; j < n; ++j) {
       info(kernel.format).decode(bytes.data() + j * info(kernel.format).row_bytes(k), k, weight.data());
       for (uint32_t i = 0; i < rows; ++i) {

@@ -76,8 +76,7 @@ void file_codes(Format format, const uint8_t* row, uint32_t block, uint8_t code[
       const uint32_t half = in_super / 4, c = in_super % 4;
       const uint8_t* ql = sb + 64 * half + 32 * (c & 1);
       const uint8_t* qh = sb + 128 + 32 * half;
-      for (int j = 0; j < 32; ++j)
-        code[j] = uint8_t((c < 2 ? ql[j] & 15 : ql[j] >> 4) | (qh[j] >> (2 * c) & 3) << 4);
+      for (int j = 0; j < 32; ++j) code[j] = uint8_t((c < 2 ? ql[j] & 15 : ql[j] >> 4) | (qh[j] >> (2 * c) & 3) << 4);
       return;
     }
     default: VIBEE_CHECK(false, "not an integer format");
@@ -174,7 +173,8 @@ void pack_panel(Format format, uint32_t nr, uint32_t k, uint32_t rows, const uin
   const PanelLayout p = panel_layout(format);
   if (p.codes == Codes::floats) return pack_floats(format, nr, k, rows, in, panel);
   const uint64_t row_bytes = info(format).row_bytes(k);
-  const uint32_t sb = superblock(p.header), blocks = sb / 32, head = header_bytes(p.header, nr), group = code_bytes(p.codes, nr);
+  const uint32_t sb = superblock(p.header), blocks = sb / 32, head = header_bytes(p.header, nr),
+                 group = code_bytes(p.codes, nr);
   std::memset(panel, 0, panel_bytes(format, nr, k));
   for (uint32_t super = 0; super < k / sb; ++super) {
     uint8_t* out = panel + uint64_t(super) * (head + blocks * group);
@@ -222,8 +222,10 @@ Block32 file_block(Format format, const uint8_t* row, uint32_t block) {
 
 Block32 panel_block(const PackedWeight& w, uint32_t row, uint32_t block) {
   const PanelLayout p = panel_layout(w.format);
-  const uint32_t nr = w.nr, r = row % nr, sb = superblock(p.header), blocks = sb / 32, head = header_bytes(p.header, nr);
-  const uint8_t* at = w.data + row / nr * w.stride() + uint64_t(block / blocks) * (head + blocks * code_bytes(p.codes, nr));
+  const uint32_t nr = w.nr, r = row % nr, sb = superblock(p.header), blocks = sb / 32,
+                 head = header_bytes(p.header, nr);
+  const uint8_t* at =
+      w.data + row / nr * w.stride() + uint64_t(block / blocks) * (head + blocks * code_bytes(p.codes, nr));
   const uint32_t j = block % blocks;
   Block32 b{};
   fetch_codes(p.codes, nr, r, at + head + j * code_bytes(p.codes, nr), b.code);

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Weight panels: NR rows of a matrix interleaved so that one vector holds NR rows x 4 consecutive k, built once at load from the
-// file's blocks without changing a value (tree/precision.md S4). The bytes are those of the file, but for K-quant scales, which
-// are kept as whole bytes.
+// Weight panels: NR rows of a matrix interleaved so that one vector holds NR rows x 4 consecutive k, built once at load
+// from the file's blocks without changing a value (tree/precision.md S4). The bytes are those of the file, but for
+// K-quant scales, which are kept as whole bytes.
 //
 //   superblock (32 or 256 k) of an integer format: header, then a code group for each 32 k
 //     header  d: d f16[NR]          dm: d f16[NR], m f16[NR]
 //             k: d f16[NR], dmin f16[NR], sc u8[8][NR], mn u8[8][NR]          k6: d f16[NR], sc i8[16][NR]
 //     codes   u4: 4 x (NR x 4) bytes, vector p: low nibble k = 4p.., high nibble k = 4(p+4)..
-//             u5: u4, then the fifth bits: for each of 8 k-groups NR*4 bits     u6: u4, then 2 x (NR x 4) bytes of four 2-bit fields
-//             s8: 8 x (NR x 4) bytes; stored with the top bit flipped (value + 128) where NR is 16
+//             u5: u4, then the fifth bits: for each of 8 k-groups NR*4 bits     u6: u4, then 2 x (NR x 4) bytes of four
+//             2-bit fields s8: 8 x (NR x 4) bytes; stored with the top bit flipped (value + 128) where NR is 16
 //   float format: [k][NR] elements
 #pragma once
 
@@ -48,7 +48,11 @@ constexpr uint32_t code_bytes(Codes codes, uint32_t nr) {
   return codes == Codes::u4 ? 16 * nr : codes == Codes::u5 ? 20 * nr : codes == Codes::u6 ? 24 * nr : 32 * nr;
 }
 constexpr uint32_t header_bytes(Header header, uint32_t nr) {
-  return header == Header::d ? 2 * nr : header == Header::dm ? 4 * nr : header == Header::k ? 20 * nr : header == Header::k6 ? 18 * nr : 0;
+  return header == Header::d    ? 2 * nr
+         : header == Header::dm ? 4 * nr
+         : header == Header::k  ? 20 * nr
+         : header == Header::k6 ? 18 * nr
+                                : 0;
 }
 constexpr uint32_t superblock(Header header) { return header == Header::k || header == Header::k6 ? 256 : 32; }
 /// Bytes of one panel of `nr` rows of `k` elements.
@@ -71,7 +75,8 @@ struct PackedWeight {
   uint64_t bytes() const { return stride() * panels(); }
 };
 
-/// Packs rows [panel*nr, min(n, panel*nr + nr)) given as file bytes, row after row, into one panel; missing rows become zeros.
+/// Packs rows [panel*nr, min(n, panel*nr + nr)) given as file bytes, row after row, into one panel; missing rows become
+/// zeros.
 void pack_panel(Format format, uint32_t nr, uint32_t k, uint32_t rows, const uint8_t* file_rows, uint8_t* panel);
 
 /// One 32-element block of one row as the integer contract sees it: value = dw * sc[half] * (code - zero) + mw.

@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The AVX2 micro-kernel of the integer matmul: M rows x 8 outputs (tree/precision.md S4, families A and B). Unsigned codes of up to
-// 6 bits are summed in int16 for as long as the bound below allows; signed bytes move their sign to the activation.
-// One format an object: qgemm_<format>_avx2.cc instantiates it.
+// The AVX2 micro-kernel of the integer matmul: M rows x 8 outputs (tree/precision.md S4, families A and B). Unsigned
+// codes of up to 6 bits are summed in int16 for as long as the bound below allows; signed bytes move their sign to the
+// activation. One format an object: qgemm_<format>_avx2.cc instantiates it.
 #pragma once
 
 #include <immintrin.h>
-
-#include <utility>
 
 #include "vibee/kernels/gemm/act.h"
 #include "vibee/kernels/gemm/panel.h"
@@ -21,9 +19,15 @@ inline __m256i broadcast32(const void* p) {
   return _mm256_set1_epi32(v);
 }
 inline __m256 broadcast_float(const void* p) { return _mm256_broadcast_ss(static_cast<const float*>(p)); }
-inline __m256 load_half8(const uint8_t* p) { return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
-inline __m256i load_u8x8(const uint8_t* p) { return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))); }
-inline __m256i load_i8x8(const uint8_t* p) { return _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))); }
+inline __m256 load_half8(const uint8_t* p) {
+  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
+inline __m256i load_u8x8(const uint8_t* p) {
+  return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+}
+inline __m256i load_i8x8(const uint8_t* p) {
+  return _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+}
 
 /// Groups of four k whose products fit an int16 sum: max_code * 127 * 2 per group.
 constexpr uint32_t groups_per_flush(Codes codes) { return codes == Codes::u4 ? 8 : codes == Codes::u5 ? 4 : 2; }
@@ -37,9 +41,9 @@ inline __m256i unpack_group(const uint8_t* codes, uint32_t g) {
   if constexpr (C == Codes::u5) {
     int32_t bits;
     __builtin_memcpy(&bits, codes + 128 + 4 * g, 4);
-    const __m256i spread = _mm256_shuffle_epi8(
-        _mm256_set1_epi32(bits), _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3,
-                                                  3, 3, 3, 3, 3));
+    const __m256i spread =
+        _mm256_shuffle_epi8(_mm256_set1_epi32(bits), _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2,
+                                                                      2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3));
     const __m256i bit = _mm256_set1_epi64x(int64_t(0x8040201008040201ull));
     const __m256i set = _mm256_cmpeq_epi8(_mm256_and_si256(spread, bit), bit);
     u = _mm256_or_si256(u, _mm256_and_si256(set, _mm256_set1_epi8(16)));
@@ -146,20 +150,7 @@ void tile_entry(const uint8_t* panel, uint32_t k, const uint8_t* group, uint32_t
   for (uint32_t m = 0; m < M; ++m) _mm256_storeu_ps(out + 8 * m, acc[m]);
 }
 
-using TileFn = void (*)(const uint8_t*, uint32_t, const uint8_t*, uint32_t, float*);
-template <Format F, uint32_t G, uint32_t... I>
-inline TileFn pick(uint32_t m, std::integer_sequence<uint32_t, I...>) {
-  static constexpr TileFn kTiles[] = {tile_entry<F, G, I + 1>...};
-  return kTiles[m - 1];
-}
-/// Rows row0 .. row0+m (m up to the kernel's max_rows, inside one group of g rows) of one panel.
-template <Format F, uint32_t kMax>
-inline void tile_dispatch(const uint8_t* panel, uint32_t k, const uint8_t* group, uint32_t g, uint32_t row0, uint32_t m, float* out) {
-  const TileFn fn = g == 1   ? tile_entry<F, 1, 1>
-                    : g == 4 ? pick<F, 4>(m, std::make_integer_sequence<uint32_t, 4>{})
-                             : pick<F, kActMaxGroup>(m, std::make_integer_sequence<uint32_t, kMax>{});
-  fn(panel, k, group, row0, out);
-}
-
 }  // namespace
 }  // namespace vibee
+
+#include "vibee/kernels/gemm/qgemm_dispatch.h"

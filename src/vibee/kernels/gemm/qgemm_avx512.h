@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The AVX-512 VNNI micro-kernel of the integer matmul: M rows x 16 outputs, 64 MAC an instruction (tree/precision.md S4).
-// One format an object: qgemm_<format>_avx512.cc instantiates it. Codes are unsigned; a zero point enters as the starting value
-// of the integer accumulator (-zero * S), so every format costs 8 vpdpbusd per 32 k and row.
+// The AVX-512 VNNI micro-kernel of the integer matmul: M rows x 16 outputs, 64 MAC an instruction (tree/precision.md
+// S4). One format an object: qgemm_<format>_avx512.cc instantiates it. Codes are unsigned; a zero point enters as the
+// starting value of the integer accumulator (-zero * S), so every format costs 8 vpdpbusd per 32 k and row.
 #pragma once
 
 #include <immintrin.h>
-
-#include <utility>
 
 #include "vibee/kernels/gemm/act.h"
 #include "vibee/kernels/gemm/panel.h"
@@ -16,7 +14,8 @@ namespace {
 
 inline __m512i load64(const uint8_t* p) { return _mm512_loadu_si512(p); }
 
-/// The unsigned codes of k-group pair p (k = 4p.. and 4(p+4)..) of a 32-block; for s8 lo/hi are the groups p and p+4 themselves.
+/// The unsigned codes of k-group pair p (k = 4p.. and 4(p+4)..) of a 32-block; for s8 lo/hi are the groups p and p+4
+/// themselves.
 template <Codes C>
 inline void unpack_pair(const uint8_t* codes, uint32_t p, __m512i* lo, __m512i* hi) {
   if constexpr (C == Codes::s8) {
@@ -59,13 +58,20 @@ inline __m512 broadcast_float(const void* p) {
   __builtin_memcpy(&v, p, 4);
   return _mm512_set1_ps(v);
 }
-inline __m512 load_half16(const uint8_t* p) { return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
-inline __m512i load_u8x16(const uint8_t* p) { return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
-inline __m512i load_i8x16(const uint8_t* p) { return _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
+inline __m512 load_half16(const uint8_t* p) {
+  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+}
+inline __m512i load_u8x16(const uint8_t* p) {
+  return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
+inline __m512i load_i8x16(const uint8_t* p) {
+  return _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
 
 /// out[m][16] = rows row0.. of a group of G rows times one panel.
 template <Format F, uint32_t G, uint32_t M>
-inline __attribute__((always_inline)) void tile_rows(const uint8_t* panel, uint32_t k, const uint8_t* group, uint32_t row0, float* out) {
+inline __attribute__((always_inline)) void tile_rows(const uint8_t* panel, uint32_t k, const uint8_t* group,
+                                                     uint32_t row0, float* out) {
   constexpr PanelLayout kLayout = panel_layout(F);
   constexpr Codes C = kLayout.codes;
   constexpr Header H = kLayout.header;
@@ -85,18 +91,21 @@ inline __attribute__((always_inline)) void tile_rows(const uint8_t* panel, uint3
       __m512 dw = d, mw = second;
       if constexpr (H == Header::k) {
         dw = _mm512_mul_ps(d, _mm512_cvtepi32_ps(load_u8x16(at + 64 + 16 * j)));
-        mw = _mm512_sub_ps(_mm512_setzero_ps(), _mm512_mul_ps(second, _mm512_cvtepi32_ps(load_u8x16(at + 192 + 16 * j))));
+        mw = _mm512_sub_ps(_mm512_setzero_ps(),
+                           _mm512_mul_ps(second, _mm512_cvtepi32_ps(load_u8x16(at + 192 + 16 * j))));
       }
       const uint8_t* q = act + Record::q + 32 * row0;
       __m512i sum[M];
-      if constexpr (H == Header::k6) {  // two sub-scales a block: the low nibbles are the first half, the high ones the second
+      if constexpr (H == Header::k6) {  // two sub-scales a block: the low nibbles are the first half, the high ones the
+                                        // second
         const __m512i sc0 = load_i8x16(at + 32 + 32 * j), sc1 = load_i8x16(at + 48 + 32 * j);
         __m512i lo[4], hi[4];
 #pragma GCC unroll 4
         for (uint32_t p = 0; p < 4; ++p) unpack_pair<C>(codes, p, &lo[p], &hi[p]);
 #pragma GCC unroll 12
         for (uint32_t m = 0; m < M; ++m) {
-          const __m512i ns = broadcast32(act + Record::ns + 4 * (row0 + m)), ns0 = broadcast32(act + Record::ns0 + 4 * (row0 + m));
+          const __m512i ns = broadcast32(act + Record::ns + 4 * (row0 + m)),
+                        ns0 = broadcast32(act + Record::ns0 + 4 * (row0 + m));
           __m512i first = _mm512_slli_epi32(ns0, kShift), last = _mm512_slli_epi32(_mm512_sub_epi32(ns, ns0), kShift);
 #pragma GCC unroll 4
           for (uint32_t p = 0; p < 4; ++p) {
@@ -108,7 +117,8 @@ inline __attribute__((always_inline)) void tile_rows(const uint8_t* panel, uint3
       } else {
 #pragma GCC unroll 12
         for (uint32_t m = 0; m < M; ++m)
-          sum[m] = kShift ? _mm512_slli_epi32(broadcast32(act + Record::ns + 4 * (row0 + m)), kShift) : _mm512_setzero_si512();
+          sum[m] = kShift ? _mm512_slli_epi32(broadcast32(act + Record::ns + 4 * (row0 + m)), kShift)
+                          : _mm512_setzero_si512();
 #pragma GCC unroll 4
         for (uint32_t p = 0; p < 4; ++p) {
           __m512i lo, hi;
@@ -116,7 +126,8 @@ inline __attribute__((always_inline)) void tile_rows(const uint8_t* panel, uint3
 #pragma GCC unroll 12
           for (uint32_t m = 0; m < M; ++m) sum[m] = _mm512_dpbusd_epi32(sum[m], lo, broadcast32(q + 32 * m + 4 * p));
 #pragma GCC unroll 12
-          for (uint32_t m = 0; m < M; ++m) sum[m] = _mm512_dpbusd_epi32(sum[m], hi, broadcast32(q + 32 * m + 4 * (p + 4)));
+          for (uint32_t m = 0; m < M; ++m)
+            sum[m] = _mm512_dpbusd_epi32(sum[m], hi, broadcast32(q + 32 * m + 4 * (p + 4)));
         }
       }
 #pragma GCC unroll 12
@@ -138,20 +149,7 @@ void tile_entry(const uint8_t* panel, uint32_t k, const uint8_t* group, uint32_t
   tile_rows<F, G, M>(panel, k, group, row0, out);
 }
 
-using TileFn = void (*)(const uint8_t*, uint32_t, const uint8_t*, uint32_t, float*);
-template <Format F, uint32_t G, uint32_t... I>
-inline TileFn pick(uint32_t m, std::integer_sequence<uint32_t, I...>) {
-  static constexpr TileFn kTiles[] = {tile_entry<F, G, I + 1>...};
-  return kTiles[m - 1];
-}
-/// Rows row0 .. row0+m (m up to the kernel's max_rows, inside one group of g rows) of one panel.
-template <Format F, uint32_t kMax>
-inline void tile_dispatch(const uint8_t* panel, uint32_t k, const uint8_t* group, uint32_t g, uint32_t row0, uint32_t m, float* out) {
-  const TileFn fn = g == 1   ? tile_entry<F, 1, 1>
-                    : g == 4 ? pick<F, 4>(m, std::make_integer_sequence<uint32_t, 4>{})
-                             : pick<F, kActMaxGroup>(m, std::make_integer_sequence<uint32_t, kMax>{});
-  fn(panel, k, group, row0, out);
-}
-
 }  // namespace
 }  // namespace vibee
+
+#include "vibee/kernels/gemm/qgemm_dispatch.h"

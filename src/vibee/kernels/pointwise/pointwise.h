@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Row kernels: norm, activation, rotary position, quantisation for the integer matmul, reductions over a vocabulary. One source on
-// V16 (pointwise_kernels.h), compiled once an instruction set; the bytes are the same for all. Sums run over 16 lanes in
-// ascending tiles, then a fixed tree (tree/serving.md S2).
+// Row kernels: norm, activation, rotary position, quantisation for the integer matmul, reductions over a vocabulary.
+// One source on V16 (pointwise_kernels.h), compiled once an instruction set; the bytes are the same for all. Sums run
+// over 16 lanes in ascending tiles, then a fixed tree (tree/serving.md S2).
 #pragma once
 
 #include <cstdint>
@@ -22,7 +22,8 @@ struct PointwiseKernels {
   void (*scale)(const float* a, float s, uint32_t n, float* out);
   /// out = gate(a) * b; in place allowed.
   void (*gated)(Gate gate, const float* a, const float* b, uint32_t n, float* out);
-  /// Rotates one head in place by cos/sin tables of `pairs` entries: (x[i], x[i + pairs]) where split, else (x[2i], x[2i + 1]).
+  /// Rotates one head in place by cos/sin tables of `pairs` entries: (x[i], x[i + pairs]) where split, else (x[2i],
+  /// x[2i + 1]).
   void (*rope)(float* x, const float* cos, const float* sin, uint32_t pairs, bool split);
   /// One 32-element block: q = RNE(x * 127/amax); writes q, da, das = da*S, ns = -S, ns0 = -(sum of the first 16 q).
   /// A block with a NaN or an infinity gets q = 0 and da = das = NaN, so the row's outputs are NaN.

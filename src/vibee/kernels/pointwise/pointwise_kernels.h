@@ -129,7 +129,7 @@ void to_half(const float* x, uint32_t n, uint16_t* out) {
   }
 }
 
-constexpr PointwiseKernels kTable = {rms_norm, add,    scale, gated,   rope,     quantize_block,
+constexpr PointwiseKernels kTable = {rms_norm, add, scale,   gated,    rope,   quantize_block,
                                      argmax,   max, sum_exp, soft_cap, to_half};
 
 }  // namespace

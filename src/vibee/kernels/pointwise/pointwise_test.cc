@@ -25,7 +25,9 @@ std::vector<Isa> isas() {
     if (isa <= detected_isa()) all.push_back(isa);
   return all;
 }
-bool same(const std::vector<float>& a, const std::vector<float>& b) { return std::memcmp(a.data(), b.data(), a.size() * 4) == 0; }
+bool same(const std::vector<float>& a, const std::vector<float>& b) {
+  return std::memcmp(a.data(), b.data(), a.size() * 4) == 0;
+}
 
 const uint32_t kSizes[] = {1, 7, 15, 16, 17, 31, 32, 64, 65, 127, 576, 640, 1000};
 
@@ -63,8 +65,9 @@ TEST(Pointwise, GatesNearDoubleAndEqualAcrossIsas) {
       pointwise_scalar.gated(gate, a.data(), b.data(), n, first.data());
       for (uint32_t i = 0; i < n; ++i) {
         const double x = a[i];
-        const double g = gate == Gate::silu ? x / (1 + std::exp(-x))
-                                            : 0.5 * x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+        const double g = gate == Gate::silu
+                             ? x / (1 + std::exp(-x))
+                             : 0.5 * x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
         EXPECT_NEAR(first[i], g * b[i], 2e-6 * (1 + std::fabs(g * b[i])));
       }
       for (Isa isa : isas()) {

@@ -77,30 +77,39 @@ Status read_common(const GgufFile& file, ModelConfig* c) {
   VIBEE_TRY(size(file, key("attention.head_count"), 4096, &c->heads));
   VIBEE_TRY(size(file, key("context_length"), 1u << 26, &c->context));
   c->kv_heads = c->heads;
-  if (file.has(key("attention.head_count_kv"))) VIBEE_TRY(size(file, key("attention.head_count_kv"), 4096, &c->kv_heads));
+  if (file.has(key("attention.head_count_kv")))
+    VIBEE_TRY(size(file, key("attention.head_count_kv"), 4096, &c->kv_heads));
   if (c->dim % c->heads != 0 && !file.has(key("attention.key_length")))
-    return error(Code::corrupt, "{}: key '{}' ({}) is not a multiple of the {} heads", file.path(), key("embedding_length"), c->dim, c->heads);
+    return error(Code::corrupt, "{}: key '{}' ({}) is not a multiple of the {} heads", file.path(),
+                 key("embedding_length"), c->dim, c->heads);
   c->head_dim = c->dim / c->heads;
   if (file.has(key("attention.key_length"))) VIBEE_TRY(size(file, key("attention.key_length"), 4096, &c->head_dim));
   VIBEE_TRY(validate(AttentionShape{c->heads, c->kv_heads, c->head_dim}).within(file.path()));
   c->rope_dims = c->head_dim;
-  if (file.has(key("rope.dimension_count"))) VIBEE_TRY(size(file, key("rope.dimension_count"), c->head_dim, &c->rope_dims));
-  if (c->rope_dims % 2 != 0) return error(Code::corrupt, "{}: key '{}' is {}, must be even", file.path(), key("rope.dimension_count"), c->rope_dims);
+  if (file.has(key("rope.dimension_count")))
+    VIBEE_TRY(size(file, key("rope.dimension_count"), c->head_dim, &c->rope_dims));
+  if (c->rope_dims % 2 != 0)
+    return error(Code::corrupt, "{}: key '{}' is {}, must be even", file.path(), key("rope.dimension_count"),
+                 c->rope_dims);
   VIBEE_ASSIGN(const double eps, file.get_f64(key("attention.layer_norm_rms_epsilon")));
-  if (!(eps > 0 && eps < 1)) return error(Code::corrupt, "{}: key '{}' is {}", file.path(), key("attention.layer_norm_rms_epsilon"), eps);
+  if (!(eps > 0 && eps < 1))
+    return error(Code::corrupt, "{}: key '{}' is {}", file.path(), key("attention.layer_norm_rms_epsilon"), eps);
   c->eps = float(eps);
   LayerKind kind;
   if (file.has(key("rope.freq_base"))) {
     VIBEE_ASSIGN(kind.rope_base, file.get_f64(key("rope.freq_base")));
   }
-  if (!(kind.rope_base >= 1 && kind.rope_base < 1e15)) return error(Code::corrupt, "{}: key '{}' is {}", file.path(), key("rope.freq_base"), kind.rope_base);
+  if (!(kind.rope_base >= 1 && kind.rope_base < 1e15))
+    return error(Code::corrupt, "{}: key '{}' is {}", file.path(), key("rope.freq_base"), kind.rope_base);
   if (file.has(key("rope.scaling.factor"))) {
     VIBEE_ASSIGN(kind.rope_factor, file.get_f64(key("rope.scaling.factor")));
     VIBEE_ASSIGN(const std::string type, file.get_string(key("rope.scaling.type")));
     if (type == "none") kind.rope_factor = 1;
     if (type != "linear" && type != "none")
-      return error(Code::unsupported, "{}: key '{}' is '{}'; linear is built", file.path(), key("rope.scaling.type"), type);
-    if (!(kind.rope_factor > 0 && kind.rope_factor < 1e6)) return error(Code::corrupt, "{}: key '{}' is {}", file.path(), key("rope.scaling.factor"), kind.rope_factor);
+      return error(Code::unsupported, "{}: key '{}' is '{}'; linear is built", file.path(), key("rope.scaling.type"),
+                   type);
+    if (!(kind.rope_factor > 0 && kind.rope_factor < 1e6))
+      return error(Code::corrupt, "{}: key '{}' is {}", file.path(), key("rope.scaling.factor"), kind.rope_factor);
   }
   c->kinds = {kind};
   c->layer_kind.assign(c->layers, 0);
@@ -114,7 +123,8 @@ Result<ModelConfig> read_config(const GgufFile& file) {
     VIBEE_ASSIGN(c.name, file.get_string("general.name"));
   }
   const TensorInfo* embedding = file.find("token_embd.weight");
-  if (embedding == nullptr || embedding->shape.size() != 2 || embedding->shape[1] == 0 || embedding->shape[1] > (1u << 20))
+  if (embedding == nullptr || embedding->shape.size() != 2 || embedding->shape[1] == 0 ||
+      embedding->shape[1] > (1u << 20))
     return error(Code::corrupt, "{}: tensor 'token_embd.weight' is missing or not [dim, vocabulary]", file.path());
   c.vocab = uint32_t(embedding->shape[1]);
   c.tied = file.find("output.weight") == nullptr;

@@ -16,7 +16,8 @@ struct Architecture {
 };
 std::span<const Architecture> architectures();
 
-/// The configuration of a file, checked against the shapes of its tensors before anything is allocated. Errors name file and key.
+/// The configuration of a file, checked against the shapes of its tensors before anything is allocated. Errors name
+/// file and key.
 Result<ModelConfig> read_config(const GgufFile& file);
 
 #define VIBEE_ARCHITECTURE(id) Status configure_##id(const GgufFile&, ModelConfig*);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Gemma 3 (Gemma Team 2025, arXiv:2503.19786): five local layers to a global one, norms before and after each block and on every
-// query and key head, GELU gate, embeddings scaled by sqrt(dim). Norm weights in GGUF already hold 1 + w.
+// Gemma 3 (Gemma Team 2025, arXiv:2503.19786): five local layers to a global one, norms before and after each block and
+// on every query and key head, GELU gate, embeddings scaled by sqrt(dim). Norm weights in GGUF already hold 1 + w.
 #include <cmath>
 
 #include "vibee/model/arch/arch.h"
@@ -21,7 +21,8 @@ Status configure_gemma3(const GgufFile& file, ModelConfig* c) {
   }
   VIBEE_ASSIGN(const uint64_t window, file.get_u64("gemma3.attention.sliding_window"));
   if (window == 0 || window > c->context)
-    return error(Code::corrupt, "{}: key 'gemma3.attention.sliding_window' is {}, not in 1 to {}", file.path(), window, c->context);
+    return error(Code::corrupt, "{}: key 'gemma3.attention.sliding_window' is {}, not in 1 to {}", file.path(), window,
+                 c->context);
   local.window = uint32_t(window);
   c->kinds.push_back(local);
   for (uint32_t i = 0; i < c->layers; ++i) c->layer_kind[i] = (i + 1) % 6 != 0;

@@ -100,17 +100,23 @@ double log_probability(std::span<const float> logits, int32_t next) {
   return logits[size_t(next)] - r.top - r.log_sum;
 }
 
-Result<QualityReport> measure_quality(Session& model, Session* base, std::span<const int32_t> tokens, uint32_t context, int32_t bos,
-                                      uint32_t limit, const std::function<bool(uint32_t, uint32_t, const QualityReport&)>& progress) {
-  if (context < 4 || context % 2 != 0) return error(Code::invalid, "--ctx {}: evaluation needs an even context of 4 or more", context);
+Result<QualityReport> measure_quality(Session& model, Session* base, std::span<const int32_t> tokens, uint32_t context,
+                                      int32_t bos, uint32_t limit,
+                                      const std::function<bool(uint32_t, uint32_t, const QualityReport&)>& progress) {
+  if (context < 4 || context % 2 != 0)
+    return error(Code::invalid, "--ctx {}: evaluation needs an even context of 4 or more", context);
   if (tokens.size() < context)
-    return error(Code::invalid, "the text has {} tokens, less than one window of {}; use a longer text or a smaller --ctx", tokens.size(), context);
+    return error(Code::invalid,
+                 "the text has {} tokens, less than one window of {}; use a longer text or a smaller --ctx",
+                 tokens.size(), context);
   if (base && base->model().config().vocab != model.model().config().vocab)
-    return error(Code::invalid, "vocabularies differ: {} and {} tokens", model.model().config().vocab, base->model().config().vocab);
+    return error(Code::invalid, "vocabularies differ: {} and {} tokens", model.model().config().vocab,
+                 base->model().config().vocab);
   QualityReport report;
   report.compared = base != nullptr;
   const auto windows = uint32_t(tokens.size() / context);
-  const uint32_t total = limit ? std::min(limit, windows) : windows, half = context / 2, vocab = model.model().config().vocab;
+  const uint32_t total = limit ? std::min(limit, windows) : windows, half = context / 2,
+                 vocab = model.model().config().vocab;
   Totals totals;
   std::vector<int32_t> window(context);
   for (uint32_t w = 0; w < total; ++w) {
@@ -121,7 +127,8 @@ Result<QualityReport> measure_quality(Session& model, Session* base, std::span<c
     std::span<float> logits[2];
     for (uint32_t at = 0; at + 1 < context;) {
       const uint32_t most = std::min(model.options().max_rows, base ? base->options().max_rows : UINT32_MAX);
-      const uint32_t scored = std::min({kScoreRows, model.options().max_logits, base ? base->options().max_logits : UINT32_MAX});
+      const uint32_t scored =
+          std::min({kScoreRows, model.options().max_logits, base ? base->options().max_logits : UINT32_MAX});
       const bool scoring = at >= half;
       const uint32_t n = std::min({most, scoring ? scored : half - at, context - 1 - at});
       for (int side = 0; side < (base ? 2 : 1); ++side) {
@@ -129,13 +136,15 @@ Result<QualityReport> measure_quality(Session& model, Session* base, std::span<c
         VIBEE_ASSIGN(logits[side], sessions[side]->step({&rows, 1}));
       }
       for (uint32_t i = 0; scoring && i < n; ++i)
-        score(logits[0].subspan(size_t(i) * vocab, vocab), base ? std::span<const float>(logits[1].subspan(size_t(i) * vocab, vocab)) : std::span<const float>(),
+        score(logits[0].subspan(size_t(i) * vocab, vocab),
+              base ? std::span<const float>(logits[1].subspan(size_t(i) * vocab, vocab)) : std::span<const float>(),
               window[at + i + 1], &totals);
       at += n;
     }
     report.windows = w + 1;
     totals.fill(&report);
-    if (progress && !progress(w + 1, total, report)) return error(Code::cancelled, "interrupted after {} of {} windows", w + 1, total);
+    if (progress && !progress(w + 1, total, report))
+      return error(Code::cancelled, "interrupted after {} of {} windows", w + 1, total);
   }
   return report;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a decoder-only transformer of the Llama family is made of. An architecture fills this from a file's metadata; the layers
-// build the graph from it alone.
+// What a decoder-only transformer of the Llama family is made of. An architecture fills this from a file's metadata;
+// the layers build the graph from it alone.
 #pragma once
 
 #include <cstdint>
@@ -23,15 +23,15 @@ struct LayerKind {
 struct ModelConfig {
   std::string architecture, name;
   uint32_t vocab = 0, dim = 0, layers = 0, heads = 0, kv_heads = 0, head_dim = 0, ff = 0;
-  uint32_t context = 0;   ///< positions that the model was trained for
+  uint32_t context = 0;  ///< positions that the model was trained for
   uint32_t rope_dims = 0;
   bool split_halves = false;  ///< rotary pairs are (i, i + dims/2); else (2i, 2i + 1)
   bool gelu = false;          ///< gate of the feed-forward: GELU (tanh form); else SiLU
   bool qk_norm = false, post_norms = false;
   float eps = 1e-5f, embed_scale = 1, attention_scale = 0, attention_cap = 0, logit_cap = 0;
-  std::vector<LayerKind> kinds;       ///< at least one
-  std::vector<uint8_t> layer_kind;    ///< one a layer: index into kinds
-  bool tied = false;                  ///< the head is the embedding
+  std::vector<LayerKind> kinds;     ///< at least one
+  std::vector<uint8_t> layer_kind;  ///< one a layer: index into kinds
+  bool tied = false;                ///< the head is the embedding
 };
 
 /// Stored format of a tensor by name; the graph's weight types come from it.

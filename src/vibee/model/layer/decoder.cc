@@ -10,7 +10,8 @@ std::string block(uint32_t layer, std::string_view what) { return fmt::format("b
 
 }  // namespace
 
-DecoderBuilder::DecoderBuilder(const ModelConfig& config, FormatOf format_of) : c_(config), format_of_(std::move(format_of)) {
+DecoderBuilder::DecoderBuilder(const ModelConfig& config, FormatOf format_of)
+    : c_(config), format_of_(std::move(format_of)) {
   g_.name = config.architecture;
 }
 

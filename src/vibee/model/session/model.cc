@@ -55,7 +55,8 @@ Result<std::unique_ptr<Model>> Model::load(const std::string& path, const ModelO
     if (!tokenizer.ok()) return tokenizer.take_status().within(path);
     model->tokenizer_ = std::move(*tokenizer);
     if (model->spec_.tokens.size() > model->config_.vocab)
-      return error(Code::corrupt, "{}: {} tokens, but the embedding has {} rows", path, model->spec_.tokens.size(), model->config_.vocab);
+      return error(Code::corrupt, "{}: {} tokens, but the embedding has {} rows", path, model->spec_.tokens.size(),
+                   model->config_.vocab);
   }
   VIBEE_ASSIGN(model->graph_, graph_of(file, model->config_, options.disable));
   model->team_ = std::make_unique<Team>(options.threads);
@@ -66,8 +67,8 @@ Result<std::unique_ptr<Model>> Model::load(const std::string& path, const ModelO
 Status Model::read_weights(const GgufFile& file) {
   const WeightBytes sum = weight_bytes(file, isa_);
   if (sum.panels + sum.vectors > available_memory())
-    return error(Code::no_memory, "{}: its weights take {} MiB, {} MiB are available; use a smaller model or format", file.path(),
-                 (sum.panels + sum.vectors) >> 20, available_memory() >> 20);
+    return error(Code::no_memory, "{}: its weights take {} MiB, {} MiB are available; use a smaller model or format",
+                 file.path(), (sum.panels + sum.vectors) >> 20, available_memory() >> 20);
   VIBEE_ASSIGN(panels_, HugeBuffer::allocate(sum.panels));
   VIBEE_ASSIGN(vectors_, HugeBuffer::allocate(sum.vectors));
   uint64_t panel_at = 0, vector_at = 0;
@@ -123,7 +124,8 @@ Status Model::read_weights(const GgufFile& file) {
       }
       for (uint32_t p = run.first; p < run.last; ++p) {
         const uint32_t row = p * w.nr;
-        pack_panel(w.format, w.nr, w.k, std::min(w.nr, w.n - row), rows.data() + (row - first) * row_bytes, job.to + p * w.stride());
+        pack_panel(w.format, w.nr, w.k, std::min(w.nr, w.n - row), rows.data() + (row - first) * row_bytes,
+                   job.to + p * w.stride());
       }
     }
   });
@@ -143,7 +145,8 @@ WeightTable Model::weights() const {
 
 uint64_t Model::bytes_per_token() const {
   uint64_t sum = vectors_.size();
-  for (const auto& [name, w] : matrices_) sum += name == "token_embd.weight" && !config_.tied ? w.stride() / w.nr : w.bytes();
+  for (const auto& [name, w] : matrices_)
+    sum += name == "token_embd.weight" && !config_.tied ? w.stride() / w.nr : w.bytes();
   return sum;
 }
 

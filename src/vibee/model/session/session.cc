@@ -8,14 +8,18 @@
 namespace vibee {
 namespace {
 
-uint64_t page_count(const SessionOptions& o) { return (uint64_t(o.context) + kPageTokens - 1) / kPageTokens * o.sequences; }
+uint64_t page_count(const SessionOptions& o) {
+  return (uint64_t(o.context) + kPageTokens - 1) / kPageTokens * o.sequences;
+}
 
 Status check(const ModelConfig& config, const SessionOptions& o) {
-  if (o.context == 0 || o.context > (1u << 26)) return error(Code::invalid, "context {} is not in 1 to {}", o.context, 1u << 26);
+  if (o.context == 0 || o.context > (1u << 26))
+    return error(Code::invalid, "context {} is not in 1 to {}", o.context, 1u << 26);
   if (o.sequences == 0 || o.sequences > 4096) return error(Code::invalid, "batch {} is not in 1 to 4096", o.sequences);
   if (o.max_rows == 0 || o.max_rows > 65536) return error(Code::invalid, "chunk {} is not in 1 to 65536", o.max_rows);
   if (o.kv == KvFormat::q8_0 && config.head_dim % 32 != 0)
-    return error(Code::unsupported, "--kv q8_0 needs a head dimension that is a multiple of 32; this model's is {}", config.head_dim);
+    return error(Code::unsupported, "--kv q8_0 needs a head dimension that is a multiple of 32; this model's is {}",
+                 config.head_dim);
   return {};
 }
 
@@ -39,7 +43,8 @@ PlanOptions plan_options(const SessionOptions& o, uint32_t threads, Isa isa) {
 Result<uint64_t> pages_bytes(const ModelConfig& config, const SessionOptions& o) {
   const auto bytes = checked_mul(PageStore::page_bytes(layouts(config, o.kv)), page_count(o));
   if (bytes && page_count(o) <= UINT32_MAX) return *bytes;
-  return error(Code::no_memory, "{} sequences of {} tokens need {} KV pages, more than can be addressed; use a smaller --ctx or --batch",
+  return error(Code::no_memory,
+               "{} sequences of {} tokens need {} KV pages, more than can be addressed; use a smaller --ctx or --batch",
                o.sequences, o.context, page_count(o));
 }
 
@@ -65,10 +70,14 @@ Result<std::unique_ptr<Session>> Session::create(const Model& model, const Sessi
   s->options_ = o;
   VIBEE_ASSIGN(const uint64_t pages, pages_bytes(model.config(), o));
   if (pages > available_memory())
-    return error(Code::no_memory, "{} sequences of {} tokens take {} MiB of keys and values, {} MiB are available; use --ctx {} or --kv q8_0",
-                 o.sequences, o.context, pages >> 20, available_memory() >> 20,
-                 std::max<uint64_t>(kPageTokens, uint64_t(o.context) * (available_memory() / 2) / pages / kPageTokens * kPageTokens));
-  VIBEE_ASSIGN(s->plan_, Plan::compile(model.graph(), model.weights(), plan_options(o, model.team().size(), model.isa())));
+    return error(
+        Code::no_memory,
+        "{} sequences of {} tokens take {} MiB of keys and values, {} MiB are available; use --ctx {} or --kv q8_0",
+        o.sequences, o.context, pages >> 20, available_memory() >> 20,
+        std::max<uint64_t>(kPageTokens,
+                           uint64_t(o.context) * (available_memory() / 2) / pages / kPageTokens * kPageTokens));
+  VIBEE_ASSIGN(s->plan_,
+               Plan::compile(model.graph(), model.weights(), plan_options(o, model.team().size(), model.isa())));
   VIBEE_ASSIGN(s->pages_, PageStore::create(layouts(model.config(), o.kv), uint32_t(page_count(o))));
   s->tokens_.reserve(o.max_rows);
   s->positions_.reserve(o.max_rows);
@@ -88,15 +97,18 @@ Result<std::span<float>> Session::step(std::span<const StepRows> rows) {
     const uint64_t n = r.tokens.size();
     if (n == 0) return error(Code::invalid, "step: a sequence without tokens");
     if (r.state->length() + n > options_.context)
-      return error(Code::invalid, "{} tokens and {} new ones exceed the context of {}; use a larger --ctx", r.state->length(), n, options_.context);
+      return error(Code::invalid, "{} tokens and {} new ones exceed the context of {}; use a larger --ctx",
+                   r.state->length(), n, options_.context);
     for (int32_t token : r.tokens)
       if (token < 0 || uint32_t(token) >= model_.config().vocab)
         return error(Code::invalid, "token {} is not in the vocabulary of {}", token, model_.config().vocab);
     total += n;
     wanted += std::min<uint64_t>(r.logits, n);
   }
-  if (total == 0 || total > options_.max_rows) return error(Code::invalid, "step: {} rows, 1 to {} fit", total, options_.max_rows);
-  if (wanted > options_.max_logits) return error(Code::invalid, "step: logits of {} rows, at most {} fit", wanted, options_.max_logits);
+  if (total == 0 || total > options_.max_rows)
+    return error(Code::invalid, "step: {} rows, 1 to {} fit", total, options_.max_rows);
+  if (wanted > options_.max_logits)
+    return error(Code::invalid, "step: logits of {} rows, at most {} fit", wanted, options_.max_logits);
   states_.clear();
   for (const StepRows& r : rows) states_.push_back(r.state);
   std::sort(states_.begin(), states_.end());

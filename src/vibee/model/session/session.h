@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// step(batch): the one entry of inference. A session owns the compiled plan and the pages of its sequences; prefill, chunks, decode
-// and mixes of them are batches that differ only in their numbers.
+// step(batch): the one entry of inference. A session owns the compiled plan and the pages of its sequences; prefill,
+// chunks, decode and mixes of them are batches that differ only in their numbers.
 #pragma once
 
 #include <memory>
@@ -11,12 +11,12 @@
 namespace vibee {
 
 struct SessionOptions {
-  uint32_t context = 4096;    ///< positions a sequence, at most
-  uint32_t sequences = 1;     ///< sequences whose full context the pages hold
-  uint32_t max_rows = 512;    ///< rows a step
-  uint32_t max_logits = 1;    ///< rows whose logits are wanted in a step
+  uint32_t context = 4096;  ///< positions a sequence, at most
+  uint32_t sequences = 1;   ///< sequences whose full context the pages hold
+  uint32_t max_rows = 512;  ///< rows a step
+  uint32_t max_logits = 1;  ///< rows whose logits are wanted in a step
   KvFormat kv = KvFormat::f16;
-  bool float_rows = false;    ///< `--act f32`: rows are not quantised (slow; the pass quantize_activations must be off)
+  bool float_rows = false;  ///< `--act f32`: rows are not quantised (slow; the pass quantize_activations must be off)
 };
 
 /// What a session will take, known before anything is loaded.
@@ -47,8 +47,8 @@ class Session {
   const SessionOptions& options() const { return options_; }
   SequenceState new_sequence() { return SequenceState(&pages_); }
 
-  /// Logits of the rows asked for, [rows][vocabulary], in the order of the batch; valid until the next step, the caller may overwrite them. Every sequence has
-  /// advanced by its tokens. On an error no sequence has changed.
+  /// Logits of the rows asked for, [rows][vocabulary], in the order of the batch; valid until the next step, the caller
+  /// may overwrite them. Every sequence has advanced by its tokens. On an error no sequence has changed.
   Result<std::span<float>> step(std::span<const StepRows> rows);
 
  private:

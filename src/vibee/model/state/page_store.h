@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Memory of sequences: one arena of pages of 16 positions, each page holding keys and values of all layers, with owner counts. A
-// page with several owners is copied before it is written. SequenceState is a sequence's view: reserve, truncate, fork, snapshot.
+// Memory of sequences: one arena of pages of 16 positions, each page holding keys and values of all layers, with owner
+// counts. A page with several owners is copied before it is written. SequenceState is a sequence's view: reserve,
+// truncate, fork, snapshot.
 #pragma once
 
 #include <cstdint>

@@ -22,8 +22,8 @@ Result<uint32_t> Engine::submit(GenerateRequest request) {
   const uint32_t context = session_.options().context;
   if (request.prompt.empty()) return error(Code::invalid, "the prompt has no tokens");
   if (request.prompt.size() >= context)
-    return error(Code::invalid, "the prompt has {} tokens, the context {}; use --ctx {} or a shorter prompt", request.prompt.size(), context,
-                 request.prompt.size() + request.max_tokens);
+    return error(Code::invalid, "the prompt has {} tokens, the context {}; use --ctx {} or a shorter prompt",
+                 request.prompt.size(), context, request.prompt.size() + request.max_tokens);
   VIBEE_TRY(validate(request.sampling, session_.model().config().vocab));
   waiting_.emplace_back(next_id_, std::move(request));
   return next_id_++;
@@ -40,8 +40,13 @@ void Engine::pack() {
   const SessionOptions& o = session_.options();
   while (!waiting_.empty() && running_.size() < o.sequences) {
     auto& [id, request] = waiting_.front();
-    auto r = std::unique_ptr<Running>(new Running{id, {}, session_.new_sequence(), Sampler(request.sampling, pointwise(session_.model().isa())),
-                                                  StreamDecoder(session_.model().tokenizer()), StopStrings(request.stop), request.prompt});
+    auto r = std::unique_ptr<Running>(new Running{id,
+                                                  {},
+                                                  session_.new_sequence(),
+                                                  Sampler(request.sampling, pointwise(session_.model().isa())),
+                                                  StreamDecoder(session_.model().tokenizer()),
+                                                  StopStrings(request.stop),
+                                                  request.prompt});
     r->request = std::move(request);
     running_.push_back(std::move(r));
     waiting_.pop_front();

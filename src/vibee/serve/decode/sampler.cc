@@ -13,7 +13,9 @@ Status range(std::string_view field, double value, double low, double high) {
   if (value >= low && value <= high) return {};
   return error(Code::invalid, "{} is {}, must be in {} to {}", field, value, low, high);
 }
-constexpr auto better = [](const auto& a, const auto& b) { return a.logit != b.logit ? a.logit > b.logit : a.token < b.token; };
+constexpr auto better = [](const auto& a, const auto& b) {
+  return a.logit != b.logit ? a.logit > b.logit : a.token < b.token;
+};
 
 }  // namespace
 
@@ -27,7 +29,8 @@ Status validate(const SamplingParams& p, uint32_t vocab) {
   VIBEE_TRY(range("frequency_penalty", p.frequency_penalty, -100, 100));
   VIBEE_TRY(range("logprobs", p.logprobs, 0, 100));
   for (const auto& [token, bias] : p.logit_bias) {
-    if (token < 0 || uint32_t(token) >= vocab) return error(Code::invalid, "logit_bias names token {}, the vocabulary has {}", token, vocab);
+    if (token < 0 || uint32_t(token) >= vocab)
+      return error(Code::invalid, "logit_bias names token {}, the vocabulary has {}", token, vocab);
     VIBEE_TRY(range("logit_bias", bias, -100, 100));
   }
   return {};
@@ -43,7 +46,8 @@ void Sampler::adjust(std::span<float> logits, std::span<const int32_t> seen) {
     saved_.emplace_back(token, logits[size_t(token)]);
     return true;
   };
-  const bool penalised = params_.repetition_penalty != 1 || params_.presence_penalty != 0 || params_.frequency_penalty != 0;
+  const bool penalised =
+      params_.repetition_penalty != 1 || params_.presence_penalty != 0 || params_.frequency_penalty != 0;
   if (penalised) {
     if (seen.size() > params_.penalty_window) seen = seen.last(params_.penalty_window);
     for (int32_t token : seen) {
@@ -98,10 +102,12 @@ void Sampler::keep_typical(std::span<const float> logits, double log_sum) {
   }
   if (candidates_.empty()) gather(logits, -INFINITY);
   const auto surprise = [&](const Candidate& c) { return std::fabs(-(c.logit * inverse - log_sum) - entropy); };
-  std::stable_sort(candidates_.begin(), candidates_.end(), [&](const Candidate& a, const Candidate& b) { return surprise(a) < surprise(b); });
+  std::stable_sort(candidates_.begin(), candidates_.end(),
+                   [&](const Candidate& a, const Candidate& b) { return surprise(a) < surprise(b); });
   double mass = 0;
   size_t keep = 0;
-  while (keep < candidates_.size() && mass < params_.typical_p) mass += std::exp(candidates_[keep++].logit * inverse - log_sum);
+  while (keep < candidates_.size() && mass < params_.typical_p)
+    mass += std::exp(candidates_[keep++].logit * inverse - log_sum);
   candidates_.resize(std::max<size_t>(keep, 1));
   std::sort(candidates_.begin(), candidates_.end(), better);
 }
@@ -117,7 +123,8 @@ int32_t Sampler::choose(std::span<const float> logits, uint32_t position) {
     double highest = -INFINITY;
     for (uint32_t i = 0; i < n; ++i) {
       const double relative = (logits[i] - top) * inverse;
-      if (!(relative > -40)) continue;  // noise above 40 - 4 has a chance of e^-36 a token: below what 24 random bits can show
+      if (!(relative > -40))
+        continue;  // noise above 40 - 4 has a chance of e^-36 a token: below what 24 random bits can show
       const double score = relative + noise(position, int32_t(i));
       if (score > highest) {
         highest = score;
@@ -147,7 +154,8 @@ int32_t Sampler::choose(std::span<const float> logits, uint32_t position) {
       if (partial) gather(logits, float(top - reach * double(params_.temperature)));
       double mass = 0;
       size_t keep = 0;
-      while (keep < candidates_.size() && mass < params_.top_p) mass += std::exp(candidates_[keep++].logit * inverse - log_sum);
+      while (keep < candidates_.size() && mass < params_.top_p)
+        mass += std::exp(candidates_[keep++].logit * inverse - log_sum);
       if (mass >= params_.top_p || !partial || candidates_.size() == n || reach > 1e6) {
         candidates_.resize(std::max<size_t>(keep, 1));
         break;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// From a row of logits to a token. Noise is counter-based (tree/speculative.md rule 8): plain sampling is Gumbel-max over the
-// filtered set, argmax of log p_k + g(seed, position, k), so the token of a seed does not depend on the batch, on what was drawn
-// before, or on a restart. No array of the vocabulary's size is filled: filters gather only what can survive them.
+// From a row of logits to a token. Noise is counter-based (tree/speculative.md rule 8): plain sampling is Gumbel-max
+// over the filtered set, argmax of log p_k + g(seed, position, k), so the token of a seed does not depend on the batch,
+// on what was drawn before, or on a restart. No array of the vocabulary's size is filled: filters gather only what can
+// survive them.
 #pragma once
 
 #include <cstdint>
@@ -15,20 +16,22 @@
 
 namespace vibee {
 
-/// Filters act in this order: bias and penalties, temperature, top-k, typical, top-p, min-p. Off: the value in brackets.
+/// Filters act in this order: bias and penalties, temperature, top-k, typical, top-p, min-p. Off: the value in
+/// brackets.
 struct SamplingParams {
-  float temperature = 0;           ///< 0: greedy
-  uint32_t top_k = 0;              ///< [0]
-  float top_p = 1;                 ///< [1]
-  float min_p = 0;                 ///< [0]
-  float typical_p = 1;             ///< [1] (Meister et al. 2022, arXiv:2202.00666)
-  float repetition_penalty = 1;    ///< [1] divides positive and multiplies negative logits of seen tokens (Keskar et al. 2019)
-  float presence_penalty = 0;      ///< [0] subtracted once for a seen token
-  float frequency_penalty = 0;     ///< [0] subtracted for each occurrence
-  uint32_t penalty_window = 256;   ///< last tokens that count as seen
+  float temperature = 0;  ///< 0: greedy
+  uint32_t top_k = 0;     ///< [0]
+  float top_p = 1;        ///< [1]
+  float min_p = 0;        ///< [0]
+  float typical_p = 1;    ///< [1] (Meister et al. 2022, arXiv:2202.00666)
+  float repetition_penalty =
+      1;  ///< [1] divides positive and multiplies negative logits of seen tokens (Keskar et al. 2019)
+  float presence_penalty = 0;     ///< [0] subtracted once for a seen token
+  float frequency_penalty = 0;    ///< [0] subtracted for each occurrence
+  uint32_t penalty_window = 256;  ///< last tokens that count as seen
   std::vector<std::pair<int32_t, float>> logit_bias;
   uint64_t seed = 0;
-  uint32_t logprobs = 0;           ///< how many alternatives to report
+  uint32_t logprobs = 0;  ///< how many alternatives to report
 };
 /// Refuses values outside their range; the message names the field, the value and the range.
 Status validate(const SamplingParams& params, uint32_t vocab);
@@ -39,14 +42,15 @@ struct TokenLogprob {
 };
 struct Sampled {
   int32_t token = 0;
-  float logprob = 0;                ///< of the model's own distribution: before bias, penalties and temperature
-  std::vector<TokenLogprob> top;    ///< params.logprobs entries, best first
+  float logprob = 0;              ///< of the model's own distribution: before bias, penalties and temperature
+  std::vector<TokenLogprob> top;  ///< params.logprobs entries, best first
 };
 
 class Sampler {
  public:
   Sampler(SamplingParams params, const PointwiseKernels& kernels);
-  /// The token at absolute position `position` given logits [vocab] and the tokens before it. The row is changed and put back.
+  /// The token at absolute position `position` given logits [vocab] and the tokens before it. The row is changed and
+  /// put back.
   Sampled sample(std::span<float> logits, std::span<const int32_t> seen, uint32_t position);
   const SamplingParams& params() const { return params_; }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Stop strings over streamed text: what could still become one is held back, so no part of a stop string is ever emitted.
+// Stop strings over streamed text: what could still become one is held back, so no part of a stop string is ever
+// emitted.
 #pragma once
 
 #include <string>
@@ -11,7 +12,8 @@ namespace vibee {
 class StopStrings {
  public:
   explicit StopStrings(std::vector<std::string> stops) : stops_(std::move(stops)) {}
-  /// Text that may be emitted after `more` has come. After a stop string was found, stopped() is true and nothing more comes.
+  /// Text that may be emitted after `more` has come. After a stop string was found, stopped() is true and nothing more
+  /// comes.
   std::string push(std::string_view more);
   /// What was held back, at the end of the text.
   std::string finish();
