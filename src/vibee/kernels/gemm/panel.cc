@@ -111,6 +111,38 @@ void place_codes(Codes kind, uint32_t nr, uint32_t r, const uint8_t code[32], ui
   }
 }
 
+/// Block `block` of a file's row straight into panel row r, for formats whose words of four bytes are those of the
+/// panel: the files of 32-element blocks keep element j in the low and j + 16 in the high nibble of byte j, as panels
+/// do. False for the others.
+bool copy_block(Format format, const uint8_t* row, uint32_t block, uint32_t nr, uint32_t r, uint8_t* out) {
+  const uint8_t* at = row + block * info(format).block_bytes;
+  switch (format) {
+    case Format::q4_0:
+    case Format::q4_1:
+    case Format::q5_0:
+    case Format::q5_1: {
+      const uint32_t scales = panel_layout(format).header == Header::dm ? 4 : 2;
+      const bool fifth = panel_layout(format).codes == Codes::u5;
+      const uint8_t* words = at + scales + (fifth ? 4 : 0);
+      for (uint32_t p = 0; p < 4; ++p) write32(out + (p * nr + r) * 4, read32(words + 4 * p));
+      if (!fifth) return true;
+      const uint32_t high = read32(at + scales);
+      uint8_t* bits = out + 16 * nr;
+      for (uint32_t g = 0; g < 8; ++g) {
+        uint8_t& byte = bits[g * (nr / 2) + r / 2];
+        byte = uint8_t(byte | (high >> (4 * g) & 15) << (4 * (r & 1)));
+      }
+      return true;
+    }
+    case Format::q8_0: {
+      const uint32_t flip = nr == 16 ? 0x80808080u : 0;
+      for (uint32_t g = 0; g < 8; ++g) write32(out + (g * nr + r) * 4, read32(at + 2 + 4 * g) ^ flip);
+      return true;
+    }
+    default: return false;
+  }
+}
+
 /// The inverse of place_codes.
 void fetch_codes(Codes kind, uint32_t nr, uint32_t r, const uint8_t* in, uint8_t code[32]) {
   if (kind == Codes::s8) {
@@ -182,6 +214,7 @@ void pack_panel(Format format, uint32_t nr, uint32_t k, uint32_t rows, const uin
       const uint8_t* row = in + r * row_bytes;
       place_header(format, nr, r, row, super, out);
       for (uint32_t b = 0; b < blocks; ++b) {
+        if (copy_block(format, row, super * blocks + b, nr, r, out + head + b * group)) continue;
         uint8_t code[32];
         file_codes(format, row, super * blocks + b, code);
         place_codes(p.codes, nr, r, code, out + head + b * group);
