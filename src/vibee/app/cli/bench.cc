@@ -67,7 +67,7 @@ Result<Figures> run_binary(const std::string& binary, const std::vector<std::str
   const std::string out = fmt::format("/tmp/vibee-bench-{}.json", getpid());
   std::vector<std::string> args = {binary, "bench"};
   args.insert(args.end(), arguments.begin(), arguments.end());
-  args.insert(args.end(), {"--no-probe", "--runs", "1", "--json-out", out});
+  args.insert(args.end(), {"--no-probe", "--runs", "3", "--json-out", out});
   VIBEE_ASSIGN(const ProcessEnd end, run_process(args, {}, [] { return !interrupted(); }));
   if (end.exit_code != 0) return error(Code::io, "{} bench ended with {}: {}", binary, end.exit_code, end.errors);
   auto figures = read_report(out);
@@ -167,7 +167,7 @@ int verb_bench(int argc, char** argv) {
   BenchConfig bench;
   bool json = false, no_probe = false;
   std::string out, other;
-  uint32_t pairs = 15;
+  uint32_t pairs = 21;
   double least = 2;
   Args args("bench",
             "Times a model (prompt, generation, several sequences together) and gives each figure as a share of what "
