@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Greedy text of a real model against llama.cpp's (data/golden/greedy): equal for 48 tokens, or at the first difference the two likeliest
-tokens lie closer than 0.02 in log-probability. Both sides multiply float rows: rounding activations to 8 bits moves logits by some 0.1,
-in llama.cpp too, and would decide close calls by chance. tests/greedy.py VIBEE NAME MODEL"""
+tokens lie closer than 0.02 in log-probability. Both sides multiply float rows: rounding activations to 8 bits moves our logits
+by some 0.1, which decides close calls. tests/greedy.py VIBEE NAME MODEL"""
 import json
 import pathlib
 import subprocess

