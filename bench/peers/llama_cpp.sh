@@ -28,7 +28,7 @@ if [ -z "$bin" ]; then
     mkdir -p "$cache"
     echo "building llama.cpp in $cache (about 15 minutes on 2 cores)" >&2
     [ -e "$cache/llama_cpp_python-$version.tar.gz" ] ||
-      python3 -m pip download --quiet --no-deps --no-build-isolation --no-binary :all: "llama-cpp-python==$version" -d "$cache" >&2 ||
+      python3 -m pip download --quiet --no-deps --no-binary :all: "llama-cpp-python==$version" -d "$cache" >&2 ||
       { echo "the source package could not be fetched" >&2; exit 1; }
     tar -xzf "$cache/llama_cpp_python-$version.tar.gz" -C "$cache"
     cmake -G Ninja -S "$cache/llama_cpp_python-$version/vendor/llama.cpp" -B "$cache/build" -DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=OFF \

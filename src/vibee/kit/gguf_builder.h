@@ -11,7 +11,7 @@
 
 #include "vibee/formats/packed/format.h"
 #include "vibee/formats/packed/little_endian.h"
-#include "vibee/model/weight/gguf.h"
+#include "vibee/model/weight/checkpoint.h"
 
 namespace vibee {
 

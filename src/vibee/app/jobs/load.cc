@@ -18,7 +18,7 @@ Result<KvFormat> parse_kv(const std::string& text) {
 
 Result<Resolved> resolve(const LoadConfig& c) {
   VIBEE_ASSIGN(std::string path, resolve_model(c.model));
-  VIBEE_ASSIGN(GgufFile file, GgufFile::open(path));
+  VIBEE_ASSIGN(Checkpoint file, open_checkpoint(path));
   VIBEE_ASSIGN(ModelConfig config, read_config(file));
   ModelOptions model;
   const uint32_t cores = std::max(1u, std::thread::hardware_concurrency());

@@ -37,7 +37,7 @@ Result<KvFormat> parse_kv(const std::string& text);
 /// The file, configuration and options that a config stands for, without loading weights.
 struct Resolved {
   std::string path;
-  GgufFile file;
+  Checkpoint file;
   ModelConfig config;
   ModelOptions model;
   SessionOptions session;

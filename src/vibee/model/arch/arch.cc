@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "vibee/kernels/attention/attention.h"
+#include "vibee/model/weight/gguf.h"
 
 namespace vibee {
 namespace {
@@ -15,14 +16,14 @@ constexpr Architecture kArchitectures[] = {
 };
 
 /// A size from the metadata, refused outside [1, most].
-Status size(const GgufFile& file, const std::string& key, uint64_t most, uint32_t* out) {
+Status size(const Checkpoint& file, const std::string& key, uint64_t most, uint32_t* out) {
   VIBEE_ASSIGN(const uint64_t v, file.get_u64(key));
   if (v == 0 || v > most) return error(Code::corrupt, "{}: key '{}' is {}, not in 1 to {}", file.path(), key, v, most);
   *out = uint32_t(v);
   return {};
 }
 
-Status expect(const GgufFile& file, const std::string& name, std::initializer_list<uint64_t> shape) {
+Status expect(const Checkpoint& file, const std::string& name, std::initializer_list<uint64_t> shape) {
   const TensorInfo* t = file.find(name);
   if (t == nullptr) return error(Code::corrupt, "{}: tensor '{}' is missing", file.path(), name);
   bool same = true;
@@ -36,7 +37,7 @@ Status expect(const GgufFile& file, const std::string& name, std::initializer_li
 }
 
 /// The whole graph's weights before the first allocation: a hostile header must not reach a kernel.
-Status check_tensors(const GgufFile& file, const ModelConfig& c) {
+Status check_tensors(const Checkpoint& file, const ModelConfig& c) {
   const uint64_t dim = c.dim, q = uint64_t(c.heads) * c.head_dim, kv = uint64_t(c.kv_heads) * c.head_dim, ff = c.ff;
   VIBEE_TRY(expect(file, "token_embd.weight", {dim, c.vocab}));
   VIBEE_TRY(expect(file, "output_norm.weight", {dim}));
@@ -66,9 +67,11 @@ Status check_tensors(const GgufFile& file, const ModelConfig& c) {
 
 }  // namespace
 
+Result<Checkpoint> open_checkpoint(const std::string& path) { return open_gguf(path); }
+
 std::span<const Architecture> architectures() { return kArchitectures; }
 
-Status read_common(const GgufFile& file, ModelConfig* c) {
+Status read_common(const Checkpoint& file, ModelConfig* c) {
   const auto key = [&](std::string_view k) { return fmt::format("{}.{}", c->architecture, k); };
   constexpr uint64_t kMost = 1u << 20;
   VIBEE_TRY(size(file, key("embedding_length"), kMost, &c->dim));
@@ -116,7 +119,7 @@ Status read_common(const GgufFile& file, ModelConfig* c) {
   return {};
 }
 
-Result<ModelConfig> read_config(const GgufFile& file) {
+Result<ModelConfig> read_config(const Checkpoint& file) {
   ModelConfig c;
   VIBEE_ASSIGN(c.architecture, file.get_string("general.architecture"));
   if (file.has("general.name")) {

@@ -7,7 +7,7 @@
 
 namespace vibee {
 
-Status configure_gemma3(const GgufFile& file, ModelConfig* c) {
+Status configure_gemma3(const Checkpoint& file, ModelConfig* c) {
   VIBEE_TRY(read_common(file, c));
   c->split_halves = c->gelu = c->qk_norm = c->post_norms = true;
   c->embed_scale = std::sqrt(float(c->dim));

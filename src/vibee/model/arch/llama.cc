@@ -5,7 +5,7 @@
 
 namespace vibee {
 
-Status configure_llama(const GgufFile& file, ModelConfig* c) {
+Status configure_llama(const Checkpoint& file, ModelConfig* c) {
   if (file.find("rope_freqs.weight") != nullptr)
     return error(Code::unsupported, "{}: tensor 'rope_freqs.weight': Llama 3 frequency scaling is not built yet",
                  file.path());

@@ -71,7 +71,7 @@ Report measure(const std::string& path, const Setting& s) {
   const ModelOptions mo{s.threads, detected_isa(), {}, false};
   const SessionOptions so{s.context, s.sequences, s.max_rows, s.max_logits, s.kv};
   {
-    const auto file = GgufFile::open(path);
+    const auto file = open_checkpoint(path);
     if (!file.ok()) return r;
     const auto config = read_config(*file);
     if (!config.ok()) return r;

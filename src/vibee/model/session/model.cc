@@ -25,7 +25,7 @@ PackedWeight shape_of(const TensorInfo& t, Isa isa) {
 
 }  // namespace
 
-WeightBytes Model::weight_bytes(const GgufFile& file, Isa isa) {
+WeightBytes Model::weight_bytes(const Checkpoint& file, Isa isa) {
   WeightBytes sum;
   for (const TensorInfo& t : file.tensors()) {
     if (is_matrix(t)) {
@@ -37,14 +37,14 @@ WeightBytes Model::weight_bytes(const GgufFile& file, Isa isa) {
   return sum;
 }
 
-Result<Graph> Model::graph_of(const GgufFile& file, const ModelConfig& config, std::span<const std::string> disable) {
+Result<Graph> Model::graph_of(const Checkpoint& file, const ModelConfig& config, std::span<const std::string> disable) {
   DecoderBuilder builder(config, [&](std::string_view name) { return file.find(name)->format; });
   VIBEE_ASSIGN(Graph graph, builder.build());
   return run_passes(std::move(graph), disable);
 }
 
 Result<std::unique_ptr<Model>> Model::load(const std::string& path, const ModelOptions& options) {
-  VIBEE_ASSIGN(GgufFile file, GgufFile::open(path));
+  VIBEE_ASSIGN(Checkpoint file, open_checkpoint(path));
   auto model = std::make_unique<Model>();
   model->path_ = path;
   model->isa_ = options.isa;
@@ -64,7 +64,7 @@ Result<std::unique_ptr<Model>> Model::load(const std::string& path, const ModelO
   return model;
 }
 
-Status Model::read_weights(const GgufFile& file) {
+Status Model::read_weights(const Checkpoint& file) {
   const WeightBytes sum = weight_bytes(file, isa_);
   if (sum.panels + sum.vectors > available_memory())
     return error(Code::no_memory, "{}: its weights take {} MiB, {} MiB are available; use a smaller model or format",

@@ -31,8 +31,9 @@ class Model {
  public:
   static Result<std::unique_ptr<Model>> load(const std::string& path, const ModelOptions& options);
   /// The graph of a file as the executor will run it, without loading weights.
-  static Result<Graph> graph_of(const GgufFile& file, const ModelConfig& config, std::span<const std::string> disable);
-  static WeightBytes weight_bytes(const GgufFile& file, Isa isa);
+  static Result<Graph> graph_of(const Checkpoint& file, const ModelConfig& config,
+                                std::span<const std::string> disable);
+  static WeightBytes weight_bytes(const Checkpoint& file, Isa isa);
 
   const ModelConfig& config() const { return config_; }
   const Graph& graph() const { return graph_; }
@@ -48,7 +49,7 @@ class Model {
   const std::string& path() const { return path_; }
 
  private:
-  Status read_weights(const GgufFile& file);
+  Status read_weights(const Checkpoint& file);
 
   std::string path_;
   ModelConfig config_;

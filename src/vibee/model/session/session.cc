@@ -50,7 +50,7 @@ Result<uint64_t> pages_bytes(const ModelConfig& config, const SessionOptions& o)
 
 }  // namespace
 
-Result<MemoryPlan> Session::plan_memory(const GgufFile& file, const ModelConfig& config, const ModelOptions& model,
+Result<MemoryPlan> Session::plan_memory(const Checkpoint& file, const ModelConfig& config, const ModelOptions& model,
                                         const SessionOptions& o) {
   VIBEE_TRY(check(config, o));
   VIBEE_ASSIGN(const Graph graph, Model::graph_of(file, config, model.disable));

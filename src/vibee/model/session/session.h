@@ -37,7 +37,7 @@ struct StepRows {
 class Session {
  public:
   /// The plan of memory from a file's header. Refuses a context of 0 or beyond the positions 2^26.
-  static Result<MemoryPlan> plan_memory(const GgufFile& file, const ModelConfig& config, const ModelOptions& model,
+  static Result<MemoryPlan> plan_memory(const Checkpoint& file, const ModelConfig& config, const ModelOptions& model,
                                         const SessionOptions& options);
   static Result<std::unique_ptr<Session>> create(const Model& model, const SessionOptions& options);
 

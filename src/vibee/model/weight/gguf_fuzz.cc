@@ -17,7 +17,7 @@ void require(bool condition) {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace vibee;
-  const Result<GgufFile> f = GgufFile::parse({data, size}, "fuzz.gguf");
+  const Result<Checkpoint> f = parse_gguf({data, size}, "fuzz.gguf");
   if (!f.ok()) {
     require(f.status().message().find("fuzz.gguf") != std::string::npos);
     require(f.status().message().find('\n') == std::string::npos);

@@ -18,7 +18,7 @@ using testing::HasSubstr;
 constexpr uint64_t kHuge = uint64_t(10) << 30;
 
 std::string message_of(const std::vector<uint8_t>& bytes) {
-  const Result<GgufFile> f = GgufFile::parse(bytes, "bad.gguf");
+  const Result<Checkpoint> f = parse_gguf(bytes, "bad.gguf");
   return f.ok() ? "no error" : f.status().message();
 }
 
@@ -241,7 +241,7 @@ TEST(Hostile, EveryChangedByteIsAnErrorOrASoundFile) {
     for (uint8_t v : {uint8_t(0), uint8_t(1), uint8_t(0x7f), uint8_t(0x80), uint8_t(0xff), uint8_t(random.bits())}) {
       std::vector<uint8_t> changed = bytes;
       changed[at] = v;
-      const Result<GgufFile> f = GgufFile::parse(changed, "bad.gguf");
+      const Result<Checkpoint> f = parse_gguf(changed, "bad.gguf");
       if (!f.ok()) continue;
       for (const TensorInfo& t : f->tensors()) {
         ASSERT_LE(t.offset + t.bytes, changed.size()) << at;

@@ -352,12 +352,21 @@ Status GgufParser::place(const std::vector<uint64_t>& relative) {
   return {};
 }
 
-Result<GgufFile> GgufParser::run() {
+Result<Checkpoint> GgufParser::run() {
   VIBEE_TRY(header());
   VIBEE_TRY(metadata());
   VIBEE_TRY(alignment());
   VIBEE_TRY(tensor_infos());
   return std::move(file_);
+}
+
+Result<Checkpoint> open_gguf(const std::string& path) {
+  VIBEE_ASSIGN(auto source, open_file_source(path));
+  return GgufParser(std::move(source), path).run();
+}
+
+Result<Checkpoint> parse_gguf(std::span<const uint8_t> bytes, std::string name) {
+  return GgufParser(memory_source({bytes.begin(), bytes.end()}), std::move(name)).run();
 }
 
 }  // namespace vibee

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The parser behind GgufFile: reads the header front to back through a small window, checks every number where it reads
-// it.
+// The parser behind Checkpoint: reads the header front to back through a small window, checks every number where it
+// reads it.
 #pragma once
 
 #include <memory>
@@ -17,7 +17,7 @@ uint32_t gguf_scalar_bytes(GgufType type);
 class GgufParser {
  public:
   GgufParser(std::shared_ptr<const ByteSource> source, std::string name);
-  Result<GgufFile> run();
+  Result<Checkpoint> run();
 
  private:
   uint64_t left() const { return file_.source_->size() - position_; }
@@ -38,7 +38,7 @@ class GgufParser {
   Status place(const std::vector<uint64_t>& relative);
   Status append(uint64_t n, std::vector<uint8_t>& out, const std::string& key);
 
-  GgufFile file_;
+  Checkpoint file_;
   uint64_t position_ = 0;
   uint64_t window_start_ = 0;
   std::vector<uint8_t> window_;

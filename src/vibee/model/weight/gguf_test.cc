@@ -30,9 +30,9 @@ GgufBuilder sample() {
 
 TEST(Gguf, GivesMetadataAndTensors) {
   const std::vector<uint8_t> bytes = sample().build();
-  Result<GgufFile> parsed = GgufFile::parse(bytes, "m.gguf");
+  Result<Checkpoint> parsed = parse_gguf(bytes, "m.gguf");
   ASSERT_TRUE(parsed.ok()) << parsed.status().message();
-  const GgufFile& f = *parsed;
+  const Checkpoint& f = *parsed;
   EXPECT_EQ(f.path(), "m.gguf");
   EXPECT_EQ(f.version(), 3u);
   EXPECT_EQ(f.file_size(), bytes.size());
@@ -78,7 +78,7 @@ TEST(Gguf, VersionTwoAndOtherAlignmentsRead) {
   b.version = 2;
   b.alignment = 64;
   b.u32("general.alignment", 64).tensor("a", Format::f32, {3}).tensor("b", Format::q4_0, {32});
-  const Result<GgufFile> f = GgufFile::parse(b.build(), "m.gguf");
+  const Result<Checkpoint> f = parse_gguf(b.build(), "m.gguf");
   ASSERT_TRUE(f.ok()) << f.status().message();
   EXPECT_EQ(f->find("b")->offset - f->find("a")->offset, 64u);
 }
@@ -89,7 +89,7 @@ TEST(Gguf, NestedArraysAreKeptAndSaidToBeOfAnotherType) {
   w.raw(GgufBuilder::array(GgufType::u8, 3).bytes).raw({1, 2, 3});
   w.raw(GgufBuilder::array(GgufType::string, 1).bytes).text("x");
   b.key("nested", GgufType::array, w.bytes).u32("after", 5);
-  const Result<GgufFile> f = GgufFile::parse(b.build(), "m.gguf");
+  const Result<Checkpoint> f = parse_gguf(b.build(), "m.gguf");
   ASSERT_TRUE(f.ok()) << f.status().message();
   EXPECT_EQ(*f->get_u64("after"), 5u);
   EXPECT_EQ(f->describe("nested"), "2 array [...]");
@@ -97,8 +97,8 @@ TEST(Gguf, NestedArraysAreKeptAndSaidToBeOfAnotherType) {
 }
 
 TEST(Gguf, WrongTypesAndMissingKeysAreNamed) {
-  const Result<GgufFile> parsed = GgufFile::parse(sample().build(), "m.gguf");
-  const GgufFile& f = *parsed;
+  const Result<Checkpoint> parsed = parse_gguf(sample().build(), "m.gguf");
+  const Checkpoint& f = *parsed;
   const auto message = [](const auto& r) { return r.ok() ? "no error" : r.status().message(); };
   EXPECT_THAT(message(f.get_u64("none")),
               testing::AllOf(HasSubstr("\"m.gguf\""), HasSubstr("\"none\""), HasSubstr("missing")));
@@ -126,7 +126,7 @@ GgufBuilder pieces() {
 }
 
 TEST(GgufTokenizer, SentencePieceDefaults) {
-  const Result<TokenizerSpec> s = read_tokenizer(*GgufFile::parse(pieces().build(), "m.gguf"));
+  const Result<TokenizerSpec> s = read_tokenizer(*parse_gguf(pieces().build(), "m.gguf"));
   ASSERT_TRUE(s.ok()) << s.status().message();
   EXPECT_EQ(s->model, "llama");
   EXPECT_THAT(s->tokens, ElementsAre("<unk>", "<s>", "</s>", "a"));
@@ -147,7 +147,7 @@ TEST(GgufTokenizer, ByteLevelDefaultsAndKeys) {
       .str("tokenizer.ggml.pre", "smollm")
       .strings("tokenizer.ggml.tokens", {"a", "b", "ab"});
   b.strings("tokenizer.ggml.merges", {"a b"});
-  Result<TokenizerSpec> s = read_tokenizer(*GgufFile::parse(b.build(), "m.gguf"));
+  Result<TokenizerSpec> s = read_tokenizer(*parse_gguf(b.build(), "m.gguf"));
   ASSERT_TRUE(s.ok()) << s.status().message();
   EXPECT_FALSE(s->add_bos);
   EXPECT_FALSE(s->add_space_prefix);
@@ -157,7 +157,7 @@ TEST(GgufTokenizer, ByteLevelDefaultsAndKeys) {
   b.u32("tokenizer.ggml.padding_token_id", 2).u32("tokenizer.ggml.unknown_token_id", 1);
   b.boolean("tokenizer.ggml.add_bos_token", true).boolean("tokenizer.ggml.add_eos_token", true);
   b.boolean("tokenizer.ggml.add_space_prefix", true).str("tokenizer.chat_template", "{{ x }}");
-  s = read_tokenizer(*GgufFile::parse(b.build(), "m.gguf"));
+  s = read_tokenizer(*parse_gguf(b.build(), "m.gguf"));
   ASSERT_TRUE(s.ok()) << s.status().message();
   EXPECT_EQ(s->bos, 2);
   EXPECT_EQ(s->eos, 1);
@@ -172,12 +172,12 @@ TEST(GgufTokenizer, SomeByteLevelVocabulariesStartWithBos) {
   GgufBuilder b;
   b.str("tokenizer.ggml.model", "gpt2").str("tokenizer.ggml.pre", "llama-bpe").strings("tokenizer.ggml.tokens", {"a"});
   b.strings("tokenizer.ggml.merges", {});
-  EXPECT_TRUE(read_tokenizer(*GgufFile::parse(b.build(), "m.gguf"))->add_bos);
+  EXPECT_TRUE(read_tokenizer(*parse_gguf(b.build(), "m.gguf"))->add_bos);
 }
 
 TEST(GgufTokenizer, RefusesWhatDoesNotFit) {
   const auto message = [](GgufBuilder b) {
-    const Result<GgufFile> f = GgufFile::parse(b.build(), "m.gguf");
+    const Result<Checkpoint> f = parse_gguf(b.build(), "m.gguf");
     EXPECT_TRUE(f.ok());
     const Result<TokenizerSpec> s = read_tokenizer(*f);
     return s.ok() ? "no error" : s.status().message();
@@ -215,7 +215,7 @@ class OnDisk : public testing::Test {
 
 TEST_F(OnDisk, OpensAndNoticesAFileThatShrinks) {
   write(sample().build());
-  const Result<GgufFile> f = GgufFile::open(path_.string());
+  const Result<Checkpoint> f = open_gguf(path_.string());
   ASSERT_TRUE(f.ok()) << f.status().message();
   const TensorInfo& t = *f->find("deep");
   std::vector<uint8_t> data(t.bytes);
@@ -231,23 +231,23 @@ TEST_F(OnDisk, OpensAndNoticesAFileThatShrinks) {
 TEST_F(OnDisk, ASparseGiantIsRefusedWithoutTakingItsSize) {
   write(GgufBuilder().key("big", GgufType::array, GgufBuilder::array(GgufType::u8, uint64_t(10) << 30).bytes).build());
   std::filesystem::resize_file(path_, uint64_t(11) << 30);
-  const Result<GgufFile> f = GgufFile::open(path_.string());
+  const Result<Checkpoint> f = open_gguf(path_.string());
   ASSERT_FALSE(f.ok());
   EXPECT_THAT(f.status().message(), HasSubstr("larger than 256 MiB"));
 }
 
 TEST_F(OnDisk, OnlyRegularFilesOpen) {
-  EXPECT_EQ(GgufFile::open(path_.string()).status().code(), Code::not_found);
+  EXPECT_EQ(open_gguf(path_.string()).status().code(), Code::not_found);
   std::filesystem::create_directory(path_);
-  EXPECT_THAT(GgufFile::open(path_.string()).status().message(), HasSubstr("not a regular file"));
-  EXPECT_THAT(GgufFile::open("/dev/zero").status().message(), HasSubstr("not a regular file"));
+  EXPECT_THAT(open_gguf(path_.string()).status().message(), HasSubstr("not a regular file"));
+  EXPECT_THAT(open_gguf("/dev/zero").status().message(), HasSubstr("not a regular file"));
 }
 
 // Real files, named by the environment because they are too large to commit; without them these tests say so.
 void read_real(const char* variable, size_t tensors, size_t tokens, Format embedding) {
   const char* path = std::getenv(variable);
   if (!path) GTEST_SKIP() << "set " << variable << " to the path of the file";
-  const Result<GgufFile> f = GgufFile::open(path);
+  const Result<Checkpoint> f = open_gguf(path);
   ASSERT_TRUE(f.ok()) << f.status().message();
   EXPECT_EQ(f->tensors().size(), tensors);
   EXPECT_EQ(f->find("token_embd.weight")->format, embedding);

@@ -5,7 +5,7 @@
 #include <array>
 
 #include "vibee/base/text/quote.h"
-#include "vibee/model/weight/gguf.h"
+#include "vibee/model/weight/checkpoint.h"
 
 namespace vibee {
 namespace {
@@ -15,11 +15,11 @@ constexpr std::array<std::string_view, 12> kPreWithBos = {"llama3",       "llama
                                                           "falcon-h1",    "pixtral",  "midm-2.0",  "lfm2",
                                                           "jina-v5-nano", "tekken",   "chameleon", "gemma4"};
 
-Status bad(const GgufFile& file, std::string_view key, std::string_view what) {
+Status bad(const Checkpoint& file, std::string_view key, std::string_view what) {
   return error(Code::corrupt, "{}: key {} {}", quote(file.path(), 400), quote(key), what);
 }
 
-Status read_id(const GgufFile& file, std::string_view key, size_t vocabulary, int32_t& id) {
+Status read_id(const Checkpoint& file, std::string_view key, size_t vocabulary, int32_t& id) {
   if (file.has(key)) {
     VIBEE_ASSIGN(const int64_t v, file.get_i64(key));
     if (v == -1) {
@@ -35,12 +35,12 @@ Status read_id(const GgufFile& file, std::string_view key, size_t vocabulary, in
   return {};
 }
 
-Status check_length(const GgufFile& file, std::string_view key, size_t have, size_t tokens) {
+Status check_length(const Checkpoint& file, std::string_view key, size_t have, size_t tokens) {
   if (have == tokens) return {};
   return bad(file, key, fmt::format("has {} elements for {} tokens; the file is damaged", have, tokens));
 }
 
-Status read_types(const GgufFile& file, TokenizerSpec& spec) {
+Status read_types(const Checkpoint& file, TokenizerSpec& spec) {
   constexpr std::string_view kKey = "tokenizer.ggml.token_type";
   if (!file.has(kKey)) return {};
   VIBEE_ASSIGN(const std::vector<int32_t> types, file.get_ints(kKey));
@@ -55,7 +55,7 @@ Status read_types(const GgufFile& file, TokenizerSpec& spec) {
 
 }  // namespace
 
-Result<TokenizerSpec> read_tokenizer(const GgufFile& file) {
+Result<TokenizerSpec> read_tokenizer(const Checkpoint& file) {
   TokenizerSpec spec;
   VIBEE_ASSIGN(spec.model, file.get_string("tokenizer.ggml.model"));
   VIBEE_ASSIGN(spec.pre, file.get_string_or("tokenizer.ggml.pre", ""));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "vibee/model/weight/gguf.h"
+#include "vibee/model/weight/checkpoint.h"
 
 #include <bit>
 #include <cmath>
@@ -67,38 +67,25 @@ std::string print_scalar(GgufType type, const uint8_t* p) {
 
 std::string_view gguf_value_type_name(GgufType type) { return kTypeNames[size_t(type)]; }
 
-Result<GgufFile> GgufFile::open(const std::string& path) {
-  VIBEE_ASSIGN(auto source, open_file_source(path));
-  return parse_source(std::move(source), path);
-}
-
-Result<GgufFile> GgufFile::parse(std::span<const uint8_t> bytes, std::string name) {
-  return parse_source(memory_source({bytes.begin(), bytes.end()}), std::move(name));
-}
-
-Result<GgufFile> GgufFile::parse_source(std::shared_ptr<const ByteSource> source, std::string name) {
-  return GgufParser(std::move(source), std::move(name)).run();
-}
-
-const TensorInfo* GgufFile::find(std::string_view tensor) const {
+const TensorInfo* Checkpoint::find(std::string_view tensor) const {
   const auto it = index_.find(tensor);
   return it == index_.end() ? nullptr : &tensors_[it->second];
 }
 
-Result<const TensorInfo*> GgufFile::tensor(std::string_view name) const {
+Result<const TensorInfo*> Checkpoint::tensor(std::string_view name) const {
   if (const TensorInfo* t = find(name)) return t;
   return error(Code::not_found, "{}: tensor {} is missing; the file is incomplete or of another architecture",
                quote(path_, 400), quote(name));
 }
 
-Result<const GgufValue*> GgufFile::value(std::string_view key, std::string_view wanted) const {
+Result<const GgufValue*> Checkpoint::value(std::string_view key, std::string_view wanted) const {
   const auto it = metadata_.find(key);
   if (it != metadata_.end()) return &it->second;
   return error(Code::not_found, "{}: key {} ({}) is missing; the file is incomplete or of another architecture",
                quote(path_, 400), quote(key), wanted);
 }
 
-Status GgufFile::wrong_type(std::string_view key, const GgufValue& value, std::string_view wanted) const {
+Status Checkpoint::wrong_type(std::string_view key, const GgufValue& value, std::string_view wanted) const {
   const std::string is = value.type == GgufType::array
                              ? fmt::format("an array of {} {}", value.count, gguf_value_type_name(value.element))
                              : fmt::format("{} {}", gguf_value_type_name(value.type), describe(key));
@@ -106,13 +93,13 @@ Status GgufFile::wrong_type(std::string_view key, const GgufValue& value, std::s
                value.offset);
 }
 
-Result<std::string> GgufFile::get_string(std::string_view key) const {
+Result<std::string> Checkpoint::get_string(std::string_view key) const {
   VIBEE_ASSIGN(const GgufValue* v, value(key, "string"));
   if (v->type != GgufType::string) return wrong_type(key, *v, "string");
   return std::string(as_text(v->bytes.data(), v->bytes.size()));
 }
 
-Result<uint64_t> GgufFile::get_u64(std::string_view key) const {
+Result<uint64_t> Checkpoint::get_u64(std::string_view key) const {
   constexpr std::string_view kWanted = "an integer from 0";
   VIBEE_ASSIGN(const GgufValue* v, value(key, kWanted));
   if (!is_integer(v->type)) return wrong_type(key, *v, kWanted);
@@ -121,7 +108,7 @@ Result<uint64_t> GgufFile::get_u64(std::string_view key) const {
   return i.bits;
 }
 
-Result<int64_t> GgufFile::get_i64(std::string_view key) const {
+Result<int64_t> Checkpoint::get_i64(std::string_view key) const {
   constexpr std::string_view kWanted = "a 64-bit integer";
   VIBEE_ASSIGN(const GgufValue* v, value(key, kWanted));
   if (!is_integer(v->type)) return wrong_type(key, *v, kWanted);
@@ -130,7 +117,7 @@ Result<int64_t> GgufFile::get_i64(std::string_view key) const {
   return int64_t(i.bits);
 }
 
-Result<double> GgufFile::get_f64(std::string_view key) const {
+Result<double> Checkpoint::get_f64(std::string_view key) const {
   VIBEE_ASSIGN(const GgufValue* v, value(key, "a number"));
   if (v->type == GgufType::f32 || v->type == GgufType::f64) return load_float(v->type, v->bytes.data());
   if (!is_integer(v->type)) return wrong_type(key, *v, "a number");
@@ -138,32 +125,32 @@ Result<double> GgufFile::get_f64(std::string_view key) const {
   return i.negative ? double(int64_t(i.bits)) : double(i.bits);
 }
 
-Result<bool> GgufFile::get_bool(std::string_view key) const {
+Result<bool> Checkpoint::get_bool(std::string_view key) const {
   VIBEE_ASSIGN(const GgufValue* v, value(key, "bool"));
   if (v->type != GgufType::boolean) return wrong_type(key, *v, "bool");
   return v->bytes[0] != 0;
 }
 
-Result<std::string> GgufFile::get_string_or(std::string_view key, std::string otherwise) const {
+Result<std::string> Checkpoint::get_string_or(std::string_view key, std::string otherwise) const {
   return has(key) ? get_string(key) : std::move(otherwise);
 }
-Result<uint64_t> GgufFile::get_u64_or(std::string_view key, uint64_t otherwise) const {
+Result<uint64_t> Checkpoint::get_u64_or(std::string_view key, uint64_t otherwise) const {
   return has(key) ? get_u64(key) : otherwise;
 }
-Result<double> GgufFile::get_f64_or(std::string_view key, double otherwise) const {
+Result<double> Checkpoint::get_f64_or(std::string_view key, double otherwise) const {
   return has(key) ? get_f64(key) : otherwise;
 }
-Result<bool> GgufFile::get_bool_or(std::string_view key, bool otherwise) const {
+Result<bool> Checkpoint::get_bool_or(std::string_view key, bool otherwise) const {
   return has(key) ? get_bool(key) : otherwise;
 }
 
-Result<uint64_t> GgufFile::array_size(std::string_view key) const {
+Result<uint64_t> Checkpoint::array_size(std::string_view key) const {
   VIBEE_ASSIGN(const GgufValue* v, value(key, "array"));
   if (v->type != GgufType::array) return wrong_type(key, *v, "an array");
   return v->count;
 }
 
-Result<std::vector<std::string>> GgufFile::get_strings(std::string_view key) const {
+Result<std::vector<std::string>> Checkpoint::get_strings(std::string_view key) const {
   VIBEE_ASSIGN(const GgufValue* v, value(key, "array of string"));
   if (v->type != GgufType::array || v->element != GgufType::string) return wrong_type(key, *v, "an array of string");
   std::vector<std::string> out;
@@ -177,7 +164,7 @@ Result<std::vector<std::string>> GgufFile::get_strings(std::string_view key) con
   return out;
 }
 
-Result<std::vector<float>> GgufFile::get_floats(std::string_view key) const {
+Result<std::vector<float>> Checkpoint::get_floats(std::string_view key) const {
   VIBEE_ASSIGN(const GgufValue* v, value(key, "array of f32"));
   if (v->type != GgufType::array || (v->element != GgufType::f32 && v->element != GgufType::f64)) {
     return wrong_type(key, *v, "an array of f32");
@@ -188,7 +175,7 @@ Result<std::vector<float>> GgufFile::get_floats(std::string_view key) const {
   return out;
 }
 
-Result<std::vector<int32_t>> GgufFile::get_ints(std::string_view key) const {
+Result<std::vector<int32_t>> Checkpoint::get_ints(std::string_view key) const {
   constexpr std::string_view kWanted = "an array of 32-bit integers";
   VIBEE_ASSIGN(const GgufValue* v, value(key, kWanted));
   if (v->type != GgufType::array || (!is_integer(v->element) && v->element != GgufType::boolean)) {
@@ -204,7 +191,7 @@ Result<std::vector<int32_t>> GgufFile::get_ints(std::string_view key) const {
   return out;
 }
 
-std::string GgufFile::describe(std::string_view key, size_t limit) const {
+std::string Checkpoint::describe(std::string_view key, size_t limit) const {
   const auto it = metadata_.find(key);
   if (it == metadata_.end()) return "missing";
   const GgufValue& v = it->second;
@@ -227,7 +214,7 @@ std::string GgufFile::describe(std::string_view key, size_t limit) const {
   return out + "]";
 }
 
-Status GgufFile::read(const TensorInfo& tensor, uint64_t offset, std::span<uint8_t> out) const {
+Status Checkpoint::read(const TensorInfo& tensor, uint64_t offset, std::span<uint8_t> out) const {
   VIBEE_CHECK(offset <= tensor.bytes && out.size() <= tensor.bytes - offset, "tensor {} of {} bytes, read {} at {}",
               tensor.name, tensor.bytes, out.size(), offset);
   Status status = source_->read(tensor.offset + offset, out);
