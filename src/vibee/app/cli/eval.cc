@@ -59,24 +59,24 @@ int verb_eval(int argc, char** argv) {
     other = std::move(*b);
   }
   const Model& model = *loaded->model;
-  const TokenizerSpec& spec = model.tokenizer_spec();
+  const Tokenizer& tokenizer = model.tokenizer();
   std::vector<int32_t> tokens;
-  if (spec.add_bos && spec.bos >= 0) tokens.push_back(spec.bos);
+  if (tokenizer.add_bos() && tokenizer.bos() >= 0) tokens.push_back(tokenizer.bos());
   // Text is data here: what is spelled like a control token stays text.
-  Status status = model.tokenizer().encode(*text, false, &tokens);
+  Status status = tokenizer.encode(*text, false, &tokens);
   if (!status.ok()) return fail("eval", std::move(status).within(text_path));
   const bool terminal = isatty(STDERR_FILENO);
   const Timer timer;
-  auto report =
-      measure_quality(*loaded->session, other ? other->session.get() : nullptr, tokens, config.context,
-                      spec.add_bos ? spec.bos : -1, windows, [&](uint32_t done, uint32_t of, const QualityReport& r) {
-                        if (terminal)
-                          std::fputs(fmt::format("\r\033[K{} of {} windows, perplexity {:.4f}, {:.0f} s left", done, of,
-                                                 r.perplexity, timer.seconds() / done * (of - done))
-                                         .c_str(),
-                                     stderr);
-                        return !interrupted();
-                      });
+  auto report = measure_quality(*loaded->session, other ? other->session.get() : nullptr, tokens, config.context,
+                                tokenizer.add_bos() ? tokenizer.bos() : -1, windows,
+                                [&](uint32_t done, uint32_t of, const QualityReport& r) {
+                                  if (terminal)
+                                    std::fputs(fmt::format("\r\033[K{} of {} windows, perplexity {:.4f}, {:.0f} s left",
+                                                           done, of, r.perplexity, timer.seconds() / done * (of - done))
+                                                   .c_str(),
+                                               stderr);
+                                  return !interrupted();
+                                });
   if (terminal) std::fputs("\r\033[K", stderr);
   if (!report.ok()) return fail("eval", report.status());
   const QualityReport& r = *report;

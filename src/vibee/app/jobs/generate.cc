@@ -7,25 +7,26 @@ namespace vibee {
 
 Result<std::vector<int32_t>> encode_prompt(const Model& model, const std::string& text) {
   std::vector<int32_t> ids;
-  const TokenizerSpec& spec = model.tokenizer_spec();
-  if (spec.add_bos && spec.bos >= 0) ids.push_back(spec.bos);
-  VIBEE_TRY(model.tokenizer().encode(text, true, &ids));
+  const Tokenizer& tokenizer = model.tokenizer();
+  if (tokenizer.add_bos() && tokenizer.bos() >= 0) ids.push_back(tokenizer.bos());
+  VIBEE_TRY(tokenizer.encode(text, true, &ids));
   return ids;
 }
 
-bool has_chat_template(const Model& model) { return !model.tokenizer_spec().chat_template.empty(); }
+bool has_chat_template(const Model& model) { return !model.tokenizer().chat_template().empty(); }
 
 Result<std::vector<int32_t>> encode_chat(const Model& model, std::span<const ChatMessage> messages) {
-  const TokenizerSpec& spec = model.tokenizer_spec();
-  if (spec.chat_template.empty())
+  const Tokenizer& tokenizer = model.tokenizer();
+  if (tokenizer.chat_template().empty())
     return error(Code::unsupported, "{} has no chat template; use `vibee run --raw` to continue a text", model.path());
-  auto parsed = ChatTemplate::parse(spec.chat_template);
+  auto parsed = ChatTemplate::parse(tokenizer.chat_template());
   if (!parsed.ok()) return parsed.take_status().within("chat template of " + model.path());
-  VIBEE_ASSIGN(const std::string text, apply_chat_template(*parsed, messages, true, model.tokenizer()));
+  VIBEE_ASSIGN(const std::string text, apply_chat_template(*parsed, messages, true, tokenizer));
   std::vector<int32_t> ids;
-  VIBEE_TRY(model.tokenizer().encode(text, true, &ids));
+  VIBEE_TRY(tokenizer.encode(text, true, &ids));
   // Templates that do not write BOS themselves get it where the model asks for one.
-  if (spec.add_bos && spec.bos >= 0 && (ids.empty() || ids[0] != spec.bos)) ids.insert(ids.begin(), spec.bos);
+  const int32_t bos = tokenizer.bos();
+  if (tokenizer.add_bos() && bos >= 0 && (ids.empty() || ids[0] != bos)) ids.insert(ids.begin(), bos);
   return ids;
 }
 

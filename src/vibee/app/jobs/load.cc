@@ -65,7 +65,7 @@ Result<Loaded> load(const LoadConfig& config) {
   VIBEE_TRY(check_memory(r, config.memory));
   Loaded out;
   out.plan = r.plan;
-  VIBEE_ASSIGN(out.model, Model::load(r.path, r.model));
+  VIBEE_ASSIGN(out.model, Model::load(std::move(r.file), r.model));
   VIBEE_ASSIGN(out.session, Session::create(*out.model, r.session));
   out.seconds = timer.seconds();
   return out;

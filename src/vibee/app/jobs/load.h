@@ -18,7 +18,7 @@ struct LoadConfig {
   std::string isa;       ///< empty: the best of this CPU
   uint32_t context = 0;  ///< 0: the model's own, at most 4096
   uint32_t batch = 1;    ///< sequences at once
-  uint32_t chunk = 512;  ///< prompt rows a step
+  uint32_t chunk = 256;  ///< prompt rows a step; more is no faster and takes a larger arena
   uint32_t logits = 0;   ///< rows with logits a step; 0: batch
   std::string kv = "f16";
   std::string act = "int8";        ///< rows that meet an integer weight: int8, or f32 (slow, for comparisons)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vibee/base/memory/huge_buffer.h"
 
+#include <malloc.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -49,9 +50,8 @@ Result<HugeBuffer> HugeBuffer::allocate(uint64_t size) {
   HugeBuffer buffer;
   if (size == 0) return buffer;
   const bool huge = size >= kHugePage;
-  const uint64_t unit = huge ? kHugePage : uint64_t(sysconf(_SC_PAGESIZE));
   if (size > (uint64_t(1) << 47)) return error(Code::no_memory, "cannot allocate {} bytes", size);
-  const uint64_t wanted = round_up(size, unit);
+  const uint64_t wanted = round_up(size, uint64_t(sysconf(_SC_PAGESIZE)));
   // A huge page needs a 2 MiB boundary, which mmap does not promise: map one more and give back both ends.
   const uint64_t mapped = huge ? wanted + kHugePage : wanted;
   void* raw = mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -62,7 +62,8 @@ Result<HugeBuffer> HugeBuffer::allocate(uint64_t size) {
     if (aligned != begin) munmap(begin, uint64_t(aligned - begin));
     const uint64_t tail = mapped - uint64_t(aligned - begin) - wanted;
     if (tail != 0) munmap(aligned + wanted, tail);
-    madvise(aligned, wanted, MADV_HUGEPAGE);
+    // Only whole huge pages: the rest of a last one would be resident for nothing.
+    madvise(aligned, wanted / kHugePage * kHugePage, MADV_HUGEPAGE);
     begin = aligned;
   }
   buffer.data_ = begin;
@@ -80,5 +81,10 @@ uint64_t available_memory() {
 }
 uint64_t resident_memory() { return read_field("/proc/self/status", "VmRSS:"); }
 uint64_t peak_resident_memory() { return read_field("/proc/self/status", "VmHWM:"); }
+void return_free_memory() {
+#if defined(__GLIBC__)
+  malloc_trim(0);
+#endif
+}
 
 }  // namespace vibee

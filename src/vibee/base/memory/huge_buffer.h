@@ -42,5 +42,7 @@ uint64_t available_memory();
 /// Resident set of this process in bytes, now and at its highest.
 uint64_t resident_memory();
 uint64_t peak_resident_memory();
+/// Hands freed heap memory back to the system, where the C library can. For the end of a phase, never the hot path.
+void return_free_memory();
 
 }  // namespace vibee

@@ -79,6 +79,7 @@ Report measure(const std::string& path, const Setting& s) {
     if (!plan.ok()) return r;
     r.plan = *plan;
   }
+  return_free_memory();  // what the parent freed is not to count as given back by the model
   r.before = resident_memory();
   auto model = Model::load(path, mo);
   if (!model.ok()) return r;

@@ -45,20 +45,26 @@ Result<Graph> Model::graph_of(const Checkpoint& file, const ModelConfig& config,
 
 Result<std::unique_ptr<Model>> Model::load(const std::string& path, const ModelOptions& options) {
   VIBEE_ASSIGN(Checkpoint file, open_checkpoint(path));
+  return load(std::move(file), options);
+}
+
+Result<std::unique_ptr<Model>> Model::load(Checkpoint file, const ModelOptions& options) {
+  const std::string path = file.path();
   auto model = std::make_unique<Model>();
   model->path_ = path;
   model->isa_ = options.isa;
   VIBEE_ASSIGN(model->config_, read_config(file));
   if (options.tokenizer) {
-    VIBEE_ASSIGN(model->spec_, read_tokenizer(file));
-    auto tokenizer = make_tokenizer(model->spec_);
+    VIBEE_ASSIGN(TokenizerSpec spec, read_tokenizer(file));
+    auto tokenizer = make_tokenizer(std::move(spec));
     if (!tokenizer.ok()) return tokenizer.take_status().within(path);
     model->tokenizer_ = std::move(*tokenizer);
-    if (model->spec_.tokens.size() > model->config_.vocab)
-      return error(Code::corrupt, "{}: {} tokens, but the embedding has {} rows", path, model->spec_.tokens.size(),
+    if (uint32_t(model->tokenizer_->size()) > model->config_.vocab)
+      return error(Code::corrupt, "{}: {} tokens, but the embedding has {} rows", path, model->tokenizer_->size(),
                    model->config_.vocab);
   }
   VIBEE_ASSIGN(model->graph_, graph_of(file, model->config_, options.disable));
+  file.forget_metadata();  // the vocabulary's text, before the weights take their place
   model->team_ = std::make_unique<Team>(options.threads);
   VIBEE_TRY(model->read_weights(file));
   return model;
@@ -100,22 +106,31 @@ Status Model::read_weights(const Checkpoint& file) {
     uint32_t job, first, last;
   };
   std::vector<Run> runs;
+  uint64_t most = 0;  // bytes of a run
   for (uint32_t j = 0; j < jobs.size(); ++j) {
     const PackedWeight& w = jobs[j].weight;
     const auto step = uint32_t(std::max<uint64_t>(1, (1u << 20) / (info(w.format).row_bytes(w.k) * w.nr)));
-    for (uint32_t p = 0; p < w.panels(); p += step) runs.push_back({j, p, std::min(p + step, w.panels())});
+    for (uint32_t p = 0; p < w.panels(); p += step) {
+      runs.push_back({j, p, std::min(p + step, w.panels())});
+      most = std::max(most, uint64_t(std::min(step, w.panels() - p)) * w.nr * info(w.format).row_bytes(w.k));
+    }
   }
   std::mutex mutex;
   Status failed;
   team_->run([&](uint32_t) {
-    std::vector<uint8_t> rows;
+    auto buffer = HugeBuffer::allocate(most);
+    if (!buffer.ok()) {
+      const std::lock_guard lock(mutex);
+      failed = buffer.take_status();
+      return;
+    }
     for (size_t i = next++; i < runs.size(); i = next++) {
       const Run& run = runs[i];
       const Job& job = jobs[run.job];
       const PackedWeight& w = job.weight;
       const uint64_t row_bytes = info(w.format).row_bytes(w.k);
       const uint32_t first = run.first * w.nr, last = std::min(run.last * w.nr, w.n);
-      rows.resize((last - first) * row_bytes);
+      const std::span<uint8_t> rows(buffer->data(), (last - first) * row_bytes);
       Status status = file.read(*job.tensor, first * row_bytes, rows);
       if (!status.ok()) {
         const std::lock_guard lock(mutex);
@@ -129,6 +144,7 @@ Status Model::read_weights(const Checkpoint& file) {
       }
     }
   });
+  return_free_memory();  // the buffers that rows were read through
   return failed;
 }
 

@@ -30,6 +30,7 @@ struct ModelOptions {
 class Model {
  public:
   static Result<std::unique_ptr<Model>> load(const std::string& path, const ModelOptions& options);
+  static Result<std::unique_ptr<Model>> load(Checkpoint file, const ModelOptions& options);
   /// The graph of a file as the executor will run it, without loading weights.
   static Result<Graph> graph_of(const Checkpoint& file, const ModelConfig& config,
                                 std::span<const std::string> disable);
@@ -39,7 +40,6 @@ class Model {
   const Graph& graph() const { return graph_; }
   const Tokenizer& tokenizer() const { return *tokenizer_; }
   bool has_tokenizer() const { return tokenizer_ != nullptr; }
-  const TokenizerSpec& tokenizer_spec() const { return spec_; }
   WeightTable weights() const;
   Isa isa() const { return isa_; }
   Team& team() const { return *team_; }
@@ -55,7 +55,6 @@ class Model {
   ModelConfig config_;
   Isa isa_ = Isa::scalar;
   std::unique_ptr<Team> team_;
-  TokenizerSpec spec_;
   std::unique_ptr<Tokenizer> tokenizer_;
   Graph graph_;
   HugeBuffer panels_, vectors_;

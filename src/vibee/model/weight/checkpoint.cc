@@ -4,6 +4,7 @@
 #include <bit>
 #include <cmath>
 
+#include "vibee/base/memory/huge_buffer.h"
 #include "vibee/base/text/quote.h"
 #include "vibee/formats/packed/little_endian.h"
 #include "vibee/model/weight/gguf_parse.h"
@@ -66,6 +67,11 @@ std::string print_scalar(GgufType type, const uint8_t* p) {
 }  // namespace
 
 std::string_view gguf_value_type_name(GgufType type) { return kTypeNames[size_t(type)]; }
+
+void Checkpoint::forget_metadata() {
+  metadata_.clear();
+  return_free_memory();
+}
 
 const TensorInfo* Checkpoint::find(std::string_view tensor) const {
   const auto it = index_.find(tensor);

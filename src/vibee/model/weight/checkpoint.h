@@ -59,6 +59,8 @@ class Checkpoint {
   /// As find, or an error that names the file and the tensor.
   Result<const TensorInfo*> tensor(std::string_view name) const;
   const GgufMetadata& metadata() const { return metadata_; }
+  /// Gives the metadata's memory back once a model was made of it; tensors can still be read.
+  void forget_metadata();
 
   bool has(std::string_view key) const { return metadata_.find(key) != metadata_.end(); }
   // Missing keys and wrong types are errors that name file and key. Numbers convert between integer types when the
