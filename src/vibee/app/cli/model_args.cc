@@ -23,7 +23,9 @@ void add_model_args(Args& args, LoadConfig& c, bool with_batch) {
   args.add("--act", c.act, "rows that meet an integer weight: int8, or f32 (slow; no rounding of activations)")
       .one_of({"int8", "f32"});
   args.add("--memory", c.memory, "refuse to take more than this many bytes");
-  args.add("--disable", c.disable, "turn a pass off by its id; may be given several times");
+  args.add("--attention-split", c.attention_split, "threads share the keys of few rows over long contexts")
+      .one_of({"auto", "off"});
+  args.add("--disable", c.disable, "turn a pass or technique off by its id; may be given several times");
 }
 
 void SamplingArgs::add_to(Args& args) {

@@ -27,10 +27,19 @@ Result<Resolved> resolve(const LoadConfig& c) {
   if (!c.isa.empty()) {
     VIBEE_ASSIGN(model.isa, parse_isa(c.isa));
   }
-  model.disable = c.disable;
+  SessionOptions session;
+  for (const std::string& id : c.disable) {
+    if (id == "flashinfer") {
+      session.balance_attention = false;
+    } else if (id == "flash_decoding") {
+      session.cut_keys = false;
+    } else {
+      model.disable.push_back(id);  // a pass
+    }
+  }
+  if (c.attention_split == "off") session.cut_keys = false;
   if (c.act != "int8" && c.act != "f32") return error(Code::invalid, "--act {}: unknown; use int8 or f32", c.act);
   if (c.act == "f32") model.disable.push_back("quantize_activations");
-  SessionOptions session;
   session.context = c.context ? c.context : std::min(config.context, 4096u);
   if (c.context > config.context)
     return error(Code::invalid, "--ctx {}: {} was trained for {} positions; use at most that", c.context, path,

@@ -21,9 +21,10 @@ struct LoadConfig {
   uint32_t chunk = 256;  ///< prompt rows a step; more is no faster and takes a larger arena
   uint32_t logits = 0;   ///< rows with logits a step; 0: batch
   std::string kv = "f16";
-  std::string act = "int8";        ///< rows that meet an integer weight: int8, or f32 (slow, for comparisons)
-  std::optional<uint64_t> memory;  ///< cap in bytes; empty: what the system has
-  std::vector<std::string> disable;
+  std::string act = "int8";              ///< rows that meet an integer weight: int8, or f32 (slow, for comparisons)
+  std::optional<uint64_t> memory;        ///< cap in bytes; empty: what the system has
+  std::string attention_split = "auto";  ///< v1691: auto or off
+  std::vector<std::string> disable;      ///< passes and techniques
 };
 
 struct Loaded {

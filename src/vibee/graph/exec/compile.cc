@@ -6,6 +6,7 @@
 #include "vibee/base/memory/checked.h"
 #include "vibee/graph/exec/plan.h"
 #include "vibee/graph/memory/arena.h"
+#include "vibee/kernels/attention/flash_decoding.h"
 
 namespace vibee {
 
@@ -15,16 +16,19 @@ struct Plan::Layout {
   std::vector<uint8_t> barrier_small, barrier_large;
   std::vector<Place> places;
   uint64_t bytes = 0, parts_offset = 0, quantized_offset = 0, quantized_stride = 0;
-  uint32_t parts_items = 0, regions_small = 0;
+  uint32_t part_slots = 0, regions_small = 0;
 
   static Result<Layout> make(const Graph& g, const PlanOptions& o);
 };
 
 namespace {
 
-/// Splits of long contexts that several threads share keep their parts apart until the fold: items x splits x group
-/// states.
-uint32_t part_items(const PlanOptions& o) { return o.threads > 1 && o.max_context > kSplitKeys ? 4 * o.threads : 0; }
+/// Splits of long contexts that several threads share keep their parts apart until the fold: room for as many whole
+/// contexts as v1691 would cut.
+uint32_t slots_for_parts(const PlanOptions& o) {
+  if (o.threads == 1 || o.max_context <= kSplitKeys || !o.cut_keys) return 0;
+  return kItemsAThread / 2 * o.threads * ((o.max_context + kSplitKeys - 1) / kSplitKeys);
+}
 
 bool writes_in_place(const Node& node) { return node.op == Op::linear_add; }
 
@@ -204,9 +208,8 @@ Result<Plan::Layout> Plan::Layout::make(const Graph& g, const PlanOptions& o) {
   for (ValueId id = 0; id < n; ++id)
     if (request_of[id] != UINT32_MAX) l.places[id].offset = arena.offset[request_of[id]];
   l.parts_offset = arena.bytes;
-  l.parts_items = part_items(o);
-  const uint64_t splits = (uint64_t(o.max_context) + kSplitKeys - 1) / kSplitKeys;
-  l.quantized_offset = round_up(l.parts_offset + l.parts_items * splits * group * sizeof(FoldState), 64);
+  l.part_slots = slots_for_parts(o);
+  l.quantized_offset = round_up(l.parts_offset + uint64_t(l.part_slots) * group * sizeof(FoldState), 64);
   l.bytes = l.quantized_offset + l.quantized_stride * o.threads;
   return l;
 }
@@ -287,13 +290,19 @@ Result<std::unique_ptr<Plan>> Plan::compile(const Graph& g, const WeightTable& w
       if (call.attention->tile < call.shape.group())
         return error(Code::unsupported, "{} heads share one KV head; the {} kernel takes {}", call.shape.group(),
                      call.attention->symbol, call.attention->tile);
+      if (node.op == Op::attention) {
+        auto& lists = plan->work_lists_;
+        const auto same = [&](const WorkList& list) { return list.serves(call.shape); };
+        call.work_list = uint32_t(std::find_if(lists.begin(), lists.end(), same) - lists.begin());
+        if (call.work_list == lists.size())
+          lists.emplace_back(call.shape, call.attention->tile, o.max_rows, o.threads, layout.part_slots);
+      }
     }
     plan->calls_.push_back(std::move(call));
   }
   plan->places_ = std::move(layout.places);
   for (const Value& v : g.values) plan->per_logits_row_.push_back(!v.type.dims.empty() && v.type.dims[0].symbol == 'S');
   plan->parts_offset_ = layout.parts_offset;
-  plan->parts_items_ = layout.parts_items;
   plan->regions_small_ = layout.regions_small;
   plan->quantized_offset_ = layout.quantized_offset;
   plan->quantized_stride_ = layout.quantized_stride;

@@ -15,7 +15,7 @@
 #include "vibee/base/memory/huge_buffer.h"
 #include "vibee/base/thread/team.h"
 #include "vibee/graph/ir/ir.h"
-#include "vibee/kernels/attention/attention.h"
+#include "vibee/kernels/attention/flashinfer.h"
 #include "vibee/kernels/gemm/gemm.h"
 #include "vibee/kernels/pointwise/pointwise.h"
 
@@ -43,6 +43,8 @@ struct PlanOptions {
   uint32_t threads = 1;
   Isa isa = Isa::scalar;
   KvFormat kv = KvFormat::f16;
+  bool balance_attention = true;  ///< v1692: attention is dealt by cost
+  bool cut_keys = true;           ///< v1691: threads share the keys of few rows
   bool float_rows = false;  ///< float rows meet integer weights as floats instead of being quantised (`--act f32`)
 };
 
@@ -77,6 +79,7 @@ struct Call {
   std::vector<double> frequencies;  ///< of a rotation table
   float eps = 0, by = 0;
   uint32_t layer = 0, width = 0, head_dim = 0, pairs = 0, norm_width = 0;
+  uint32_t work_list = 0;  ///< of an attention
   Gate gate = Gate::silu;
   bool split_halves = false;
   bool quantized = false;       ///< the output is quantised rows
@@ -113,7 +116,7 @@ class Plan {
   /// Rows of a value in a step.
   uint32_t rows_of(ValueId id, Sizes sizes) const { return uint32_t(per_logits_row_[id] ? sizes.s : sizes.t); }
   FoldState* parts() const { return reinterpret_cast<FoldState*>(arena_.data() + parts_offset_); }
-  uint32_t parts_items() const { return parts_items_; }
+  const WorkList& work_list(uint32_t i) const { return work_lists_[i]; }
   /// A thread's memory for rows that a product quantises itself.
   uint8_t* quantized_rows(uint32_t tid) const { return arena_.data() + quantized_offset_ + tid * quantized_stride_; }
 
@@ -143,7 +146,7 @@ class Plan {
   std::vector<bool> per_logits_row_;
   HugeBuffer arena_;
   uint64_t parts_offset_ = 0, quantized_offset_ = 0, quantized_stride_ = 0;
-  uint32_t parts_items_ = 0;
+  std::vector<WorkList> work_lists_;  ///< one for each shape of attention in the graph
   ValueId output_ = 0;
   uint32_t vocabulary_ = 0, regions_small_ = 0;
   std::vector<CallTime> times_;

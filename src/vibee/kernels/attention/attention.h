@@ -44,6 +44,8 @@ struct FoldState {
   float m, l;
   float o[kMaxHeadDim];
 };
+/// Nothing seen yet.
+void clear_state(uint32_t head_dim, FoldState* state);
 
 /// A row of kernels.inc: the fold over stored keys for one KV format and instruction set.
 struct AttentionKernel {

@@ -36,14 +36,16 @@ Status validate(const AttentionShape& s) {
   return {};
 }
 
+void clear_state(uint32_t head_dim, FoldState* state) {
+  state->m = -INFINITY;
+  state->l = 0;
+  std::memset(state->o, 0, head_dim * sizeof(float));
+}
+
 void attend(const AttentionKernel& kernel, const AttentionShape& shape, const KvView& kv, const QueryTile& tile,
             FoldState* part, FoldState* state) {
   const uint32_t count = tile.rows * shape.group();
-  for (uint32_t i = 0; i < count; ++i) {
-    state[i].m = -INFINITY;
-    state[i].l = 0;
-    std::memset(state[i].o, 0, shape.head_dim * sizeof(float));
-  }
+  for (uint32_t i = 0; i < count; ++i) clear_state(shape.head_dim, &state[i]);
   const SplitRange range = visible_splits(shape.window, tile.first, tile.rows);
   for (uint32_t split = range.begin; split < range.end; ++split) {
     kernel.split(shape, kv, tile, split, part);

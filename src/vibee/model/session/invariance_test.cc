@@ -248,7 +248,7 @@ TEST(InvarianceLong, ContextsShareSplits) {
       spread.fork_from = 240;
       spread.always_fork = true;
       Company company(file.path(), KvFormat::f16, detected_isa(), spread, 11);
-      EXPECT_GT(company.session(1).plan().parts_items(), 0u);
+      EXPECT_GT(company.session(1).plan().work_list(0).part_slots(), 0u);
       ASSERT_NO_FATAL_FAILURE(company.run_alone());
       for (uint32_t i = 0; i < repetitions(12); ++i) ASSERT_NO_FATAL_FAILURE(company.interleave());
       EXPECT_EQ(company.differing(), 0u) << "of " << company.positions() << " positions";

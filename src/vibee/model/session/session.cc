@@ -35,6 +35,8 @@ PlanOptions plan_options(const SessionOptions& o, uint32_t threads, Isa isa) {
   p.threads = threads;
   p.isa = isa;
   p.kv = o.kv;
+  p.balance_attention = o.balance_attention;
+  p.cut_keys = o.cut_keys;
   p.float_rows = o.float_rows;
   return p;
 }

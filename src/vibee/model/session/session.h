@@ -16,6 +16,8 @@ struct SessionOptions {
   uint32_t max_rows = 512;  ///< rows a step
   uint32_t max_logits = 1;  ///< rows whose logits are wanted in a step
   KvFormat kv = KvFormat::f16;
+  bool balance_attention = true;  ///< off with `--disable flashinfer`
+  bool cut_keys = true;           ///< off with `--disable flash_decoding`
   bool float_rows = false;  ///< `--act f32`: rows are not quantised (slow; the pass quantize_activations must be off)
 };
 

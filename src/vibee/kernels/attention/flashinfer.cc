@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vibee/kernels/attention/flashinfer.h"
+
+#include <algorithm>
+
+#include "vibee/kernels/attention/flash_decoding.h"
+
+namespace vibee {
+
+WorkList::WorkList(const AttentionShape& shape, uint32_t tile, uint32_t max_rows, uint32_t threads, uint32_t part_slots)
+    : shape_(shape), rows_a_tile_(std::max(1u, tile / shape.group())), threads_(threads), part_slots_(part_slots) {
+  // A row alone is one item a KV head; a cut item takes a slot for each of its splits.
+  const size_t most = size_t(max_rows) * shape.kv_heads + part_slots;
+  items_.reserve(most);
+  order_.reserve(most);
+  owner_.reserve(most);
+  dealt_.resize(most);
+  merges_.reserve(part_slots);
+  heap_.reserve(threads);
+  item_ends_.resize(threads);
+  loads_.resize(threads);
+}
+
+uint64_t WorkList::cost_of(const WorkItem& item, std::span<const SequenceRows> sequences) const {
+  const uint32_t last = sequences[item.sequence].first + item.row + item.rows;  // keys that its last row sees
+  const uint32_t window = shape_.window ? std::min(shape_.window + item.rows - 1, last) : last;
+  const uint32_t low = last - window;
+  const uint32_t begin = std::max(item.splits.begin * kSplitKeys, low),
+                 end = std::min(item.splits.end * kSplitKeys, last);
+  // Loading a key costs about as much as two query vectors with it; an item has a fixed cost of some 16 keys.
+  return (uint64_t(end > begin ? end - begin : 0) + 16) * (item.rows * shape_.group() + 2);
+}
+
+/// Sequences into tiles of rows and KV heads; single rows over long contexts into chunks of splits (v1691).
+void WorkList::cut(std::span<const SequenceRows> sequences, const WorkOptions& options) {
+  const uint32_t rows_a_tile = rows_a_tile_;
+  DecodeWork work;
+  bool decode = options.cut_keys;
+  for (const SequenceRows& s : sequences) {
+    decode &= s.rows == 1;
+    const SplitRange range = visible_splits(shape_.window, s.first, s.rows);
+    work.items += shape_.kv_heads * ((s.rows + rows_a_tile - 1) / rows_a_tile);
+    work.splits += uint64_t(range.end - range.begin) * shape_.kv_heads;
+    work.most_splits = std::max(work.most_splits, range.end - range.begin);
+  }
+  const uint32_t chunk = decode && work.splits <= part_slots_ ? splits_a_chunk(work, threads_) : 0;
+  uint32_t slots = 0;
+  for (uint32_t i = 0; i < sequences.size(); ++i) {
+    const SequenceRows& s = sequences[i];
+    for (uint32_t row = 0; row < s.rows; row += rows_a_tile)
+      for (uint32_t h = 0; h < shape_.kv_heads; ++h) {
+        const uint32_t rows = std::min(rows_a_tile, s.rows - row);
+        const SplitRange range = visible_splits(shape_.window, s.first + row, rows);
+        if (chunk == 0 || range.end - range.begin <= chunk) {
+          items_.push_back({i, row, rows, h, range, WorkItem::kWhole});
+          continue;
+        }
+        merges_.push_back({i, row, h, range.end - range.begin, slots});
+        for (uint32_t begin = range.begin; begin < range.end; begin += chunk) {
+          const uint32_t end = std::min(begin + chunk, range.end);
+          items_.push_back({i, row, rows, h, {begin, end}, slots});
+          slots += end - begin;
+        }
+      }
+  }
+}
+
+/// Longest first to the thread with the least so far (Graham 1969): no thread ends later than the mean and one item.
+void WorkList::deal(std::span<const SequenceRows> sequences, bool balance) {
+  order_.clear();
+  for (uint32_t i = 0; i < items_.size(); ++i) order_.push_back({cost_of(items_[i], sequences), i});
+  if (balance)
+    std::sort(order_.begin(), order_.end(),
+              [](const Order& a, const Order& b) { return a.cost != b.cost ? a.cost > b.cost : a.item < b.item; });
+  const auto later = [](const Load& a, const Load& b) { return a.cost != b.cost ? a.cost > b.cost : a.tid > b.tid; };
+  heap_.clear();
+  for (uint32_t t = 0; t < threads_; ++t) heap_.push_back({0, t});
+  std::fill(item_ends_.begin(), item_ends_.end(), 0);
+  std::fill(loads_.begin(), loads_.end(), 0);
+  owner_.clear();
+  for (uint32_t i = 0; i < order_.size(); ++i) {
+    uint32_t tid = i % threads_;
+    if (balance) {
+      std::pop_heap(heap_.begin(), heap_.end(), later);
+      heap_.back().cost += order_[i].cost;
+      tid = heap_.back().tid;
+      std::push_heap(heap_.begin(), heap_.end(), later);
+    }
+    owner_.push_back(tid);
+    loads_[tid] += order_[i].cost;
+    ++item_ends_[tid];
+  }
+  for (uint32_t t = 1; t < threads_; ++t) item_ends_[t] += item_ends_[t - 1];
+  // From the back, so that each thread's items stay in the order they were dealt.
+  for (uint32_t i = uint32_t(order_.size()); i-- > 0;) dealt_[--item_ends_[owner_[i]]] = items_[order_[i].item];
+  for (uint32_t t = 0; t + 1 < threads_; ++t) item_ends_[t] = item_ends_[t + 1];
+  item_ends_[threads_ - 1] = uint32_t(order_.size());
+}
+
+void WorkList::plan(std::span<const SequenceRows> sequences, const WorkOptions& options) {
+  items_.clear();
+  merges_.clear();
+  cut(sequences, options);
+  deal(sequences, options.balance);
+}
+
+}  // namespace vibee

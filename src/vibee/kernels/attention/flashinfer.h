@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+// v1692 flashinfer (Ye et al., MLSys 2025, arXiv:2501.01005), its plan/run division: once a step the work of a ragged,
+// paged batch is cut into items and dealt to the threads by cost, longest first; every layer of the same window then
+// runs that list. Which thread takes which item never shows in the bytes.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "vibee/base/thread/team.h"
+#include "vibee/kernels/attention/attention.h"
+
+namespace vibee {
+
+/// A tile of rows of one sequence and KV head, over some of its splits.
+struct WorkItem {
+  static constexpr uint32_t kWhole = UINT32_MAX;
+  uint32_t sequence, row, rows, kv_head;  ///< row: inside the sequence
+  SplitRange splits;
+  uint32_t part;  ///< slot of its first split's part; kWhole: covers all splits and writes its rows
+};
+
+/// A row whose parts lie in the slots from `part` on, one a split, to be folded in order.
+struct MergeItem {
+  uint32_t sequence, row, kv_head, splits, part;
+};
+
+struct WorkOptions {
+  bool balance = true;   ///< deal by cost; else item i goes to thread i mod threads (`--disable flashinfer`)
+  bool cut_keys = true;  ///< v1691 (`--disable flash_decoding`)
+};
+
+class WorkList {
+ public:
+  /// Room for steps of `max_rows` rows; `tile` query vectors a call of the kernel; `part_slots` slots of group fold
+  /// states exist for cut items.
+  WorkList(const AttentionShape& shape, uint32_t tile, uint32_t max_rows, uint32_t threads, uint32_t part_slots);
+  /// Divides one step. Allocates nothing.
+  void plan(std::span<const SequenceRows> sequences, const WorkOptions& options);
+
+  uint32_t part_slots() const { return part_slots_; }
+  /// Whether attention of that shape may run this list: scale and cap do not matter to the division.
+  bool serves(const AttentionShape& s) const {
+    return s.heads == shape_.heads && s.kv_heads == shape_.kv_heads && s.head_dim == shape_.head_dim &&
+           s.window == shape_.window;
+  }
+  std::span<const WorkItem> items(uint32_t tid) const { return slice(dealt_, item_ends_, tid); }
+  std::span<const MergeItem> merges(uint32_t tid) const {
+    const Range r = share(uint32_t(merges_.size()), tid, threads_);
+    return std::span(merges_).subspan(r.begin, r.end - r.begin);
+  }
+  /// True when a barrier must stand between items and merges.
+  bool has_merges() const { return !merges_.empty(); }
+  /// Cost of the items of a thread, in keys times query vectors.
+  uint64_t cost(uint32_t tid) const { return loads_[tid]; }
+  uint64_t cost_of(const WorkItem& item, std::span<const SequenceRows> sequences) const;
+
+ private:
+  static std::span<const WorkItem> slice(const std::vector<WorkItem>& all, const std::vector<uint32_t>& ends,
+                                         uint32_t tid) {
+    const uint32_t begin = tid == 0 ? 0 : ends[tid - 1];
+    return std::span(all).subspan(begin, ends[tid] - begin);
+  }
+  void cut(std::span<const SequenceRows> sequences, const WorkOptions& options);
+  void deal(std::span<const SequenceRows> sequences, bool balance);
+
+  struct Order {
+    uint64_t cost;
+    uint32_t item;
+  };
+  struct Load {
+    uint64_t cost;
+    uint32_t tid;
+  };
+  AttentionShape shape_;
+  uint32_t rows_a_tile_, threads_, part_slots_;
+  std::vector<WorkItem> items_, dealt_;
+  std::vector<MergeItem> merges_;
+  std::vector<Order> order_;
+  std::vector<Load> heap_;
+  std::vector<uint32_t> owner_, item_ends_;
+  std::vector<uint64_t> loads_;
+};
+
+/// Where the queries of a step lie and where its outputs go.
+struct BatchQueries {
+  const AttentionKernel& kernel;
+  const AttentionShape& shape;
+  const KvView& kv;
+  std::span<const SequenceRows> sequences;
+  const float* q;    ///< [row][heads][head_dim]
+  FoldState* parts;  ///< part_slots x group, shared by the threads
+};
+
+/// The share of thread `tid`: `write(row of the batch, head, state)` for every query vector it finishes; `barrier()`
+/// waits for all threads, once, when items were cut.
+template <class Barrier, class Write>
+void run_work(const WorkList& list, const BatchQueries& b, uint32_t tid, Barrier&& barrier, Write&& write) {
+  const AttentionShape& shape = b.shape;
+  const uint32_t group = shape.group(), width = shape.heads * shape.head_dim;
+  FoldState part[kMaxQueryTile], state[kMaxQueryTile];
+  const auto query = [&](uint32_t sequence, uint32_t row, uint32_t rows, uint32_t kv_head) {
+    const SequenceRows& s = b.sequences[sequence];
+    return QueryTile{b.q + uint64_t(s.row + row) * width, width, rows, s.first + row, kv_head, s.pages};
+  };
+  const auto finish = [&](uint32_t sequence, uint32_t row, uint32_t rows, uint32_t kv_head) {
+    for (uint32_t i = 0; i < rows * group; ++i)
+      write(b.sequences[sequence].row + row + i / group, kv_head * group + i % group, state[i]);
+  };
+  for (const WorkItem& item : list.items(tid)) {
+    const QueryTile tile = query(item.sequence, item.row, item.rows, item.kv_head);
+    if (item.part == WorkItem::kWhole) {
+      attend(b.kernel, shape, b.kv, tile, part, state);
+      finish(item.sequence, item.row, item.rows, item.kv_head);
+      continue;
+    }
+    for (uint32_t split = item.splits.begin; split < item.splits.end; ++split)
+      b.kernel.split(shape, b.kv, tile, split, b.parts + uint64_t(item.part + split - item.splits.begin) * group);
+  }
+  if (!list.has_merges()) return;
+  barrier();
+  for (const MergeItem& merge : list.merges(tid)) {
+    for (uint32_t i = 0; i < group; ++i) {
+      clear_state(shape.head_dim, &state[i]);
+      for (uint32_t split = 0; split < merge.splits; ++split)
+        b.kernel.fold(shape.head_dim, b.parts[uint64_t(merge.part + split) * group + i], &state[i]);
+    }
+    finish(merge.sequence, merge.row, 1, merge.kv_head);
+  }
+}
+
+}  // namespace vibee
