@@ -36,4 +36,19 @@ inline float gelu_tanh_fixed(float x) {
   return x / (1.0f + exp_fixed(-2.0f * u));
 }
 
+/// The complementary error function for z >= 0 (Abramowitz and Stegun 7.1.26); absolute error below 1.5e-7.
+inline constexpr float kErfc[5] = {0.254829592f, -0.284496736f, 1.421413741f, -1.453152027f, 1.061405429f};
+inline constexpr float kErfcT = 0.3275911f;
+inline float erfc_fixed(float z) {
+  const float t = 1.0f / std::fma(kErfcT, z, 1.0f);
+  float p = kErfc[4];
+  for (int i = 3; i >= 0; --i) p = std::fma(p, t, kErfc[i]);
+  return p * t * exp_fixed(-z * z);
+}
+/// GELU by the error function: x Phi(x).
+inline float gelu_fixed(float x) {
+  const float r = erfc_fixed(std::fabs(x) * 0.70710678118654752f);
+  return 0.5f * x * (x < 0 ? r : 2.0f - r);
+}
+
 }  // namespace vibee

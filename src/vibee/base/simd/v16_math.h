@@ -24,6 +24,14 @@ inline V16 v_gelu_tanh(V16 x) {
   const V16 u = v_set(0.797884560802865356f) * v_fma(v_set(0.044715f) * x * x, x, x);
   return x / (v_set(1.0f) + v_exp(v_set(-2.0f) * u));
 }
+inline V16 v_gelu(V16 x) {
+  const V16 z = v_abs(x) * v_set(0.70710678118654752f);
+  const V16 t = v_set(1.0f) / v_fma(v_set(kErfcT), z, v_set(1.0f));
+  V16 p = v_set(kErfc[4]);
+  for (int i = 3; i >= 0; --i) p = v_fma(p, t, v_set(kErfc[i]));
+  const V16 r = p * t * v_exp((v_zero() - z) * z);
+  return v_set(0.5f) * x * v_select(v_less(x, v_zero()), r, v_set(2.0f) - r);
+}
 
 }  // namespace
 }  // namespace vibee

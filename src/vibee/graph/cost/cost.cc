@@ -9,7 +9,8 @@ StepCost node_cost(const Graph& g, const Node& node, Sizes sizes, AttendedContex
   StepCost c;
   if (info(node.op).level == OpLevel::source) return c;
   const bool product =
-      node.op == Op::linear || node.op == Op::linear_add || node.op == Op::linear_gated || node.op == Op::linear_qkv;
+      node.op == Op::linear || node.op == Op::linear_add || node.op == Op::linear_gated || node.op == Op::linear_qkv ||
+      node.op == Op::moe_route;
   double outputs = 0;
   for (ValueId id : node.out) {
     if (g.type(id).elem.kind == Elem::state) continue;
@@ -24,6 +25,11 @@ StepCost node_cost(const Graph& g, const Node& node, Sizes sizes, AttendedContex
     } else if (node.op == Op::embed || node.op == Op::gather) {
       c.weight_bytes += double(info(t.elem.format).row_bytes(uint64_t(t.dims[1].n))) *
                         double(value(g.type(node.in[0]).dims[0], sizes));
+    } else if (t.dims.size() == 3) {
+      // Experts: a row multiplies with k of them; a step reads those that any row chose, at most as many as choices.
+      const double choices = double(node.integer("k")) * double(value(g.type(node.in[0]).dims[0], sizes));
+      c.flops += 2.0 * double(t.dims[1].n) * double(t.dims[2].n) * choices;
+      c.weight_bytes += double(bytes(t, sizes)) * std::min(1.0, choices / double(t.dims[0].n));
     } else {
       c.weight_bytes += double(bytes(t, sizes));
       if (product && t.dims.size() == 2)

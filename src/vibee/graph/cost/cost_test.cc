@@ -70,6 +70,8 @@ TEST(Cost, IsDefinedForEveryOp) {
   const ValueId q = source(Op::weight, {{Elem::stored, Format::q8_0}, {Dim{32}, Dim{32}}}),
                 vec = source(Op::weight, {kF32, {Dim{32}}});
   source(Op::constant, {kF32, {Dim{1}}});
+  const ValueId route = source(Op::input, {kF32, {kRows, Dim{4}}}), chosen = source(Op::input, {kF32, {kRows, Dim{64}}}),
+                experts = source(Op::weight, {kF32, {Dim{4}, Dim{32}, Dim{32}}});
   const Attrs attrs = {{"heads", int64_t(1)},
                        {"kv_heads", int64_t(1)},
                        {"head_dim", int64_t(32)},
@@ -80,13 +82,19 @@ TEST(Cost, IsDefinedForEveryOp) {
                        {"gate", std::string("silu")},
                        {"dims", int64_t(32)},
                        {"base", 1e4},
-                       {"cap", 3.0}};
+                       {"cap", 3.0},
+                       {"kind", std::string("gelu")},
+                       {"k", int64_t(2)}};
   for (uint32_t i = 0; i <= uint32_t(Op::linear_qkv); ++i) {
     const Op op = Op(i);
     if (info(op).level == OpLevel::source) continue;
     std::vector<ValueId> in(info(op).fewest, x);
     if (op == Op::rope_table) in = {ids};
     if (op == Op::gather || op == Op::embed) in = {ids, w};
+    if (op == Op::layer_norm) in = {x, vec, vec};
+    if (op == Op::moe_route) in = {x, w};
+    if (op == Op::moe_gated) in = {x, route, experts, experts};
+    if (op == Op::moe_down) in = {chosen, route, experts};
     if (op == Op::rms_norm || op == Op::norm_quantize) in = {x, vec};
     if (op == Op::matmul || op == Op::linear) in = {x, w};
     if (op == Op::linear_add) in = {x, w, x};

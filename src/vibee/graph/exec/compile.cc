@@ -5,6 +5,7 @@
 
 #include "vibee/base/memory/checked.h"
 #include "vibee/graph/exec/plan.h"
+#include "vibee/graph/ir/rope_frequencies.h"
 #include "vibee/graph/memory/arena.h"
 #include "vibee/kernels/attention/flash_decoding.h"
 
@@ -16,6 +17,7 @@ struct Plan::Layout {
   std::vector<uint8_t> barrier_small, barrier_large;
   std::vector<Place> places;
   uint64_t bytes = 0, parts_offset = 0, quantized_offset = 0, quantized_stride = 0;
+  uint64_t gathered_offset = 0, gathered_stride = 0;
   uint32_t part_slots = 0, regions_small = 0;
 
   static Result<Layout> make(const Graph& g, const PlanOptions& o);
@@ -30,14 +32,36 @@ uint32_t slots_for_parts(const PlanOptions& o) {
   return kItemsAThread / 2 * o.threads * ((o.max_context + kSplitKeys - 1) / kSplitKeys);
 }
 
+bool is_expert(Op op) { return op == Op::moe_gated || op == Op::moe_down; }
 bool writes_in_place(const Node& node) { return node.op == Op::linear_add; }
 
 /// A product whose weight is an integer format but whose rows are floats (pass quantize_activations did not run): every
 /// thread quantises the rows for itself inside the call.
 bool quantizes_rows(const Graph& g, const Node& node) {
-  const bool product =
-      node.op == Op::linear || node.op == Op::linear_add || node.op == Op::linear_gated || node.op == Op::linear_qkv;
-  return product && g.type(node.in[0]).elem.is_f32() && is_integer(g.type(node.in[1]).elem.format);
+  const bool product = node.op == Op::linear || node.op == Op::linear_add || node.op == Op::linear_gated ||
+                       node.op == Op::linear_qkv || node.op == Op::moe_route || is_expert(node.op);
+  return product && g.type(node.in[0]).elem.is_f32() &&
+         is_integer(g.type(node.in[is_expert(node.op) ? 2 : 1]).elem.format);
+}
+
+/// Whether input `i` of an op is a weight of the file when a plan runs it.
+bool takes_weight(const Graph& g, const Node& node, size_t i) {
+  switch (node.op) {
+    case Op::embed:
+    case Op::rms_norm:
+    case Op::norm_quantize:
+    case Op::linear:
+    case Op::linear_add:
+    case Op::moe_route:
+    case Op::rope_table: return i == 1;
+    case Op::linear_gated:
+    case Op::layer_norm: return i == 1 || i == 2;
+    case Op::linear_qkv: return i != 0 && i != 4 && i != 5;
+    case Op::moe_gated: return i == 2 || i == 3;
+    case Op::moe_down: return i == 2;
+    case Op::add: return i == 1 && g.type(node.in[1]).dims.size() == 1;  // a bias
+    default: return false;
+  }
 }
 
 /// What the calls take for granted beyond the type rules: rows of the step in, weights from the file, no broadcasting.
@@ -51,16 +75,11 @@ Status check_runnable(const Graph& g, const Node& node) {
     const Node& from = g.producer(node.in[i]);
     if (type.elem.kind == Elem::state) continue;
     if (row_ids && i == 0) {
-      const std::string_view name = node.op == Op::embed ? "tokens" : "positions";
-      if (from.op != Op::input || from.text("name") != name) return no(fmt::format("reads the step's {} only", name));
+      const bool known = from.text("name") == "positions" || (node.op == Op::embed && from.text("name") == "tokens");
+      if (from.op != Op::input || !known) return no("reads the step's tokens or positions only");
       continue;
     }
-    const bool weight =
-        node.op == Op::linear_qkv ? i != 0 && i != 4 : (i == 1 || (node.op == Op::linear_gated && i == 2));
-    const bool takes_weight = node.op == Op::embed || node.op == Op::rms_norm || node.op == Op::norm_quantize ||
-                              node.op == Op::linear || node.op == Op::linear_add || node.op == Op::linear_gated ||
-                              node.op == Op::linear_qkv;
-    if (takes_weight && weight) {
+    if (takes_weight(g, node, i)) {
       if (from.op != Op::weight) return no(fmt::format("needs a weight as input {}", i));
       continue;
     }
@@ -76,7 +95,12 @@ Status check_runnable(const Graph& g, const Node& node) {
     if (all_rows && type.dims[0] != kRows) return no("works on all rows of a step");
   }
   if (node.op == Op::kv_append && g.type(node.in[1]).dims[0] != kRows) return no("works on all rows of a step");
-  if (node.op == Op::add && g.type(node.in[0]) != g.type(node.in[1])) return no("adds rows of one shape");
+  if (node.op == Op::add && g.type(node.in[0]) != g.type(node.in[1]) &&
+      g.type(node.in[1]) != Type{kF32, {g.type(node.in[0]).dims[1]}})
+    return no("adds rows of one shape, or a bias of their width");
+  if (node.op == Op::moe_gated &&
+      is_integer(g.type(node.in[2]).elem.format) != is_integer(g.type(node.in[3]).elem.format))
+    return no("needs weights that are all floats or all integers");
   for (size_t w = 2; w < node.in.size() && w <= 3; ++w) {
     if ((node.op != Op::linear_gated && node.op != Op::linear_qkv) || (node.op == Op::linear_gated && w == 3)) continue;
     if (is_integer(g.type(node.in[w]).elem.format) != is_integer(g.type(node.in[1]).elem.format))
@@ -99,9 +123,17 @@ Result<Plan::Layout> Plan::Layout::make(const Graph& g, const PlanOptions& o) {
       return error(Code::unsupported, "node {} ({}) has no kernel for running; only the interpreter evaluates it", i,
                    info(node.op).name);
     VIBEE_TRY(check_runnable(g, node).within(fmt::format("node {}", i)));
-    if (!o.float_rows && quantizes_rows(g, node))
-      l.quantized_stride = std::max<uint64_t>(
-          l.quantized_stride, round_up(act_bytes(o.max_rows, uint32_t(g.type(node.in[0]).dims[1].n)), 64));
+    // Experts multiply a few rows at a time, gathered into the thread's own memory; so does the router.
+    const bool moe = is_expert(node.op) || node.op == Op::moe_route;
+    if (moe || (!o.float_rows && quantizes_rows(g, node))) {
+      const std::vector<Dim>& weight = g.type(node.in[is_expert(node.op) ? 2 : 1]).dims;
+      const uint32_t rows = moe ? std::min(kExpertRows, o.max_rows) : o.max_rows;
+      const auto k = uint32_t(weight.back().n);
+      if (!o.float_rows && quantizes_rows(g, node))
+        l.quantized_stride = std::max<uint64_t>(l.quantized_stride, round_up(act_bytes(rows, k), 64));
+      const uint64_t gathered = node.op == Op::moe_route ? uint64_t(weight[0].n) : k;
+      if (moe) l.gathered_stride = std::max<uint64_t>(l.gathered_stride, round_up(4 * rows * gathered, 64));
+    }
     for (ValueId id : node.out) producer[id] = int32_t(l.call_nodes.size());
     if (node.op == Op::attention)
       group = std::max<uint32_t>(group, uint32_t(node.integer("heads") / node.integer("kv_heads")));
@@ -210,7 +242,8 @@ Result<Plan::Layout> Plan::Layout::make(const Graph& g, const PlanOptions& o) {
   l.parts_offset = arena.bytes;
   l.part_slots = slots_for_parts(o);
   l.quantized_offset = round_up(l.parts_offset + uint64_t(l.part_slots) * group * sizeof(FoldState), 64);
-  l.bytes = l.quantized_offset + l.quantized_stride * o.threads;
+  l.gathered_offset = l.quantized_offset + l.quantized_stride * o.threads;
+  l.bytes = l.gathered_offset + l.gathered_stride * o.threads;
   return l;
 }
 
@@ -244,7 +277,11 @@ Result<std::unique_ptr<Plan>> Plan::compile(const Graph& g, const WeightTable& w
     call.quantized_rows = !node.in.empty() && g.type(node.in[0]).elem.kind == Elem::act8;
     call.quantized = node.integer("quantized") != 0;
     call.quantizes_rows = !o.float_rows && quantizes_rows(g, node);
-    call.gate = node.text("gate") == "gelu_tanh" ? Gate::gelu_tanh : Gate::silu;
+    const std::string_view gate = node.op == Op::activation ? node.text("kind") : node.text("gate");
+    call.gate = gate == "gelu_tanh" ? Gate::gelu_tanh : gate == "gelu" ? Gate::gelu : Gate::silu;
+    call.chosen = uint32_t(node.integer("k"));
+    call.normalise = node.integer("normalise") != 0;
+    call.positions = node.op == Op::embed && g.producer(node.in[0]).text("name") == "positions";
     call.split_halves = node.text("pairs") == "split";
     const Type& out = g.type(node.out[0]);
     call.width = out.dims.size() == 2 ? uint32_t(out.dims[1].n) : 0;
@@ -253,10 +290,13 @@ Result<std::unique_ptr<Plan>> Plan::compile(const Graph& g, const WeightTable& w
       const Node& from = g.producer(id);
       if (from.op != Op::weight) continue;
       const std::string_view name = from.text("name");
-      if (g.type(id).dims.size() == 2) {
+      const auto& dims = g.type(id).dims;
+      if (dims.size() >= 2) {
         const PackedWeight* w = weights.matrix(name);
         if (w == nullptr) return error(Code::not_found, "the graph needs a tensor '{}' that was not loaded", name);
-        if (w->n != g.type(id).dims[0].n || w->k != g.type(id).dims[1].n || w->format != g.type(id).elem.format)
+        const bool same = w->n == dims[dims.size() - 2].n && w->k == dims.back().n &&
+                          w->experts == (dims.size() == 3 ? dims[0].n : 1);
+        if (!same || w->format != g.type(id).elem.format)
           return error(Code::invalid, "tensor '{}' does not have the type {} of the graph", name,
                        to_string(g.type(id)));
         VIBEE_CHECK(matrices < 3);
@@ -273,10 +313,8 @@ Result<std::unique_ptr<Plan>> Plan::compile(const Graph& g, const WeightTable& w
       }
     }
     if (node.op == Op::rope_table) {
-      const auto dims = node.integer("dims");
-      for (int64_t i = 0; i < dims / 2; ++i)
-        call.frequencies.push_back(std::pow(node.number("base"), -2.0 * double(i) / double(dims)) /
-                                   node.number("factor", 1.0));
+      const auto pairs = size_t(node.integer("dims") / 2);
+      call.frequencies = rope_frequencies(node, {call.vector[0], call.vector[0] ? pairs : 0});
     }
     if (node.op == Op::rope || node.op == Op::linear_qkv)
       call.pairs = uint32_t(g.type(node.in[node.op == Op::rope ? 1 : 4]).dims[1].n / 2);
@@ -306,6 +344,8 @@ Result<std::unique_ptr<Plan>> Plan::compile(const Graph& g, const WeightTable& w
   plan->regions_small_ = layout.regions_small;
   plan->quantized_offset_ = layout.quantized_offset;
   plan->quantized_stride_ = layout.quantized_stride;
+  plan->gathered_offset_ = layout.gathered_offset;
+  plan->gathered_stride_ = layout.gathered_stride;
   if (g.outputs.empty() || !g.type(g.outputs[0]).elem.is_f32() ||
       info(g.producer(g.outputs[0]).op).level == OpLevel::source)
     return error(Code::invalid, "a plan's first output is f32 rows that it computes");

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Composite ops by their formulas, lowered ops by the composites they stand for.
+#include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "vibee/graph/exec/interpret.h"
+#include "vibee/graph/ir/rope_frequencies.h"
 #include "vibee/kernels/gemm/act.h"
 #include "vibee/kernels/pointwise/pointwise.h"
 
@@ -13,6 +16,7 @@ using Rows = std::vector<float>;
 
 double gate_of(std::string_view gate, double x) {
   if (gate == "silu") return x / (1 + std::exp(-x));
+  if (gate == "gelu") return 0.5 * x * (1 + std::erf(x * M_SQRT1_2));
   return 0.5 * x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
 }
 
@@ -129,14 +133,85 @@ Status attention(const Node& node, const TensorValue& q, const TensorValue& stat
   return {};
 }
 
-void rope_table(const Node& node, const TensorValue& positions, Rows* y) {
+void rope_table(const Node& node, std::span<const TensorValue* const> in, Rows* y) {
+  const TensorValue& positions = *in[0];
   const int64_t dims = node.integer("dims"), pairs = dims / 2;
+  const std::vector<double> turn = rope_frequencies(node, in.size() > 1 ? std::span(in[1]->f) : std::span<float>());
+  const double scale = node.number("scale", 1);
   for (size_t r = 0; r < positions.i.size(); ++r)
     for (int64_t i = 0; i < pairs; ++i) {
-      const double turn = std::pow(node.number("base"), -2.0 * double(i) / double(dims)) / node.number("factor", 1.0);
-      (*y)[r * size_t(dims) + size_t(i)] = float(std::cos(positions.i[r] * turn));
-      (*y)[r * size_t(dims) + size_t(pairs + i)] = float(std::sin(positions.i[r] * turn));
+      (*y)[r * size_t(dims) + size_t(i)] = float(scale * std::cos(positions.i[r] * turn[size_t(i)]));
+      (*y)[r * size_t(dims) + size_t(pairs + i)] = float(scale * std::sin(positions.i[r] * turn[size_t(i)]));
     }
+}
+
+Rows layer_norm(const TensorValue& x, const Rows& weight, const Rows& bias, double eps) {
+  Rows y(x.f.size());
+  const size_t n = weight.size();
+  for (size_t at = 0; at < y.size(); at += n) {
+    double mean = 0, squares = 0;
+    for (size_t i = 0; i < n; ++i) mean += x.f[at + i] / double(n);
+    for (size_t i = 0; i < n; ++i) squares += (x.f[at + i] - mean) * (x.f[at + i] - mean);
+    for (size_t i = 0; i < n; ++i)
+      y[at + i] = float((x.f[at + i] - mean) / std::sqrt(squares / double(n) + eps) * weight[i] + bias[i]);
+  }
+  return y;
+}
+
+/// The k likeliest experts of each row, likeliest first and lower ids among equals, and their softmax weights, which
+/// `normalise` makes sum to one.
+Rows moe_route(const Rows& logits, int64_t experts, int64_t k, bool normalise) {
+  const size_t rows = logits.size() / size_t(experts), n = size_t(k);
+  Rows y(rows * 2 * n);
+  for (size_t r = 0; r < rows; ++r) {
+    const float* x = &logits[r * size_t(experts)];
+    std::vector<int64_t> order(static_cast<size_t>(experts));
+    std::iota(order.begin(), order.end(), 0);
+    std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return x[a] > x[b]; });
+    double all = 0, chosen = 0;
+    for (int64_t e = 0; e < experts; ++e) all += std::exp(double(x[e]) - x[order[0]]);
+    for (size_t j = 0; j < n; ++j) chosen += std::exp(double(x[order[j]]) - x[order[0]]);
+    for (size_t j = 0; j < n; ++j) {
+      y[r * 2 * n + j] = float(order[j]);
+      y[r * 2 * n + n + j] = float(std::exp(double(x[order[j]]) - x[order[0]]) / (normalise ? chosen : all));
+    }
+  }
+  return y;
+}
+
+/// Row `row` of a matrix and expert `e` of a stack, as tensors of their own.
+TensorValue one_row(const Rows& x, size_t row, size_t width) {
+  return {{kF32, {Dim{1}, Dim{int64_t(width)}}}, {1, int64_t(width)}, Rows(x.begin() + long(row * width), x.begin() + long((row + 1) * width)), {}, {}};
+}
+TensorValue one_expert(const TensorValue& w, int64_t e) {
+  const int64_t n = w.type.dims[1].n, k = w.type.dims[2].n;
+  return {{w.type.elem, {Dim{n}, Dim{k}}}, {n, k}, Rows(w.f.begin() + long(e * n * k), w.f.begin() + long((e + 1) * n * k)), {}, {}};
+}
+
+Rows moe_gated(const TensorValue& x, const TensorValue& route, const TensorValue& gate, const TensorValue& up,
+               std::string_view kind) {
+  Rows y;
+  const int64_t k = route.width() / 2;
+  for (int64_t r = 0; r < x.rows(); ++r)
+    for (int64_t j = 0; j < k; ++j) {
+      const int64_t e = std::llround(route.f[size_t(r * 2 * k + j)]);
+      const TensorValue row = one_row(x.f, size_t(r), size_t(x.width()));
+      const Rows h = gated(product(row, one_expert(gate, e)), product(row, one_expert(up, e)), kind);
+      y.insert(y.end(), h.begin(), h.end());
+    }
+  return y;
+}
+
+Rows moe_down(const TensorValue& h, const TensorValue& route, const TensorValue& down) {
+  const int64_t k = route.width() / 2, n = down.type.dims[1].n;
+  Rows y(size_t(h.rows() * n));
+  for (int64_t r = 0; r < h.rows(); ++r)
+    for (int64_t j = 0; j < k; ++j) {
+      const TensorValue row = one_row(h.f, size_t(r * k + j), size_t(h.width() / k));
+      const Rows out = product(row, one_expert(down, std::llround(route.f[size_t(r * 2 * k + j)])));
+      for (int64_t i = 0; i < n; ++i) y[size_t(r * n + i)] += out[size_t(i)] * route.f[size_t(r * 2 * k + k + j)];
+    }
+  return y;
 }
 
 }  // namespace
@@ -166,6 +241,15 @@ Status evaluate_composite(const Node& node, std::span<const TensorValue* const> 
           y[size_t(r * out[0].width() + i)] = float(std::exp(x[i] - top) / sum);
       }
       return {};
+    case Op::layer_norm: y = layer_norm(*in[0], in[1]->f, in[2]->f, node.number("eps")); return {};
+    case Op::activation:
+      for (size_t i = 0; i < y.size(); ++i) y[i] = float(gate_of(node.text("kind"), in[0]->f[i]));
+      return {};
+    case Op::moe_route:
+      y = moe_route(product(*in[0], *in[1]), in[1]->rows(), node.integer("k"), node.integer("normalise") != 0);
+      return {};
+    case Op::moe_gated: y = moe_gated(*in[0], *in[1], *in[2], *in[3], node.text("gate")); return {};
+    case Op::moe_down: y = moe_down(*in[0], *in[1], *in[2]); return {};
     case Op::gated: y = gated(in[0]->f, in[1]->f, node.text("gate")); return {};
     case Op::soft_cap:
       for (size_t i = 0; i < y.size(); ++i)
@@ -175,7 +259,7 @@ Status evaluate_composite(const Node& node, std::span<const TensorValue* const> 
       for (size_t i = 0; i < y.size(); ++i) y[i] = float(in[0]->f[i] * node.number("by", 1));
       return {};
     case Op::linear: y = product(*in[0], *in[1]); return {};
-    case Op::rope_table: rope_table(node, *in[0], &y); return {};
+    case Op::rope_table: rope_table(node, in, &y); return {};
     case Op::rope: y = rope(in[0]->f, in[0]->width(), *in[1], node.integer("head_dim"), split); return {};
     case Op::kv_append: append(node, *in[0], in[1]->f, in[2]->f, &out[0]); return {};
     case Op::attention: {

@@ -24,6 +24,9 @@ namespace vibee {
 /// Steps of up to this many rows repeat row work on every thread.
 inline constexpr uint32_t kReplicatedRows = 4;
 
+/// Rows that an expert multiplies at once: more bring nothing, fewer waste tiles of kActMaxGroup.
+inline constexpr uint32_t kExpertRows = 4 * kActMaxGroup;
+
 /// How a call is spread over the threads.
 enum class Spread : uint8_t {
   rows,     ///< row work: repeated by every thread in small steps, sliced by rows in large ones
@@ -78,8 +81,11 @@ struct Call {
   AttentionShape shape;
   std::vector<double> frequencies;  ///< of a rotation table
   float eps = 0, by = 0;
+  bool positions = false;  ///< an embed reads positions instead of tokens
   uint32_t layer = 0, width = 0, head_dim = 0, pairs = 0, norm_width = 0;
   uint32_t work_list = 0;  ///< of an attention
+  uint32_t chosen = 0;     ///< experts a row, of the moe ops
+  bool normalise = false;  ///< their weights sum to one
   Gate gate = Gate::silu;
   bool split_halves = false;
   bool quantized = false;       ///< the output is quantised rows
@@ -119,6 +125,10 @@ class Plan {
   const WorkList& work_list(uint32_t i) const { return work_lists_[i]; }
   /// A thread's memory for rows that a product quantises itself.
   uint8_t* quantized_rows(uint32_t tid) const { return arena_.data() + quantized_offset_ + tid * quantized_stride_; }
+  /// A thread's memory for float rows that an expert's product gathers.
+  float* gathered_rows(uint32_t tid) const {
+    return reinterpret_cast<float*>(arena_.data() + gathered_offset_ + tid * gathered_stride_);
+  }
 
   /// Nanoseconds by call and thread since enable_profile(), and time spent waiting at the barrier before each call.
   struct CallTime {
@@ -145,7 +155,7 @@ class Plan {
   std::vector<Place> places_;
   std::vector<bool> per_logits_row_;
   HugeBuffer arena_;
-  uint64_t parts_offset_ = 0, quantized_offset_ = 0, quantized_stride_ = 0;
+  uint64_t parts_offset_ = 0, quantized_offset_ = 0, quantized_stride_ = 0, gathered_offset_ = 0, gathered_stride_ = 0;
   std::vector<WorkList> work_lists_;  ///< one for each shape of attention in the graph
   ValueId output_ = 0;
   uint32_t vocabulary_ = 0, regions_small_ = 0;

@@ -18,7 +18,7 @@ void run_embed(const Call& c, Worker& w) {
   const Range rows = w.rows(uint32_t(w.sizes.t));
   float* out = w.plan.pointer<float>(c.out[0], w.tid, w.small);
   for (uint32_t r = rows.begin; r < rows.end; ++r) {
-    decode_row(*c.weight[0], uint32_t(w.batch.tokens[r]), out + uint64_t(r) * c.width);
+    decode_row(*c.weight[0], uint32_t(c.positions ? w.batch.positions[r] : w.batch.tokens[r]), out + uint64_t(r) * c.width);
     if (c.by != 1.0f) c.pw->scale(out + uint64_t(r) * c.width, c.by, c.width, out + uint64_t(r) * c.width);
   }
 }
@@ -29,6 +29,14 @@ void run_rms_norm(const Call& c, Worker& w) {
   float* out = w.plan.pointer<float>(c.out[0], w.tid, w.small);
   for (uint64_t i = uint64_t(rows.begin) * c.width; i < uint64_t(rows.end) * c.width; i += c.norm_width)
     c.pw->rms_norm(x + i, c.vector[0], c.norm_width, c.eps, out + i);
+}
+
+void run_layer_norm(const Call& c, Worker& w) {
+  const Range rows = w.rows(w.plan.rows_of(c.out[0], w.sizes));
+  const float* x = w.plan.pointer<float>(c.in[0], w.tid, w.small);
+  float* out = w.plan.pointer<float>(c.out[0], w.tid, w.small);
+  for (uint64_t i = uint64_t(rows.begin) * c.width; i < uint64_t(rows.end) * c.width; i += c.width)
+    c.pw->layer_norm(x + i, c.vector[0], c.vector[1], c.width, c.eps, out + i);
 }
 
 void run_norm_quantize(const Call& c, Worker& w) {
@@ -69,10 +77,21 @@ void each_row(const Call& c, Worker& w, F&& f) {
 }  // namespace
 
 void run_add(const Call& c, Worker& w) {
+  if (c.vector[0]) {  // a bias
+    const Range rows = w.rows(w.plan.rows_of(c.out[0], w.sizes));
+    const float* a = w.plan.pointer<float>(c.in[0], w.tid, w.small);
+    float* out = w.plan.pointer<float>(c.out[0], w.tid, w.small);
+    for (uint32_t r = rows.begin; r < rows.end; ++r)
+      c.pw->add(a + uint64_t(r) * c.width, c.vector[0], c.width, out + uint64_t(r) * c.width);
+    return;
+  }
   each_row(c, w, [&](const float* a, const float* b, uint32_t n, float* out) { c.pw->add(a, b, n, out); });
 }
 void run_gated(const Call& c, Worker& w) {
   each_row(c, w, [&](const float* a, const float* b, uint32_t n, float* out) { c.pw->gated(c.gate, a, b, n, out); });
+}
+void run_activation(const Call& c, Worker& w) {
+  each_row(c, w, [&](const float* a, const float*, uint32_t n, float* out) { c.pw->activate(c.gate, a, n, out); });
 }
 void run_scale(const Call& c, Worker& w) {
   each_row(c, w, [&](const float* a, const float*, uint32_t n, float* out) { c.pw->scale(a, c.by, n, out); });
@@ -90,8 +109,8 @@ void run_rope_table(const Call& c, Worker& w) {
     for (uint32_t i = 0; i < pairs; ++i) {
       double sine, cosine;
       sincos_fixed(w.batch.positions[r] * c.frequencies[i], &sine, &cosine);
-      cos[i] = float(cosine);
-      cos[pairs + i] = float(sine);
+      cos[i] = float(c.by * cosine);
+      cos[pairs + i] = float(c.by * sine);
     }
   }
 }

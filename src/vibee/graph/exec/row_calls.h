@@ -13,6 +13,11 @@ void quantize_row(const PointwiseKernels& pw, const float* x, uint32_t k, const 
 
 void run_embed(const Call&, Worker&);
 void run_rms_norm(const Call&, Worker&);
+void run_layer_norm(const Call&, Worker&);
+void run_activation(const Call&, Worker&);
+void run_moe_route(const Call&, Worker&);
+void run_moe_gated(const Call&, Worker&);
+void run_moe_down(const Call&, Worker&);
 void run_norm_quantize(const Call&, Worker&);
 void run_quantize(const Call&, Worker&);
 void run_add(const Call&, Worker&);

@@ -13,6 +13,11 @@ struct Runnable {
 constexpr Runnable kRunnable[] = {
     {Op::embed, run_embed, Spread::rows},
     {Op::rms_norm, run_rms_norm, Spread::rows},
+    {Op::layer_norm, run_layer_norm, Spread::rows},
+    {Op::activation, run_activation, Spread::rows},
+    {Op::moe_route, run_moe_route, Spread::rows},
+    {Op::moe_gated, run_moe_gated, Spread::columns},
+    {Op::moe_down, run_moe_down, Spread::columns},
     {Op::norm_quantize, run_norm_quantize, Spread::rows},
     {Op::quantize, run_quantize, Spread::rows},
     {Op::add, run_add, Spread::rows},

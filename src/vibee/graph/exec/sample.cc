@@ -23,17 +23,21 @@ Result<SampleWeights> SampleWeights::make(const Graph& g, Isa isa, uint64_t seed
     if (format.encode == nullptr)
       return error(Code::unsupported, "weights in {} cannot be made: it has no encoder", format.name);
     std::vector<float> x(count);
-    const bool matrix = type.dims.size() == 2;
-    for (float& v : x) v = matrix ? random.normal() / std::sqrt(float(type.dims[1].n)) : 1 + 0.2f * random.normal();
+    const size_t rank = type.dims.size();
+    const bool matrix = type.dims.size() >= 2;
+    for (float& v : x) v = matrix ? random.normal() / std::sqrt(float(type.dims[rank - 1].n)) : 1 + 0.2f * random.normal();
     std::vector<uint8_t> bytes(format.row_bytes(count));
     format.encode(x.data(), count, bytes.data());
     if (matrix) {
-      PackedWeight p{type.elem.format, uint32_t(type.dims[0].n), uint32_t(type.dims[1].n),
-                     panel_rows(type.elem.format, isa), nullptr};
+      PackedWeight p{type.elem.format, uint32_t(type.dims[rank - 2].n), uint32_t(type.dims[rank - 1].n),
+                     panel_rows(type.elem.format, isa), nullptr, rank == 3 ? uint32_t(type.dims[0].n) : 1};
       VIBEE_ASSIGN(HugeBuffer buffer, HugeBuffer::allocate(p.bytes() + 64));
-      for (uint32_t i = 0; i < p.panels(); ++i)
-        pack_panel(p.format, p.nr, p.k, std::min(p.nr, p.n - i * p.nr), bytes.data() + i * p.nr * format.row_bytes(p.k),
-                   buffer.data() + i * p.stride());
+      const uint64_t row_bytes = format.row_bytes(p.k);
+      for (uint32_t e = 0; e < p.experts; ++e)
+        for (uint32_t i = 0; i < p.panels(); ++i)
+          pack_panel(p.format, p.nr, p.k, std::min(p.nr, p.n - i * p.nr),
+                     bytes.data() + (uint64_t(e) * p.n + i * p.nr) * row_bytes,
+                     buffer.data() + (uint64_t(e) * p.panels() + i) * p.stride());
       p.data = buffer.data();
       w.panels_.push_back(std::move(buffer));
       w.matrices_[name] = p;

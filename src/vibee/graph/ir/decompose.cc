@@ -50,8 +50,16 @@ class Decomposer {
         if (node.number("scale", 1) != 1) result = times(result, node.number("scale"));
         break;
       case Op::rms_norm: result = rms_norm(in[0], in[1], node.number("eps")); break;
+      case Op::layer_norm: result = layer_norm(in[0], in[1], in[2], node.number("eps")); break;
+      case Op::activation:
+        if (node.text("kind") == "gelu") return false;  // erf is no primitive
+        result = node.text("kind") == "silu" ? silu(in[0]) : gelu(in[0]);
+        break;
       case Op::softmax: result = softmax(in[0]); break;
-      case Op::gated: result = op(Op::mul, {node.text("gate") == "silu" ? silu(in[0]) : gelu(in[0]), in[1]}); break;
+      case Op::gated:
+        if (node.text("gate") == "gelu") return false;  // erf is no primitive
+        result = op(Op::mul, {node.text("gate") == "silu" ? silu(in[0]) : gelu(in[0]), in[1]});
+        break;
       case Op::soft_cap: {
         const ValueId cap = number(node.number("cap"));
         result = op(Op::mul, {op(Op::tanh, {op(Op::div, {in[0], cap})}), cap});
@@ -75,6 +83,14 @@ class Decomposer {
     const ValueId mean = op(Op::div, {op(Op::sum, {op(Op::mul, {groups, groups})}), number(double(n))});
     const ValueId root = op(Op::sqrt, {plus(mean, eps)});
     return in_rows_of(op(Op::mul, {op(Op::div, {groups, root}), weight}), width);
+  }
+
+  ValueId layer_norm(ValueId x, ValueId weight, ValueId bias, double eps) {
+    const double n = double(out_.type(x).dims[1].n);
+    const ValueId centred = op(Op::sub, {x, op(Op::div, {op(Op::sum, {x}), number(n)})});
+    const ValueId variance = op(Op::div, {op(Op::sum, {op(Op::mul, {centred, centred})}), number(n)});
+    const ValueId root = op(Op::sqrt, {plus(variance, eps)});
+    return op(Op::add, {op(Op::mul, {op(Op::div, {centred, root}), weight}), bias});
   }
 
   ValueId softmax(ValueId x) {

@@ -67,6 +67,7 @@ struct Rule {
 
   Result<std::vector<Type>> run() const;
   Result<std::vector<Type>> attention() const;
+  Result<std::vector<Type>> moe() const;
   Result<std::vector<Type>> linear_qkv() const;
 };
 
@@ -80,6 +81,33 @@ Result<std::vector<Type>> Rule::attention() const {
   if (in(0).dims[1] != Dim{heads * d}) return wrong(fmt::format("queries must be {} wide", heads * d));
   VIBEE_ASSIGN(Type out, quantizable(in(0).dims[0], heads * d));
   return std::vector<Type>{std::move(out)};
+}
+
+/// moe_route: rows [T, n], router [E, n] -> [T, 2k], the ids of the k chosen experts and their weights.
+/// moe_gated: rows, route, gate [E, f, n], up [E, f, n] -> [T, k * f]. moe_down: those, route, down [E, n, f] -> [T, n].
+Result<std::vector<Type>> Rule::moe() const {
+  const int64_t k = node.integer("k");
+  if (k <= 0 || k > kMaxDim) return wrong("needs k > 0");
+  if (!f32(0, 2) || in(0).dims[1].symbol) return wrong("takes f32 rows of known width");
+  const Dim rows = in(0).dims[0];
+  if (node.op == Op::moe_route) {
+    VIBEE_ASSIGN(const int64_t experts, weight(0, 1));
+    if (k > experts) return wrong(fmt::format("cannot choose {} of {} experts", k, experts));
+    return std::vector<Type>{rows_of(rows, 2 * k)};
+  }
+  if (!f32(1, 2) || in(1).dims[0] != rows || in(1).dims[1] != Dim{2 * k})
+    return wrong(fmt::format("input 1 must be a route [rows, {}]", 2 * k));
+  const bool gated = node.op == Op::moe_gated;
+  for (size_t w = 2; w < node.in.size(); ++w) {
+    const auto& d = in(w).dims;
+    if (in(w).elem.kind != Elem::stored || d.size() != 3 || d[0].symbol || d[1].symbol || d[2].symbol)
+      return wrong(fmt::format("input {} must be a weight [experts, n, k]", w));
+    if (d != in(2).dims || d[0].n < k) return wrong("weights must have one shape and at least k experts");
+    if (in(0).dims[1].n != (gated ? d[2].n : k * d[2].n)) return wrong("rows must have the weight's k");
+  }
+  if (gated && node.text("gate") != "silu" && node.text("gate") != "gelu_tanh" && node.text("gate") != "gelu")
+    return wrong("needs gate=\"silu\", \"gelu\" or \"gelu_tanh\"");
+  return std::vector<Type>{rows_of(rows, gated ? k * in(2).dims[1].n : in(2).dims[1].n)};
 }
 
 Result<std::vector<Type>> Rule::linear_qkv() const {
@@ -181,6 +209,18 @@ Result<std::vector<Type>> Rule::run() const {
         return wrong("can only quantise rows of a multiple of 32");
       return Types{{node.op == Op::rms_norm ? kF32 : kAct8, in(0).dims}};
     }
+    case Op::layer_norm:
+      if (!f32(0, 2) || !f32(1, 1) || in(1) != in(2)) return wrong("takes f32 rows, an f32 weight [n] and a bias [n]");
+      if (in(1).dims[0].symbol || in(0).dims[1] != in(1).dims[0]) return wrong("rows must have the weight's length");
+      return Types{in(0)};
+    case Op::activation:
+      if (!f32(0, 2)) return wrong("takes an f32 matrix");
+      if (node.text("kind") != "silu" && node.text("kind") != "gelu_tanh" && node.text("kind") != "gelu")
+        return wrong("needs kind=\"silu\", \"gelu\" or \"gelu_tanh\"");
+      return Types{in(0)};
+    case Op::moe_route:
+    case Op::moe_gated:
+    case Op::moe_down: return moe();
     case Op::quantize:
       if (!f32(0, 2) || in(0).dims[1].symbol || in(0).dims[1].n % 32 != 0)
         return wrong("takes f32 rows of a multiple of 32");
@@ -188,8 +228,8 @@ Result<std::vector<Type>> Rule::run() const {
     case Op::gated:
       if (in(0) != in(1) || !in(0).elem.is_f32() || in(0).dims.size() != 2)
         return wrong("takes two f32 matrices of one shape");
-      if (node.text("gate") != "silu" && node.text("gate") != "gelu_tanh")
-        return wrong("needs gate=\"silu\" or \"gelu_tanh\"");
+      if (node.text("gate") != "silu" && node.text("gate") != "gelu_tanh" && node.text("gate") != "gelu")
+        return wrong("needs gate=\"silu\", \"gelu\" or \"gelu_tanh\"");
       return Types{in(0)};
     case Op::linear: {
       VIBEE_ASSIGN(const int64_t n, weight(0, 1));
@@ -204,8 +244,8 @@ Result<std::vector<Type>> Rule::run() const {
       VIBEE_ASSIGN(const int64_t n, weight(0, 1));
       VIBEE_ASSIGN(const int64_t up, weight(0, 2));
       if (n != up) return wrong("both weights must have as many rows");
-      if (node.text("gate") != "silu" && node.text("gate") != "gelu_tanh")
-        return wrong("needs gate=\"silu\" or \"gelu_tanh\"");
+      if (node.text("gate") != "silu" && node.text("gate") != "gelu_tanh" && node.text("gate") != "gelu")
+        return wrong("needs gate=\"silu\", \"gelu\" or \"gelu_tanh\"");
       VIBEE_ASSIGN(Type out, quantizable(in(0).dims[0], n));
       return Types{std::move(out)};
     }
@@ -215,6 +255,8 @@ Result<std::vector<Type>> Rule::run() const {
       const int64_t dims = node.integer("dims");
       if (dims <= 0 || dims > kMaxDim || dims % 2 != 0 || !(node.number("base") > 0))
         return wrong("needs an even dims and base > 0");
+      if (node.in.size() == 2 && in(1) != Type{kF32, {Dim{dims / 2}}})
+        return wrong(fmt::format("factors must be f32[{}]", dims / 2));
       return Types{rows_of(in(0).dims[0], dims)};
     }
     case Op::rope: {

@@ -34,6 +34,10 @@ struct Values {
     add("half", Op::input, {stored(Format::f16), {kRows, Dim{64}}});
     add("s", Op::state, {kState, {}});
     add("keys", Op::input, {kF32, {kRows, Dim{32}}});
+    add("route", Op::input, {kF32, {kRows, Dim{4}}});
+    add("router", Op::weight, {kF32, {Dim{8}, Dim{64}}});
+    add("experts", Op::weight, {stored(Format::q8_0), {Dim{8}, Dim{32}, Dim{64}}});
+    add("downs", Op::weight, {stored(Format::q8_0), {Dim{8}, Dim{64}, Dim{32}}});
     add("picked", Op::input, {kF32, {kLogitsRows, Dim{64}}});
   }
   std::vector<ValueId> ids(const std::vector<std::string>& names) const {
@@ -84,6 +88,20 @@ std::vector<Case> cases() {
              {op, {"x"}, {}, "f32[T,64]"}, {op, {"ids"}, {}, ""}, {op, {"s"}, {}, ""}, {op, {"act"}, {}, ""}})
       all.push_back(c);
   const std::vector<Case> rest = {
+      {Op::layer_norm, {"x", "vec", "vec"}, {{"eps", 1e-5}}, "f32[T,64]"},
+      {Op::layer_norm, {"wide", "vec", "vec"}, {{"eps", 1e-5}}, ""},
+      {Op::layer_norm, {"x", "vec", "head"}, {{"eps", 1e-5}}, ""},
+      {Op::activation, {"x"}, {{"kind", std::string("gelu")}}, "f32[T,64]"},
+      {Op::activation, {"x"}, {{"kind", std::string("relu6")}}, ""},
+      {Op::moe_route, {"x", "router"}, integers({{"k", 2}}), "f32[T,4]"},
+      {Op::moe_route, {"x", "router"}, integers({{"k", 9}}), ""},
+      {Op::moe_route, {"wide", "router"}, integers({{"k", 2}}), ""},
+      {Op::moe_gated, {"x", "route", "experts", "experts"}, {{"k", int64_t(2)}, {"gate", std::string("silu")}}, "f32[T,64]"},
+      {Op::moe_gated, {"x", "route", "experts", "downs"}, {{"k", int64_t(2)}, {"gate", std::string("silu")}}, ""},
+      {Op::moe_gated, {"x", "route", "experts", "experts"}, integers({{"k", 2}}), ""},
+      {Op::moe_gated, {"x", "keys", "experts", "experts"}, {{"k", int64_t(2)}, {"gate", std::string("silu")}}, ""},
+      {Op::moe_down, {"x", "route", "downs"}, integers({{"k", 2}}), "f32[T,64]"},
+      {Op::moe_down, {"x", "route", "w"}, integers({{"k", 2}}), ""},
       {Op::softmax, {"x"}, {}, "f32[T,64]"},
       {Op::softmax, {"vec"}, {}, ""},
       {Op::soft_cap, {"x"}, {{"cap", 30.0}}, "f32[T,64]"},

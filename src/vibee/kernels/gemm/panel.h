@@ -65,14 +65,17 @@ constexpr uint64_t panel_bytes(Format format, uint32_t nr, uint32_t k) {
 /// Rows a panel: what the instruction set's vectors hold.
 constexpr uint32_t panel_rows(Format format, Isa isa) { return is_integer(format) && isa == Isa::avx2 ? 8 : 16; }
 
-/// A matrix [n, k] in panels. Does not own its bytes.
+/// A matrix [n, k] in panels, or a stack of `experts` such matrices one after another. Does not own its bytes.
 struct PackedWeight {
   Format format = Format::f32;
   uint32_t n = 0, k = 0, nr = 16;
   const uint8_t* data = nullptr;
+  uint32_t experts = 1;
   uint32_t panels() const { return (n + nr - 1) / nr; }
   uint64_t stride() const { return panel_bytes(format, nr, k); }
-  uint64_t bytes() const { return stride() * panels(); }
+  uint64_t bytes() const { return stride() * panels() * experts; }
+  /// One matrix of a stack.
+  PackedWeight expert(uint32_t e) const { return {format, n, k, nr, data + stride() * panels() * e, 1}; }
 };
 
 /// Packs rows [panel*nr, min(n, panel*nr + nr)) given as file bytes, row after row, into one panel; missing rows become

@@ -10,18 +10,22 @@
 
 namespace vibee {
 
-/// Gates of a gated unit.
-enum class Gate : uint8_t { silu, gelu_tanh };
+/// Activations, and gates of a gated unit. gelu: by the error function; gelu_tanh: its tanh form.
+enum class Gate : uint8_t { silu, gelu_tanh, gelu };
 
 struct PointwiseKernels {
   /// out[i] = x[i] * (1 / sqrt(mean(x^2) + eps)) * weight[i]; in place allowed.
   void (*rms_norm)(const float* x, const float* weight, uint32_t n, float eps, float* out);
+  /// out[i] = (x[i] - mean) / sqrt(variance + eps) * weight[i] + bias[i]; in place allowed.
+  void (*layer_norm)(const float* x, const float* weight, const float* bias, uint32_t n, float eps, float* out);
   /// out = a + b; in place allowed.
   void (*add)(const float* a, const float* b, uint32_t n, float* out);
   /// out = a * s.
   void (*scale)(const float* a, float s, uint32_t n, float* out);
   /// out = gate(a) * b; in place allowed.
   void (*gated)(Gate gate, const float* a, const float* b, uint32_t n, float* out);
+  /// out = gate(a); in place allowed.
+  void (*activate)(Gate gate, const float* a, uint32_t n, float* out);
   /// Rotates one head in place by cos/sin tables of `pairs` entries: (x[i], x[i + pairs]) where split, else (x[2i],
   /// x[2i + 1]).
   void (*rope)(float* x, const float* cos, const float* sin, uint32_t pairs, bool split);

@@ -23,6 +23,25 @@ void rms_norm(const float* x, const float* weight, uint32_t n, float eps, float*
   }
 }
 
+void layer_norm(const float* x, const float* weight, const float* bias, uint32_t n, float eps, float* out) {
+  V16 sum = v_zero();
+  for (uint32_t i = 0; i < n; i += 16) sum = sum + v_load_n(x + i, int(n - i));
+  const float mean = v_sum(sum) / float(n);
+  V16 squares = v_zero();
+  for (uint32_t i = 0; i < n; i += 16) {
+    const uint32_t left = n - i;
+    V16 v = v_load_n(x + i, int(left)) - v_set(mean);
+    if (left < 16) v = v_select(m_from_bits((1u << left) - 1), v, v_zero());
+    squares = v_fma(v, v, squares);
+  }
+  const float r = 1.0f / std::sqrt(v_sum(squares) / float(n) + eps);
+  for (uint32_t i = 0; i < n; i += 16) {
+    const int left = int(n - i);
+    const V16 v = (v_load_n(x + i, left) - v_set(mean)) * v_set(r);
+    v_store_n(out + i, v_fma(v, v_load_n(weight + i, left), v_load_n(bias + i, left)), left);
+  }
+}
+
 void add(const float* a, const float* b, uint32_t n, float* out) {
   for (uint32_t i = 0; i < n; i += 16) {
     const int left = int(n - i);
@@ -34,13 +53,20 @@ void scale(const float* a, float s, uint32_t n, float* out) {
   for (uint32_t i = 0; i < n; i += 16) v_store_n(out + i, v_load_n(a + i, int(n - i)) * v_set(s), int(n - i));
 }
 
+V16 activated(Gate gate, V16 x) {
+  return gate == Gate::silu ? v_silu(x) : gate == Gate::gelu_tanh ? v_gelu_tanh(x) : v_gelu(x);
+}
+
 void gated(Gate gate, const float* a, const float* b, uint32_t n, float* out) {
   for (uint32_t i = 0; i < n; i += 16) {
     const int left = int(n - i);
     const V16 x = v_load_n(a + i, left);
-    const V16 g = gate == Gate::silu ? v_silu(x) : v_gelu_tanh(x);
-    v_store_n(out + i, g * v_load_n(b + i, left), left);
+    v_store_n(out + i, activated(gate, x) * v_load_n(b + i, left), left);
   }
+}
+
+void activate(Gate gate, const float* a, uint32_t n, float* out) {
+  for (uint32_t i = 0; i < n; i += 16) v_store_n(out + i, activated(gate, v_load_n(a + i, int(n - i))), int(n - i));
 }
 
 void rope(float* x, const float* cos, const float* sin, uint32_t pairs, bool split) {
@@ -129,8 +155,8 @@ void to_half(const float* x, uint32_t n, uint16_t* out) {
   }
 }
 
-constexpr PointwiseKernels kTable = {rms_norm, add, scale,   gated,    rope,   quantize_block,
-                                     argmax,   max, sum_exp, soft_cap, to_half};
+constexpr PointwiseKernels kTable = {rms_norm, layer_norm, add, scale,   gated,    activate, rope, quantize_block,
+                                     argmax,   max,        sum_exp, soft_cap, to_half};
 
 }  // namespace
 }  // namespace vibee

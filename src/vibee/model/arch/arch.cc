@@ -2,8 +2,11 @@
 #include "vibee/model/arch/arch.h"
 
 #include <cmath>
+#include <map>
 
+#include "vibee/base/text/quote.h"
 #include "vibee/kernels/attention/attention.h"
+#include "vibee/model/layer/decoder.h"
 #include "vibee/model/weight/gguf.h"
 
 namespace vibee {
@@ -23,45 +26,104 @@ Status size(const Checkpoint& file, const std::string& key, uint64_t most, uint3
   return {};
 }
 
-Status expect(const Checkpoint& file, const std::string& name, std::initializer_list<uint64_t> shape) {
-  const TensorInfo* t = file.find(name);
-  if (t == nullptr) return error(Code::corrupt, "{}: tensor '{}' is missing", file.path(), name);
-  bool same = true;
-  for (size_t i = 0; i < std::max(t->shape.size(), shape.size()); ++i)
-    same &= (i < t->shape.size() ? t->shape[i] : 1) == (i < shape.size() ? shape.begin()[i] : 1);
-  if (same) return {};
-  std::string have, want;
-  for (uint64_t n : t->shape) have += (have.empty() ? "" : " x ") + std::to_string(n);
-  for (uint64_t n : shape) want += (want.empty() ? "" : " x ") + std::to_string(n);
-  return error(Code::corrupt, "{}: tensor '{}' is {}, the metadata asks for {}", file.path(), name, have, want);
+std::string text_of(std::span<const uint64_t> shape) {
+  std::string text;
+  for (uint64_t n : shape) text += (text.empty() ? "" : " x ") + std::to_string(n);
+  return text;
+}
+/// The first five of a list, and how many more.
+std::string first_five(const std::vector<std::string>& all) {
+  std::string text;
+  for (size_t i = 0; i < std::min<size_t>(all.size(), 5); ++i) text += (i ? ", " : "") + all[i];
+  return all.size() > 5 ? fmt::format("{} and {} more", text, all.size() - 5) : text;
+}
+bool same_shape(std::span<const uint64_t> a, std::span<const uint64_t> b) {
+  for (size_t i = 0; i < std::max(a.size(), b.size()); ++i)
+    if ((i < a.size() ? a[i] : 1) != (i < b.size() ? b[i] : 1)) return false;
+  return true;
 }
 
-/// The whole graph's weights before the first allocation: a hostile header must not reach a kernel.
+/// Tensors that files carry and no graph reads: computed tables, and factors of the context lengths that are not built.
+bool may_be_ignored(std::string_view name) {
+  return name == "rope_freqs.weight" || name == "rope_factors_long.weight" || name == "rope_factors_short.weight" ||
+         name.ends_with(".rope_freqs.weight") || name.ends_with("attn_rot_embd") || name.ends_with(".attn_masked_bias");
+}
+
+/// Every weight of the graph against the file's tensors, before the first allocation: a hostile header must not reach a
+/// kernel.
 Status check_tensors(const Checkpoint& file, const ModelConfig& c) {
-  const uint64_t dim = c.dim, q = uint64_t(c.heads) * c.head_dim, kv = uint64_t(c.kv_heads) * c.head_dim, ff = c.ff;
-  VIBEE_TRY(expect(file, "token_embd.weight", {dim, c.vocab}));
-  VIBEE_TRY(expect(file, "output_norm.weight", {dim}));
-  if (!c.tied) VIBEE_TRY(expect(file, "output.weight", {dim, c.vocab}));
-  for (uint32_t i = 0; i < c.layers; ++i) {
-    const auto name = [&](std::string_view what) { return fmt::format("blk.{}.{}.weight", i, what); };
-    VIBEE_TRY(expect(file, name("attn_norm"), {dim}));
-    VIBEE_TRY(expect(file, name("attn_q"), {dim, q}));
-    VIBEE_TRY(expect(file, name("attn_k"), {dim, kv}));
-    VIBEE_TRY(expect(file, name("attn_v"), {dim, kv}));
-    VIBEE_TRY(expect(file, name("attn_output"), {q, dim}));
-    VIBEE_TRY(expect(file, name("ffn_norm"), {dim}));
-    VIBEE_TRY(expect(file, name("ffn_gate"), {dim, ff}));
-    VIBEE_TRY(expect(file, name("ffn_up"), {dim, ff}));
-    VIBEE_TRY(expect(file, name("ffn_down"), {ff, dim}));
-    if (c.qk_norm) {
-      VIBEE_TRY(expect(file, name("attn_q_norm"), {c.head_dim}));
-      VIBEE_TRY(expect(file, name("attn_k_norm"), {c.head_dim}));
-    }
-    if (c.post_norms) {
-      VIBEE_TRY(expect(file, name("post_attention_norm"), {dim}));
-      VIBEE_TRY(expect(file, name("post_ffw_norm"), {dim}));
+  VIBEE_ASSIGN(const Graph graph, DecoderBuilder(c, [](std::string_view) { return Format::f32; }).build());
+  std::map<std::string, std::vector<uint64_t>, std::less<>> wanted;  // in the file's order of sizes
+  for (const Node& node : graph.nodes) {
+    if (node.op != Op::weight) continue;
+    const WeightPart part = weight_part(node.text("name"));
+    const std::vector<Dim>& dims = graph.type(node.out[0]).dims;
+    std::vector<uint64_t> shape;
+    for (size_t i = dims.size(); i-- > 0;) shape.push_back(uint64_t(dims[i].n));
+    std::vector<uint64_t>& known = wanted[part.tensor];
+    if (part.whole) {
+      known = shape;
+    } else {  // parts cover their tensor
+      shape.back() += uint64_t(part.first);
+      if (known.empty() || known.back() < shape.back()) known = shape;
     }
   }
+  std::vector<std::string> missing, misshaped, extra;
+  for (const auto& [name, shape] : wanted) {
+    const TensorInfo* t = file.find(name);
+    if (t == nullptr) {
+      missing.push_back(fmt::format("'{}'", name));
+    } else if (!same_shape(t->shape, shape)) {
+      misshaped.push_back(fmt::format("'{}' is {}, the metadata asks for {}", name, text_of(t->shape), text_of(shape)));
+    }
+  }
+  for (const TensorInfo& t : file.tensors())
+    if (!wanted.contains(t.name) && !may_be_ignored(t.name)) extra.push_back(fmt::format("{}", quote(t.name)));
+  std::string what;
+  const auto say = [&](std::string_view kind, const std::vector<std::string>& list) {
+    if (!list.empty()) what += fmt::format("{}{}: {}", what.empty() ? "" : "; ", kind, first_five(list));
+  };
+  say("missing tensors", missing);
+  say("misshaped", misshaped);
+  say("not of this architecture", extra);
+  if (what.empty()) return {};
+  return error(Code::corrupt, "{}: {}; the file is damaged or not a plain '{}'", file.path(), what, c.architecture);
+}
+
+/// Scaling of rotary positions: linear, or YaRN.
+Status read_rope_scaling(const Checkpoint& file, ModelConfig* c, LayerKind* kind) {
+  const auto key = [&](std::string_view k) { return fmt::format("{}.rope.scaling.{}", c->architecture, k); };
+  VIBEE_ASSIGN(const std::string type, file.get_string_or(key("type"), "linear"));
+  if (type == "none" || type == "longrope") return {};
+  VIBEE_ASSIGN(kind->rope_factor, file.get_f64(key("factor")));
+  if (!(kind->rope_factor > 0 && kind->rope_factor < 1e6))
+    return error(Code::corrupt, "{}: key '{}' is {}", file.path(), key("factor"), kind->rope_factor);
+  if (type == "linear") return {};
+  if (type != "yarn")
+    return error(Code::unsupported, "{}: key '{}' is '{}'; none, linear, yarn and longrope are built", file.path(),
+                 key("type"), type);
+  VIBEE_TRY(size(file, key("original_context_length"), 1u << 26, &c->yarn_context));
+  VIBEE_ASSIGN(c->yarn_fast, file.get_f64_or(key("yarn_beta_fast"), 32));
+  VIBEE_ASSIGN(c->yarn_slow, file.get_f64_or(key("yarn_beta_slow"), 1));
+  VIBEE_ASSIGN(const double attention, file.get_f64_or(key("attn_factor"), 1));
+  if (!(c->yarn_fast > 0 && c->yarn_slow > 0 && attention > 0 && attention < 100))
+    return error(Code::corrupt, "{}: keys '{}' are out of range", file.path(), key("yarn_..."));
+  c->rope_scale = attention * (1 + 0.1 * std::log(std::max(1.0, kind->rope_factor)));
+  return {};
+}
+
+/// The variants that show in which tensors a file has.
+Status read_variants(const Checkpoint& file, ModelConfig* c) {
+  const auto has = [&](std::string_view name) { return file.find(fmt::format("blk.0.{}", name)) != nullptr; };
+  c->fused_qkv = has("attn_qkv.weight");
+  c->qkv_bias = has("attn_q.bias") || has("attn_qkv.bias");
+  c->output_bias = has("attn_output.bias");
+  c->ffn_bias = has("ffn_up.bias");
+  c->head_bias = file.find("output.bias") != nullptr;
+  c->fused_gate_up = c->gated && c->experts == 0 && !has("ffn_gate.weight");
+  c->qk_norm = has("attn_q_norm.weight");
+  if (c->qk_norm) c->qk_norm_whole = file.find("blk.0.attn_q_norm.weight")->shape[0] != c->head_dim;
+  if (file.find("rope_freqs.weight") != nullptr) c->rope_factors = "rope_freqs.weight";
   return {};
 }
 
@@ -76,7 +138,13 @@ Status read_common(const Checkpoint& file, ModelConfig* c) {
   constexpr uint64_t kMost = 1u << 20;
   VIBEE_TRY(size(file, key("embedding_length"), kMost, &c->dim));
   VIBEE_TRY(size(file, key("block_count"), 4096, &c->layers));
-  VIBEE_TRY(size(file, key("feed_forward_length"), kMost, &c->ff));
+  if (file.has(key("expert_count"))) {
+    VIBEE_TRY(size(file, key("expert_count"), 4096, &c->experts));
+    VIBEE_TRY(size(file, key("expert_used_count"), c->experts, &c->experts_used));
+  }
+  const bool own_ff = c->experts > 0 && file.has(key("expert_feed_forward_length"));
+  VIBEE_TRY(size(file, key(own_ff ? "expert_feed_forward_length" : "feed_forward_length"), kMost, &c->ff));
+  c->expert_ff = c->ff;
   VIBEE_TRY(size(file, key("attention.head_count"), 4096, &c->heads));
   VIBEE_TRY(size(file, key("context_length"), 1u << 26, &c->context));
   c->kv_heads = c->heads;
@@ -94,9 +162,9 @@ Status read_common(const Checkpoint& file, ModelConfig* c) {
   if (c->rope_dims % 2 != 0)
     return error(Code::corrupt, "{}: key '{}' is {}, must be even", file.path(), key("rope.dimension_count"),
                  c->rope_dims);
-  VIBEE_ASSIGN(const double eps, file.get_f64(key("attention.layer_norm_rms_epsilon")));
-  if (!(eps > 0 && eps < 1))
-    return error(Code::corrupt, "{}: key '{}' is {}", file.path(), key("attention.layer_norm_rms_epsilon"), eps);
+  const std::string eps_key = key(c->layer_norm ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon");
+  VIBEE_ASSIGN(const double eps, file.get_f64(eps_key));
+  if (!(eps > 0 && eps < 1)) return error(Code::corrupt, "{}: key '{}' is {}", file.path(), eps_key, eps);
   c->eps = float(eps);
   LayerKind kind;
   if (file.has(key("rope.freq_base"))) {
@@ -104,19 +172,16 @@ Status read_common(const Checkpoint& file, ModelConfig* c) {
   }
   if (!(kind.rope_base >= 1 && kind.rope_base < 1e15))
     return error(Code::corrupt, "{}: key '{}' is {}", file.path(), key("rope.freq_base"), kind.rope_base);
-  if (file.has(key("rope.scaling.factor"))) {
-    VIBEE_ASSIGN(kind.rope_factor, file.get_f64(key("rope.scaling.factor")));
-    VIBEE_ASSIGN(const std::string type, file.get_string(key("rope.scaling.type")));
-    if (type == "none") kind.rope_factor = 1;
-    if (type != "linear" && type != "none")
-      return error(Code::unsupported, "{}: key '{}' is '{}'; linear is built", file.path(), key("rope.scaling.type"),
-                   type);
-    if (!(kind.rope_factor > 0 && kind.rope_factor < 1e6))
-      return error(Code::corrupt, "{}: key '{}' is {}", file.path(), key("rope.scaling.factor"), kind.rope_factor);
+  if (file.has(key("rope.scaling.factor")) || file.has(key("rope.scaling.type")))
+    VIBEE_TRY(read_rope_scaling(file, c, &kind));
+  if (file.has(key("attention.sliding_window"))) {
+    VIBEE_ASSIGN(const uint64_t window, file.get_u64(key("attention.sliding_window")));
+    if (window >= (1u << 26)) return error(Code::corrupt, "{}: key '{}' is {}", file.path(), key("attention.sliding_window"), window);
+    kind.window = window < c->context ? uint32_t(window) : 0;
   }
   c->kinds = {kind};
   c->layer_kind.assign(c->layers, 0);
-  return {};
+  return read_variants(file, c);
 }
 
 Result<ModelConfig> read_config(const Checkpoint& file) {

@@ -9,10 +9,12 @@ namespace vibee {
 
 Status configure_gemma3(const Checkpoint& file, ModelConfig* c) {
   VIBEE_TRY(read_common(file, c));
-  c->split_halves = c->gelu = c->qk_norm = c->post_norms = true;
+  c->split_halves = c->post_norms = true;
+  c->activation = Gate::gelu_tanh;
   c->embed_scale = std::sqrt(float(c->dim));
   // The 27B model scales scores by its width a head instead of the head dimension.
   if (c->layers == 62) c->attention_scale = 1.0f / std::sqrt(float(c->dim) / float(c->heads));
+  c->kinds[0].window = 0;
   LayerKind local = c->kinds[0];
   local.rope_base = 10000;
   local.rope_factor = 1;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a decoder-only transformer of the Llama family is made of. An architecture fills this from a file's metadata;
-// the layers build the graph from it alone.
+// What a decoder-only transformer is made of. An architecture fills this from a file's metadata and from which tensors
+// the file has; the layers build the graph from it alone.
 #pragma once
 
 #include <cstdint>
@@ -10,28 +10,47 @@
 #include <vector>
 
 #include "vibee/formats/packed/format.h"
+#include "vibee/kernels/pointwise/pointwise.h"
 
 namespace vibee {
 
 /// One kind of layer (a model may alternate local and global ones).
 struct LayerKind {
   double rope_base = 10000;
-  double rope_factor = 1;  ///< positions are divided by it (linear scaling)
+  double rope_factor = 1;  ///< positions are divided by it (linear scaling), or YaRN's factor
   uint32_t window = 0;     ///< keys visible to a query; 0 = all before it
 };
 
 struct ModelConfig {
   std::string architecture, name;
   uint32_t vocab = 0, dim = 0, layers = 0, heads = 0, kv_heads = 0, head_dim = 0, ff = 0;
-  uint32_t context = 0;  ///< positions that the model was trained for
-  uint32_t rope_dims = 0;
-  bool split_halves = false;  ///< rotary pairs are (i, i + dims/2); else (2i, 2i + 1)
-  bool gelu = false;          ///< gate of the feed-forward: GELU (tanh form); else SiLU
-  bool qk_norm = false, post_norms = false;
+  uint32_t context = 0;  ///< positions that the model can be asked for
   float eps = 1e-5f, embed_scale = 1, attention_scale = 0, attention_cap = 0, logit_cap = 0;
   std::vector<LayerKind> kinds;     ///< at least one
   std::vector<uint8_t> layer_kind;  ///< one a layer: index into kinds
-  bool tied = false;                ///< the head is the embedding
+
+  // Norms: root mean square, or mean and variance with a bias; before a block (attn_norm, ffn_norm), after it
+  // (post_attention_norm, post_ffw_norm), or both; of queries and keys, a head at a time or over the whole row.
+  bool layer_norm = false, pre_norms = true, post_norms = false;
+  bool qk_norm = false, qk_norm_whole = false;
+
+  // Positions: rotary on the first rope_dims of a head, pairs (i, i + dims/2) where split, else (2i, 2i + 1); or learned.
+  bool learned_positions = false, split_halves = false;
+  uint32_t rope_dims = 0;
+  std::string rope_factors;  ///< tensor of one divisor a pair; empty: none
+  double rope_scale = 1;     ///< of cosines and sines (YaRN, LongRoPE)
+  uint32_t yarn_context = 0;
+  double yarn_fast = 32, yarn_slow = 1;
+
+  // Products: with biases; query, key and value stacked in one tensor; gate and up stacked in ffn_up.
+  bool qkv_bias = false, output_bias = false, ffn_bias = false, head_bias = false;
+  bool fused_qkv = false, fused_gate_up = false;
+  bool tied = false;  ///< the head is the embedding
+
+  Gate activation = Gate::silu;
+  bool gated = true;  ///< activation(gate) * up; else activation(up)
+  uint32_t experts = 0, experts_used = 0, expert_ff = 0;
+  bool normalise_experts = true;  ///< weights of the chosen experts sum to one
 };
 
 /// Stored format of a tensor by name; the graph's weight types come from it.

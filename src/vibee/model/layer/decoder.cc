@@ -1,86 +1,165 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vibee/model/layer/decoder.h"
 
+#include <charconv>
 #include <cmath>
 
 namespace vibee {
 namespace {
 
-std::string block(uint32_t layer, std::string_view what) { return fmt::format("blk.{}.{}.weight", layer, what); }
+std::string block(uint32_t layer, std::string_view what) { return fmt::format("blk.{}.{}", layer, what); }
+std::string part(std::string tensor, int64_t first, int64_t rows) {
+  return rows == 0 ? std::move(tensor) : fmt::format("{}[{}:{}]", tensor, first, first + rows);
+}
+std::string gate_name(Gate gate) {
+  return gate == Gate::silu ? "silu" : gate == Gate::gelu ? "gelu" : "gelu_tanh";
+}
 
 }  // namespace
+
+WeightPart weight_part(std::string_view name) {
+  WeightPart p;
+  const size_t bracket = name.find('[');
+  p.tensor = std::string(name.substr(0, bracket));
+  if (bracket == std::string_view::npos) return p;
+  p.whole = false;
+  std::from_chars(name.data() + bracket + 1, name.data() + name.size(), p.first);
+  return p;
+}
 
 DecoderBuilder::DecoderBuilder(const ModelConfig& config, FormatOf format_of)
     : c_(config), format_of_(std::move(format_of)) {
   g_.name = config.architecture;
 }
 
-ValueId DecoderBuilder::matrix(std::string name, uint32_t n, uint32_t k) {
-  const Format format = format_of_(name);
-  return g_.source(Op::weight, {{Elem::stored, format}, {Dim{n}, Dim{k}}}, {{"name", std::move(name)}});
+ValueId DecoderBuilder::matrix(std::string tensor, int64_t n, int64_t k, int64_t first, int64_t rows) {
+  const Format format = format_of_(tensor);
+  return g_.source(Op::weight, {{Elem::stored, format}, {Dim{rows ? rows : n}, Dim{k}}},
+                   {{"name", part(std::move(tensor), first, rows)}});
 }
-ValueId DecoderBuilder::vector(std::string name, uint32_t n) {
-  return g_.source(Op::weight, {kF32, {Dim{n}}}, {{"name", std::move(name)}});
+ValueId DecoderBuilder::stack(std::string tensor, int64_t experts, int64_t n, int64_t k) {
+  const Format format = format_of_(tensor);
+  return g_.source(Op::weight, {{Elem::stored, format}, {Dim{experts}, Dim{n}, Dim{k}}}, {{"name", std::move(tensor)}});
 }
-ValueId DecoderBuilder::norm(ValueId x, std::string name, uint32_t width) {
-  return g_.add(Op::rms_norm, {x, vector(std::move(name), width)}, {{"eps", double(c_.eps)}});
+ValueId DecoderBuilder::vector(std::string tensor, int64_t n, int64_t first, int64_t rows) {
+  return g_.source(Op::weight, {kF32, {Dim{rows ? rows : n}}}, {{"name", part(std::move(tensor), first, rows)}});
 }
 
-ValueId DecoderBuilder::attention_block(ValueId x, uint32_t layer) {
+ValueId DecoderBuilder::norm(ValueId x, const std::string& name, int64_t width) {
+  const ValueId weight = vector(name + ".weight", width);
+  if (!c_.layer_norm) return g_.add(Op::rms_norm, {x, weight}, {{"eps", double(c_.eps)}});
+  return g_.add(Op::layer_norm, {x, weight, vector(name + ".bias", width)}, {{"eps", double(c_.eps)}});
+}
+ValueId DecoderBuilder::head_norm(ValueId x, const std::string& name, int64_t width) {
+  return g_.add(Op::rms_norm, {x, vector(name + ".weight", width)}, {{"eps", double(c_.eps)}});
+}
+
+ValueId DecoderBuilder::linear(ValueId x, const std::string& name, int64_t n, int64_t k, bool bias, int64_t first,
+                               int64_t of) {
+  const int64_t rows = of ? n : 0;
+  const ValueId y = g_.add(Op::linear, {x, matrix(name + ".weight", n, k, first, rows)});
+  return bias ? g_.add(Op::add, {y, vector(name + ".bias", n, first, rows)}) : y;
+}
+
+ValueId DecoderBuilder::attention(ValueId x, uint32_t layer) {
   const LayerKind& kind = c_.kinds[c_.layer_kind[layer]];
-  const uint32_t d = c_.head_dim, q_width = c_.heads * d, kv_width = c_.kv_heads * d;
-  const ValueId h = norm(x, block(layer, "attn_norm"), c_.dim);
-  ValueId q = g_.add(Op::linear, {h, matrix(block(layer, "attn_q"), q_width, c_.dim)});
-  ValueId k = g_.add(Op::linear, {h, matrix(block(layer, "attn_k"), kv_width, c_.dim)});
-  const ValueId v = g_.add(Op::linear, {h, matrix(block(layer, "attn_v"), kv_width, c_.dim)});
+  const int64_t d = c_.head_dim, q_width = c_.heads * d, kv_width = c_.kv_heads * d, all = q_width + 2 * kv_width;
+  const ValueId h = c_.pre_norms ? norm(x, block(layer, "attn_norm"), c_.dim) : x;
+  const auto project = [&](const char* name, int64_t n, int64_t first) {
+    if (c_.fused_qkv) return linear(h, block(layer, "attn_qkv"), n, c_.dim, c_.qkv_bias, first, all);
+    return linear(h, block(layer, name), n, c_.dim, c_.qkv_bias);
+  };
+  ValueId q = project("attn_q", q_width, 0), k = project("attn_k", kv_width, q_width);
+  const ValueId v = project("attn_v", kv_width, q_width + kv_width);
   if (c_.qk_norm) {
-    q = norm(q, block(layer, "attn_q_norm"), d);
-    k = norm(k, block(layer, "attn_k_norm"), d);
+    q = head_norm(q, block(layer, "attn_q_norm"), c_.qk_norm_whole ? q_width : d);
+    k = head_norm(k, block(layer, "attn_k_norm"), c_.qk_norm_whole ? kv_width : d);
   }
-  const Attrs turn = {{"head_dim", int64_t(d)}, {"pairs", std::string(c_.split_halves ? "split" : "adjacent")}};
-  const ValueId table = tables_[c_.layer_kind[layer]];
-  q = g_.add(Op::rope, {q, table}, turn);
-  k = g_.add(Op::rope, {k, table}, turn);
+  if (!c_.learned_positions) {
+    const Attrs turn = {{"head_dim", d}, {"pairs", std::string(c_.split_halves ? "split" : "adjacent")}};
+    const ValueId table = tables_[c_.layer_kind[layer]];
+    q = g_.add(Op::rope, {q, table}, turn);
+    k = g_.add(Op::rope, {k, table}, turn);
+  }
   state_ = g_.add(Op::kv_append, {state_, k, v}, {{"layer", int64_t(layer)}});
   Attrs attrs = {{"layer", int64_t(layer)},
                  {"heads", int64_t(c_.heads)},
                  {"kv_heads", int64_t(c_.kv_heads)},
-                 {"head_dim", int64_t(d)},
+                 {"head_dim", d},
                  {"scale", c_.attention_scale > 0 ? double(c_.attention_scale) : 1.0 / std::sqrt(double(d))}};
   if (kind.window) attrs.emplace_back("window", int64_t(kind.window));
   if (c_.attention_cap > 0) attrs.emplace_back("soft_cap", double(c_.attention_cap));
   const ValueId a = g_.add(Op::attention, {q, state_}, std::move(attrs));
-  ValueId o = g_.add(Op::linear, {a, matrix(block(layer, "attn_output"), c_.dim, q_width)});
-  if (c_.post_norms) o = norm(o, block(layer, "post_attention_norm"), c_.dim);
-  return g_.add(Op::add, {x, o});
+  const ValueId o = linear(a, block(layer, "attn_output"), c_.dim, q_width, c_.output_bias);
+  return c_.post_norms ? norm(o, block(layer, "post_attention_norm"), c_.dim) : o;
 }
 
 ValueId DecoderBuilder::feed_forward(ValueId x, uint32_t layer) {
-  const ValueId h = norm(x, block(layer, "ffn_norm"), c_.dim);
-  const ValueId gate = g_.add(Op::linear, {h, matrix(block(layer, "ffn_gate"), c_.ff, c_.dim)});
-  const ValueId up = g_.add(Op::linear, {h, matrix(block(layer, "ffn_up"), c_.ff, c_.dim)});
-  const ValueId m = g_.add(Op::gated, {gate, up}, {{"gate", std::string(c_.gelu ? "gelu_tanh" : "silu")}});
-  ValueId down = g_.add(Op::linear, {m, matrix(block(layer, "ffn_down"), c_.dim, c_.ff)});
-  if (c_.post_norms) down = norm(down, block(layer, "post_ffw_norm"), c_.dim);
-  return g_.add(Op::add, {x, down});
+  const int64_t ff = c_.ff, dim = c_.dim;
+  const ValueId h = c_.pre_norms ? norm(x, block(layer, "ffn_norm"), dim) : x;
+  const std::string kind = gate_name(c_.activation);
+  ValueId out;
+  if (c_.experts > 0) {
+    out = experts(h, layer);
+  } else {
+    ValueId m;
+    if (!c_.gated) {
+      m = g_.add(Op::activation, {linear(h, block(layer, "ffn_up"), ff, dim, c_.ffn_bias)}, {{"kind", kind}});
+    } else {
+      const bool fused = c_.fused_gate_up;  // gate rows first
+      const ValueId gate = linear(h, block(layer, fused ? "ffn_up" : "ffn_gate"), ff, dim, c_.ffn_bias, 0, fused ? 2 * ff : 0);
+      const ValueId up = linear(h, block(layer, "ffn_up"), ff, dim, c_.ffn_bias, fused ? ff : 0, fused ? 2 * ff : 0);
+      m = g_.add(Op::gated, {gate, up}, {{"gate", kind}});
+    }
+    out = linear(m, block(layer, "ffn_down"), dim, ff, c_.ffn_bias);
+  }
+  return c_.post_norms ? norm(out, block(layer, "post_ffw_norm"), dim) : out;
+}
+
+ValueId DecoderBuilder::experts(ValueId x, uint32_t layer) {
+  const int64_t e = c_.experts, ff = c_.expert_ff, dim = c_.dim, k = c_.experts_used;
+  const ValueId route = g_.add(Op::moe_route, {x, matrix(block(layer, "ffn_gate_inp.weight"), e, dim)},
+                               {{"k", k}, {"normalise", int64_t(c_.normalise_experts)}});
+  const ValueId gate = stack(block(layer, "ffn_gate_exps.weight"), e, ff, dim);
+  const ValueId up = stack(block(layer, "ffn_up_exps.weight"), e, ff, dim);
+  const ValueId m = g_.add(Op::moe_gated, {x, route, gate, up}, {{"k", k}, {"gate", gate_name(c_.activation)}});
+  return g_.add(Op::moe_down, {m, route, stack(block(layer, "ffn_down_exps.weight"), e, dim, ff)}, {{"k", k}});
+}
+
+ValueId DecoderBuilder::rope_table(ValueId positions, const LayerKind& kind) {
+  Attrs attrs = {{"dims", int64_t(c_.rope_dims)}, {"base", kind.rope_base}};
+  if (kind.rope_factor != 1) attrs.emplace_back("factor", kind.rope_factor);
+  if (c_.rope_scale != 1) attrs.emplace_back("scale", c_.rope_scale);
+  if (c_.yarn_context) {
+    attrs.emplace_back("yarn_context", double(c_.yarn_context));
+    attrs.emplace_back("beta_fast", c_.yarn_fast);
+    attrs.emplace_back("beta_slow", c_.yarn_slow);
+  }
+  std::vector<ValueId> in = {positions};
+  if (!c_.rope_factors.empty()) in.push_back(vector(c_.rope_factors, c_.rope_dims / 2));
+  return g_.add(Op::rope_table, std::move(in), std::move(attrs));
 }
 
 Result<Graph> DecoderBuilder::build() {
   const ValueId tokens = g_.source(Op::input, {kI32, {kRows}}, {{"name", std::string("tokens")}});
   const ValueId positions = g_.source(Op::input, {kI32, {kRows}}, {{"name", std::string("positions")}});
   state_ = g_.source(Op::state, {kState, {}}, {});
-  for (const LayerKind& kind : c_.kinds) {
-    Attrs attrs = {{"dims", int64_t(c_.rope_dims)}, {"base", kind.rope_base}};
-    if (kind.rope_factor != 1) attrs.emplace_back("factor", kind.rope_factor);
-    tables_.push_back(g_.add(Op::rope_table, {positions}, std::move(attrs)));
-  }
+  if (!c_.learned_positions)
+    for (const LayerKind& kind : c_.kinds) tables_.push_back(rope_table(positions, kind));
   const ValueId embedding = matrix("token_embd.weight", c_.vocab, c_.dim);
   Attrs scale;
   if (c_.embed_scale != 1) scale.emplace_back("scale", double(c_.embed_scale));
   ValueId x = g_.add(Op::embed, {tokens, embedding}, std::move(scale));
-  for (uint32_t layer = 0; layer < c_.layers; ++layer) x = feed_forward(attention_block(x, layer), layer);
-  x = norm(g_.add(Op::take_rows, {x}), "output_norm.weight", c_.dim);
-  ValueId logits = g_.add(Op::linear, {x, c_.tied ? embedding : matrix("output.weight", c_.vocab, c_.dim)});
+  if (c_.learned_positions)
+    x = g_.add(Op::add, {x, g_.add(Op::embed, {positions, matrix("position_embd.weight", c_.context, c_.dim)})});
+  for (uint32_t layer = 0; layer < c_.layers; ++layer) {
+    x = g_.add(Op::add, {x, attention(x, layer)});
+    x = g_.add(Op::add, {x, feed_forward(x, layer)});
+  }
+  x = norm(g_.add(Op::take_rows, {x}), "output_norm", c_.dim);
+  const ValueId head = c_.tied ? embedding : matrix("output.weight", c_.vocab, c_.dim);
+  ValueId logits = g_.add(Op::linear, {x, head});
+  if (c_.head_bias) logits = g_.add(Op::add, {logits, vector("output.bias", c_.vocab)});
   if (c_.logit_cap > 0) logits = g_.add(Op::soft_cap, {logits}, {{"cap", double(c_.logit_cap)}});
   VIBEE_TRY(Status(g_.status()));
   g_.outputs = {logits, state_};

@@ -1,31 +1,46 @@
 // SPDX-License-Identifier: Apache-2.0
-// The layers of a decoder, written once for all architectures: each function appends nodes to a graph.
+// The shared layers: embedding, attention block, feed-forward block and head as graph nodes. An architecture is a
+// configuration of these; a layer that does not fit is added here, with a flag of ModelConfig that asks for it.
 #pragma once
 
-#include "vibee/base/status/status.h"
 #include "vibee/graph/ir/ir.h"
 #include "vibee/model/layer/config.h"
 
 namespace vibee {
 
+/// A weight of the graph as it lies in a file: rows [first, first + rows) of a tensor, or all of it. Graphs name a part of
+/// a tensor "NAME[first:end]".
+struct WeightPart {
+  std::string tensor;
+  int64_t first = 0;
+  bool whole = true;
+};
+WeightPart weight_part(std::string_view name);
+
 class DecoderBuilder {
  public:
   DecoderBuilder(const ModelConfig& config, FormatOf format_of);
-  /// The whole model: tokens and positions in, logits of the rows asked for and the last state out.
+  /// The whole step: tokens, positions and state in, logits and state out. An error names the node that does not fit.
   Result<Graph> build();
 
  private:
-  ValueId matrix(std::string name, uint32_t n, uint32_t k);
-  ValueId vector(std::string name, uint32_t n);
-  ValueId norm(ValueId x, std::string name, uint32_t width);
-  ValueId attention_block(ValueId x, uint32_t layer);
+  ValueId matrix(std::string tensor, int64_t n, int64_t k, int64_t first = 0, int64_t rows = 0);
+  ValueId stack(std::string tensor, int64_t experts, int64_t n, int64_t k);
+  ValueId vector(std::string tensor, int64_t n, int64_t first = 0, int64_t rows = 0);
+  ValueId norm(ValueId x, const std::string& name, int64_t width);
+  ValueId head_norm(ValueId x, const std::string& name, int64_t width);
+  /// x W^T [+ bias] for rows [first, first + n) of a tensor of `of` rows.
+  ValueId linear(ValueId x, const std::string& name, int64_t n, int64_t k, bool bias, int64_t first = 0, int64_t of = 0);
+  ValueId attention(ValueId x, uint32_t layer);
   ValueId feed_forward(ValueId x, uint32_t layer);
+  ValueId experts(ValueId x, uint32_t layer);
+  ValueId rope_table(ValueId positions, const LayerKind& kind);
 
   const ModelConfig& c_;
   FormatOf format_of_;
   Graph g_;
+  std::vector<ValueId> tables_;  ///< a rotation table a kind of layer
   ValueId state_ = 0;
-  std::vector<ValueId> tables_;  ///< one a layer kind
 };
 
 }  // namespace vibee

@@ -27,7 +27,8 @@ ModelConfig gemma() {
   ModelConfig c = llama();
   c.architecture = "gemma3";
   c.dim = 640, c.layers = 7, c.heads = 4, c.kv_heads = 1, c.head_dim = 256, c.ff = 2048, c.rope_dims = 256;
-  c.split_halves = c.gelu = c.qk_norm = c.post_norms = true;
+  c.split_halves = c.qk_norm = c.post_norms = true;
+  c.activation = Gate::gelu_tanh;
   c.embed_scale = std::sqrt(640.0f);
   c.attention_cap = 50, c.logit_cap = 30;
   c.kinds = {{1e6, 8, 0}, {1e4, 1, 512}};

@@ -3,8 +3,10 @@
 
 #include <atomic>
 #include <mutex>
+#include <unordered_set>
 
 #include "vibee/base/memory/checked.h"
+#include "vibee/graph/cost/cost.h"
 #include "vibee/graph/pass/pass.h"
 #include "vibee/model/layer/decoder.h"
 
@@ -13,25 +15,47 @@ namespace {
 
 constexpr uint64_t kAlign = 4096;  ///< matrices begin on pages
 
-bool is_matrix(const TensorInfo& t) { return t.shape.size() >= 2 && t.shape[1] > 1; }
-PackedWeight shape_of(const TensorInfo& t, Isa isa) {
-  PackedWeight w;
-  w.format = t.format;
-  w.k = uint32_t(t.shape[0]);
-  w.n = uint32_t(t.shape[1]);
-  w.nr = panel_rows(t.format, isa);
-  return w;
+/// A weight of the graph: a matrix (or stack of matrices) in panels, or a vector of floats.
+struct GraphWeight {
+  std::string name;
+  bool matrix = false;
+  PackedWeight shape;  ///< of a matrix
+  uint64_t length = 0;  ///< of a vector
+};
+
+/// Every weight that the graph reads, once.
+std::vector<GraphWeight> weights_of(const Graph& graph, Isa isa) {
+  std::vector<GraphWeight> all;
+  std::unordered_set<std::string_view> seen;
+  for (const Node& node : graph.nodes) {
+    if (node.op != Op::weight || !seen.insert(node.text("name")).second) continue;
+    const Type& type = graph.type(node.out[0]);
+    GraphWeight w{std::string(node.text("name"))};
+    const size_t rank = type.dims.size();
+    w.matrix = rank > 1;
+    if (w.matrix) {
+      w.shape.format = type.elem.format;
+      w.shape.k = uint32_t(type.dims[rank - 1].n);
+      w.shape.n = uint32_t(type.dims[rank - 2].n);
+      w.shape.experts = rank == 3 ? uint32_t(type.dims[0].n) : 1;
+      w.shape.nr = panel_rows(type.elem.format, isa);
+    } else {
+      w.length = uint64_t(type.dims[0].n);
+    }
+    all.push_back(std::move(w));
+  }
+  return all;
 }
 
 }  // namespace
 
-WeightBytes Model::weight_bytes(const Checkpoint& file, Isa isa) {
+WeightBytes Model::weight_bytes(const Graph& graph, Isa isa) {
   WeightBytes sum;
-  for (const TensorInfo& t : file.tensors()) {
-    if (is_matrix(t)) {
-      sum.panels += round_up(shape_of(t, isa).bytes(), kAlign);
+  for (const GraphWeight& w : weights_of(graph, isa)) {
+    if (w.matrix) {
+      sum.panels += round_up(w.shape.bytes(), kAlign);
     } else {
-      sum.vectors += round_up(t.shape[0] * 4, 64);
+      sum.vectors += round_up(w.length * 4, 64);
     }
   }
   return sum;
@@ -71,7 +95,7 @@ Result<std::unique_ptr<Model>> Model::load(Checkpoint file, const ModelOptions& 
 }
 
 Status Model::read_weights(const Checkpoint& file) {
-  const WeightBytes sum = weight_bytes(file, isa_);
+  const WeightBytes sum = weight_bytes(graph_, isa_);
   if (sum.panels + sum.vectors > available_memory())
     return error(Code::no_memory, "{}: its weights take {} MiB, {} MiB are available; use a smaller model or format",
                  file.path(), (sum.panels + sum.vectors) >> 20, available_memory() >> 20);
@@ -80,25 +104,34 @@ Status Model::read_weights(const Checkpoint& file) {
   uint64_t panel_at = 0, vector_at = 0;
   struct Job {
     const TensorInfo* tensor;
+    uint64_t first_row;  // in the tensor
     PackedWeight weight;
     uint8_t* to;
   };
   std::vector<Job> jobs;
-  for (const TensorInfo& t : file.tensors()) {
-    if (is_matrix(t)) {
-      PackedWeight w = shape_of(t, isa_);
-      w.data = panels_.data() + panel_at;
-      jobs.push_back({&t, w, panels_.data() + panel_at});
-      panel_at += round_up(w.bytes(), kAlign);
-      matrices_[t.name] = w;
+  for (GraphWeight& w : weights_of(graph_, isa_)) {
+    const WeightPart part = weight_part(w.name);
+    VIBEE_ASSIGN(const TensorInfo* tensor, file.tensor(part.tensor));
+    if (w.matrix) {
+      w.shape.data = panels_.data() + panel_at;
+      for (uint32_t e = 0; e < w.shape.experts; ++e) {
+        const PackedWeight one = w.shape.expert(e);
+        jobs.push_back({tensor, uint64_t(part.first) + uint64_t(e) * one.n, one, panels_.data() + (one.data - panels_.data())});
+      }
+      panel_at += round_up(w.shape.bytes(), kAlign);
+      matrices_[w.name] = w.shape;
       continue;
     }
     auto* to = vectors_.as<float>(vector_at);
-    std::vector<uint8_t> raw(t.bytes);
-    VIBEE_TRY(file.read(t, 0, raw));
-    info(t.format).decode(raw.data(), t.shape[0], to);
-    vector_at += round_up(t.shape[0] * 4, 64);
-    vector_at_[t.name] = to;
+    const NumericFormat& format = info(tensor->format);
+    if (format.block_elems != 1)
+      return error(Code::unsupported, "{}: tensor '{}' is a vector in {}; f32, f16 and bf16 are built", file.path(),
+                   tensor->name, format.name);
+    std::vector<uint8_t> raw(w.length * format.block_bytes);
+    VIBEE_TRY(file.read(*tensor, uint64_t(part.first) * format.block_bytes, raw));
+    format.decode(raw.data(), w.length, to);
+    vector_at += round_up(w.length * 4, 64);
+    vector_at_[w.name] = to;
   }
   // Panels are packed by all threads from rows that each reads for itself; runs of about 1 MiB keep the reads long.
   std::atomic<size_t> next{0};
@@ -131,7 +164,7 @@ Status Model::read_weights(const Checkpoint& file) {
       const uint64_t row_bytes = info(w.format).row_bytes(w.k);
       const uint32_t first = run.first * w.nr, last = std::min(run.last * w.nr, w.n);
       const std::span<uint8_t> rows(buffer->data(), (last - first) * row_bytes);
-      Status status = file.read(*job.tensor, first * row_bytes, rows);
+      Status status = file.read(*job.tensor, (job.first_row + first) * row_bytes, rows);
       if (!status.ok()) {
         const std::lock_guard lock(mutex);
         failed = std::move(status);
@@ -159,11 +192,6 @@ WeightTable Model::weights() const {
           }};
 }
 
-uint64_t Model::bytes_per_token() const {
-  uint64_t sum = vectors_.size();
-  for (const auto& [name, w] : matrices_)
-    sum += name == "token_embd.weight" && !config_.tied ? w.stride() / w.nr : w.bytes();
-  return sum;
-}
+uint64_t Model::bytes_per_token() const { return uint64_t(step_cost(graph_, {1, 1}, {}).weight_bytes); }
 
 }  // namespace vibee

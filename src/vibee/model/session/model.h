@@ -34,7 +34,7 @@ class Model {
   /// The graph of a file as the executor will run it, without loading weights.
   static Result<Graph> graph_of(const Checkpoint& file, const ModelConfig& config,
                                 std::span<const std::string> disable);
-  static WeightBytes weight_bytes(const Checkpoint& file, Isa isa);
+  static WeightBytes weight_bytes(const Graph& graph, Isa isa);
 
   const ModelConfig& config() const { return config_; }
   const Graph& graph() const { return graph_; }

@@ -57,7 +57,7 @@ Result<MemoryPlan> Session::plan_memory(const Checkpoint& file, const ModelConfi
   VIBEE_TRY(check(config, o));
   VIBEE_ASSIGN(const Graph graph, Model::graph_of(file, config, model.disable));
   MemoryPlan plan;
-  const WeightBytes weights = Model::weight_bytes(file, model.isa);
+  const WeightBytes weights = Model::weight_bytes(graph, model.isa);
   plan.weights = weights.panels + weights.vectors;
   VIBEE_ASSIGN(plan.arena, Plan::arena_bytes(graph, plan_options(o, model.threads, model.isa)));
   VIBEE_ASSIGN(plan.pages, pages_bytes(config, o));
