@@ -324,10 +324,6 @@ Result<std::unique_ptr<Plan>> Plan::compile(const Graph& g, const WeightTable& w
                     float(node.number("soft_cap")),     uint32_t(node.integer("window"))};
       VIBEE_TRY(validate(call.shape));
       call.attention = &attention_kernel(o.kv, o.isa);
-      // A kernel's tile holds at least one row of all heads that share keys.
-      if (call.attention->tile < call.shape.group())
-        return error(Code::unsupported, "{} heads share one KV head; the {} kernel takes {}", call.shape.group(),
-                     call.attention->symbol, call.attention->tile);
       if (node.op == Op::attention) {
         auto& lists = plan->work_lists_;
         const auto same = [&](const WorkList& list) { return list.serves(call.shape); };

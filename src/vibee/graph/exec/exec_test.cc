@@ -215,7 +215,8 @@ TEST(Plan, ExpertsBiasesAndLayerNormsGiveTheInterpretersRows) {
                             {{"k", int64_t(2)}, {"gate", std::string("silu")}});
     x = g.add(Op::add, {x, g.add(Op::moe_down, {m, route, weight("de", format, {Dim{5}, Dim{64}, Dim{32}})},
                                  {{"k", int64_t(2)}})});
-    g.outputs = {g.add(Op::linear, {g.add(Op::take_rows, {x}), weight("head", Format::f32, {Dim{48}, Dim{64}})}), state};
+    g.outputs = {g.add(Op::linear, {g.add(Op::take_rows, {x}), weight("head", Format::f32, {Dim{48}, Dim{64}})}),
+                 state};
     ASSERT_TRUE(g.status().ok()) << g.status().message();
     auto lowered = run_passes(g);
     ASSERT_TRUE(lowered.ok()) << lowered.status().message();

@@ -181,11 +181,19 @@ Rows moe_route(const Rows& logits, int64_t experts, int64_t k, bool normalise) {
 
 /// Row `row` of a matrix and expert `e` of a stack, as tensors of their own.
 TensorValue one_row(const Rows& x, size_t row, size_t width) {
-  return {{kF32, {Dim{1}, Dim{int64_t(width)}}}, {1, int64_t(width)}, Rows(x.begin() + long(row * width), x.begin() + long((row + 1) * width)), {}, {}};
+  return {{kF32, {Dim{1}, Dim{int64_t(width)}}},
+          {1, int64_t(width)},
+          Rows(x.begin() + long(row * width), x.begin() + long((row + 1) * width)),
+          {},
+          {}};
 }
 TensorValue one_expert(const TensorValue& w, int64_t e) {
   const int64_t n = w.type.dims[1].n, k = w.type.dims[2].n;
-  return {{w.type.elem, {Dim{n}, Dim{k}}}, {n, k}, Rows(w.f.begin() + long(e * n * k), w.f.begin() + long((e + 1) * n * k)), {}, {}};
+  return {{w.type.elem, {Dim{n}, Dim{k}}},
+          {n, k},
+          Rows(w.f.begin() + long(e * n * k), w.f.begin() + long((e + 1) * n * k)),
+          {},
+          {}};
 }
 
 Rows moe_gated(const TensorValue& x, const TensorValue& route, const TensorValue& gate, const TensorValue& up,

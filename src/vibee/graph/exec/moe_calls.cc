@@ -11,7 +11,8 @@
 namespace vibee {
 namespace {
 
-/// `rows` float rows of width k as the input of a product, quantised into the thread's memory where the weight wants it.
+/// `rows` float rows of width k as the input of a product, quantised into the thread's memory where the weight wants
+/// it.
 MatmulInput input_of(const Call& c, const Worker& w, const float* x, uint32_t rows, uint32_t k) {
   MatmulInput in;
   in.rows = rows;

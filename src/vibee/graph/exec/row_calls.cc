@@ -18,7 +18,8 @@ void run_embed(const Call& c, Worker& w) {
   const Range rows = w.rows(uint32_t(w.sizes.t));
   float* out = w.plan.pointer<float>(c.out[0], w.tid, w.small);
   for (uint32_t r = rows.begin; r < rows.end; ++r) {
-    decode_row(*c.weight[0], uint32_t(c.positions ? w.batch.positions[r] : w.batch.tokens[r]), out + uint64_t(r) * c.width);
+    decode_row(*c.weight[0], uint32_t(c.positions ? w.batch.positions[r] : w.batch.tokens[r]),
+               out + uint64_t(r) * c.width);
     if (c.by != 1.0f) c.pw->scale(out + uint64_t(r) * c.width, c.by, c.width, out + uint64_t(r) * c.width);
   }
 }

@@ -25,12 +25,17 @@ Result<SampleWeights> SampleWeights::make(const Graph& g, Isa isa, uint64_t seed
     std::vector<float> x(count);
     const size_t rank = type.dims.size();
     const bool matrix = type.dims.size() >= 2;
-    for (float& v : x) v = matrix ? random.normal() / std::sqrt(float(type.dims[rank - 1].n)) : 1 + 0.2f * random.normal();
+    for (float& v : x)
+      v = matrix ? random.normal() / std::sqrt(float(type.dims[rank - 1].n)) : 1 + 0.2f * random.normal();
     std::vector<uint8_t> bytes(format.row_bytes(count));
     format.encode(x.data(), count, bytes.data());
     if (matrix) {
-      PackedWeight p{type.elem.format, uint32_t(type.dims[rank - 2].n), uint32_t(type.dims[rank - 1].n),
-                     panel_rows(type.elem.format, isa), nullptr, rank == 3 ? uint32_t(type.dims[0].n) : 1};
+      PackedWeight p{type.elem.format,
+                     uint32_t(type.dims[rank - 2].n),
+                     uint32_t(type.dims[rank - 1].n),
+                     panel_rows(type.elem.format, isa),
+                     nullptr,
+                     rank == 3 ? uint32_t(type.dims[0].n) : 1};
       VIBEE_ASSIGN(HugeBuffer buffer, HugeBuffer::allocate(p.bytes() + 64));
       const uint64_t row_bytes = format.row_bytes(p.k);
       for (uint32_t e = 0; e < p.experts; ++e)

@@ -84,7 +84,8 @@ Result<std::vector<Type>> Rule::attention() const {
 }
 
 /// moe_route: rows [T, n], router [E, n] -> [T, 2k], the ids of the k chosen experts and their weights.
-/// moe_gated: rows, route, gate [E, f, n], up [E, f, n] -> [T, k * f]. moe_down: those, route, down [E, n, f] -> [T, n].
+/// moe_gated: rows, route, gate [E, f, n], up [E, f, n] -> [T, k * f]. moe_down: those, route, down [E, n, f] -> [T,
+/// n].
 Result<std::vector<Type>> Rule::moe() const {
   const int64_t k = node.integer("k");
   if (k <= 0 || k > kMaxDim) return wrong("needs k > 0");

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Angles a position that a rope_table node stands for. Plain rotary embedding (Su et al. 2021, arXiv:2104.09864), linear
-// scaling (`factor`), factors a pair (Llama 3, LongRoPE), and YaRN (Peng et al. 2023, arXiv:2309.00071, section 3.2).
+// Angles a position that a rope_table node stands for. Plain rotary embedding (Su et al. 2021, arXiv:2104.09864),
+// linear scaling (`factor`), factors a pair (Llama 3, LongRoPE), and YaRN (Peng et al. 2023, arXiv:2309.00071,
+// section 3.2).
 #pragma once
 
 #include <algorithm>

@@ -29,15 +29,26 @@ struct AttentionShape {
 /// What a shape must satisfy; the message names the field and the values that are built.
 Status validate(const AttentionShape& shape);
 
-/// The queries of one work item: `rows` consecutive rows of one sequence, all heads of one KV head.
+/// The queries of one work item: `rows` consecutive rows of one sequence, `heads` heads that share one KV head.
 struct QueryTile {
   const float* q = nullptr;  ///< first row, [row][heads][head_dim]
   uint32_t stride = 0;       ///< floats from row to row
-  uint32_t rows = 0;         ///< rows * group <= the kernel's tile
+  uint32_t rows = 0;         ///< rows * heads <= the kernel's tile
   uint32_t first = 0;        ///< position of the first row
-  uint32_t kv_head = 0;
+  uint32_t head = 0, heads = 0;
   const uint32_t* pages = nullptr;
 };
+/// Cuts the heads of every KV head into runs of at most `tile`: f(first head, heads).
+template <class F>
+void each_head_run(const AttentionShape& shape, uint32_t tile, F&& f) {
+  const uint32_t group = shape.group();
+  for (uint32_t kv = 0; kv < shape.kv_heads; ++kv)
+    for (uint32_t i = 0; i < group; i += tile) f(kv * group + i, group - i < tile ? group - i : tile);
+}
+/// Rows a tile when all heads of a KV head lie in it; 1 where they do not even fit alone.
+inline uint32_t rows_a_tile(const AttentionShape& shape, uint32_t tile) {
+  return tile > shape.group() ? tile / shape.group() : 1;
+}
 
 /// State of the fold for one query vector: running maximum, sum and weighted values.
 struct FoldState {
@@ -53,8 +64,8 @@ struct AttentionKernel {
   Isa isa;
   KvFormat kv;
   std::string_view order;
-  uint32_t tile;  ///< query vectors (rows x group) a call
-  /// Computes one split for rows*group query vectors; part[i] gets its (m, l, o), m = -inf when no key of it is
+  uint32_t tile;  ///< query vectors (rows x heads) a call
+  /// Computes one split for rows*heads query vectors; part[i] gets its (m, l, o), m = -inf when no key of it is
   /// visible.
   void (*split)(const AttentionShape&, const KvView&, const QueryTile&, uint32_t split, FoldState* part);
   /// Folds `part` into `state` (both one query vector).
@@ -78,7 +89,7 @@ inline SplitRange visible_splits(uint32_t window, uint32_t first, uint32_t rows)
   const uint32_t low = window != 0 && first + 1 > window ? first + 1 - window : 0;
   return {low / kSplitKeys, (first + rows - 1) / kSplitKeys + 1};
 }
-/// All splits of a tile, folded in order: state[i] of query vector i = row * group + head.
+/// All splits of a tile, folded in order: state[i] of query vector i = row * heads + head.
 void attend(const AttentionKernel& kernel, const AttentionShape& shape, const KvView& kv, const QueryTile& tile,
             FoldState* part, FoldState* state);
 

@@ -19,9 +19,9 @@ struct AttentionCase {
 
 /// Lengths around the page (16) and the split (256), primes, groups of 1 to 12, windows, soft cap.
 inline constexpr AttentionCase kStandardAttentionCases[] = {
-    {1, 1, 1, 8},         {15, 3, 1, 64},         {16, 9, 3, 64},         {17, 4, 4, 24},
-    {255, 4, 1, 256},     {256, 9, 3, 64},        {257, 8, 1, 32},        {300, 4, 1, 256, 37},
-    {523, 2, 2, 40, 256}, {601, 9, 3, 64, 0, 30}, {700, 6, 2, 96, 17, 5}, {513, 12, 1, 32},
+    {1, 1, 1, 8},           {15, 3, 1, 64},   {16, 9, 3, 64},       {17, 4, 4, 24},       {255, 4, 1, 256},
+    {256, 9, 3, 64},        {257, 8, 1, 32},  {300, 4, 1, 256, 37}, {523, 2, 2, 40, 256}, {601, 9, 3, 64, 0, 30},
+    {700, 6, 2, 96, 17, 5}, {513, 12, 1, 32}, {270, 14, 2, 64},     {261, 17, 1, 16},
 };
 
 /// Largest allowed difference to the softmax in double over keys, values and queries drawn from a standard normal.
@@ -64,16 +64,18 @@ struct StoredSequence {
   void attend_rows(const AttentionKernel& kernel, uint32_t kv_head, uint32_t first, uint32_t end, uint32_t rows,
                    float* out) const {
     std::vector<FoldState> part(kMaxQueryTile), state(kMaxQueryTile);
-    const uint32_t group = shape.group(), width = c.heads * c.head_dim;
-    const uint32_t most = std::max(1u, std::min(rows, kernel.tile / group));
-    for (uint32_t row = first; row < end; row += most) {
-      const uint32_t n = std::min(most, end - row);
-      attend(kernel, shape, view, {&q[size_t(row) * width], width, n, row, kv_head, pages.data()}, part.data(),
-             state.data());
-      for (uint32_t i = 0; i < n * group; ++i)
-        kernel.finish(c.head_dim, state[i],
-                      out + (size_t(row) + i / group) * width + (kv_head * group + i % group) * c.head_dim);
-    }
+    const uint32_t width = c.heads * c.head_dim, most = std::min(rows, rows_a_tile(shape, kernel.tile));
+    each_head_run(shape, kernel.tile, [&](uint32_t head, uint32_t heads) {
+      if (head / shape.group() != kv_head) return;
+      for (uint32_t row = first; row < end; row += most) {
+        const uint32_t n = std::min(most, end - row);
+        attend(kernel, shape, view, {&q[size_t(row) * width], width, n, row, head, heads, pages.data()}, part.data(),
+               state.data());
+        for (uint32_t i = 0; i < n * heads; ++i)
+          kernel.finish(c.head_dim, state[i],
+                        out + (size_t(row) + i / heads) * width + (head + i % heads) * c.head_dim);
+      }
+    });
   }
   std::vector<float> attend_all(const AttentionKernel& kernel, uint32_t rows) const {
     std::vector<float> out(q.size());

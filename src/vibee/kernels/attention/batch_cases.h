@@ -59,10 +59,10 @@ class StoredStep {
     for (const SequenceRows& s : sequences_) keys += s.first + s.rows;
     return keys * shape_.kv_heads * 2 * view_.layout.head_bytes() / kPageTokens;
   }
-  /// Room for the parts of every split of every row.
+  /// Room for the parts of every split of every row, at most `heads` of a KV head.
   uint32_t slots() const {
     uint32_t n = 0;
-    for (const SequenceRows& s : sequences_) n += (s.first + s.rows + kSplitKeys - 1) / kSplitKeys * shape_.kv_heads;
+    for (const SequenceRows& s : sequences_) n += (s.first + s.rows + kSplitKeys - 1) / kSplitKeys * shape_.heads;
     return n;
   }
 

@@ -8,9 +8,10 @@
 namespace vibee {
 
 WorkList::WorkList(const AttentionShape& shape, uint32_t tile, uint32_t max_rows, uint32_t threads, uint32_t part_slots)
-    : shape_(shape), rows_a_tile_(std::max(1u, tile / shape.group())), threads_(threads), part_slots_(part_slots) {
-  // A row alone is one item a KV head; a cut item takes a slot for each of its splits.
-  const size_t most = size_t(max_rows) * shape.kv_heads + part_slots;
+    : shape_(shape), tile_(tile), rows_a_tile_(rows_a_tile(shape, tile)), threads_(threads), part_slots_(part_slots) {
+  // A row alone is one item a run of heads; a cut item takes a slot for each of its splits.
+  const uint32_t runs = shape.kv_heads * ((shape.group() + tile - 1) / tile);
+  const size_t most = size_t(max_rows) * runs + part_slots;
   items_.reserve(most);
   order_.reserve(most);
   owner_.reserve(most);
@@ -28,40 +29,40 @@ uint64_t WorkList::cost_of(const WorkItem& item, std::span<const SequenceRows> s
   const uint32_t begin = std::max(item.splits.begin * kSplitKeys, low),
                  end = std::min(item.splits.end * kSplitKeys, last);
   // Loading a key costs about as much as two query vectors with it; an item has a fixed cost of some 16 keys.
-  return (uint64_t(end > begin ? end - begin : 0) + 16) * (item.rows * shape_.group() + 2);
+  return (uint64_t(end > begin ? end - begin : 0) + 16) * (item.rows * item.heads + 2);
 }
 
 /// Sequences into tiles of rows and KV heads; single rows over long contexts into chunks of splits (v1691).
 void WorkList::cut(std::span<const SequenceRows> sequences, const WorkOptions& options) {
-  const uint32_t rows_a_tile = rows_a_tile_;
+  const uint32_t runs = shape_.kv_heads * ((shape_.group() + tile_ - 1) / tile_);
   DecodeWork work;
   bool decode = options.cut_keys;
   for (const SequenceRows& s : sequences) {
     decode &= s.rows == 1;
     const SplitRange range = visible_splits(shape_.window, s.first, s.rows);
-    work.items += shape_.kv_heads * ((s.rows + rows_a_tile - 1) / rows_a_tile);
-    work.splits += uint64_t(range.end - range.begin) * shape_.kv_heads;
+    work.items += runs * ((s.rows + rows_a_tile_ - 1) / rows_a_tile_);
+    work.splits += uint64_t(range.end - range.begin) * runs;
     work.most_splits = std::max(work.most_splits, range.end - range.begin);
   }
   const uint32_t chunk = decode && work.splits <= part_slots_ ? splits_a_chunk(work, threads_) : 0;
   uint32_t slots = 0;
   for (uint32_t i = 0; i < sequences.size(); ++i) {
     const SequenceRows& s = sequences[i];
-    for (uint32_t row = 0; row < s.rows; row += rows_a_tile)
-      for (uint32_t h = 0; h < shape_.kv_heads; ++h) {
-        const uint32_t rows = std::min(rows_a_tile, s.rows - row);
+    for (uint32_t row = 0; row < s.rows; row += rows_a_tile_)
+      each_head_run(shape_, tile_, [&](uint32_t head, uint32_t heads) {
+        const uint32_t rows = std::min(rows_a_tile_, s.rows - row);
         const SplitRange range = visible_splits(shape_.window, s.first + row, rows);
         if (chunk == 0 || range.end - range.begin <= chunk) {
-          items_.push_back({i, row, rows, h, range, WorkItem::kWhole});
-          continue;
+          items_.push_back({i, row, rows, head, heads, range, WorkItem::kWhole});
+          return;
         }
-        merges_.push_back({i, row, h, range.end - range.begin, slots});
+        merges_.push_back({i, row, head, heads, range.end - range.begin, slots});
         for (uint32_t begin = range.begin; begin < range.end; begin += chunk) {
           const uint32_t end = std::min(begin + chunk, range.end);
-          items_.push_back({i, row, rows, h, {begin, end}, slots});
+          items_.push_back({i, row, rows, head, heads, {begin, end}, slots});
           slots += end - begin;
         }
-      }
+      });
   }
 }
 

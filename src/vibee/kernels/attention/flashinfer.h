@@ -4,6 +4,7 @@
 // runs that list. Which thread takes which item never shows in the bytes.
 #pragma once
 
+#include <algorithm>
 #include <span>
 #include <vector>
 
@@ -12,17 +13,17 @@
 
 namespace vibee {
 
-/// A tile of rows of one sequence and KV head, over some of its splits.
+/// A tile of rows of one sequence and heads that share a KV head, over some of their splits.
 struct WorkItem {
   static constexpr uint32_t kWhole = UINT32_MAX;
-  uint32_t sequence, row, rows, kv_head;  ///< row: inside the sequence
+  uint32_t sequence, row, rows, head, heads;  ///< row: inside the sequence
   SplitRange splits;
   uint32_t part;  ///< slot of its first split's part; kWhole: covers all splits and writes its rows
 };
 
-/// A row whose parts lie in the slots from `part` on, one a split, to be folded in order.
+/// Heads of a row whose parts lie in the slots from `part` on, one a split, to be folded in order.
 struct MergeItem {
-  uint32_t sequence, row, kv_head, splits, part;
+  uint32_t sequence, row, head, heads, splits, part;
 };
 
 struct WorkOptions {
@@ -32,8 +33,8 @@ struct WorkOptions {
 
 class WorkList {
  public:
-  /// Room for steps of `max_rows` rows; `tile` query vectors a call of the kernel; `part_slots` slots of group fold
-  /// states exist for cut items.
+  /// Room for steps of `max_rows` rows; `tile` query vectors a call of the kernel; `part_slots` slots of
+  /// min(group, tile) fold states exist for cut items.
   WorkList(const AttentionShape& shape, uint32_t tile, uint32_t max_rows, uint32_t threads, uint32_t part_slots);
   /// Divides one step. Allocates nothing.
   void plan(std::span<const SequenceRows> sequences, const WorkOptions& options);
@@ -73,7 +74,7 @@ class WorkList {
     uint32_t tid;
   };
   AttentionShape shape_;
-  uint32_t rows_a_tile_, threads_, part_slots_;
+  uint32_t tile_, rows_a_tile_, threads_, part_slots_;
   std::vector<WorkItem> items_, dealt_;
   std::vector<MergeItem> merges_;
   std::vector<Order> order_;
@@ -89,7 +90,7 @@ struct BatchQueries {
   const KvView& kv;
   std::span<const SequenceRows> sequences;
   const float* q;    ///< [row][heads][head_dim]
-  FoldState* parts;  ///< part_slots x group, shared by the threads
+  FoldState* parts;  ///< part_slots x min(group, tile), shared by the threads
 };
 
 /// The share of thread `tid`: `write(row of the batch, head, state)` for every query vector it finishes; `barrier()`
@@ -97,36 +98,30 @@ struct BatchQueries {
 template <class Barrier, class Write>
 void run_work(const WorkList& list, const BatchQueries& b, uint32_t tid, Barrier&& barrier, Write&& write) {
   const AttentionShape& shape = b.shape;
-  const uint32_t group = shape.group(), width = shape.heads * shape.head_dim;
+  const uint32_t slot = std::min(shape.group(), b.kernel.tile), width = shape.heads * shape.head_dim;
   FoldState part[kMaxQueryTile], state[kMaxQueryTile];
-  const auto query = [&](uint32_t sequence, uint32_t row, uint32_t rows, uint32_t kv_head) {
-    const SequenceRows& s = b.sequences[sequence];
-    return QueryTile{b.q + uint64_t(s.row + row) * width, width, rows, s.first + row, kv_head, s.pages};
-  };
-  const auto finish = [&](uint32_t sequence, uint32_t row, uint32_t rows, uint32_t kv_head) {
-    for (uint32_t i = 0; i < rows * group; ++i)
-      write(b.sequences[sequence].row + row + i / group, kv_head * group + i % group, state[i]);
-  };
   for (const WorkItem& item : list.items(tid)) {
-    const QueryTile tile = query(item.sequence, item.row, item.rows, item.kv_head);
+    const SequenceRows& s = b.sequences[item.sequence];
+    const QueryTile tile{
+        b.q + uint64_t(s.row + item.row) * width, width, item.rows, s.first + item.row, item.head, item.heads, s.pages};
     if (item.part == WorkItem::kWhole) {
       attend(b.kernel, shape, b.kv, tile, part, state);
-      finish(item.sequence, item.row, item.rows, item.kv_head);
+      for (uint32_t i = 0; i < item.rows * item.heads; ++i)
+        write(s.row + item.row + i / item.heads, item.head + i % item.heads, state[i]);
       continue;
     }
     for (uint32_t split = item.splits.begin; split < item.splits.end; ++split)
-      b.kernel.split(shape, b.kv, tile, split, b.parts + uint64_t(item.part + split - item.splits.begin) * group);
+      b.kernel.split(shape, b.kv, tile, split, b.parts + uint64_t(item.part + split - item.splits.begin) * slot);
   }
   if (!list.has_merges()) return;
   barrier();
-  for (const MergeItem& merge : list.merges(tid)) {
-    for (uint32_t i = 0; i < group; ++i) {
-      clear_state(shape.head_dim, &state[i]);
+  for (const MergeItem& merge : list.merges(tid))
+    for (uint32_t i = 0; i < merge.heads; ++i) {
+      clear_state(shape.head_dim, state);
       for (uint32_t split = 0; split < merge.splits; ++split)
-        b.kernel.fold(shape.head_dim, b.parts[uint64_t(merge.part + split) * group + i], &state[i]);
+        b.kernel.fold(shape.head_dim, b.parts[uint64_t(merge.part + split) * slot + i], state);
+      write(b.sequences[merge.sequence].row + merge.row, merge.head + i, state[0]);
     }
-    finish(merge.sequence, merge.row, 1, merge.kv_head);
-  }
 }
 
 }  // namespace vibee

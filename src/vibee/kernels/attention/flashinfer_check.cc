@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// v1692: on random batches every (row, KV head, visible split) is covered exactly once, no thread gets more than the
+// v1692: on random batches every (row, head, visible split) is covered exactly once, no thread gets more than the
 // mean and the largest item, and outputs do not depend on the division.
 #include <algorithm>
 #include <cstring>
@@ -25,7 +25,8 @@ void cover(const AttentionShape& shape, std::span<const SequenceRows> sequences,
   for (uint32_t tid = 0; tid < threads; ++tid) {
     for (const WorkItem& item : list.items(tid)) {
       for (uint32_t row = item.row; row < item.row + item.rows; ++row)
-        for (uint32_t s = item.splits.begin; s < item.splits.end; ++s) ++seen[{item.sequence, row, item.kv_head, s}];
+        for (uint32_t h = item.head; h < item.head + item.heads; ++h)
+          for (uint32_t s = item.splits.begin; s < item.splits.end; ++s) ++seen[{item.sequence, row, h, s}];
       if (item.part != WorkItem::kWhole)
         for (uint32_t s = item.splits.begin; s < item.splits.end; ++s) ++slots[item.part + s - item.splits.begin];
     }
@@ -34,7 +35,7 @@ void cover(const AttentionShape& shape, std::span<const SequenceRows> sequences,
   for (uint32_t i = 0; i < sequences.size(); ++i)
     for (uint32_t row = 0; row < sequences[i].rows; ++row) {
       const SplitRange range = visible_splits(shape.window, sequences[i].first + row, 1);
-      for (uint32_t h = 0; h < shape.kv_heads; ++h)
+      for (uint32_t h = 0; h < shape.heads; ++h)
         for (uint32_t s = range.begin; s < range.end; ++s) {
           const auto at = seen.find({i, row, h, s});
           c.wrong += at == seen.end() || at->second != 1;
@@ -62,7 +63,7 @@ Status check_flashinfer(CheckContext& context) {
   Coverage coverage;
   for (int b = 0; b < batches; ++b) {
     if (!context.proceed("flashinfer", double(b) / batches)) return error(Code::cancelled, "stopped");
-    const uint32_t kv = 1 + random.below(4), group = 1 + random.below(4);
+    const uint32_t kv = 1 + random.below(4), group = 1 + random.below(17);
     const AttentionShape shape{kv * group, kv, 64, 0.125f, 0, random.below(3) == 0 ? 1 + random.below(2000) : 0};
     std::vector<SequenceRows> sequences;
     uint32_t row = 0;

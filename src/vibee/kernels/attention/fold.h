@@ -66,7 +66,8 @@ inline uint32_t visible_bits(uint32_t base, uint32_t position, uint32_t window) 
 template <KvFormat F, uint32_t M>
 void split_rows(const AttentionShape& shape, const KvView& kv, const QueryTile& tile, uint32_t split, Scratch& t,
                 FoldState* part) {
-  const uint32_t d = shape.head_dim, group = shape.group(), count = tile.rows * group;
+  const uint32_t d = shape.head_dim, heads = tile.heads, count = tile.rows * heads;
+  const uint32_t kv_head = tile.head / shape.group();
   const uint32_t low_key = shape.window != 0 && tile.first + 1 > shape.window ? tile.first + 1 - shape.window : 0;
   const uint32_t begin = split * kSplitKeys > low_key ? split * kSplitKeys : low_key;
   const uint32_t last = tile.first + tile.rows - 1, limit = (split + 1) * kSplitKeys;
@@ -76,7 +77,7 @@ void split_rows(const AttentionShape& shape, const KvView& kv, const QueryTile& 
   const uint32_t origin = first_page * kPageTokens;
 
   for (uint32_t page = first_page; page < end_page; ++page) {
-    const KeyPage<F> keys{kv.key(tile.pages[page], tile.kv_head), d};
+    const KeyPage<F> keys{kv.key(tile.pages[page], kv_head), d};
     V16 acc[M];
 #pragma GCC unroll 12
     for (uint32_t m = 0; m < M; ++m) acc[m] = v_zero();
@@ -90,7 +91,7 @@ void split_rows(const AttentionShape& shape, const KvView& kv, const QueryTile& 
       V16 s = shape.soft_cap > 0
                   ? v_set(shape.soft_cap * kLog2E) * v_tanh(acc[m] * v_set(shape.scale) / v_set(shape.soft_cap))
                   : acc[m] * v_set(to_log2);
-      const uint32_t position = tile.first + (m < count ? m / group : 0);
+      const uint32_t position = tile.first + (m < count ? m / heads : 0);
       const uint32_t bits = visible_bits(base, position, shape.window);
       if (bits != 0xffff) s = v_select(m_from_bits(bits), s, v_set(-INFINITY));
       v_store(&t.s[m][base - origin], s);
@@ -120,7 +121,7 @@ void split_rows(const AttentionShape& shape, const KvView& kv, const QueryTile& 
 #pragma GCC unroll 4
       for (uint32_t w = 0; w < W; ++w) acc[m][w] = v_zero();
     for (uint32_t page = first_page; page < end_page; ++page) {
-      const ValuePage<F> page_values{kv.value(tile.pages[page], tile.kv_head), d};
+      const ValuePage<F> page_values{kv.value(tile.pages[page], kv_head), d};
       const uint32_t at = page * kPageTokens - origin, lanes = keys - at < kPageTokens ? keys - at : kPageTokens;
       for (uint32_t lane = 0; lane < lanes; ++lane) {
         V16 v[W];
@@ -146,9 +147,9 @@ template <KvFormat F, uint32_t kTile>
 void split_any(const AttentionShape& shape, const KvView& kv, const QueryTile& tile, uint32_t split, FoldState* part) {
   static_assert(kTile == 4 || kTile == 12);
   Scratch t;
-  const uint32_t group = shape.group(), count = tile.rows * group;
+  const uint32_t count = tile.rows * tile.heads;
   for (uint32_t m = 0; m < count; ++m)
-    std::memcpy(t.q[m], tile.q + (m / group) * tile.stride + (tile.kv_head * group + m % group) * shape.head_dim,
+    std::memcpy(t.q[m], tile.q + (m / tile.heads) * tile.stride + (tile.head + m % tile.heads) * shape.head_dim,
                 shape.head_dim * 4);
   const uint32_t padded = count <= 4 ? count : count <= 6 ? 6 : count <= 8 ? 8 : 12;
   for (uint32_t m = count; m < padded; ++m) std::memset(t.q[m], 0, shape.head_dim * 4);

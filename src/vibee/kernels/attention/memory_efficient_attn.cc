@@ -30,9 +30,6 @@ Status validate(const AttentionShape& s) {
   if (s.head_dim == 0 || s.head_dim % 8 != 0 || s.head_dim > kMaxHeadDim)
     return error(Code::unsupported, "attention: head dimension {} is not built; multiples of 8 up to {} are",
                  s.head_dim, kMaxHeadDim);
-  if (s.group() > kMaxQueryTile)
-    return error(Code::unsupported, "attention: {} heads share one KV head; up to {} are built", s.group(),
-                 kMaxQueryTile);
   return {};
 }
 
@@ -44,7 +41,7 @@ void clear_state(uint32_t head_dim, FoldState* state) {
 
 void attend(const AttentionKernel& kernel, const AttentionShape& shape, const KvView& kv, const QueryTile& tile,
             FoldState* part, FoldState* state) {
-  const uint32_t count = tile.rows * shape.group();
+  const uint32_t count = tile.rows * tile.heads;
   for (uint32_t i = 0; i < count; ++i) clear_state(shape.head_dim, &state[i]);
   const SplitRange range = visible_splits(shape.window, tile.first, tile.rows);
   for (uint32_t split = range.begin; split < range.end; ++split) {

@@ -155,8 +155,8 @@ void to_half(const float* x, uint32_t n, uint16_t* out) {
   }
 }
 
-constexpr PointwiseKernels kTable = {rms_norm, layer_norm, add, scale,   gated,    activate, rope, quantize_block,
-                                     argmax,   max,        sum_exp, soft_cap, to_half};
+constexpr PointwiseKernels kTable = {rms_norm,       layer_norm, add, scale,   gated,    activate, rope,
+                                     quantize_block, argmax,     max, sum_exp, soft_cap, to_half};
 
 }  // namespace
 }  // namespace vibee

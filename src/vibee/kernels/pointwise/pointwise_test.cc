@@ -88,7 +88,8 @@ TEST(Pointwise, LayerNormAndActivationsNearDoubleAndEqualAcrossIsas) {
     std::vector<float> first(n), out(n);
     pointwise_scalar.layer_norm(x.data(), w.data(), b.data(), n, 1e-5f, first.data());
     if (n > 1)  // one value has no spread: 0/0 but for eps
-      for (uint32_t i = 0; i < n; ++i) EXPECT_NEAR(first[i], (x[i] - mean) * r * w[i] + b[i], 1e-5 * (1 + std::fabs(first[i])));
+      for (uint32_t i = 0; i < n; ++i)
+        EXPECT_NEAR(first[i], (x[i] - mean) * r * w[i] + b[i], 1e-5 * (1 + std::fabs(first[i])));
     for (Isa isa : isas()) {
       pointwise(isa).layer_norm(x.data(), w.data(), b.data(), n, 1e-5f, out.data());
       EXPECT_TRUE(same(first, out)) << name(isa) << " n " << n;
@@ -98,7 +99,11 @@ TEST(Pointwise, LayerNormAndActivationsNearDoubleAndEqualAcrossIsas) {
       for (uint32_t i = 0; i < n; ++i) {
         const double v = x[i], phi = 0.5 * (1 + std::erf(v * M_SQRT1_2)), silu = 1 / (1 + std::exp(-v));
         const double tanh = 0.5 * (1 + std::tanh(std::sqrt(2 / M_PI) * (v + 0.044715 * v * v * v)));
-        EXPECT_NEAR(first[i], v * (gate == Gate::silu ? silu : gate == Gate::gelu ? phi : tanh), 1e-6 * (1 + std::fabs(v)));
+        EXPECT_NEAR(first[i],
+                    v * (gate == Gate::silu   ? silu
+                         : gate == Gate::gelu ? phi
+                                              : tanh),
+                    1e-6 * (1 + std::fabs(v)));
       }
       for (Isa isa : isas()) {
         pointwise(isa).activate(gate, x.data(), n, out.data());

@@ -176,7 +176,8 @@ Status read_common(const Checkpoint& file, ModelConfig* c) {
     VIBEE_TRY(read_rope_scaling(file, c, &kind));
   if (file.has(key("attention.sliding_window"))) {
     VIBEE_ASSIGN(const uint64_t window, file.get_u64(key("attention.sliding_window")));
-    if (window >= (1u << 26)) return error(Code::corrupt, "{}: key '{}' is {}", file.path(), key("attention.sliding_window"), window);
+    if (window >= (1u << 26))
+      return error(Code::corrupt, "{}: key '{}' is {}", file.path(), key("attention.sliding_window"), window);
     kind.window = window < c->context ? uint32_t(window) : 0;
   }
   c->kinds = {kind};

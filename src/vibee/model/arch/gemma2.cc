@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Gemma 2 (Gemma Team 2024, arXiv:2408.00118): every other layer local, scores and logits softly capped, norms before and
-// after each block.
+// Gemma 2 (Gemma Team 2024, arXiv:2408.00118): every other layer local, scores and logits softly capped, norms before
+// and after each block.
 #include <cmath>
 
 #include "vibee/model/arch/arch.h"

@@ -11,8 +11,8 @@ Status configure_phi3(const Checkpoint& file, ModelConfig* c) {
   if (file.find("rope_factors_short.weight") == nullptr) return {};
   VIBEE_ASSIGN(const uint64_t original, file.get_u64("phi3.rope.scaling.original_context_length"));
   if (original == 0 || original > c->context)
-    return error(Code::corrupt, "{}: key 'phi3.rope.scaling.original_context_length' is {}, not in 1 to {}", file.path(),
-                 original, c->context);
+    return error(Code::corrupt, "{}: key 'phi3.rope.scaling.original_context_length' is {}, not in 1 to {}",
+                 file.path(), original, c->context);
   VIBEE_ASSIGN(c->rope_scale, file.get_f64_or("phi3.rope.scaling.attn_factor", 1));
   c->rope_factors = "rope_factors_short.weight";
   c->context = uint32_t(original);  // beyond it the long factors would hold

@@ -34,7 +34,8 @@ struct ModelConfig {
   bool layer_norm = false, pre_norms = true, post_norms = false;
   bool qk_norm = false, qk_norm_whole = false;
 
-  // Positions: rotary on the first rope_dims of a head, pairs (i, i + dims/2) where split, else (2i, 2i + 1); or learned.
+  // Positions: rotary on the first rope_dims of a head, pairs (i, i + dims/2) where split, else (2i, 2i + 1); or
+  // learned.
   bool learned_positions = false, split_halves = false;
   uint32_t rope_dims = 0;
   std::string rope_factors;  ///< tensor of one divisor a pair; empty: none

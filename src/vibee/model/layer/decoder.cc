@@ -11,9 +11,7 @@ std::string block(uint32_t layer, std::string_view what) { return fmt::format("b
 std::string part(std::string tensor, int64_t first, int64_t rows) {
   return rows == 0 ? std::move(tensor) : fmt::format("{}[{}:{}]", tensor, first, first + rows);
 }
-std::string gate_name(Gate gate) {
-  return gate == Gate::silu ? "silu" : gate == Gate::gelu ? "gelu" : "gelu_tanh";
-}
+std::string gate_name(Gate gate) { return gate == Gate::silu ? "silu" : gate == Gate::gelu ? "gelu" : "gelu_tanh"; }
 
 }  // namespace
 
@@ -107,7 +105,8 @@ ValueId DecoderBuilder::feed_forward(ValueId x, uint32_t layer) {
       m = g_.add(Op::activation, {linear(h, block(layer, "ffn_up"), ff, dim, c_.ffn_bias)}, {{"kind", kind}});
     } else {
       const bool fused = c_.fused_gate_up;  // gate rows first
-      const ValueId gate = linear(h, block(layer, fused ? "ffn_up" : "ffn_gate"), ff, dim, c_.ffn_bias, 0, fused ? 2 * ff : 0);
+      const ValueId gate =
+          linear(h, block(layer, fused ? "ffn_up" : "ffn_gate"), ff, dim, c_.ffn_bias, 0, fused ? 2 * ff : 0);
       const ValueId up = linear(h, block(layer, "ffn_up"), ff, dim, c_.ffn_bias, fused ? ff : 0, fused ? 2 * ff : 0);
       m = g_.add(Op::gated, {gate, up}, {{"gate", kind}});
     }

@@ -8,8 +8,8 @@
 
 namespace vibee {
 
-/// A weight of the graph as it lies in a file: rows [first, first + rows) of a tensor, or all of it. Graphs name a part of
-/// a tensor "NAME[first:end]".
+/// A weight of the graph as it lies in a file: rows [first, first + rows) of a tensor, or all of it. Graphs name a part
+/// of a tensor "NAME[first:end]".
 struct WeightPart {
   std::string tensor;
   int64_t first = 0;
@@ -30,7 +30,8 @@ class DecoderBuilder {
   ValueId norm(ValueId x, const std::string& name, int64_t width);
   ValueId head_norm(ValueId x, const std::string& name, int64_t width);
   /// x W^T [+ bias] for rows [first, first + n) of a tensor of `of` rows.
-  ValueId linear(ValueId x, const std::string& name, int64_t n, int64_t k, bool bias, int64_t first = 0, int64_t of = 0);
+  ValueId linear(ValueId x, const std::string& name, int64_t n, int64_t k, bool bias, int64_t first = 0,
+                 int64_t of = 0);
   ValueId attention(ValueId x, uint32_t layer);
   ValueId feed_forward(ValueId x, uint32_t layer);
   ValueId experts(ValueId x, uint32_t layer);

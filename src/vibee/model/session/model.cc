@@ -19,7 +19,7 @@ constexpr uint64_t kAlign = 4096;  ///< matrices begin on pages
 struct GraphWeight {
   std::string name;
   bool matrix = false;
-  PackedWeight shape;  ///< of a matrix
+  PackedWeight shape;   ///< of a matrix
   uint64_t length = 0;  ///< of a vector
 };
 
@@ -116,7 +116,8 @@ Status Model::read_weights(const Checkpoint& file) {
       w.shape.data = panels_.data() + panel_at;
       for (uint32_t e = 0; e < w.shape.experts; ++e) {
         const PackedWeight one = w.shape.expert(e);
-        jobs.push_back({tensor, uint64_t(part.first) + uint64_t(e) * one.n, one, panels_.data() + (one.data - panels_.data())});
+        jobs.push_back(
+            {tensor, uint64_t(part.first) + uint64_t(e) * one.n, one, panels_.data() + (one.data - panels_.data())});
       }
       panel_at += round_up(w.shape.bytes(), kAlign);
       matrices_[w.name] = w.shape;

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whole models against `transformers`: logits of tiny random Llama and Gemma 3 models computed in float32 by
-// tools/make_model_goldens.py, on every instruction set of this CPU and 1 and 2 threads; and every graph pass is exact.
+// Whole models against `transformers`: logits of tiny random models of every architecture (data/golden/model), computed
+// in float32 by tools/make_model_goldens.py, on every instruction set of this CPU and 1 and 2 threads; and every graph
+// pass is exact.
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "vibee/graph/pass/pass.h"
@@ -15,7 +18,14 @@
 namespace vibee {
 namespace {
 
-constexpr const char* kModels[] = {"llama-a", "llama-b", "llama-c", "gemma3-a", "gemma3-b", "gemma3-c"};
+/// Every model of the folder.
+std::vector<std::string> models() {
+  std::vector<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(std::string(VIBEE_SOURCE_DIR) + "/data/golden/model"))
+    if (entry.path().extension() == ".json") names.push_back(entry.path().stem());
+  std::sort(names.begin(), names.end());
+  return names;
+}
 
 struct Golden {
   std::string path;
@@ -75,7 +85,7 @@ std::vector<float> generate(const std::string& path, const ModelOptions& options
   return all;
 }
 
-class ModelGolden : public testing::TestWithParam<const char*> {};
+class ModelGolden : public testing::TestWithParam<std::string> {};
 
 TEST_P(ModelGolden, LogitsAndGreedyTokensAreThoseOfTransformers) {
   const Golden g = read_golden(GetParam());
@@ -97,7 +107,18 @@ TEST_P(ModelGolden, LogitsAndGreedyTokensAreThoseOfTransformers) {
     }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, ModelGolden, testing::ValuesIn(kModels), [](const auto& info) {
+/// Three models of each architecture that a row of architectures.inc names.
+TEST(ModelGoldens, CoverEveryArchitecture) {
+  std::map<std::string, int> count;
+  for (const std::string& name : models()) {
+    const auto file = open_checkpoint(read_golden(name).path);
+    ASSERT_TRUE(file.ok()) << file.status().message();
+    ++count[*file->get_string("general.architecture")];
+  }
+  for (const Architecture& a : architectures()) EXPECT_GE(count[std::string(a.id)], 3) << a.id;
+}
+
+INSTANTIATE_TEST_SUITE_P(All, ModelGolden, testing::ValuesIn(models()), [](const auto& info) {
   std::string name = info.param;
   std::replace(name.begin(), name.end(), '-', '_');
   return name;
@@ -129,7 +150,7 @@ void passes_are_exact(const std::string& path, std::span<const int32_t> prompt) 
 }
 
 TEST(ModelPasses, AreExactOnTheGoldens) {
-  for (const char* name : kModels) {
+  for (const std::string& name : models()) {
     SCOPED_TRACE(name);
     const Golden g = read_golden(name);
     passes_are_exact(g.path, g.prompt);
