@@ -71,7 +71,7 @@ Result<Normalizer> Normalizer::make(const std::vector<NormalizerStep>& steps) {
   Normalizer made;
   for (const NormalizerStep& step : steps) {
     switch (step.kind) {
-      case NormalizerStep::strip_accents: VIBEE_TRY(made.add(substitution("\\p{Mn}", ""), true)); break;
+      case NormalizerStep::strip_accents: VIBEE_TRY(made.add(substitution("\\p{M}", ""), true)); break;
       case NormalizerStep::bert:
         if (step.clean_text) {
           VIBEE_TRY(made.add(substitution(kNotClean, ""), false));

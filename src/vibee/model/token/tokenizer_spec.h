@@ -19,7 +19,7 @@ struct NormalizerStep {
     nfkd,
     lowercase,
     strip,          ///< white space at the `left` and `right` end
-    strip_accents,  ///< characters of category Mn; useful after nfd
+    strip_accents,  ///< combining marks (category M); useful after nfd
     replace,        ///< every `pattern` by `content`
     prepend,        ///< `content` before a text that is not empty
     bert,
