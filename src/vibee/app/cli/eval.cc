@@ -3,29 +3,16 @@
 #include <unistd.h>
 
 #include <cstdio>
-#include <fstream>
-#include <sstream>
 
 #include "vibee/app/cli/args.h"
 #include "vibee/app/cli/cli.h"
 #include "vibee/app/cli/model_args.h"
+#include "vibee/app/cli/read_text.h"
 #include "vibee/base/text/json_object.h"
 #include "vibee/core/measure/measure.h"
 #include "vibee/model/eval/quality.h"
 
 namespace vibee {
-namespace {
-
-Result<std::string> read_text(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) return error(Code::not_found, "{}: cannot be read; --text takes a file", path);
-  std::stringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
-
-}  // namespace
-
 int verb_eval(int argc, char** argv) {
   LoadConfig config;
   config.context = 512;

@@ -4,46 +4,15 @@
 #include "vibee/model/token/bpe.h"
 
 #include <algorithm>
-#include <array>
 #include <bit>
 #include <unordered_map>
 
-#include "vibee/model/token/pretokenize.h"
+#include "vibee/model/token/decode_token.h"
 #include "vibee/model/token/text_index.h"
 #include "vibee/model/token/utf8.h"
 
 namespace vibee {
 namespace {
-
-/// GPT-2 writes bytes as printable characters: those that are printable as themselves, the others from U+0100 on, in
-/// order.
-constexpr std::array<uint32_t, 256> kByteToChar = [] {
-  std::array<uint32_t, 256> table{};
-  uint32_t next = 256;
-  for (uint32_t b = 0; b < 256; ++b) {
-    const bool printable = (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174;
-    table[b] = printable ? b : next++;
-  }
-  return table;
-}();
-
-/// The bytes a token's text stands for; text with any other character in it stands for itself.
-std::string bytes_of(std::string_view text) {
-  static const std::array<int16_t, 512> kCharToByte = [] {
-    std::array<int16_t, 512> table;
-    table.fill(-1);
-    for (int b = 0; b < 256; ++b) table[kByteToChar[b]] = int16_t(b);
-    return table;
-  }();
-  std::string out;
-  for (size_t i = 0; i < text.size();) {
-    const Utf8Step step = utf8_step(text.substr(i));
-    if (step.kind != Utf8Step::character || step.code >= 512 || kCharToByte[step.code] < 0) return std::string(text);
-    out += char(kCharToByte[step.code]);
-    i += step.length;
-  }
-  return out;
-}
 
 struct Merge {
   uint64_t pair = kNone;  // left symbol << 32 | right symbol
@@ -88,31 +57,26 @@ struct Candidate {
 /// For a heap whose top is the lowest rank, leftmost on ties.
 bool later(const Candidate& a, const Candidate& b) { return a.rank != b.rank ? a.rank > b.rank : a.left > b.left; }
 
-class ByteBpe final : public Tokenizer {
+class Bpe final : public Tokenizer {
  public:
-  ByteBpe(TokenizerSpec raw, PreTokenizer pre)
-      : Tokenizer(std::move(raw)), pre_(std::move(pre)), index_(size()), merges_(spec().merges.size()) {
-    for (int32_t id = 0; id < size(); ++id) {
-      const std::string& text = spec().tokens[id];
-      if (is_text(id)) index_.insert(text, id);
-      const bool literal = !is_text(id) || type(id) == TokenType::user_defined;
-      add_piece(literal ? text : bytes_of(text));
-    }
+  explicit Bpe(TokenizerSpec raw) : Tokenizer(std::move(raw)), merges_(spec().merges.size()) {
+    const std::vector<PreTokenizerStep>& steps = spec().pre_tokenizers;
+    bytes_ = !steps.empty() && steps.back().kind == PreTokenizerStep::byte_level;
   }
 
   Status add_merges() {
     std::unordered_map<std::string, int32_t> inner;  // strings of merges that are no tokens
     const auto symbol = [&](std::string_view text) {
-      const int32_t id = index_.find(text);
+      const int32_t id = index().find(text);
       if (id >= 0) return id;
       const auto [it, added] = inner.try_emplace(std::string(text), int32_t(size() + inner.size()));
-      if (added) inner_bytes_.push_back(bytes_of(text));
+      if (added) inner_bytes_.push_back(bytes_ ? bytes_of(text) : std::string(text));
       return it->second;
     };
-    for (int b = 0; b < 256; ++b) {
+    for (int b = 0; bytes_ && b < 256; ++b) {
       std::string text;
       append_utf8(kByteToChar[b], &text);
-      byte_token_[b] = index_.find(text);
+      byte_token_[b] = index().find(text);
       byte_symbol_[b] = symbol(text);
     }
     for (size_t rank = 0; rank < spec().merges.size(); ++rank) {
@@ -129,35 +93,33 @@ class ByteBpe final : public Tokenizer {
   }
 
  protected:
-  Status encode_plain(std::string_view text, bool, std::vector<int32_t>* ids) const override {
-    std::vector<std::string_view> words;
-    VIBEE_TRY(pre_.split(text, &words));
-    std::vector<Symbol> symbols;
-    std::vector<Candidate> heap;
-    for (const std::string_view word : words) {
-      if (Status status = encode_word(word, &symbols, &heap, ids); !status.ok()) {
-        return std::move(status).within(fmt::format("word at byte {}", word.data() - text.data()));
-      }
-    }
-    return {};
-  }
-
- private:
-  Status encode_word(std::string_view word, std::vector<Symbol>* symbols, std::vector<Candidate>* heap,
-                     std::vector<int32_t>* ids) const {
-    if (pre_.whole_words()) {
-      std::string text;
-      for (const char c : word) append_utf8(kByteToChar[uint8_t(c)], &text);
-      if (const int32_t id = index_.find(text); id >= 0) {
+  Status encode_word(std::string_view word, std::vector<int32_t>* ids) const override {
+    if (spec().whole_words) {
+      std::string text(bytes_ ? "" : word);
+      for (const char c : bytes_ ? word : "") append_utf8(kByteToChar[uint8_t(c)], &text);
+      if (const int32_t id = index().find(text); id >= 0) {
         ids->push_back(id);
         return {};
       }
     }
-    merge_word(word, symbols, heap);
-    for (int32_t at = 0; at >= 0; at = (*symbols)[at].next) {
-      const int32_t id = (*symbols)[at].id;
+    static thread_local std::vector<Symbol> symbols;
+    static thread_local std::vector<Candidate> heap;
+    symbols.clear();
+    if (bytes_) {
+      for (const char c : word) symbols.push_back({byte_symbol_[uint8_t(c)], 0, 0});
+    } else {
+      VIBEE_TRY(add_characters(word, &symbols));
+    }
+    merge_word(&symbols, &heap);
+    for (int32_t at = symbols.empty() ? -1 : 0; at >= 0; at = symbols[at].next) {
+      const int32_t id = symbols[at].id;
       if (id < size()) {
         ids->push_back(id);
+        continue;
+      }
+      if (!bytes_) {  // of merges only
+        if (unk() < 0) return no_token(inner_bytes_[id - size()][0]);
+        ids->push_back(unk());
         continue;
       }
       for (const char c : inner_bytes_[id - size()]) {
@@ -167,20 +129,49 @@ class ByteBpe final : public Tokenizer {
         } else if (unk() >= 0 && type(unk()) == TokenType::unknown) {
           ids->push_back(unk());
         } else {
-          return error(Code::invalid, "byte 0x{:02x} has no token in this vocabulary: take it out of the text",
-                       uint8_t(c));
+          return no_token(c);
         }
       }
     }
     return {};
   }
 
-  void merge_word(std::string_view word, std::vector<Symbol>* symbols, std::vector<Candidate>* heap) const {
+ private:
+  static Status no_token(char c) {
+    return error(Code::invalid, "byte 0x{:02x} has no token in this vocabulary: take it out of the text", uint8_t(c));
+  }
+
+  /// Characters as symbols; one without a token as its bytes or as the unknown token.
+  Status add_characters(std::string_view word, std::vector<Symbol>* symbols) const {
+    std::vector<int32_t> spelled;
+    bool after_unknown = false;
+    for (size_t i = 0; i < word.size();) {
+      const std::string_view c = word.substr(i, utf8_step(word.substr(i)).length);
+      i += c.size();
+      spelled.clear();
+      if (const int32_t id = index().find(c); id >= 0) {
+        spelled.push_back(id);
+      } else if (!spec().byte_fallback || !spell(c, &spelled)) {
+        if (unk() < 0) return no_token(c[0]);
+        if (!after_unknown || !spec().fuse_unknown) spelled.push_back(unk());
+        after_unknown = true;
+        for (const int32_t id : spelled) symbols->push_back({id, 0, 0});
+        continue;
+      }
+      after_unknown = false;
+      for (const int32_t id : spelled) symbols->push_back({id, 0, 0});
+    }
+    return {};
+  }
+
+  void merge_word(std::vector<Symbol>* symbols, std::vector<Candidate>* heap) const {
     std::vector<Symbol>& list = *symbols;
-    list.clear();
     heap->clear();
-    const int32_t n = int32_t(word.size());
-    for (int32_t i = 0; i < n; ++i) list.push_back({byte_symbol_[uint8_t(word[i])], i - 1, i + 1 < n ? i + 1 : -1});
+    const int32_t n = int32_t(list.size());
+    for (int32_t i = 0; i < n; ++i) {
+      list[i].previous = i - 1;
+      list[i].next = i + 1 < n ? i + 1 : -1;
+    }
     const auto consider = [&](int32_t left, int32_t right) {
       if (left < 0 || right < 0) return false;
       const Merge* merge = merges_.find(list[left].id, list[right].id);
@@ -207,8 +198,7 @@ class ByteBpe final : public Tokenizer {
     }
   }
 
-  PreTokenizer pre_;
-  TextIndex index_;
+  bool bytes_ = false;
   MergeTable merges_;
   std::vector<std::string> inner_bytes_;  // of the symbols past the vocabulary
   int32_t byte_token_[256] = {};
@@ -217,11 +207,10 @@ class ByteBpe final : public Tokenizer {
 
 }  // namespace
 
-Result<std::unique_ptr<Tokenizer>> make_byte_bpe(TokenizerSpec spec) {
-  VIBEE_ASSIGN(PreTokenizer pre, PreTokenizer::make(spec.pre));
+Result<std::unique_ptr<Tokenizer>> make_bpe(TokenizerSpec spec) {
   if (spec.merges.size() > size_t(1) << 24)
     return error(Code::corrupt, "tokenizer: {} merges, more than the 2^24 supported", spec.merges.size());
-  auto made = std::make_unique<ByteBpe>(std::move(spec), std::move(pre));
+  auto made = std::make_unique<Bpe>(std::move(spec));
   VIBEE_TRY(made->add_merges());
   return std::unique_ptr<Tokenizer>(std::move(made));
 }

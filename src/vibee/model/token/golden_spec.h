@@ -24,7 +24,7 @@ inline TokenizerSpec golden_spec(const nlohmann::ordered_json& j) {
   spec.pre = j.at("pre");
   spec.tokens = j.at("tokens").get<std::vector<std::string>>();
   spec.types = j.at("types").get<std::vector<uint8_t>>();
-  if (j.contains("scores")) spec.scores = j.at("scores").get<std::vector<float>>();
+  if (j.contains("scores")) spec.scores = j.at("scores").get<std::vector<double>>();
   if (j.contains("merges")) spec.merges = j.at("merges").get<std::vector<std::string>>();
   spec.bos = j.at("bos");
   spec.eos = j.at("eos");

@@ -1,40 +1,43 @@
 // SPDX-License-Identifier: Apache-2.0
-// Pre-tokenizers of byte-level BPE: which stretches of text merges may not cross. A pre-tokenizer is a row: its GGUF
-// name (tokenizer.ggml.pre) and one or more patterns, each of which splits the pieces the one before left. Sources:
-// GPT-2's encoder.py, the tokenizer.json files of the models named, and the table of names in llama.cpp.
+// The pre-tokenizers of a TokenizerSpec, compiled: they cut a text into words, which the model looks at one by one.
 #pragma once
 
-#include <memory>
+#include <deque>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "vibee/base/status/status.h"
+#include "vibee/model/token/regex.h"
+#include "vibee/model/token/tokenizer_spec.h"
 
 namespace vibee {
 
+/// The words of one text. They are views into the text, or into the buffers of steps that change it.
+struct Words {
+  std::vector<std::string_view> list;
+  std::deque<std::string> buffers;
+};
+
 class PreTokenizer {
  public:
-  /// Code::unsupported, naming what is known, for a name without a row.
-  static Result<PreTokenizer> make(std::string_view name);
-  PreTokenizer(PreTokenizer&&) noexcept;
-  PreTokenizer& operator=(PreTokenizer&&) noexcept;
-  ~PreTokenizer();
+  static Result<PreTokenizer> make(const std::vector<PreTokenizerStep>& steps);
+  bool empty() const { return steps_.empty(); }
 
-  /// Appends the words of `text` in order; together they are the text, byte for byte, valid UTF-8 or not.
-  Status split(std::string_view text, std::vector<std::string_view>* words) const;
-  /// A word that is a token as a whole is taken without merging.
-  bool whole_words() const { return whole_words_; }
-  /// Whether models of this kind put BOS first when their file does not say.
-  bool adds_bos() const { return adds_bos_; }
-  static std::string known_names();
+  /// Fills `words` with the words of `text` in order. A run of bytes that are not UTF-8 is a word of its own. `first`:
+  /// nothing stands before `text`.
+  Status split(std::string_view text, bool first, Words* words) const;
 
  private:
-  struct Pattern;
-  PreTokenizer();
-  std::vector<std::unique_ptr<Pattern>> patterns_;
-  bool whole_words_ = false;
-  bool adds_bos_ = false;
+  struct Step {
+    PreTokenizerStep what;
+    std::optional<Regex> regex = {};
+  };
+  PreTokenizer() = default;
+  Status add(PreTokenizerStep step, std::string pattern);
+  static Status cut(const Step& step, std::string_view word, std::vector<std::string_view>* out);
+  static void put_prefixes(const PreTokenizerStep& step, bool first, Words* words);
+  std::vector<Step> steps_;
 };
 
 }  // namespace vibee

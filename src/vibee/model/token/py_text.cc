@@ -173,6 +173,22 @@ std::vector<std::string_view> py_chars(std::string_view text) {
   return out;
 }
 
+std::string lower_each(std::string_view text) {
+  std::string out;
+  out.reserve(text.size());
+  for (size_t i = 0; i < text.size();) {
+    const Utf8Step step = utf8_step(text.substr(i));
+    if (step.kind == Utf8Step::character && step.code >= 0x80) {
+      append_mapped(step.code, kToLower, &out);
+    } else {
+      out += text[i] >= 'A' && text[i] <= 'Z' ? char(text[i] + 32) : text[i];
+      if (step.length > 1) out += text.substr(i + 1, step.length - 1);
+    }
+    i += step.length;
+  }
+  return out;
+}
+
 std::string py_upper(std::string_view text) { return shaped(text, Shape::upper); }
 std::string py_lower(std::string_view text) { return shaped(text, Shape::lower); }
 std::string py_capitalize(std::string_view text) { return shaped(text, Shape::capital); }

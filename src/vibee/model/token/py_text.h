@@ -18,6 +18,8 @@ std::string_view py_strip(std::string_view text, std::string_view chars, bool le
 size_t py_length(std::string_view text);
 std::vector<std::string_view> py_chars(std::string_view text);
 
+/// Lower case character by character: a capital sigma never takes its final form.
+std::string lower_each(std::string_view text);
 std::string py_upper(std::string_view text);
 std::string py_lower(std::string_view text);
 /// First character in title case, the rest lower.

@@ -3,10 +3,13 @@
 // there, from left to right, as sentencepiece and Hugging Face tokenizers do.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
+
+#include "vibee/model/token/tokenizer_spec.h"
+#include "vibee/model/token/trie.h"
 
 namespace vibee {
 
@@ -18,21 +21,21 @@ struct Fragment {
 
 class SpecialSplit {
  public:
+  bool empty() const { return rules_.empty(); }
   /// `always`: matched even when the caller does not ask for special tokens (user-defined ones).
-  void add(std::string_view text, int32_t id, bool always);
+  void add(std::string_view text, const AddedToken& token, bool always);
   /// The fragments of `text` in order; none is empty.
   std::vector<Fragment> split(std::string_view text, bool parse_special) const;
   /// Bytes of the longest special token; matching costs at most this much a byte of text.
   size_t longest() const { return longest_; }
 
  private:
-  struct Node {
-    int32_t id = -1;
+  struct Rule {
+    AddedToken token;
     bool always = false;
   };
-  static uint64_t edge(uint32_t node, uint8_t byte) { return uint64_t(node) << 8 | byte; }
-  std::vector<Node> nodes_{Node{}};
-  std::unordered_map<uint64_t, uint32_t> edges_;
+  Trie trie_;  // to positions in rules_
+  std::vector<Rule> rules_;
   bool starts_[256] = {};
   size_t longest_ = 0;
 };

@@ -10,6 +10,6 @@
 namespace vibee {
 
 /// `spec` must have passed make_tokenizer's checks.
-Result<std::unique_ptr<Tokenizer>> make_spm(TokenizerSpec spec);
+std::unique_ptr<Tokenizer> make_spm(TokenizerSpec spec);
 
 }  // namespace vibee

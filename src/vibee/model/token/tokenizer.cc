@@ -3,11 +3,18 @@
 #include "vibee/model/token/tokenizer.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 
 #include "vibee/model/token/bpe.h"
-#include "vibee/model/token/pretokenize.h"
+#include "vibee/model/token/decode_token.h"
+#include "vibee/model/token/gguf_pre.h"
+#include "vibee/model/token/py_text.h"
 #include "vibee/model/token/spm.h"
+#include "vibee/model/token/unigram.h"
+#include "vibee/model/token/utf8.h"
+#include "vibee/model/token/word_cache.h"
+#include "vibee/model/token/wordpiece.h"
 
 namespace vibee {
 namespace {
@@ -49,11 +56,6 @@ Status check_id(const char* name, int32_t id, size_t tokens) {
 
 Status validate(const TokenizerSpec& spec) {
   const size_t n = spec.tokens.size();
-  if (spec.model != "gpt2" && spec.model != "llama") {
-    return error(Code::unsupported,
-                 "tokenizer model \"{}\" is not known; known are gpt2 (byte-level BPE), llama (SentencePiece BPE)",
-                 spec.model.substr(0, 64));
-  }
   if (n == 0) return error(Code::corrupt, "tokenizer: the vocabulary is empty");
   if (n > kMaxTokens) return error(Code::corrupt, "tokenizer: {} tokens, more than the {} supported", n, kMaxTokens);
   if (!spec.types.empty() && spec.types.size() != n) {
@@ -62,8 +64,8 @@ Status validate(const TokenizerSpec& spec) {
   if (!spec.scores.empty() && spec.scores.size() != n) {
     return error(Code::corrupt, "tokenizer: {} scores for {} tokens", spec.scores.size(), n);
   }
-  if (spec.model == "llama" && spec.scores.empty())
-    return error(Code::corrupt, "tokenizer: model llama needs scores, there are none");
+  if ((spec.algorithm == TokenModel::spm || spec.algorithm == TokenModel::unigram) && spec.scores.empty())
+    return error(Code::corrupt, "tokenizer: model {} needs scores, there are none", spec.model.substr(0, 64));
   for (size_t i = 0; i < n; ++i) {
     if (spec.tokens[i].size() > kMaxTokenBytes) {
       return error(Code::corrupt, "tokenizer: token {} has {} bytes, more than the {} supported", i,
@@ -85,6 +87,10 @@ Status validate(const TokenizerSpec& spec) {
   VIBEE_TRY(check_id("eot", spec.eot, n));
   VIBEE_TRY(check_id("unknown", spec.unk, n));
   VIBEE_TRY(check_id("padding", spec.pad, n));
+  for (const AddedToken& token : spec.added) VIBEE_TRY(check_id("added token", token.id, n));
+  for (const auto* parts : {&spec.single, &spec.pair}) {
+    for (const TemplatePart& part : *parts) VIBEE_TRY(check_id("template", part.id, n));
+  }
   if (spec.add_bos && spec.bos < 0) return error(Code::corrupt, "tokenizer: add_bos is set, but there is no bos id");
   if (spec.add_eos && spec.eos < 0) return error(Code::corrupt, "tokenizer: add_eos is set, but there is no eos id");
   return {};
@@ -92,30 +98,103 @@ Status validate(const TokenizerSpec& spec) {
 
 }  // namespace
 
-Tokenizer::Tokenizer(TokenizerSpec spec) : spec_(std::move(spec)) {
+Tokenizer::Tokenizer(TokenizerSpec spec) : spec_(std::move(spec)), index_(spec_.tokens.size()) {
+  static std::atomic<uint64_t> serials{0};
+  serial_ = ++serials;
   const size_t n = spec_.tokens.size();
   types_.assign(n, TokenType::normal);
   ends_.assign(n, false);
+  std::fill(std::begin(byte_tokens_), std::end(byte_tokens_), -1);
+  bool typed_bytes = false;  // a file without token types names its bytes by their spelling alone
   for (size_t i = 0; i < n; ++i) {
     if (!spec_.types.empty()) types_[i] = TokenType(spec_.types[i]);
+    typed_bytes |= types_[i] == TokenType::byte;
     const std::string& text = spec_.tokens[i];
-    const TokenType t = types_[i];
-    if (t == TokenType::control || t == TokenType::unknown) {
-      specials_.add(text, int32_t(i), false);
-    } else if (t == TokenType::user_defined) {
-      specials_.add(text, int32_t(i), true);
-    }
-    ends_[i] =
-        t == TokenType::control && std::find(std::begin(kEndNames), std::end(kEndNames), text) != std::end(kEndNames);
+    ends_[i] = types_[i] == TokenType::control &&
+               std::find(std::begin(kEndNames), std::end(kEndNames), text) != std::end(kEndNames);
   }
   if (spec_.eos >= 0) ends_[spec_.eos] = true;
   if (spec_.eot >= 0) ends_[spec_.eot] = true;
   spec_.types = {};
+  for (const DecoderStep& step : spec_.decoders) {
+    adds_space_prefix_ |= step.kind == DecoderStep::wordpiece || (step.kind == DecoderStep::strip && step.count > 0) ||
+                          (step.kind == DecoderStep::metaspace && step.strip_first);
+  }
+  for (size_t i = 0; i < n; ++i) add_piece(int32_t(i), typed_bytes);
 }
 
-void Tokenizer::add_piece(std::string_view bytes) {
-  pieces_ += bytes;
+void Tokenizer::add_piece(int32_t id, bool typed_bytes) {
+  const std::string& text = spec_.tokens[id];
+  const TokenType t = types_[id];
+  const int byte = spec_.byte_fallback ? byte_of(text) : -1;
+  if (byte >= 0 && (t == TokenType::byte || (!typed_bytes && t == TokenType::normal))) {
+    byte_tokens_[byte] = id;
+    pieces_ += char(byte);
+  } else {
+    if (is_text(id) && !text.empty()) index_.insert(text, id);
+    pieces_ += !is_text(id) || t == TokenType::user_defined ? text : decode_token(spec_.decoders, text);
+  }
   piece_ends_.push_back(pieces_.size());
+}
+
+bool Tokenizer::may_cut_before_spaces() const {
+  if (spec_.algorithm != TokenModel::spm && spec_.algorithm != TokenModel::bpe) return false;
+  if (!spec_.pre_tokenizers.empty() || spec_.whole_words || index_.find(kSpaceSign) < 0) return false;
+  return std::none_of(spec_.tokens.begin(), spec_.tokens.end(), [](std::string_view token) {
+    for (size_t at = token.find(kSpaceSign, 1); at != std::string_view::npos; at = token.find(kSpaceSign, at + 1)) {
+      if (!token.substr(0, at).ends_with(kSpaceSign)) return true;
+    }
+    return false;
+  });
+}
+
+Status Tokenizer::compile() {
+  VIBEE_ASSIGN(normalizer_, Normalizer::make(spec_.normalizers));
+  std::vector<PreTokenizerStep> steps = spec_.pre_tokenizers;
+  if (may_cut_before_spaces()) {  // no merge can cross these places: the same ids, of words that the cache knows
+    steps.push_back({.kind = PreTokenizerStep::split, .pattern = "\xe2\x96\x81*[^\xe2\x96\x81]+", .is_regex = true});
+  }
+  VIBEE_ASSIGN(pre_, PreTokenizer::make(steps));
+  std::vector<AddedToken> rules(spec_.tokens.size());
+  for (size_t i = 0; i < rules.size(); ++i) rules[i].id = int32_t(i);
+  for (const AddedToken& token : spec_.added) rules[token.id] = token;
+  for (const AddedToken& token : rules) {
+    const TokenType t = types_[token.id];
+    if (t != TokenType::control && t != TokenType::unknown && t != TokenType::user_defined) continue;
+    std::string text = spec_.tokens[token.id];
+    if (token.normalized) VIBEE_TRY(normalizer_->apply(spec_.tokens[token.id], &text));
+    (token.normalized ? normalized_specials_ : specials_).add(text, token, t == TokenType::user_defined);
+  }
+  return {};
+}
+
+bool Tokenizer::spell(std::string_view text, std::vector<int32_t>* ids) const {
+  if (!std::all_of(text.begin(), text.end(), [&](char c) { return byte_tokens_[uint8_t(c)] >= 0; })) return false;
+  for (const char c : text) ids->push_back(byte_tokens_[uint8_t(c)]);
+  return true;
+}
+
+std::vector<int32_t> Tokenizer::wrap(const std::vector<int32_t>& ids, const std::vector<int32_t>* second) const {
+  const std::vector<TemplatePart>& parts = second == nullptr ? spec_.single : spec_.pair;
+  std::vector<int32_t> out;
+  const auto append = [&](const std::vector<int32_t>& list) { out.insert(out.end(), list.begin(), list.end()); };
+  if (!parts.empty()) {
+    for (const TemplatePart& part : parts) {
+      if (part.id >= 0) {
+        out.push_back(part.id);
+      } else {
+        append(part.sequence == 0 || second == nullptr ? ids : *second);
+      }
+    }
+    return out;
+  }
+  for (const std::vector<int32_t>* list : {&ids, second}) {
+    if (list == nullptr) continue;
+    if (spec_.add_bos) out.push_back(spec_.bos);
+    append(*list);
+    if (spec_.add_eos) out.push_back(spec_.eos);
+  }
+  return out;
 }
 
 std::string_view Tokenizer::piece(int32_t id) const {
@@ -131,35 +210,75 @@ int32_t Tokenizer::find(std::string_view text) const {
   return it == spec_.tokens.end() ? -1 : int32_t(it - spec_.tokens.begin());
 }
 
+Status Tokenizer::encode_words(std::string_view text, bool first, Words* words, std::vector<int32_t>* ids) const {
+  if (pre_->empty()) return encode_word(text, ids);
+  VIBEE_TRY(pre_->split(text, first, words));
+  WordCache& cache = WordCache::of_thread();
+  for (const std::string_view word : words->list) {
+    if (cache.find(serial_, word, ids)) continue;
+    const size_t before = ids->size();
+    if (Status status = encode_word(word, ids); !status.ok()) {
+      const bool inside = word.data() >= text.data() && word.data() < text.data() + text.size();
+      return inside ? std::move(status).within(fmt::format("word at byte {}", word.data() - text.data()))
+                    : std::move(status);
+    }
+    cache.put(serial_, word, {ids->data() + before, ids->size() - before});
+  }
+  return {};
+}
+
 Status Tokenizer::encode(std::string_view text, bool parse_special, std::vector<int32_t>* ids) const {
   if (text.size() > kMaxTextBytes) {
     return error(Code::invalid, "a text of {} bytes is longer than the {} that can be encoded at once", text.size(),
                  kMaxTextBytes);
   }
   const size_t before = ids->size();
-  bool first = true;
+  Words words;
+  const auto encode_plain = [&](std::string_view plain) -> Status {
+    std::string changed;
+    const bool first = plain.data() == text.data();
+    if (!normalizer_->empty()) {
+      VIBEE_TRY(normalizer_->apply(plain, &changed));
+      plain = changed;
+    }
+    if (plain.empty()) return {};
+    if (normalized_specials_.empty()) return encode_words(plain, first, &words, ids);
+    for (const Fragment& fragment : normalized_specials_.split(plain, parse_special)) {
+      if (fragment.id >= 0) {
+        ids->push_back(fragment.id);
+      } else {
+        VIBEE_TRY(encode_words(fragment.text, first && fragment.text.data() == plain.data(), &words, ids));
+      }
+    }
+    return {};
+  };
   for (const Fragment& fragment : specials_.split(text, parse_special)) {
     if (fragment.id >= 0) {
       ids->push_back(fragment.id);
-    } else if (Status status = encode_plain(fragment.text, first, ids); !status.ok()) {
+    } else if (Status status = encode_plain(fragment.text); !status.ok()) {
       ids->resize(before);
       return std::move(status).within(fmt::format("text at byte {}", fragment.text.data() - text.data()));
     }
-    first = fragment.id >= 0;
   }
   return {};
 }
 
-bool adds_bos_by_default(std::string_view model, std::string_view pre) {
-  if (model == "llama") return true;
-  const auto made = PreTokenizer::make(pre);
-  return made.ok() && made->adds_bos();
-}
-
 Result<std::unique_ptr<Tokenizer>> make_tokenizer(TokenizerSpec spec) {
+  VIBEE_TRY(expand_gguf(&spec));
   VIBEE_TRY(validate(spec));
-  if (spec.model == "gpt2") return make_byte_bpe(std::move(spec));
-  return make_spm(std::move(spec));
+  std::unique_ptr<Tokenizer> made;
+  switch (spec.algorithm) {
+    case TokenModel::bpe: {
+      VIBEE_ASSIGN(made, make_bpe(std::move(spec)));
+      break;
+    }
+    case TokenModel::spm: made = make_spm(std::move(spec)); break;
+    case TokenModel::unigram: made = make_unigram(std::move(spec)); break;
+    case TokenModel::wordpiece: made = make_wordpiece(std::move(spec)); break;
+    case TokenModel::wordlevel: made = make_wordlevel(std::move(spec)); break;
+  }
+  VIBEE_TRY(made->compile());
+  return made;
 }
 
 }  // namespace vibee

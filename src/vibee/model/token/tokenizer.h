@@ -10,7 +10,10 @@
 #include <vector>
 
 #include "vibee/base/status/status.h"
+#include "vibee/model/token/normalize.h"
+#include "vibee/model/token/pretokenize.h"
 #include "vibee/model/token/special_split.h"
+#include "vibee/model/token/text_index.h"
 #include "vibee/model/token/tokenizer_spec.h"
 
 namespace vibee {
@@ -49,6 +52,8 @@ class Tokenizer {
   int32_t pad() const { return spec_.pad; }
   bool add_bos() const { return spec_.add_bos; }
   bool add_eos() const { return spec_.add_eos; }
+  /// `ids`, and `second` for a pair, with the special tokens that the model expects around them.
+  std::vector<int32_t> wrap(const std::vector<int32_t>& ids, const std::vector<int32_t>* second = nullptr) const;
   /// Whether encoding puts a space before the text that decoding takes off again.
   bool adds_space_prefix() const { return adds_space_prefix_; }
   const std::string& chat_template() const { return spec_.chat_template; }
@@ -56,26 +61,40 @@ class Tokenizer {
   const std::string& pre() const { return spec_.pre; }
 
  protected:
-  /// `spec` is already validated by make_tokenizer.
+  /// `spec` is already expanded and validated by make_tokenizer.
   explicit Tokenizer(TokenizerSpec spec);
-  /// Plain text between special tokens; `first`: at the start of the text or right after a special token.
-  virtual Status encode_plain(std::string_view text, bool first, std::vector<int32_t>* ids) const = 0;
-  /// Fills piece(): called once by each kind of tokenizer, with the bytes of every token in order.
-  void add_piece(std::string_view bytes);
+  /// Appends the ids of one word: a stretch between special tokens that the pre-tokenizers made.
+  virtual Status encode_word(std::string_view word, std::vector<int32_t>* ids) const = 0;
   bool in_range(int32_t id) const { return id >= 0 && id < size(); }
   /// Tokens that plain text may become: everything but control and unknown.
   bool is_text(int32_t id) const { return types_[id] != TokenType::control && types_[id] != TokenType::unknown; }
   const TokenizerSpec& spec() const { return spec_; }
-  void set_adds_space_prefix(bool adds) { adds_space_prefix_ = adds; }
+  /// Of the tokens that plain text may become.
+  const TextIndex& index() const { return index_; }
+  /// The token of a byte without a token of its own ("<0x0A>"), or -1.
+  int32_t byte_token(uint8_t byte) const { return byte_tokens_[byte]; }
+  /// Appends byte tokens for `text`; false, with nothing appended, when one is missing.
+  bool spell(std::string_view text, std::vector<int32_t>* ids) const;
 
  private:
+  friend Result<std::unique_ptr<Tokenizer>> make_tokenizer(TokenizerSpec spec);
+  Status compile();
+  void add_piece(int32_t id, bool typed_bytes);
+  bool may_cut_before_spaces() const;
+  Status encode_words(std::string_view text, bool first, Words* words, std::vector<int32_t>* ids) const;
+
   TokenizerSpec spec_;
   std::vector<TokenType> types_;
   std::vector<bool> ends_;
   std::string pieces_;
   std::vector<uint64_t> piece_ends_;
-  SpecialSplit specials_;
+  TextIndex index_;
+  int32_t byte_tokens_[256];
+  std::optional<Normalizer> normalizer_;
+  std::optional<PreTokenizer> pre_;
+  SpecialSplit specials_, normalized_specials_;
   bool adds_space_prefix_ = false;
+  uint64_t serial_ = 0;  // of this tokenizer's words in the cache of a thread
 };
 
 /// Validates everything first: known model and pre-tokenizer, arrays of one length, ids in range, scores that are

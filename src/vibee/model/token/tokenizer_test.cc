@@ -56,7 +56,7 @@ TEST(MakeTokenizer, RefusesBadMetadataAndSaysWhat) {
     EXPECT_EQ(status.message().find('\n'), std::string::npos);
   };
   using S = TokenizerSpec;
-  expect([](S& s) { s.model = "bert"; }, Code::unsupported, "known are gpt2");
+  expect([](S& s) { s.model = "rwkv"; }, Code::unsupported, "known are gpt2");
   expect([](S& s) { s.pre = ""; }, Code::unsupported, "smollm");
   expect([](S& s) { s.tokens.clear(); }, Code::corrupt, "empty");
   expect([](S& s) { s.types.pop_back(); }, Code::corrupt, "token types for");

@@ -183,7 +183,7 @@ TEST(GgufTokenizer, RefusesWhatDoesNotFit) {
     return s.ok() ? "no error" : s.status().message();
   };
   EXPECT_THAT(message(GgufBuilder()), HasSubstr("tokenizer.ggml.model"));
-  EXPECT_THAT(message(GgufBuilder().str("tokenizer.ggml.model", "bert")), HasSubstr("readable: gpt2 llama"));
+  EXPECT_THAT(message(GgufBuilder().str("tokenizer.ggml.model", "rwkv")), HasSubstr("readable: gpt2 llama bert t5"));
   EXPECT_THAT(message(GgufBuilder().str("tokenizer.ggml.model", "llama").strings("tokenizer.ggml.tokens", {})),
               HasSubstr("has 0 tokens"));
   EXPECT_THAT(message(GgufBuilder().str("tokenizer.ggml.model", "gpt2").strings("tokenizer.ggml.tokens", {"a"})),

@@ -59,9 +59,10 @@ Result<TokenizerSpec> read_tokenizer(const Checkpoint& file) {
   TokenizerSpec spec;
   VIBEE_ASSIGN(spec.model, file.get_string("tokenizer.ggml.model"));
   VIBEE_ASSIGN(spec.pre, file.get_string_or("tokenizer.ggml.pre", ""));
-  const bool pieces = spec.model == "llama", bytes = spec.model == "gpt2";
-  if (!pieces && !bytes) {
-    return error(Code::unsupported, "{}: key \"tokenizer.ggml.model\" is {}; readable: gpt2 llama",
+  const bool pieces = spec.model == "llama", bytes = spec.model == "gpt2", words = spec.model == "bert";
+  const bool unigram = spec.model == "t5";
+  if (!pieces && !bytes && !words && !unigram) {
+    return error(Code::unsupported, "{}: key \"tokenizer.ggml.model\" is {}; readable: gpt2 llama bert t5",
                  quote(file.path(), 400), quote(spec.model));
   }
   VIBEE_ASSIGN(spec.tokens, file.get_strings("tokenizer.ggml.tokens"));
@@ -69,8 +70,9 @@ Result<TokenizerSpec> read_tokenizer(const Checkpoint& file) {
   if (vocabulary == 0 || vocabulary > size_t(INT32_MAX)) {
     return bad(file, "tokenizer.ggml.tokens", fmt::format("has {} tokens", vocabulary));
   }
-  if (pieces || file.has("tokenizer.ggml.scores")) {
-    VIBEE_ASSIGN(spec.scores, file.get_floats("tokenizer.ggml.scores"));
+  if (pieces || unigram || file.has("tokenizer.ggml.scores")) {
+    VIBEE_ASSIGN(const std::vector<float> scores, file.get_floats("tokenizer.ggml.scores"));
+    spec.scores.assign(scores.begin(), scores.end());
     VIBEE_TRY(check_length(file, "tokenizer.ggml.scores", spec.scores.size(), vocabulary));
   }
   VIBEE_TRY(read_types(file, spec));
@@ -82,19 +84,32 @@ Result<TokenizerSpec> read_tokenizer(const Checkpoint& file) {
     spec.bos = 1;
     spec.eos = 2;
     spec.unk = 0;
+  } else if (words) {  // [CLS], [SEP], [UNK], [PAD] of BERT's vocabulary
+    spec.bos = 101;
+    spec.eos = 102;
+    spec.unk = 100;
+    spec.pad = 0;
+  } else if (unigram) {
+    spec.eos = 1;
+    spec.unk = 2;
+    spec.pad = 0;
   } else {
     spec.bos = spec.eos = 11;
   }
-  spec.add_bos = pieces || std::find(kPreWithBos.begin(), kPreWithBos.end(), spec.pre) != kPreWithBos.end();
-  spec.add_space_prefix = pieces;
+  spec.add_bos = pieces || words || std::find(kPreWithBos.begin(), kPreWithBos.end(), spec.pre) != kPreWithBos.end();
+  spec.add_space_prefix = pieces || unigram;
   VIBEE_TRY(read_id(file, "tokenizer.ggml.bos_token_id", vocabulary, spec.bos));
   VIBEE_TRY(read_id(file, "tokenizer.ggml.eos_token_id", vocabulary, spec.eos));
   VIBEE_TRY(read_id(file, "tokenizer.ggml.eot_token_id", vocabulary, spec.eot));
   VIBEE_TRY(read_id(file, "tokenizer.ggml.unknown_token_id", vocabulary, spec.unk));
   VIBEE_TRY(read_id(file, "tokenizer.ggml.padding_token_id", vocabulary, spec.pad));
   VIBEE_ASSIGN(spec.add_bos, file.get_bool_or("tokenizer.ggml.add_bos_token", spec.add_bos));
-  VIBEE_ASSIGN(spec.add_eos, file.get_bool_or("tokenizer.ggml.add_eos_token", false));
+  VIBEE_ASSIGN(spec.add_eos, file.get_bool_or("tokenizer.ggml.add_eos_token", words || unigram));
   VIBEE_ASSIGN(spec.add_space_prefix, file.get_bool_or("tokenizer.ggml.add_space_prefix", spec.add_space_prefix));
+  if (file.has("tokenizer.ggml.precompiled_charsmap")) {
+    VIBEE_ASSIGN(const std::vector<int32_t> map, file.get_ints("tokenizer.ggml.precompiled_charsmap"));
+    for (const int32_t byte : map) spec.charsmap += char(byte);
+  }
   VIBEE_ASSIGN(spec.chat_template, file.get_string_or("tokenizer.chat_template", ""));
   return spec;
 }

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+// vibee tokenizer: text to ids and back with the tokenizer of a model file or of a tokenizer.json.
+#include <cstdio>
+#include <filesystem>
+
+#include "vibee/app/cli/args.h"
+#include "vibee/app/cli/cli.h"
+#include "vibee/app/cli/read_text.h"
+#include "vibee/base/text/json_object.h"
+#include "vibee/core/measure/measure.h"
+#include "vibee/model/token/detokenizer.h"
+#include "vibee/model/token/tokenizer_json.h"
+#include "vibee/model/weight/cache.h"
+#include "vibee/model/weight/gguf.h"
+
+namespace vibee {
+namespace {
+
+Result<TokenizerSpec> read_spec(const std::string& model) {
+  if (!model.ends_with(".json")) {
+    VIBEE_ASSIGN(const std::string path, resolve_model(model));
+    VIBEE_ASSIGN(const GgufFile file, GgufFile::open(path));
+    return read_tokenizer(file);
+  }
+  VIBEE_ASSIGN(const std::string json, read_text(model));
+  VIBEE_ASSIGN(TokenizerSpec spec, read_tokenizer_json(json, model));
+  const std::string config = (std::filesystem::path(model).parent_path() / "tokenizer_config.json").string();
+  if (std::filesystem::exists(config)) {
+    VIBEE_ASSIGN(const std::string text, read_text(config));
+    VIBEE_TRY(read_tokenizer_config(text, config, &spec));
+  }
+  return spec;
+}
+
+Result<std::unique_ptr<Tokenizer>> open_tokenizer(const std::string& model) {
+  VIBEE_ASSIGN(TokenizerSpec spec, read_spec(model));
+  return make_tokenizer(std::move(spec));
+}
+
+struct EncodeArgs {
+  std::string model, path = "-";
+  bool json = false, count = false, time = false, special = false;
+};
+
+Status encode(const EncodeArgs& a) {
+  VIBEE_ASSIGN(const auto tokenizer, open_tokenizer(a.model));
+  VIBEE_ASSIGN(const std::string text, read_text(a.path));
+  std::vector<int32_t> ids;
+  const Timer timer;
+  VIBEE_TRY(tokenizer->encode(text, a.special, &ids));
+  const double seconds = timer.seconds();
+  std::string list;
+  for (size_t i = 0; !a.count && i < ids.size(); ++i)
+    list += (i > 0 ? (a.json ? "," : " ") : "") + std::to_string(ids[i]);
+  if (a.json) {
+    JsonObject object;
+    object.integer("tokens", ids.size()).integer("bytes", text.size());
+    if (!a.count) object.raw("ids", "[" + list + "]");
+    if (a.time) object.number("seconds", seconds);
+    std::puts(object.str().c_str());
+    return {};
+  }
+  std::puts(a.count ? std::to_string(ids.size()).c_str() : list.c_str());
+  if (a.time) std::puts(fmt::format("{:.3f} s, {:.1f} MB/s", seconds, double(text.size()) / 1e6 / seconds).c_str());
+  return {};
+}
+
+Status decode_ids(const std::string& model, const std::vector<std::string>& words) {
+  VIBEE_ASSIGN(const auto tokenizer, open_tokenizer(model));
+  std::vector<int32_t> ids;
+  for (const std::string& word : words) {
+    size_t used = 0;
+    int64_t id = -1;
+    for (const char c : word) {
+      if (c < '0' || c > '9' || used > 9) break;
+      id = (used++ == 0 ? 0 : id * 10) + (c - '0');
+    }
+    if (used != word.size() || id >= tokenizer->size())
+      return error(Code::invalid, "\"{}\" is no id of this vocabulary of {} tokens", word, tokenizer->size());
+    ids.push_back(int32_t(id));
+  }
+  std::puts(decode(*tokenizer, ids).c_str());
+  return {};
+}
+
+Status show(const std::string& model, bool json) {
+  VIBEE_ASSIGN(const auto t, open_tokenizer(model));
+  JsonObject object;
+  object.text("model", t->model()).text("pre", t->pre()).integer("tokens", t->size());
+  object.integer("bos", t->bos()).integer("eos", t->eos()).integer("unk", t->unk()).integer("pad", t->pad());
+  object.boolean("add_bos", t->add_bos()).boolean("add_eos", t->add_eos());
+  object.boolean("chat_template", !t->chat_template().empty());
+  if (json) {
+    std::puts(object.str().c_str());
+    return {};
+  }
+  std::puts(fmt::format("{} tokenizer of {} tokens{}", t->model(), t->size(), t->pre().empty() ? "" : ", " + t->pre())
+                .c_str());
+  std::puts(fmt::format("bos {}{}, eos {}{}, unk {}, pad {}", t->bos(), t->add_bos() ? " (added)" : "", t->eos(),
+                        t->add_eos() ? " (added)" : "", t->unk(), t->pad())
+                .c_str());
+  return {};
+}
+
+}  // namespace
+
+int verb_tokenizer(int argc, char** argv) {
+  EncodeArgs e;
+  std::string decode_model, show_model;
+  std::vector<std::string> ids;
+  bool show_json = false;
+  Args args("tokenizer", "Text to token ids and back, with the tokenizer of a model or of a tokenizer.json.");
+  Args& encode_args = args.sub("encode", "the ids of a text, without the tokens put around it");
+  encode_args.add("MODEL", e.model, "a model, or the path of a tokenizer.json").required();
+  encode_args.add("--text", e.path, "a file; -: standard input");
+  encode_args.add("--special", e.special, "read special tokens spelled in the text as such");
+  encode_args.add("--count", e.count, "how many, not which");
+  encode_args.add("--time", e.time, "the time it took");
+  encode_args.add("--json", e.json, "print an object");
+  Args& decode_args = args.sub("decode", "the text of ids");
+  decode_args.add("MODEL", decode_model, "a model, or the path of a tokenizer.json").required();
+  decode_args.add("IDS", ids, "token ids").required();
+  Args& show_args = args.sub("show", "what a tokenizer is");
+  show_args.add("MODEL", show_model, "a model, or the path of a tokenizer.json").required();
+  show_args.add("--json", show_json, "print an object");
+  args.example("vibee tokenizer encode smollm2-135m --text book.txt --count --time");
+  if (auto exit_status = args.parse(argc, argv)) return *exit_status;
+  Status status;
+  if (encode_args.chosen()) {
+    status = encode(e);
+  } else if (decode_args.chosen()) {
+    status = decode_ids(decode_model, ids);
+  } else if (show_args.chosen()) {
+    status = show(show_model, show_json);
+  } else {
+    return fail_usage("tokenizer", "say encode, decode or show");
+  }
+  return status.ok() ? kExitOk : fail("tokenizer", status);
+}
+
+}  // namespace vibee
