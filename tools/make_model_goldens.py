@@ -133,12 +133,17 @@ def randomise(model, m, seed):
             x = torch.randn(p.shape, generator=g)
             if p.dim() == 1:
                 p.copy_(0.2 * x if m["arch"] in PLUS_ONE or name.endswith("bias") else 1 + 0.2 * x)
+                if name == "model.norm.weight" and m["arch"] in PLUS_ONE:
+                    p.add_(3.0)
             else:
                 # A tied head on loud embeddings would repeat the last token for ever.
                 loud = ("embed_tokens" in name or "wte" in name) and not m["tied"]
                 spread = 1.0 if loud else p.shape[0 if is_transposed(name, m) else -1] ** -0.5
-                if m["arch"] == "gemma" and "embed_tokens" in name:
-                    spread *= 0.4  # Gemma scales embeddings up and has no norm behind its blocks
+                # Gemma scales embeddings up: quieter ones, louder blocks and a louder last norm let it say more than its last token.
+                if m["arch"] in PLUS_ONE and "embed_tokens" in name:
+                    spread *= 0.25
+                if m["arch"] == "gemma" and ("o_proj" in name or "down_proj" in name):
+                    spread *= 2
                 p.copy_((spread * x).to(kind).float())
 
 

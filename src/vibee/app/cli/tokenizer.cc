@@ -8,10 +8,10 @@
 #include "vibee/app/cli/read_text.h"
 #include "vibee/base/text/json_object.h"
 #include "vibee/core/measure/measure.h"
+#include "vibee/model/arch/arch.h"
 #include "vibee/model/token/detokenizer.h"
 #include "vibee/model/token/tokenizer_json.h"
 #include "vibee/model/weight/cache.h"
-#include "vibee/model/weight/gguf.h"
 
 namespace vibee {
 namespace {
@@ -19,7 +19,7 @@ namespace {
 Result<TokenizerSpec> read_spec(const std::string& model) {
   if (!model.ends_with(".json")) {
     VIBEE_ASSIGN(const std::string path, resolve_model(model));
-    VIBEE_ASSIGN(const GgufFile file, GgufFile::open(path));
+    VIBEE_ASSIGN(const Checkpoint file, open_checkpoint(path));
     return read_tokenizer(file);
   }
   VIBEE_ASSIGN(const std::string json, read_text(model));

@@ -21,10 +21,10 @@ struct Merge {
   static constexpr uint64_t kNone = ~uint64_t(0);
 };
 
-/// Pairs -> merges, open addressing at most half full.
+/// Pairs -> merges, open addressing at most three quarters full.
 class MergeTable {
  public:
-  explicit MergeTable(size_t merges) : slots_(std::bit_ceil(merges * 2 + 16)) {}
+  explicit MergeTable(size_t merges) : slots_(std::bit_ceil(merges * 4 / 3 + 16)) {}
   void insert(const Merge& merge) {
     Merge& slot = slots_[slot_of(merge.pair)];
     if (slot.pair == Merge::kNone) slot = merge;  // of a merge listed twice the first, better rank counts
@@ -89,6 +89,7 @@ class Bpe final : public Tokenizer {
       const int32_t l = symbol(left), r = symbol(right);
       merges_.insert({MergeTable::key(l, r), int32_t(rank), symbol(left + right)});
     }
+    forget_merges();
     return {};
   }
 

@@ -44,7 +44,7 @@ uint64_t hash_bytes(std::string_view text) {
   return fold(h ^ tail ^ kOdd2, kOdd1 ^ process_seed());
 }
 
-TextIndex::TextIndex(size_t expected) { grow(std::bit_ceil(expected * 2 + 16)); }
+TextIndex::TextIndex(size_t expected) { grow(std::bit_ceil(expected * 4 / 3 + 16)); }
 
 size_t TextIndex::slot_of(std::string_view text) const {
   const size_t mask = slots_.size() - 1;
@@ -62,7 +62,7 @@ void TextIndex::grow(size_t slots) {
 }
 
 void TextIndex::insert(std::string_view text, int32_t id) {
-  if ((used_ + 1) * 2 > slots_.size()) grow(slots_.size() * 2);
+  if ((used_ + 1) * 4 > slots_.size() * 3) grow(slots_.size() * 2);
   Slot& slot = slots_[slot_of(text)];
   if (slot.id < 0) ++used_;
   slot = {text.data(), uint32_t(text.size()), id};

@@ -120,10 +120,12 @@ Tokenizer::Tokenizer(TokenizerSpec spec) : spec_(std::move(spec)), index_(spec_.
     adds_space_prefix_ |= step.kind == DecoderStep::wordpiece || (step.kind == DecoderStep::strip && step.count > 0) ||
                           (step.kind == DecoderStep::metaspace && step.strip_first);
   }
-  for (size_t i = 0; i < n; ++i) add_piece(int32_t(i), typed_bytes);
+  std::vector<bool> outside(n);
+  for (const AddedToken& token : spec_.added) outside[token.id] = token.outside_model;
+  for (size_t i = 0; i < n; ++i) add_piece(int32_t(i), typed_bytes, !outside[i]);
 }
 
-void Tokenizer::add_piece(int32_t id, bool typed_bytes) {
+void Tokenizer::add_piece(int32_t id, bool typed_bytes, bool in_model) {
   const std::string& text = spec_.tokens[id];
   const TokenType t = types_[id];
   const int byte = spec_.byte_fallback ? byte_of(text) : -1;
@@ -131,8 +133,14 @@ void Tokenizer::add_piece(int32_t id, bool typed_bytes) {
     byte_tokens_[byte] = id;
     pieces_ += char(byte);
   } else {
-    if (is_text(id) && !text.empty()) index_.insert(text, id);
-    pieces_ += !is_text(id) || t == TokenType::user_defined ? text : decode_token(spec_.decoders, text);
+    const bool literal = !is_text(id) || t == TokenType::user_defined;
+    const std::string decoded = decode_token(spec_.decoders, text);
+    // A user-defined token stands for its text as it is: where the model spells bytes as characters, text that reads
+    // otherwise there is not the model's to use.
+    const bool bytes =
+        !spec_.pre_tokenizers.empty() && spec_.pre_tokenizers.back().kind == PreTokenizerStep::byte_level;
+    if (is_text(id) && !text.empty() && in_model && !(bytes && literal && decoded != text)) index_.insert(text, id);
+    pieces_ += literal ? text : decoded;
   }
   piece_ends_.push_back(pieces_.size());
 }

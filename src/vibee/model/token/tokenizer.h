@@ -69,6 +69,8 @@ class Tokenizer {
   /// Tokens that plain text may become: everything but control and unknown.
   bool is_text(int32_t id) const { return types_[id] != TokenType::control && types_[id] != TokenType::unknown; }
   const TokenizerSpec& spec() const { return spec_; }
+  /// Gives back the memory of the merges' texts once they are in a table.
+  void forget_merges() { spec_.merges = {}; }
   /// Of the tokens that plain text may become.
   const TextIndex& index() const { return index_; }
   /// The token of a byte without a token of its own ("<0x0A>"), or -1.
@@ -79,7 +81,7 @@ class Tokenizer {
  private:
   friend Result<std::unique_ptr<Tokenizer>> make_tokenizer(TokenizerSpec spec);
   Status compile();
-  void add_piece(int32_t id, bool typed_bytes);
+  void add_piece(int32_t id, bool typed_bytes, bool in_model);
   bool may_cut_before_spaces() const;
   Status encode_words(std::string_view text, bool first, Words* words, std::vector<int32_t>* ids) const;
 

@@ -369,6 +369,7 @@ Status read_added(const Json& list, const std::string& where, TokenizerSpec* spe
     VIBEE_ASSIGN(token.rstrip, flag_of(j, "rstrip", false, where));
     VIBEE_ASSIGN(token.normalized, flag_of(j, "normalized", true, where));
     VIBEE_ASSIGN(const bool special, flag_of(j, "special", false, where));
+    token.outside_model = size_t(token.id) >= spec->tokens.size() || spec->tokens[token.id] != text;
     VIBEE_TRY(set_token(text, token.id, most, where, spec));
     spec->types[token.id] = uint8_t(special ? TokenType::control : TokenType::user_defined);
     spec->added.push_back(token);

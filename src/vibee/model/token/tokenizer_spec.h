@@ -87,6 +87,7 @@ struct AddedToken {
   bool single_word = false;             ///< not inside a word
   bool lstrip = false, rstrip = false;  ///< takes the white space on that side
   bool normalized = false;              ///< matched after normalizing, and normalized itself
+  bool outside_model = false;           ///< the model itself never makes it out of plain text
 };
 
 enum class TokenModel : uint8_t {
