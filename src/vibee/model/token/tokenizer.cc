@@ -20,9 +20,10 @@ namespace vibee {
 namespace {
 
 constexpr size_t kMaxTokens = 1u << 24;
-constexpr size_t kMaxTokenBytes = 4096;            // the longest published ones have a few hundred
-constexpr size_t kMaxSpecialBytes = 1024;          // bounds the work a byte of text when splitting at special tokens
-constexpr size_t kMaxTextBytes = size_t(1) << 30;  // positions and ids are 32-bit
+constexpr uint64_t kMaxVocabularyBytes = 1u << 30;  // published ones take a few MB
+constexpr size_t kMaxTokenBytes = 4096;             // the longest published ones have a few hundred
+constexpr size_t kMaxSpecialBytes = 1024;           // bounds the work a byte of text when splitting at special tokens
+constexpr size_t kMaxTextBytes = size_t(1) << 30;   // positions and ids are 32-bit
 
 // Names of control tokens that end a turn or a text in published models, whatever the file's eos says.
 constexpr std::string_view kEndNames[] = {
@@ -66,7 +67,12 @@ Status validate(const TokenizerSpec& spec) {
   }
   if ((spec.algorithm == TokenModel::spm || spec.algorithm == TokenModel::unigram) && spec.scores.empty())
     return error(Code::corrupt, "tokenizer: model {} needs scores, there are none", spec.model.substr(0, 64));
+  uint64_t bytes = 0;
   for (size_t i = 0; i < n; ++i) {
+    bytes += spec.tokens[i].size();
+    if (bytes > kMaxVocabularyBytes)
+      return error(Code::corrupt, "tokenizer: the vocabulary's texts take more than the {} bytes supported",
+                   kMaxVocabularyBytes);
     if (spec.tokens[i].size() > kMaxTokenBytes) {
       return error(Code::corrupt, "tokenizer: token {} has {} bytes, more than the {} supported", i,
                    spec.tokens[i].size(), kMaxTokenBytes);
@@ -122,11 +128,16 @@ Tokenizer::Tokenizer(TokenizerSpec spec) : spec_(std::move(spec)), index_(spec_.
   }
   std::vector<bool> outside(n);
   for (const AddedToken& token : spec_.added) outside[token.id] = token.outside_model;
+  for (const std::string& text : spec_.tokens) {
+    texts_ += text;
+    text_ends_.push_back(uint32_t(texts_.size()));
+  }
+  texts_.shrink_to_fit();  // before the index looks into it
   for (size_t i = 0; i < n; ++i) add_piece(int32_t(i), typed_bytes, !outside[i]);
 }
 
 void Tokenizer::add_piece(int32_t id, bool typed_bytes, bool in_model) {
-  const std::string& text = spec_.tokens[id];
+  const std::string_view text = text_of(id);
   const TokenType t = types_[id];
   const int byte = spec_.byte_fallback ? byte_of(text) : -1;
   if (byte >= 0 && (t == TokenType::byte || (!typed_bytes && t == TokenType::normal))) {
@@ -140,9 +151,9 @@ void Tokenizer::add_piece(int32_t id, bool typed_bytes, bool in_model) {
     const bool bytes =
         !spec_.pre_tokenizers.empty() && spec_.pre_tokenizers.back().kind == PreTokenizerStep::byte_level;
     if (is_text(id) && !text.empty() && in_model && !(bytes && literal && decoded != text)) index_.insert(text, id);
-    pieces_ += literal ? text : decoded;
+    pieces_ += literal ? text : std::string_view(decoded);
   }
-  piece_ends_.push_back(pieces_.size());
+  piece_ends_.push_back(uint32_t(pieces_.size()));
 }
 
 bool Tokenizer::may_cut_before_spaces() const {
@@ -207,15 +218,16 @@ std::vector<int32_t> Tokenizer::wrap(const std::vector<int32_t>& ids, const std:
 
 std::string_view Tokenizer::piece(int32_t id) const {
   if (!in_range(id)) return {};
-  const uint64_t begin = id == 0 ? 0 : piece_ends_[id - 1];
+  const uint32_t begin = id == 0 ? 0 : piece_ends_[id - 1];
   return std::string_view(pieces_).substr(begin, piece_ends_[id] - begin);
 }
 
 bool Tokenizer::is_control(int32_t id) const { return in_range(id) && !is_text(id); }
 
 int32_t Tokenizer::find(std::string_view text) const {
-  const auto it = std::find(spec_.tokens.begin(), spec_.tokens.end(), text);
-  return it == spec_.tokens.end() ? -1 : int32_t(it - spec_.tokens.begin());
+  for (int32_t id = 0; id < size(); ++id)
+    if (text_of(id) == text) return id;
+  return -1;
 }
 
 Status Tokenizer::encode_words(std::string_view text, bool first, Words* words, std::vector<int32_t>* ids) const {
@@ -286,6 +298,7 @@ Result<std::unique_ptr<Tokenizer>> make_tokenizer(TokenizerSpec spec) {
     case TokenModel::wordlevel: made = make_wordlevel(std::move(spec)); break;
   }
   VIBEE_TRY(made->compile());
+  made->spec_.tokens = {};
   return made;
 }
 

@@ -65,6 +65,11 @@ class Tokenizer {
   explicit Tokenizer(TokenizerSpec spec);
   /// Appends the ids of one word: a stretch between special tokens that the pre-tokenizers made.
   virtual Status encode_word(std::string_view word, std::vector<int32_t>* ids) const = 0;
+  /// A token as the vocabulary spells it.
+  std::string_view text_of(int32_t id) const {
+    const uint32_t begin = id == 0 ? 0 : text_ends_[id - 1];
+    return std::string_view(texts_).substr(begin, text_ends_[id] - begin);
+  }
   bool in_range(int32_t id) const { return id >= 0 && id < size(); }
   /// Tokens that plain text may become: everything but control and unknown.
   bool is_text(int32_t id) const { return types_[id] != TokenType::control && types_[id] != TokenType::unknown; }
@@ -88,8 +93,10 @@ class Tokenizer {
   TokenizerSpec spec_;
   std::vector<TokenType> types_;
   std::vector<bool> ends_;
-  std::string pieces_;
-  std::vector<uint64_t> piece_ends_;
+  // The texts of the vocabulary and what each token stands for, one after another: a string object a token would take
+  // several times the text. spec_.tokens is empty once the tokenizer is made.
+  std::string texts_, pieces_;
+  std::vector<uint32_t> text_ends_, piece_ends_;
   TextIndex index_;
   int32_t byte_tokens_[256];
   std::optional<Normalizer> normalizer_;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <span>
@@ -22,7 +23,7 @@ class WordCache {
   }
   /// Appends the ids that tokenizer `serial` gave `word`; false when they are not known.
   bool find(uint64_t serial, std::string_view word, std::vector<int32_t>* ids) const {
-    if (word.size() > kLongest) return false;
+    if (slots_ == nullptr || word.size() > kLongest) return false;
     const Slot& slot = slots_[hash_bytes(word) % kSlots];
     if (slot.serial != serial || slot.size != word.size() || std::memcmp(slot.word, word.data(), word.size()) != 0)
       return false;
@@ -30,7 +31,7 @@ class WordCache {
     return true;
   }
   void put(uint64_t serial, std::string_view word, std::span<const int32_t> ids) {
-    if (word.size() > kLongest || ids.size() > kMostIds) return;
+    if (slots_ == nullptr || word.size() > kLongest || ids.size() > kMostIds) return;
     Slot& slot = slots_[hash_bytes(word) % kSlots];
     slot.serial = serial;
     slot.size = uint8_t(word.size());
@@ -40,14 +41,18 @@ class WordCache {
   }
 
  private:
+  struct Free {
+    void operator()(void* p) const { std::free(p); }
+  };
   static constexpr size_t kSlots = 1 << 14, kLongest = 30, kMostIds = 6;
   struct Slot {
-    uint64_t serial = 0;
+    uint64_t serial;
     int32_t ids[kMostIds];
-    uint8_t size = 0, count = 0;
+    uint8_t size, count;
     char word[kLongest];
   };
-  std::unique_ptr<Slot[]> slots_ = std::make_unique<Slot[]>(kSlots);
+  /// Zeros, so that only slots in use are resident; a serial is never 0.
+  std::unique_ptr<Slot[], Free> slots_{static_cast<Slot*>(std::calloc(kSlots, sizeof(Slot)))};
 };
 
 }  // namespace vibee
