@@ -55,10 +55,18 @@ void scalar_tile(Format format, const uint8_t* panel, uint32_t k, const uint8_t*
       float acc = 0;
       for (uint32_t block = 0; block < k / 32; ++block) {
         const Block32 b = panel_block(w, n, block);
-        int32_t isum = 0;
-        for (uint32_t j = 0; j < 32; ++j) isum += b.sc[j / 16] * (int32_t(b.code[j]) - b.zero) * row.q(block)[j];
-        acc = std::fma(float(isum) * b.dw, *row.da(block), acc);
-        if (b.has_min) acc = std::fma(b.mw, *row.das(block), acc);
+        const float da = *row.da(block);
+        int32_t isum[2] = {0, 0}, qsum[2] = {0, 0};
+        for (uint32_t j = 0; j < 32; ++j) {
+          isum[j / 16] += b.sc[j / 16] * (int32_t(b.code[j]) - b.zero) * row.q(block)[j];
+          qsum[j / 16] += b.mn[j / 16] * row.q(block)[j];
+        }
+        if (b.split) {
+          for (uint32_t h = 0; h < 2; ++h) acc = std::fma(float(isum[h]) * b.dw[h], da, acc);
+        } else {
+          acc = std::fma(float(isum[0] + isum[1]) * b.dw[0], da, acc);
+        }
+        if (b.has_min) acc = std::fma(b.mw, da * float(qsum[0] + qsum[1]), acc);
       }
       out[i * 16 + n] = acc;
     }
@@ -80,6 +88,14 @@ VIBEE_SCALAR(q8_0)
 VIBEE_SCALAR(q4_k)
 VIBEE_SCALAR(q5_k)
 VIBEE_SCALAR(q6_k)
+VIBEE_SCALAR(q2_k)
+VIBEE_SCALAR(q3_k)
+VIBEE_SCALAR(iq4_nl)
+VIBEE_SCALAR(iq4_xs)
+VIBEE_SCALAR(tq1_0)
+VIBEE_SCALAR(tq2_0)
+VIBEE_SCALAR(mxfp4)
+VIBEE_SCALAR(nvfp4)
 #undef VIBEE_SCALAR
 
 }  // namespace vibee
