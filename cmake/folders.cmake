@@ -1,6 +1,7 @@
 # One library a folder of tools/floors.txt, by the names of its files:
 #   x.cc            part of the library          x_<isa>.cc   the same, with that instruction set's flags
 #   x_test.cc       the folder's test program    x_fuzz.cc    a fuzz target of its own
+#   x_avx512.cc, where SIMDe is found, once more for emulation: the folder's tests run it as <top>_<sub>_emulated_test
 #   x_check.cc, x_bench.cc   leaves, linked into the binary by cmake/binary.cmake
 # A folder links every folder below it, so adding a file or a folder edits no build file.
 
@@ -22,6 +23,40 @@ if(kit)
 else()
   add_library(vibee_kit INTERFACE)
 endif()
+
+# Kernels for AVX-512 on a machine without it: a wrapper a source includes kit/emulated_avx512.h first and is compiled for AVX2, without
+# optimisation, which would take a minute a file. Its symbols are those of the source and, being objects of the test program, are
+# found before the library's. detected_isa is renamed in the tests alone: they ask for AVX-512, all below them keeps to the machine.
+find_path(VIBEE_SIMDE_INCLUDE simde/x86/avx512.h)
+mark_as_advanced(VIBEE_SIMDE_INCLUDE)
+function(vibee_emulated_test top sub tests kernels)
+  set(wrappers "")
+  foreach(f ${kernels})
+    get_filename_component(stem ${f} NAME_WE)
+    set(wrapper ${CMAKE_BINARY_DIR}/emulated/${top}_${sub}/${stem}_emulated.cc)
+    file(CONFIGURE OUTPUT ${wrapper} CONTENT "#include \"vibee/kit/emulated_avx512.h\"\n#include \"${f}\"\n" @ONLY)
+    set_source_files_properties(${wrapper} PROPERTIES COMPILE_OPTIONS "${VIBEE_ISA_FLAGS_avx2};-O0;-Wno-psabi;-idirafter${VIBEE_SIMDE_INCLUDE}")
+    list(APPEND wrappers ${wrapper})
+  endforeach()
+  set(objects vibee_${top}_${sub}_emulated)
+  add_library(${objects} OBJECT ${wrappers})
+  target_link_libraries(${objects} PRIVATE vibee_options)
+  set(name ${top}_${sub}_emulated_test)
+  add_executable(${name} ${tests} $<TARGET_OBJECTS:${objects}>)
+  target_compile_definitions(${name} PRIVATE detected_isa=emulated_isa)
+  vibee_test_program(${name} vibee_${top}_${sub})
+endfunction()
+
+# What a test program links and knows; it is run as the test of its name.
+function(vibee_test_program name lib)
+  target_link_libraries(${name} PRIVATE vibee_kit ${lib} GTest::gtest_main)
+  set(sanitized 0)
+  if(VIBEE_SANITIZE)
+    set(sanitized 1)
+  endif()
+  target_compile_definitions(${name} PRIVATE VIBEE_SOURCE_DIR="${CMAKE_SOURCE_DIR}" VIBEE_SANITIZE_BUILD=${sanitized})
+  add_test(NAME ${name} COMMAND ${name})
+endfunction()
 
 function(vibee_folder top sub below)
   set(dir ${CMAKE_SOURCE_DIR}/src/vibee/${top}/${sub})
@@ -65,13 +100,12 @@ function(vibee_folder top sub below)
   if(tests AND VIBEE_TESTS)
     set(name ${top}_${sub}_test)
     add_executable(${name} ${tests})
-    target_link_libraries(${name} PRIVATE vibee_kit ${lib} GTest::gtest_main)
-    set(sanitized 0)
-    if(VIBEE_SANITIZE)
-      set(sanitized 1)
+    vibee_test_program(${name} ${lib})
+    set(kernels ${sources})
+    list(FILTER kernels INCLUDE REGEX "_avx512\\.cc$")
+    if(kernels AND VIBEE_SIMDE_INCLUDE)
+      vibee_emulated_test(${top} ${sub} "${tests}" "${kernels}")
     endif()
-    target_compile_definitions(${name} PRIVATE VIBEE_SOURCE_DIR="${CMAKE_SOURCE_DIR}" VIBEE_SANITIZE_BUILD=${sanitized})
-    add_test(NAME ${name} COMMAND ${name})
   endif()
 endfunction()
 

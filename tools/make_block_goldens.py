@@ -19,7 +19,14 @@ from gguf.quants import dequantize, quantize
 # format: byte offsets of its halves within a block
 HALVES = {"q4_0": [0], "q4_1": [0, 2], "q5_0": [0], "q5_1": [0, 2], "q8_0": [0], "q4_k": [0, 2], "q5_k": [0, 2],
           "q6_k": [208], "f16": [0], "bf16": [], "f32": []}
+# The same for formats added later: they draw from a stream of their own, so that the files above stay as they are.
+LATER_HALVES = {"q2_k": [80, 82], "q3_k": [108], "iq4_nl": [0], "iq4_xs": [0], "tq1_0": [52], "tq2_0": [64], "mxfp4": [],
+                "nvfp4": []}
+# Bytes that are scales, and the values that every run has in them.
+SCALE_BYTES = {"mxfp4": ([0], [0, 1, 2, 3, 253, 254, 255]),
+               "nvfp4": ([0, 1, 2, 3], [0, 1, 7, 8, 0x7E, 0x7F, 0x80, 0x81, 0xFE, 0xFF])}
 ENCODED = ["q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "f16", "bf16"]
+LATER_ENCODED = ["tq1_0", "tq2_0", "mxfp4"]
 EXTREMES = [0x0000, 0x8000, 0x0001, 0x8001, 0x03FF, 0x0400, 0x7BFF, 0xFBFF, 0x3C00, 0xBC00]
 
 
@@ -34,8 +41,11 @@ def blocks_of(name, rng):
     block, size = GGML_QUANT_SIZES[T[name.upper()]]
     count = 4096 // block
     raw = rng.integers(0, 256, (count, size)).astype(np.uint8)
-    for offset in HALVES[name]:
+    for offset in {**HALVES, **LATER_HALVES}[name]:
         raw[:, offset:offset + 2] = finite_halves(rng, count).view(np.uint8).reshape(count, 2)
+    offsets, extremes = SCALE_BYTES.get(name, ([], []))
+    for offset in offsets:
+        raw[rng.permutation(count)[:len(extremes)], offset] = extremes
     if name in ("bf16", "f32"):  # keep NaN out: its payload is not part of the format
         v = raw.view(np.uint16 if name == "bf16" else np.uint32)
         top = 0x7F80 if name == "bf16" else 0x7F800000
@@ -59,19 +69,24 @@ def encode_input(rng):
     return x
 
 
-def main():
-    out = Path(sys.argv[1])
-    out.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(20240607)
-    for name in HALVES:
+def write_blocks(out, names, rng):
+    for name in names:
         raw = blocks_of(name, rng)
         floats = dequantize(raw.reshape(1, -1), T[name.upper()]).astype(np.float32)
         (out / f"{name}.blocks.bin").write_bytes(raw.tobytes())
         (out / f"{name}.floats.bin").write_bytes(floats.tobytes())
+
+
+def main():
+    out = Path(sys.argv[1])
+    out.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(20240607)
+    write_blocks(out, HALVES, rng)
     x = encode_input(rng)
     (out / "input.bin").write_bytes(x.tobytes())
-    for name in ENCODED:
-        (out / f"{name}.encoded.bin").write_bytes(quantize(x, T[name.upper()]).tobytes())
+    write_blocks(out, LATER_HALVES, np.random.default_rng(20251125))
+    for name in ENCODED + LATER_ENCODED:
+        (out / f"{name}.encoded.bin").write_bytes(quantize(x.reshape(-1, 256), T[name.upper()]).tobytes())
 
 
 if __name__ == "__main__":

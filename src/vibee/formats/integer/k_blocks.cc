@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// GGUF superblocks of 256, decoded: Q4_K, Q5_K (eight sub-blocks of 32 with scale and minimum), Q6_K (sixteen of 16
-// with a signed scale). Every product here is exact in float, so only the final subtraction rounds.
+// GGUF superblocks of 256, decoded: Q4_K, Q5_K (eight sub-blocks of 32 with scale and minimum), Q2_K (sixteen of 16
+// with both), Q3_K and Q6_K (sixteen of 16 with a signed scale). Every product here is exact in float, so only the
+// final subtraction rounds.
 #include "vibee/formats/integer/k_blocks.h"
 
 #include "vibee/base/math/half.h"
@@ -8,6 +9,28 @@
 #include "vibee/formats/packed/little_endian.h"
 
 namespace vibee {
+
+void decode_q2_k(const uint8_t* in, uint64_t n, float* out) {
+  for (uint64_t b = 0; b < n / kSuperBlock; ++b, in += 84, out += kSuperBlock) {
+    const float d = half_to_float(load_u16(in + 80)), dmin = half_to_float(load_u16(in + 82));
+    for (int i = 0; i < kSuperBlock; ++i) {
+      const uint8_t scales = in[i / 16];
+      const int u = (in[16 + i / 128 * 32 + i % 32] >> (2 * (i / 32 % 4))) & 3;
+      out[i] = d * float(scales & 15) * float(u) - dmin * float(scales >> 4);
+    }
+  }
+}
+
+void decode_q3_k(const uint8_t* in, uint64_t n, float* out) {
+  for (uint64_t b = 0; b < n / kSuperBlock; ++b, in += 110, out += kSuperBlock) {
+    const float d = half_to_float(load_u16(in + 108));
+    for (int i = 0; i < kSuperBlock; ++i) {
+      const int low = (in[32 + i / 128 * 32 + i % 32] >> (2 * (i / 32 % 4))) & 3;
+      const int high = (in[i % 32] >> (i / 32)) & 1;
+      out[i] = d * float(q3_scale(in + 96, i / 16)) * float((low | high << 2) - 4);
+    }
+  }
+}
 
 void decode_q4_k(const uint8_t* in, uint64_t n, float* out) {
   for (uint64_t b = 0; b < n / kSuperBlock; ++b, in += 144, out += kSuperBlock) {

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Names of the two functions behind each row of formats.inc: decode_<id> and encode_<id>, defined in the folder of the
-// format's family. Only formats/table and those families include this; everyone else goes through NumericFormat.
+// format's family; a format that is only read has no encode_<id>. Only formats/table and those families include this;
+// everyone else goes through NumericFormat.
 #pragma once
 
 #include <cstdint>
 
 namespace vibee {
 
-#define VIBEE_FORMAT(id, gguf_type, block, bytes)              \
+#define VIBEE_FORMAT(id, gguf_type, block, bytes, encode)      \
   void decode_##id(const uint8_t* in, uint64_t n, float* out); \
   void encode_##id(const float* in, uint64_t n, uint8_t* out);
 #include "vibee/formats/packed/formats.inc"

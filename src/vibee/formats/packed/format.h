@@ -13,7 +13,7 @@ namespace vibee {
 
 /// One name a row of formats.inc, in its order.
 enum class Format : uint8_t {
-#define VIBEE_FORMAT(id, gguf_type, block, bytes) id,
+#define VIBEE_FORMAT(id, gguf_type, block, bytes, encode) id,
 #include "vibee/formats/packed/formats.inc"
 #undef VIBEE_FORMAT
 };

@@ -7,7 +7,8 @@ namespace vibee {
 namespace {
 
 constexpr NumericFormat kFormats[] = {
-#define VIBEE_FORMAT(id, gguf_type, block, bytes) {Format::id, #id, gguf_type, block, bytes, decode_##id, encode_##id},
+#define VIBEE_FORMAT(id, gguf_type, block, bytes, encode) \
+  {Format::id, #id, gguf_type, block, bytes, decode_##id, encode},
 #include "vibee/formats/packed/formats.inc"
 #undef VIBEE_FORMAT
 };

@@ -64,12 +64,32 @@ TEST_P(EveryFormat, DecodesEachBlockOnItsOwn) {
   }
 }
 
-TEST_P(EveryFormat, EncodesWithinHalfAStepAndStaysInItsBytes) {
+class EveryWriter : public testing::TestWithParam<Format> {};
+INSTANTIATE_TEST_SUITE_P(Rows, EveryWriter, testing::ValuesIn([] {
+                           std::vector<Format> all;
+                           for (const NumericFormat& f : all_formats())
+                             if (f.encode != nullptr) all.push_back(f.format);
+                           return all;
+                         }()),
+                         [](const auto& row) { return std::string(vibee::info(row.param).name); });
+
+/// Levels of a uniform grid over (-1, 1) whose error the encoder should have on uniform numbers.
+double levels_of(const NumericFormat& f) {
+  switch (f.format) {
+    case Format::tq1_0:
+    case Format::tq2_0:
+      return 2;  // -1, 0, 1
+    // Scaled by 1/8 a block below 1 ends at 0.75: the quarter above has a mean square of 0.25^2 / 3, the quarter from
+    // 0.5 a step of 0.25, together an RMSE of 0.083.
+    case Format::mxfp4: return 7;
+    default: return std::exp2(f.name[0] == 'q' ? f.name[1] - '0' : 8);  // q5_k has 5-bit codes; bf16 8 significant bits
+  }
+}
+
+TEST_P(EveryWriter, EncodesWithinHalfAStepAndStaysInItsBytes) {
   const NumericFormat& f = info(GetParam());
-  ASSERT_NE(f.encode, nullptr);
   RandomStream random(7, Purpose::test);
-  const double levels =
-      std::exp2(f.name[0] == 'q' ? f.name[1] - '0' : 8);  // q5_k has 5-bit codes; bf16 8 significant bits
+  const double levels = levels_of(f);
   std::vector<float> x(512), back(512);
   for (int round = 0; round < 20; ++round) {
     for (float& v : x) v = random.uniform() * 2 - 1;
@@ -85,7 +105,7 @@ TEST_P(EveryFormat, EncodesWithinHalfAStepAndStaysInItsBytes) {
   }
 }
 
-TEST_P(EveryFormat, EncodingIsDefinedForAnyInput) {
+TEST_P(EveryWriter, EncodingIsDefinedForAnyInput) {
   const NumericFormat& f = info(GetParam());
   std::vector<float> x(256), back(256);
   std::vector<uint8_t> bytes(f.row_bytes(x.size()));
@@ -105,7 +125,9 @@ TEST_P(EveryFormat, EncodingIsDefinedForAnyInput) {
 }
 
 class Encoder : public testing::TestWithParam<const char*> {};
-INSTANTIATE_TEST_SUITE_P(Rows, Encoder, testing::Values("q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "f16", "bf16"),
+INSTANTIATE_TEST_SUITE_P(Rows, Encoder,
+                         testing::Values("q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "f16", "bf16", "tq1_0", "tq2_0",
+                                         "mxfp4"),
                          [](const auto& row) { return std::string(row.param); });
 
 TEST_P(Encoder, WritesTheGoldenBytes) {
@@ -119,7 +141,7 @@ TEST_P(Encoder, WritesTheGoldenBytes) {
 }
 
 TEST(Table, FindsByNameAndByType) {
-  ASSERT_EQ(all_formats().size(), 11u);
+  ASSERT_EQ(all_formats().size(), 19u);
   for (const NumericFormat& f : all_formats()) {
     EXPECT_EQ(&info(f.format), &f);
     EXPECT_EQ(*parse_format(f.name), f.format);

@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vibee/kernels/gemm/gemm.h"
 
-#include <cmath>
-#include <cstring>
-
 namespace vibee {
 namespace {
 
@@ -42,44 +39,5 @@ uint32_t matmul_chunk(uint32_t rows, uint32_t k) {
   const uint32_t chunk = uint32_t(fit / kActMaxGroup * kActMaxGroup);
   return chunk < kActMaxGroup ? kActMaxGroup : chunk;
 }
-
-namespace {
-
-/// The contract in plain words; the panel is read by panel_block, so this also checks the packing.
-void scalar_tile(Format format, const uint8_t* panel, uint32_t k, const uint8_t* group, uint32_t g, uint32_t row0,
-                 uint32_t m, float* out) {
-  const PackedWeight w{format, 16, k, 16, panel};
-  for (uint32_t i = 0; i < m; ++i) {
-    const ActRow row{const_cast<uint8_t*>(group), g, row0 + i};
-    for (uint32_t n = 0; n < 16; ++n) {
-      float acc = 0;
-      for (uint32_t block = 0; block < k / 32; ++block) {
-        const Block32 b = panel_block(w, n, block);
-        int32_t isum = 0;
-        for (uint32_t j = 0; j < 32; ++j) isum += b.sc[j / 16] * (int32_t(b.code[j]) - b.zero) * row.q(block)[j];
-        acc = std::fma(float(isum) * b.dw, *row.da(block), acc);
-        if (b.has_min) acc = std::fma(b.mw, *row.das(block), acc);
-      }
-      out[i * 16 + n] = acc;
-    }
-  }
-}
-
-}  // namespace
-
-#define VIBEE_SCALAR(f)                                                                                      \
-  void qgemm_##f##_scalar(const uint8_t* panel, uint32_t k, const uint8_t* group, uint32_t g, uint32_t row0, \
-                          uint32_t m, float* out) {                                                          \
-    scalar_tile(Format::f, panel, k, group, g, row0, m, out);                                                \
-  }
-VIBEE_SCALAR(q4_0)
-VIBEE_SCALAR(q4_1)
-VIBEE_SCALAR(q5_0)
-VIBEE_SCALAR(q5_1)
-VIBEE_SCALAR(q8_0)
-VIBEE_SCALAR(q4_k)
-VIBEE_SCALAR(q5_k)
-VIBEE_SCALAR(q6_k)
-#undef VIBEE_SCALAR
 
 }  // namespace vibee

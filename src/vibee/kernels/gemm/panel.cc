@@ -5,6 +5,8 @@
 #include <vector>
 
 #include "vibee/base/math/half.h"
+#include "vibee/formats/codebook/tables.h"
+#include "vibee/formats/integer/k_blocks.h"
 
 namespace vibee {
 namespace {
@@ -22,30 +24,48 @@ uint32_t read32(const uint8_t* p) {
 void write16(uint8_t* p, uint16_t v) { std::memcpy(p, &v, 2); }
 void write32(uint8_t* p, uint32_t v) { std::memcpy(p, &v, 4); }
 
-/// Sub-scale and sub-minimum j of a K-quant superblock (12 bytes of 6-bit fields).
-void k_scales(const uint8_t* b, uint32_t j, uint8_t* sc, uint8_t* mn) {
-  if (j < 4) {
-    *sc = b[j] & 63;
-    *mn = b[j + 4] & 63;
-  } else {
-    *sc = uint8_t((b[j + 4] & 15) | (b[j - 4] >> 6 << 4));
-    *mn = uint8_t((b[j + 4] >> 4) | (b[j] >> 6 << 4));
-  }
-}
-
 /// The 32 codes of block `block` (32-element blocks counted along the row).
 void file_codes(Format format, const uint8_t* row, uint32_t block, uint8_t code[32]) {
   const uint32_t in_super = block % 8;
   switch (format) {
     case Format::q4_0:
-    case Format::q4_1: {
-      const uint8_t* qs = format == Format::q4_0 ? row + block * 18 + 2 : row + block * 20 + 4;
+    case Format::q4_1:
+    case Format::iq4_nl:
+    case Format::iq4_xs:
+    case Format::mxfp4: {
+      const uint8_t* qs = format == Format::iq4_xs ? row + block / 8 * 136 + 8 + in_super * 16
+                                                   : row + (block + 1) * info(format).block_bytes - 16;
       for (int j = 0; j < 16; ++j) {
         code[j] = qs[j] & 15;
         code[j + 16] = qs[j] >> 4;
       }
       return;
     }
+    case Format::nvfp4: {
+      const uint8_t* qs = row + block / 2 * 36 + 4 + block % 2 * 16;
+      for (int j = 0; j < 16; ++j) {
+        code[j + j / 8 * 8] = qs[j] & 15;
+        code[j + j / 8 * 8 + 8] = qs[j] >> 4;
+      }
+      return;
+    }
+    case Format::q2_k:
+    case Format::tq2_0: {
+      const uint8_t* qs =
+          (format == Format::q2_k ? row + block / 8 * 84 + 16 : row + block / 8 * 66) + in_super / 4 * 32;
+      for (int j = 0; j < 32; ++j) code[j] = qs[j] >> (2 * (in_super % 4)) & 3;
+      return;
+    }
+    case Format::q3_k: {
+      const uint8_t* sb = row + block / 8 * 110;
+      const uint8_t* qs = sb + 32 + in_super / 4 * 32;
+      for (int j = 0; j < 32; ++j)
+        code[j] = uint8_t((qs[j] >> (2 * (in_super % 4)) & 3) | (sb[j] >> in_super & 1) << 2);
+      return;
+    }
+    case Format::tq1_0:
+      for (int j = 0; j < 32; ++j) code[j] = ternary_digit(row + block / 8 * 54, int(in_super) * 32 + j);
+      return;
     case Format::q5_0:
     case Format::q5_1: {
       const uint8_t* b = format == Format::q5_0 ? row + block * 22 + 2 : row + block * 24 + 4;
@@ -83,6 +103,14 @@ void file_codes(Format format, const uint8_t* row, uint32_t block, uint8_t code[
   }
 }
 
+/// Codebook codes become their values plus the zero point.
+void map_codes(Codes kind, uint8_t code[32]) {
+  for (int j = 0; j < 32; ++j) {
+    if (kind == Codes::iq4) code[j] = uint8_t(128 + kIq4Values[code[j]]);
+    if (kind == Codes::e2m1) code[j] = uint8_t(12 + kE2m1Doubled[code[j]]);
+  }
+}
+
 /// Writes the 32 codes of panel row r.
 void place_codes(Codes kind, uint32_t nr, uint32_t r, const uint8_t code[32], uint8_t* out) {
   if (kind == Codes::s8) {
@@ -90,23 +118,28 @@ void place_codes(Codes kind, uint32_t nr, uint32_t r, const uint8_t code[32], ui
     for (uint32_t g = 0; g < 8; ++g) write32(out + (g * nr + r) * 4, read32(code + 4 * g) ^ flip);
     return;
   }
-  for (uint32_t p = 0; p < 4; ++p) {
-    const uint32_t low = read32(code + 4 * p) & 0x0f0f0f0fu, high = read32(code + 4 * p + 16) & 0x0f0f0f0fu;
-    write32(out + (p * nr + r) * 4, low | high << 4);
-  }
-  if (kind == Codes::u5) {
-    uint8_t* bits = out + 16 * nr;
-    for (uint32_t g = 0; g < 8; ++g) {
-      uint32_t nibble = 0;
-      for (uint32_t j = 0; j < 4; ++j) nibble |= uint32_t(code[4 * g + j] >> 4) << j;
-      bits[g * (nr / 2) + r / 2] = uint8_t(bits[g * (nr / 2) + r / 2] | nibble << (4 * (r & 1)));
+  const CodeParts parts = code_parts(kind);
+  if (parts.nibbles) {
+    for (uint32_t p = 0; p < 4; ++p) {
+      const uint32_t low = read32(code + 4 * p) & 0x0f0f0f0fu, high = read32(code + 4 * p + 16) & 0x0f0f0f0fu;
+      write32(out + (p * nr + r) * 4, low | high << 4);
     }
-  } else if (kind == Codes::u6) {
-    uint8_t* pairs = out + 16 * nr;
+    out += 16 * nr;
+  }
+  if (parts.pair_bit >= 0) {
     for (uint32_t v = 0; v < 2; ++v) {
       uint32_t word = 0;
-      for (uint32_t j = 0; j < 4; ++j) word |= (read32(code + 16 * v + 4 * j) >> 4 & 0x03030303u) << (2 * j);
-      write32(pairs + (v * nr + r) * 4, word);
+      for (uint32_t j = 0; j < 4; ++j)
+        word |= (read32(code + 16 * v + 4 * j) >> parts.pair_bit & 0x03030303u) << (2 * j);
+      write32(out + (v * nr + r) * 4, word);
+    }
+    out += 8 * nr;
+  }
+  if (parts.single_bit >= 0) {
+    for (uint32_t g = 0; g < 8; ++g) {
+      uint32_t nibble = 0;
+      for (uint32_t j = 0; j < 4; ++j) nibble |= uint32_t(code[4 * g + j] >> parts.single_bit & 1) << j;
+      out[g * (nr / 2) + r / 2] = uint8_t(out[g * (nr / 2) + r / 2] | nibble << (4 * (r & 1)));
     }
   }
 }
@@ -120,8 +153,10 @@ bool copy_block(Format format, const uint8_t* row, uint32_t block, uint32_t nr, 
     case Format::q4_0:
     case Format::q4_1:
     case Format::q5_0:
-    case Format::q5_1: {
-      const uint32_t scales = panel_layout(format).header == Header::dm ? 4 : 2;
+    case Format::q5_1:
+    case Format::iq4_nl:
+    case Format::mxfp4: {
+      const uint32_t scales = header_bytes(panel_layout(format).header, 1);
       const bool fifth = panel_layout(format).codes == Codes::u5;
       const uint8_t* words = at + scales + (fifth ? 4 : 0);
       for (uint32_t p = 0; p < 4; ++p) write32(out + (p * nr + r) * 4, read32(words + 4 * p));
@@ -150,45 +185,82 @@ void fetch_codes(Codes kind, uint32_t nr, uint32_t r, const uint8_t* in, uint8_t
     for (uint32_t g = 0; g < 8; ++g) write32(code + 4 * g, read32(in + (g * nr + r) * 4) ^ flip);
     return;
   }
-  for (uint32_t p = 0; p < 4; ++p) {
-    const uint32_t word = read32(in + (p * nr + r) * 4);
-    write32(code + 4 * p, word & 0x0f0f0f0fu);
-    write32(code + 4 * p + 16, word >> 4 & 0x0f0f0f0fu);
+  const CodeParts parts = code_parts(kind);
+  std::memset(code, 0, 32);
+  if (parts.nibbles) {
+    for (uint32_t p = 0; p < 4; ++p) {
+      const uint32_t word = read32(in + (p * nr + r) * 4);
+      write32(code + 4 * p, word & 0x0f0f0f0fu);
+      write32(code + 4 * p + 16, word >> 4 & 0x0f0f0f0fu);
+    }
+    in += 16 * nr;
   }
-  const uint8_t* extra = in + 16 * nr;
-  if (kind == Codes::u5) {
-    for (uint32_t i = 0; i < 32; ++i)
-      code[i] = uint8_t(code[i] | (extra[i / 4 * (nr / 2) + r / 2] >> (4 * (r & 1) + i % 4) & 1) << 4);
-  } else if (kind == Codes::u6) {
-    for (uint32_t i = 0; i < 32; ++i)
-      code[i] = uint8_t(code[i] | (extra[(i / 16 * nr + r) * 4 + i % 4] >> (2 * (i / 4 % 4)) & 3) << 4);
+  if (parts.pair_bit >= 0) {
+    for (uint32_t i = 0; i < 32; ++i) {
+      const uint32_t pair = in[(i / 16 * nr + r) * 4 + i % 4] >> (2 * (i / 4 % 4)) & 3;
+      code[i] = uint8_t(code[i] | pair << parts.pair_bit);
+    }
+    in += 8 * nr;
+  }
+  if (parts.single_bit >= 0) {
+    for (uint32_t i = 0; i < 32; ++i) {
+      const uint32_t bit = in[i / 4 * (nr / 2) + r / 2] >> (4 * (r & 1) + i % 4) & 1;
+      code[i] = uint8_t(code[i] | bit << parts.single_bit);
+    }
   }
 }
 
-void place_header(Format format, uint32_t nr, uint32_t r, const uint8_t* row, uint32_t super, uint8_t* out) {
-  switch (panel_layout(format).header) {
-    case Header::d:
-    case Header::dm: {
-      const uint8_t* block = row + super * info(format).block_bytes;
-      write16(out + 2 * r, read16(block));
-      if (panel_layout(format).header == Header::dm) write16(out + 2 * nr + 2 * r, read16(block + 2));
-      return;
-    }
-    case Header::k: {
-      const uint8_t* block = row + super * info(format).block_bytes;
-      write16(out + 2 * r, read16(block));
-      write16(out + 2 * nr + 2 * r, read16(block + 2));
-      for (uint32_t j = 0; j < 8; ++j) k_scales(block + 4, j, out + (4 + j) * nr + r, out + (12 + j) * nr + r);
-      return;
-    }
-    case Header::k6: {
-      const uint8_t* block = row + super * 210;
-      write16(out + 2 * r, read16(block + 208));
-      for (uint32_t j = 0; j < 16; ++j) out[(2 + j) * nr + r] = block[192 + j];
-      return;
-    }
-    case Header::none: return;
+/// Where a superblock's halves stand in the file: d, and dmin or m.
+struct HalfOffsets {
+  uint32_t d, second;
+};
+constexpr HalfOffsets half_offsets(Format format) {
+  switch (format) {
+    case Format::q2_k: return {80, 82};
+    case Format::q3_k: return {108, 0};
+    case Format::q6_k: return {208, 0};
+    case Format::tq1_0: return {52, 0};
+    case Format::tq2_0: return {64, 0};
+    default: return {0, 2};
   }
+}
+/// Signed scale j of a superblock whose header is k6 (sixteen) or ks (eight).
+int8_t signed_scale(Format format, const uint8_t* at, uint32_t j) {
+  return format == Format::q3_k   ? q3_scale(at + 96, int(j))
+         : format == Format::q6_k ? int8_t(at[192 + j])
+                                  : iq4_xs_scale(at, int(j));
+}
+/// The superblock `super` of panel superblocks; a block of NVFP4 holds two.
+const uint8_t* file_super(Format format, const uint8_t* row, uint32_t super) {
+  return row + super * superblock(panel_layout(format).header) / info(format).block_elems * info(format).block_bytes;
+}
+/// The scale of half `h` of 32-block `block` as panels keep it: the NaN of E4M3, which GGUF reads as zero, is zero, and
+/// 0x7f means 480, which the file says as 0xff.
+uint8_t e4m3_scale(const uint8_t* at, uint32_t block, uint32_t h) {
+  const uint8_t c = at[block % 2 * 2 + h];
+  return c == 0x7f ? 0 : c & 0x7f;
+}
+
+void place_header(Format format, uint32_t nr, uint32_t r, const uint8_t* row, uint32_t super, uint8_t* out) {
+  const Header header = panel_layout(format).header;
+  const uint8_t* at = file_super(format, row, super);
+  if (header == Header::e8) {
+    out[r] = at[0];
+    return;
+  }
+  if (header == Header::e4) {
+    for (uint32_t h = 0; h < 2; ++h) out[h * nr + r] = e4m3_scale(at, super, h);
+    return;
+  }
+  write16(out + 2 * r, read16(at + half_offsets(format).d));
+  if (has_min(header)) write16(out + 2 * nr + 2 * r, read16(at + half_offsets(format).second));
+  for (uint32_t j = 0; header == Header::k && j < 8; ++j) {
+    out[(4 + j) * nr + r] = k_scale(at + 4, int(j));
+    out[(12 + j) * nr + r] = k_min(at + 4, int(j));
+  }
+  for (uint32_t j = 0; header == Header::k2 && j < 16; ++j) out[(4 + j) * nr + r] = at[j];
+  for (uint32_t j = 0; j < (header == Header::k6 ? 16u : header == Header::ks ? 8u : 0u); ++j)
+    out[(2 + j) * nr + r] = uint8_t(signed_scale(format, at, j));
 }
 
 void pack_floats(Format format, uint32_t nr, uint32_t k, uint32_t rows, const uint8_t* in, uint8_t* panel) {
@@ -223,32 +295,57 @@ void pack_panel(Format format, uint32_t nr, uint32_t k, uint32_t rows, const uin
   }
 }
 
+namespace {
+
+/// The block's constants before its scales are known.
+Block32 empty_block(const PanelLayout& p) {
+  Block32 b{};
+  b.zero = p.zero;
+  b.has_min = has_min(p.header);
+  b.split = p.header == Header::e4;
+  for (int h = 0; h < 2; ++h) b.sc[h] = b.mn[h] = 1;
+  return b;
+}
+void set_scale(Block32& b, float dw) { b.dw[0] = b.dw[1] = dw; }
+
+}  // namespace
+
 Block32 file_block(Format format, const uint8_t* row, uint32_t block) {
   const PanelLayout p = panel_layout(format);
-  Block32 b{};
+  Block32 b = empty_block(p);
   file_codes(format, row, block, b.code);
-  b.zero = p.codes == Codes::s8 ? 128 : p.zero_shift ? 1 << p.zero_shift : 0;
-  b.sc[0] = b.sc[1] = 1;
-  b.has_min = p.header == Header::dm || p.header == Header::k;
-  const uint8_t* at = row + (superblock(p.header) == 256 ? block / 8 : block) * info(format).block_bytes;
+  map_codes(p.codes, b.code);
+  const uint8_t* at = file_super(format, row, block / (superblock(p.header) / 32));
+  const uint32_t in_super = block % 8;
+  if (p.header == Header::e8) {
+    set_scale(b, e8m0_half(at[0]));
+    return b;
+  }
+  if (p.header == Header::e4) {
+    for (uint32_t h = 0; h < 2; ++h) b.dw[h] = ue4m3_half(at[block % 2 * 2 + h]);
+    return b;
+  }
+  const float d = half_to_float(read16(at + half_offsets(format).d));
+  const float second = b.has_min ? half_to_float(read16(at + half_offsets(format).second)) : 0;
+  set_scale(b, d);
   switch (p.header) {
-    case Header::d: b.dw = half_to_float(read16(at)); break;
-    case Header::dm:
-      b.dw = half_to_float(read16(at));
-      b.mw = half_to_float(read16(at + 2));
+    case Header::dm: b.mw = second; break;
+    case Header::k:
+      set_scale(b, d * float(k_scale(at + 4, int(in_super))));
+      b.mw = -(second * float(k_min(at + 4, int(in_super))));
       break;
-    case Header::k: {
-      uint8_t sc, mn;
-      k_scales(at + 4, block % 8, &sc, &mn);
-      b.dw = half_to_float(read16(at)) * float(sc);
-      b.mw = -(half_to_float(read16(at + 2)) * float(mn));
+    case Header::k2:
+      b.mw = -second;
+      for (uint32_t h = 0; h < 2; ++h) {
+        b.sc[h] = at[2 * in_super + h] & 15;
+        b.mn[h] = at[2 * in_super + h] >> 4;
+      }
       break;
-    }
     case Header::k6:
-      b.dw = half_to_float(read16(at + 208));
-      for (uint32_t h = 0; h < 2; ++h) b.sc[h] = int8_t(at[192 + block % 8 * 2 + h]);
+      for (uint32_t h = 0; h < 2; ++h) b.sc[h] = signed_scale(format, at, 2 * in_super + h);
       break;
-    case Header::none: break;
+    case Header::ks: set_scale(b, d * float(signed_scale(format, at, in_super))); break;
+    default: break;
   }
   return b;
 }
@@ -256,23 +353,41 @@ Block32 file_block(Format format, const uint8_t* row, uint32_t block) {
 Block32 panel_block(const PackedWeight& w, uint32_t row, uint32_t block) {
   const PanelLayout p = panel_layout(w.format);
   const uint32_t nr = w.nr, r = row % nr, sb = superblock(p.header), blocks = sb / 32,
-                 head = header_bytes(p.header, nr);
-  const uint8_t* at =
-      w.data + row / nr * w.stride() + uint64_t(block / blocks) * (head + blocks * code_bytes(p.codes, nr));
-  const uint32_t j = block % blocks;
-  Block32 b{};
-  fetch_codes(p.codes, nr, r, at + head + j * code_bytes(p.codes, nr), b.code);
-  b.zero = p.codes == Codes::s8 ? 128 : p.zero_shift ? 1 << p.zero_shift : 0;
-  b.sc[0] = b.sc[1] = 1;
-  b.has_min = p.header == Header::dm || p.header == Header::k;
-  b.dw = half_to_float(read16(at + 2 * r));
-  if (p.header == Header::dm) b.mw = half_to_float(read16(at + 2 * nr + 2 * r));
-  if (p.header == Header::k) {
-    b.dw = b.dw * float(at[(4 + j) * nr + r]);
-    b.mw = -(half_to_float(read16(at + 2 * nr + 2 * r)) * float(at[(12 + j) * nr + r]));
+                 head = header_bytes(p.header, nr), group = code_bytes(p.codes, nr), j = block % blocks;
+  const uint8_t* at = w.data + row / nr * w.stride() + uint64_t(block / blocks) * (head + blocks * group);
+  Block32 b = empty_block(p);
+  fetch_codes(p.codes, nr, r, at + head + j * group, b.code);
+  map_codes(p.codes, b.code);
+  if (p.header == Header::e8) {
+    set_scale(b, e8m0_half(at[r]));
+    return b;
   }
-  if (p.header == Header::k6)
-    for (uint32_t h = 0; h < 2; ++h) b.sc[h] = int8_t(at[(2 + 2 * j + h) * nr + r]);
+  if (p.header == Header::e4) {  // the top bit tells 480 from the file's NaN
+    for (uint32_t h = 0; h < 2; ++h) b.dw[h] = ue4m3_half(at[h * nr + r] | 0x80);
+    return b;
+  }
+  const float d = half_to_float(read16(at + 2 * r));
+  const float second = b.has_min ? half_to_float(read16(at + 2 * nr + 2 * r)) : 0;
+  set_scale(b, d);
+  switch (p.header) {
+    case Header::dm: b.mw = second; break;
+    case Header::k:
+      set_scale(b, d * float(at[(4 + j) * nr + r]));
+      b.mw = -(second * float(at[(12 + j) * nr + r]));
+      break;
+    case Header::k2:
+      b.mw = -second;
+      for (uint32_t h = 0; h < 2; ++h) {
+        b.sc[h] = at[(4 + 2 * j + h) * nr + r] & 15;
+        b.mn[h] = at[(4 + 2 * j + h) * nr + r] >> 4;
+      }
+      break;
+    case Header::k6:
+      for (uint32_t h = 0; h < 2; ++h) b.sc[h] = int8_t(at[(2 + 2 * j + h) * nr + r]);
+      break;
+    case Header::ks: set_scale(b, d * float(int8_t(at[(2 + j) * nr + r]))); break;
+    default: break;
+  }
   return b;
 }
 
@@ -290,8 +405,9 @@ void decode_row(const PackedWeight& w, uint32_t row, float* out) {
   for (uint32_t block = 0; block < w.k / 32; ++block) {
     const Block32 b = panel_block(w, row, block);
     for (uint32_t i = 0; i < 32; ++i) {
-      const float value = b.dw * float(b.sc[i / 16]) * float(int32_t(b.code[i]) - b.zero);
-      out[block * 32 + i] = b.has_min ? value + b.mw : value;
+      const uint32_t h = i / 16;
+      const float value = b.dw[h] * float(b.sc[h]) * float(int32_t(b.code[i]) - b.zero);
+      out[block * 32 + i] = b.has_min ? value + b.mw * float(b.mn[h]) : value;
     }
   }
 }

@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // Weight panels: NR rows of a matrix interleaved so that one vector holds NR rows x 4 consecutive k, built once at load
 // from the file's blocks without changing a value (tree/precision.md S4). The bytes are those of the file, but for
-// K-quant scales, which are kept as whole bytes.
+// K-quant scales, which are kept as whole bytes, and TQ1_0, whose digits stand as 2-bit codes.
 //
 //   superblock (32 or 256 k) of an integer format: header, then a code group for each 32 k
-//     header  d: d f16[NR]          dm: d f16[NR], m f16[NR]
+//     header  d, d256: d f16[NR]    dm: d f16[NR], m f16[NR]    e8: E8M0 u8[NR]    e4: unsigned E4M3 u8[2][NR]
 //             k: d f16[NR], dmin f16[NR], sc u8[8][NR], mn u8[8][NR]          k6: d f16[NR], sc i8[16][NR]
-//     codes   u4: 4 x (NR x 4) bytes, vector p: low nibble k = 4p.., high nibble k = 4(p+4)..
-//             u5: u4, then the fifth bits: for each of 8 k-groups NR*4 bits     u6: u4, then 2 x (NR x 4) bytes of four
-//             2-bit fields s8: 8 x (NR x 4) bytes; stored with the top bit flipped (value + 128) where NR is 16
+//             k2: d f16[NR], dmin f16[NR], (sc | mn << 4) u8[16][NR]          ks: d f16[NR], sc i8[8][NR]
+//     codes   those of up to 6 bits in parts, one after another (code_parts below):
+//               nibbles: 4 x (NR x 4) bytes, vector p: low nibble k = 4p.., high nibble k = 4(p+4)..
+//               pairs: 2 x (NR x 4) bytes of four 2-bit fields, vector v, field j: k = 4(4v+j)..
+//               bits: for each of 8 k-groups NR*4 bits
+//             s8: 8 x (NR x 4) bytes; stored with the top bit flipped (value + 128) where NR is 16
 //   float format: [k][NR] elements
 #pragma once
 
@@ -21,40 +24,85 @@
 
 namespace vibee {
 
-enum class Codes : uint8_t { u4, u5, u6, s8, floats };
-enum class Header : uint8_t { d, dm, k, k6, none };
+/// How 32 codes of a row are kept; iq4 and e2m1 are nibbles that name a value of a table (formats/codebook/tables.h).
+enum class Codes : uint8_t { u2, u3, u4, u5, u6, iq4, e2m1, s8, floats };
+enum class Header : uint8_t { d, dm, e8, e4, d256, k, k2, k6, ks, none };
 
 /// How a format's codes and scales stand in a panel.
 struct PanelLayout {
   Codes codes;
   Header header;
-  uint8_t zero_shift;  ///< the integer zero point is 1 << zero_shift; 0 = none
+  uint8_t zero;  ///< the integer zero point of unsigned codes
 };
 constexpr PanelLayout panel_layout(Format format) {
   switch (format) {
-    case Format::q4_0: return {Codes::u4, Header::d, 3};
+    case Format::q4_0: return {Codes::u4, Header::d, 8};
     case Format::q4_1: return {Codes::u4, Header::dm, 0};
-    case Format::q5_0: return {Codes::u5, Header::d, 4};
+    case Format::q5_0: return {Codes::u5, Header::d, 16};
     case Format::q5_1: return {Codes::u5, Header::dm, 0};
-    case Format::q8_0: return {Codes::s8, Header::d, 0};
+    case Format::q8_0: return {Codes::s8, Header::d, 128};
+    case Format::q2_k: return {Codes::u2, Header::k2, 0};
+    case Format::q3_k: return {Codes::u3, Header::k6, 4};
     case Format::q4_k: return {Codes::u4, Header::k, 0};
     case Format::q5_k: return {Codes::u5, Header::k, 0};
-    case Format::q6_k: return {Codes::u6, Header::k6, 5};
-    default: return {Codes::floats, Header::none, 0};
+    case Format::q6_k: return {Codes::u6, Header::k6, 32};
+    case Format::iq4_nl: return {Codes::iq4, Header::d, 128};
+    case Format::iq4_xs: return {Codes::iq4, Header::ks, 128};
+    case Format::tq1_0:
+    case Format::tq2_0: return {Codes::u2, Header::d256, 1};
+    case Format::mxfp4: return {Codes::e2m1, Header::e8, 12};
+    case Format::nvfp4: return {Codes::e2m1, Header::e4, 12};
+    case Format::f32:
+    case Format::f16:
+    case Format::bf16: break;
   }
+  return {Codes::floats, Header::none, 0};
 }
 constexpr bool is_integer(Format format) { return panel_layout(format).codes != Codes::floats; }
+
+/// The parts that codes of up to 6 bits are kept in: nibbles for the lowest four bits or none, two bits from `pair_bit`
+/// up and one bit at `single_bit`; -1 = no such part.
+struct CodeParts {
+  bool nibbles;
+  int8_t pair_bit, single_bit;
+};
+constexpr CodeParts code_parts(Codes codes) {
+  switch (codes) {
+    case Codes::u2: return {false, 0, -1};
+    case Codes::u3: return {false, 0, 2};
+    case Codes::u5: return {true, -1, 4};
+    case Codes::u6: return {true, 4, -1};
+    default: return {true, -1, -1};
+  }
+}
+/// Codes whose values take all of a signed byte.
+constexpr bool is_signed(Codes codes) { return codes == Codes::s8 || codes == Codes::iq4; }
 constexpr uint32_t code_bytes(Codes codes, uint32_t nr) {
-  return codes == Codes::u4 ? 16 * nr : codes == Codes::u5 ? 20 * nr : codes == Codes::u6 ? 24 * nr : 32 * nr;
+  if (codes == Codes::s8) return 32 * nr;
+  const CodeParts p = code_parts(codes);
+  return (p.nibbles ? 16 * nr : 0) + (p.pair_bit >= 0 ? 8 * nr : 0) + (p.single_bit >= 0 ? 4 * nr : 0);
 }
 constexpr uint32_t header_bytes(Header header, uint32_t nr) {
-  return header == Header::d    ? 2 * nr
-         : header == Header::dm ? 4 * nr
-         : header == Header::k  ? 20 * nr
-         : header == Header::k6 ? 18 * nr
-                                : 0;
+  switch (header) {
+    case Header::e8: return nr;
+    case Header::d:
+    case Header::d256:
+    case Header::e4: return 2 * nr;
+    case Header::dm: return 4 * nr;
+    case Header::ks: return 10 * nr;
+    case Header::k6: return 18 * nr;
+    case Header::k:
+    case Header::k2: return 20 * nr;
+    case Header::none: break;
+  }
+  return 0;
 }
-constexpr uint32_t superblock(Header header) { return header == Header::k || header == Header::k6 ? 256 : 32; }
+constexpr uint32_t superblock(Header header) {
+  return header == Header::d || header == Header::dm || header == Header::e8 || header == Header::e4 ? 32 : 256;
+}
+/// Whether a format adds a float offset, and whether its scales change after 16 elements.
+constexpr bool has_min(Header header) { return header == Header::dm || header == Header::k || header == Header::k2; }
+constexpr bool halves(Header header) { return header == Header::k2 || header == Header::k6 || header == Header::e4; }
 /// Bytes of one panel of `nr` rows of `k` elements.
 constexpr uint64_t panel_bytes(Format format, uint32_t nr, uint32_t k) {
   const PanelLayout p = panel_layout(format);
@@ -82,13 +130,16 @@ struct PackedWeight {
 /// zeros.
 void pack_panel(Format format, uint32_t nr, uint32_t k, uint32_t rows, const uint8_t* file_rows, uint8_t* panel);
 
-/// One 32-element block of one row as the integer contract sees it: value = dw * sc[half] * (code - zero) + mw.
+/// One 32-element block of one row as the integer contract sees it: value = dw[half] * sc[half] * (code - zero) + mw *
+/// mn[half]. Codebook codes stand as their values plus the zero point. The sums of the halves meet as integers,
+/// sc[0]*isum[0] + sc[1]*isum[1], and each block is one fma; only where `split` are the scales floats of their own
+/// (NVFP4), and each half is one fma.
 struct Block32 {
   uint8_t code[32];
   int32_t zero;
-  int32_t sc[2];
-  float dw, mw;
-  bool has_min;
+  int32_t sc[2], mn[2];
+  float dw[2], mw;
+  bool has_min, split;
 };
 /// The block read from the file's bytes (row start) and from a panel; both give the same.
 Block32 file_block(Format format, const uint8_t* row, uint32_t block);

@@ -6,6 +6,7 @@
 
 #include <immintrin.h>
 
+#include "vibee/formats/codebook/tables.h"
 #include "vibee/kernels/gemm/act.h"
 #include "vibee/kernels/gemm/panel.h"
 
@@ -29,35 +30,100 @@ inline __m256i load_i8x8(const uint8_t* p) {
   return _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
 }
 
-/// Groups of four k whose products fit an int16 sum: max_code * 127 * 2 per group.
-constexpr uint32_t groups_per_flush(Codes codes) { return codes == Codes::u4 ? 8 : codes == Codes::u5 ? 4 : 2; }
-static_assert(15 * 127 * 2 * 8 < 32768 && 31 * 127 * 2 * 4 < 32768 && 63 * 127 * 2 * 2 < 32768);
+/// E8M0 bytes to halves of their powers of two: e8m0_half, 8 at once.
+inline __m256 load_e8m0(const uint8_t* p) {
+  const __m256i e = load_u8x8(p);
+  const __m256i normal = _mm256_slli_epi32(_mm256_sub_epi32(e, _mm256_set1_epi32(1)), 23);
+  const __m256i tiny = _mm256_sllv_epi32(_mm256_set1_epi32(0x00200000), e);
+  return _mm256_castsi256_ps(_mm256_blendv_epi8(normal, tiny, _mm256_cmpgt_epi32(_mm256_set1_epi32(2), e)));
+}
+/// Seven-bit E4M3 to halves of their values: the bits of a half 2^8 smaller.
+inline __m256 load_e4m3(const uint8_t* p) {
+  const __m128i c = _mm_cvtepu8_epi16(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+  return _mm256_mul_ps(_mm256_cvtph_ps(_mm_slli_epi16(c, 7)), _mm256_set1_ps(128.0f));
+}
+/// The value of each of 32 4-bit codes, plus `zero`.
+template <Codes C>
+inline __m256i look_up(__m256i codes, uint8_t zero) {
+  const int8_t* table = C == Codes::iq4 ? kIq4Values : kE2m1Doubled;
+  const __m256i values = _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table)));
+  return _mm256_shuffle_epi8(_mm256_add_epi8(values, _mm256_set1_epi8(char(zero))), codes);
+}
+
+/// The largest unsigned code, and the groups of four k whose products fit an int16 sum: max_code * 127 * 2 a group.
+constexpr int max_code(Codes codes) {
+  switch (codes) {
+    case Codes::u2: return 3;
+    case Codes::u3: return 7;
+    case Codes::u4: return 15;
+    case Codes::e2m1: return 24;
+    case Codes::u5: return 31;
+    default: return 63;
+  }
+}
+constexpr uint32_t groups_per_flush(Codes codes) {
+  uint32_t groups = 8;
+  while (max_code(codes) * 127 * 2 * int(groups) > 32767) groups /= 2;
+  return groups;
+}
+static_assert(groups_per_flush(Codes::u4) == 8 && groups_per_flush(Codes::u5) == 4 && groups_per_flush(Codes::u6) == 2);
+
+/// Bytes of 16 bits moved so that bit `From` comes to bit `To`.
+template <int From, int To>
+inline __m256i move_bits(__m256i x) {
+  if constexpr (To > From) return _mm256_slli_epi16(x, To - From);
+  if constexpr (To < From) return _mm256_srli_epi16(x, From - To);
+  return x;
+}
 
 /// The unsigned codes of k-group g (k = 4g .. 4g+3) of a 32-block, 8 rows x 4 bytes.
 template <Codes C>
 inline __m256i unpack_group(const uint8_t* codes, uint32_t g) {
-  const __m256i word = load32(codes + 32 * (g % 4));
-  __m256i u = _mm256_and_si256(g < 4 ? word : _mm256_srli_epi16(word, 4), _mm256_set1_epi8(15));
-  if constexpr (C == Codes::u5) {
+  constexpr CodeParts kParts = code_parts(C);
+  __m256i u = _mm256_setzero_si256();
+  if constexpr (kParts.nibbles) {
+    const __m256i word = load32(codes + 32 * (g % 4));
+    u = _mm256_and_si256(g < 4 ? word : _mm256_srli_epi16(word, 4), _mm256_set1_epi8(15));
+    codes += 128;
+  }
+  if constexpr (kParts.pair_bit >= 0) {
+    constexpr int kTo = kParts.pair_bit;
+    const __m256i pairs = load32(codes + 32 * (g / 4));
+    const uint32_t j = g % 4;
+    const __m256i moved = j == 0   ? move_bits<0, kTo>(pairs)
+                          : j == 1 ? move_bits<2, kTo>(pairs)
+                          : j == 2 ? move_bits<4, kTo>(pairs)
+                                   : move_bits<6, kTo>(pairs);
+    const __m256i pair = _mm256_and_si256(moved, _mm256_set1_epi8(3 << kTo));
+    u = kParts.nibbles ? _mm256_or_si256(u, pair) : pair;
+    codes += 64;
+  }
+  if constexpr (kParts.single_bit >= 0) {
     int32_t bits;
-    __builtin_memcpy(&bits, codes + 128 + 4 * g, 4);
+    __builtin_memcpy(&bits, codes + 4 * g, 4);
     const __m256i spread =
         _mm256_shuffle_epi8(_mm256_set1_epi32(bits), _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2,
                                                                       2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3));
     const __m256i bit = _mm256_set1_epi64x(int64_t(0x8040201008040201ull));
     const __m256i set = _mm256_cmpeq_epi8(_mm256_and_si256(spread, bit), bit);
-    u = _mm256_or_si256(u, _mm256_and_si256(set, _mm256_set1_epi8(16)));
+    u = _mm256_or_si256(u, _mm256_and_si256(set, _mm256_set1_epi8(1 << kParts.single_bit)));
   }
-  if constexpr (C == Codes::u6) {
-    const __m256i pairs = load32(codes + 128 + 32 * (g / 4));
-    const uint32_t j = g % 4;
-    const __m256i moved = j == 0   ? _mm256_slli_epi16(pairs, 4)
-                          : j == 1 ? _mm256_slli_epi16(pairs, 2)
-                          : j == 2 ? pairs
-                                   : _mm256_srli_epi16(pairs, 2);
-    u = _mm256_or_si256(u, _mm256_and_si256(moved, _mm256_set1_epi8(0x30)));
-  }
+  if constexpr (C == Codes::e2m1) u = look_up<C>(u, panel_layout(Format::mxfp4).zero);
   return u;
+}
+/// The signed bytes of k-group g.
+template <Codes C>
+inline __m256i signed_group(const uint8_t* codes, uint32_t g) {
+  if constexpr (C == Codes::s8) return load32(codes + 32 * g);
+  return look_up<C>(unpack_group<C>(codes, g), 0);
+}
+
+/// -S times the zero point.
+template <uint32_t kZero>
+inline __m256i times_zero(__m256i ns) {
+  if constexpr (kZero == 0) return _mm256_setzero_si256();
+  if constexpr ((kZero & (kZero - 1)) == 0) return _mm256_slli_epi32(ns, __builtin_ctz(kZero | 256));
+  return _mm256_mullo_epi32(ns, _mm256_set1_epi32(kZero));
 }
 
 template <Format F, uint32_t G, uint32_t M>
@@ -74,18 +140,18 @@ void tile_entry(const uint8_t* panel, uint32_t k, const uint8_t* group, uint32_t
   const uint8_t* act = group;
   const uint8_t* at = panel;
   for (uint32_t super = 0; super < k / superblock(H); ++super) {
-    const __m256 d = load_half8(at);
-    const __m256 second = H == Header::dm || H == Header::k ? load_half8(at + 16) : _mm256_setzero_ps();
+    const __m256 d = H == Header::e8 ? load_e8m0(at) : H == Header::e4 ? _mm256_setzero_ps() : load_half8(at);
+    const __m256 second = has_min(H) ? load_half8(at + 16) : _mm256_setzero_ps();
     const uint8_t* codes = at + header_bytes(H, 8);
     for (uint32_t j = 0; j < kBlocks; ++j, codes += code_bytes(C, 8), act += Record::bytes) {
       const uint8_t* q = act + Record::q + 32 * row0;
       __m256i sum[M];
 #pragma GCC unroll 6
       for (uint32_t m = 0; m < M; ++m) sum[m] = _mm256_setzero_si256();
-      if constexpr (C == Codes::s8) {
+      if constexpr (is_signed(C)) {
 #pragma GCC unroll 8
         for (uint32_t g = 0; g < 8; ++g) {
-          const __m256i w = load32(codes + 32 * g), magnitude = _mm256_abs_epi8(w);
+          const __m256i w = signed_group<C>(codes, g), magnitude = _mm256_abs_epi8(w);
 #pragma GCC unroll 6
           for (uint32_t m = 0; m < M; ++m) {
             const __m256i signed_q = _mm256_sign_epi8(broadcast32(q + 32 * m + 4 * g), w);
@@ -93,8 +159,8 @@ void tile_entry(const uint8_t* panel, uint32_t k, const uint8_t* group, uint32_t
           }
         }
       } else {
-        constexpr uint32_t kFlush = groups_per_flush(C);
-        constexpr uint32_t kHalves = H == Header::k6 ? 2 : 1;  // sub-scales a block
+        constexpr uint32_t kHalves = halves(H) ? 2 : 1;  // sub-scales a block
+        constexpr uint32_t kFlush = groups_per_flush(C) < 8 / kHalves ? groups_per_flush(C) : 8 / kHalves;
 #pragma GCC unroll 2
         for (uint32_t half = 0; half < kHalves; ++half) {
           __m256i part[M];
@@ -103,7 +169,7 @@ void tile_entry(const uint8_t* panel, uint32_t k, const uint8_t* group, uint32_t
             const __m256i ns = broadcast32(act + Record::ns + 4 * (row0 + m));
             const __m256i ns0 = broadcast32(act + Record::ns0 + 4 * (row0 + m));
             const __m256i mine = kHalves == 1 ? ns : half == 0 ? ns0 : _mm256_sub_epi32(ns, ns0);
-            part[m] = kLayout.zero_shift ? _mm256_slli_epi32(mine, kLayout.zero_shift) : _mm256_setzero_si256();
+            part[m] = times_zero<kLayout.zero>(mine);
           }
 #pragma GCC unroll 4
           for (uint32_t f = 0; f < 8 / kHalves / kFlush; ++f) {
@@ -121,8 +187,16 @@ void tile_entry(const uint8_t* panel, uint32_t k, const uint8_t* group, uint32_t
 #pragma GCC unroll 6
             for (uint32_t m = 0; m < M; ++m) part[m] = _mm256_add_epi32(part[m], _mm256_madd_epi16(sum16[m], ones));
           }
-          if constexpr (H == Header::k6) {
-            const __m256i sc = load_i8x8(at + 16 + 8 * (2 * j + half));
+          if constexpr (H == Header::e4) {
+            const __m256 dw = load_e4m3(at + 8 * half);
+#pragma GCC unroll 6
+            for (uint32_t m = 0; m < M; ++m)
+              acc[m] = _mm256_fmadd_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(part[m]), dw),
+                                       broadcast_float(act + Record::da + 4 * (row0 + m)), acc[m]);
+          } else if constexpr (kHalves == 2) {
+            const __m256i sc = H == Header::k6
+                                   ? load_i8x8(at + 16 + 8 * (2 * j + half))
+                                   : _mm256_and_si256(load_u8x8(at + 32 + 8 * (2 * j + half)), _mm256_set1_epi32(15));
 #pragma GCC unroll 6
             for (uint32_t m = 0; m < M; ++m) sum[m] = _mm256_add_epi32(sum[m], _mm256_mullo_epi32(part[m], sc));
           } else {
@@ -131,7 +205,9 @@ void tile_entry(const uint8_t* panel, uint32_t k, const uint8_t* group, uint32_t
           }
         }
       }
+      if constexpr (H == Header::e4) continue;  // added half by half above
       __m256 dw = d, mw = second;
+      if constexpr (H == Header::ks) dw = _mm256_mul_ps(d, _mm256_cvtepi32_ps(load_i8x8(at + 16 + 8 * j)));
       if constexpr (H == Header::k) {
         dw = _mm256_mul_ps(d, _mm256_cvtepi32_ps(load_u8x8(at + 32 + 8 * j)));
         mw = _mm256_sub_ps(_mm256_setzero_ps(), _mm256_mul_ps(second, _mm256_cvtepi32_ps(load_u8x8(at + 96 + 8 * j))));
@@ -142,6 +218,21 @@ void tile_entry(const uint8_t* panel, uint32_t k, const uint8_t* group, uint32_t
         acc[m] = _mm256_fmadd_ps(scaled, broadcast_float(act + Record::da + 4 * (row0 + m)), acc[m]);
         if constexpr (H == Header::dm || H == Header::k)
           acc[m] = _mm256_fmadd_ps(mw, broadcast_float(act + Record::das + 4 * (row0 + m)), acc[m]);
+      }
+      if constexpr (H == Header::k2) {  // minima of the halves: negated as -S is
+        const __m256i zero = _mm256_setzero_si256();
+        const __m256i mn0 = _mm256_sub_epi32(zero, _mm256_srli_epi32(load_u8x8(at + 32 + 16 * j), 4));
+        const __m256i mn1 = _mm256_sub_epi32(zero, _mm256_srli_epi32(load_u8x8(at + 40 + 16 * j), 4));
+        mw = _mm256_xor_ps(second, _mm256_set1_ps(-0.0f));
+#pragma GCC unroll 6
+        for (uint32_t m = 0; m < M; ++m) {
+          const __m256i ns = broadcast32(act + Record::ns + 4 * (row0 + m));
+          const __m256i ns0 = broadcast32(act + Record::ns0 + 4 * (row0 + m));
+          const __m256i qsum =
+              _mm256_add_epi32(_mm256_mullo_epi32(mn0, ns0), _mm256_mullo_epi32(mn1, _mm256_sub_epi32(ns, ns0)));
+          const __m256 da = broadcast_float(act + Record::da + 4 * (row0 + m));
+          acc[m] = _mm256_fmadd_ps(mw, _mm256_mul_ps(da, _mm256_cvtepi32_ps(qsum)), acc[m]);
+        }
       }
     }
     at = codes;

@@ -6,6 +6,7 @@
 
 #include <immintrin.h>
 
+#include "vibee/formats/codebook/tables.h"
 #include "vibee/kernels/gemm/act.h"
 #include "vibee/kernels/gemm/panel.h"
 
@@ -13,6 +14,22 @@ namespace vibee {
 namespace {
 
 inline __m512i load64(const uint8_t* p) { return _mm512_loadu_si512(p); }
+
+/// The value of each of 64 4-bit codes, plus `zero`.
+template <Codes C>
+inline __m512i look_up(__m512i codes, uint8_t zero) {
+  const int8_t* table = C == Codes::iq4 ? kIq4Values : kE2m1Doubled;
+  const __m512i values = _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table)));
+  return _mm512_shuffle_epi8(_mm512_add_epi8(values, _mm512_set1_epi8(char(zero))), codes);
+}
+
+/// Bytes of 16 bits moved so that bit `From` comes to bit `To`.
+template <int From, int To>
+inline __m512i move_bits(__m512i x) {
+  if constexpr (To > From) return _mm512_slli_epi16(x, To - From);
+  if constexpr (To < From) return _mm512_srli_epi16(x, From - To);
+  return x;
+}
 
 /// The unsigned codes of k-group pair p (k = 4p.. and 4(p+4)..) of a 32-block; for s8 lo/hi are the groups p and p+4
 /// themselves.
@@ -23,29 +40,50 @@ inline void unpack_pair(const uint8_t* codes, uint32_t p, __m512i* lo, __m512i* 
     *hi = load64(codes + 64 * (p + 4));
     return;
   }
-  const __m512i mask = _mm512_set1_epi8(15);
-  const __m512i word = load64(codes + 64 * p);
-  *lo = _mm512_and_si512(word, mask);
-  *hi = _mm512_and_si512(_mm512_srli_epi16(word, 4), mask);
-  if constexpr (C == Codes::u5) {
-    const uint64_t* bits = reinterpret_cast<const uint64_t*>(codes + 256);
-    const __m512i sixteen = _mm512_set1_epi8(16);
-    *lo = _mm512_mask_add_epi8(*lo, _cvtu64_mask64(bits[p]), *lo, sixteen);
-    *hi = _mm512_mask_add_epi8(*hi, _cvtu64_mask64(bits[p + 4]), *hi, sixteen);
+  constexpr CodeParts kParts = code_parts(C);
+  *lo = *hi = _mm512_setzero_si512();
+  if constexpr (kParts.nibbles) {
+    const __m512i mask = _mm512_set1_epi8(15);
+    const __m512i word = load64(codes + 64 * p);
+    *lo = _mm512_and_si512(word, mask);
+    *hi = _mm512_and_si512(_mm512_srli_epi16(word, 4), mask);
+    codes += 256;
   }
-  if constexpr (C == Codes::u6) {
-    const __m512i two = _mm512_set1_epi8(0x30);
-    const __m512i low_pairs = load64(codes + 256), high_pairs = load64(codes + 320);
+  if constexpr (kParts.pair_bit >= 0) {
+    constexpr int kTo = kParts.pair_bit;
+    const __m512i two = _mm512_set1_epi8(3 << kTo);
     const auto field = [&](__m512i pairs) {
-      const __m512i moved = p == 0   ? _mm512_slli_epi16(pairs, 4)
-                            : p == 1 ? _mm512_slli_epi16(pairs, 2)
-                            : p == 2 ? pairs
-                                     : _mm512_srli_epi16(pairs, 2);
+      const __m512i moved = p == 0   ? move_bits<0, kTo>(pairs)
+                            : p == 1 ? move_bits<2, kTo>(pairs)
+                            : p == 2 ? move_bits<4, kTo>(pairs)
+                                     : move_bits<6, kTo>(pairs);
       return _mm512_and_si512(moved, two);
     };
-    *lo = _mm512_or_si512(*lo, field(low_pairs));
-    *hi = _mm512_or_si512(*hi, field(high_pairs));
+    *lo = _mm512_or_si512(*lo, field(load64(codes)));
+    *hi = _mm512_or_si512(*hi, field(load64(codes + 64)));
+    codes += 128;
   }
+  if constexpr (kParts.single_bit >= 0) {
+    uint64_t bits[2];
+    __builtin_memcpy(&bits[0], codes + 8 * p, 8);
+    __builtin_memcpy(&bits[1], codes + 8 * (p + 4), 8);
+    const __m512i bit = _mm512_set1_epi8(1 << kParts.single_bit);
+    *lo = _mm512_mask_add_epi8(*lo, _cvtu64_mask64(bits[0]), *lo, bit);
+    *hi = _mm512_mask_add_epi8(*hi, _cvtu64_mask64(bits[1]), *hi, bit);
+  }
+  if constexpr (C == Codes::iq4 || C == Codes::e2m1) {
+    constexpr uint8_t kZero = panel_layout(C == Codes::iq4 ? Format::iq4_nl : Format::mxfp4).zero;
+    *lo = look_up<C>(*lo, kZero);
+    *hi = look_up<C>(*hi, kZero);
+  }
+}
+
+/// -S times the zero point.
+template <uint32_t kZero>
+inline __m512i times_zero(__m512i ns) {
+  if constexpr (kZero == 0) return _mm512_setzero_si512();
+  if constexpr ((kZero & (kZero - 1)) == 0) return _mm512_slli_epi32(ns, __builtin_ctz(kZero | 256));
+  return _mm512_mullo_epi32(ns, _mm512_set1_epi32(kZero));
 }
 
 inline __m512i broadcast32(const void* p) {
@@ -68,6 +106,19 @@ inline __m512i load_i8x16(const uint8_t* p) {
   return _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
 }
 
+/// E8M0 bytes to halves of their powers of two: e8m0_half, 16 at once.
+inline __m512 load_e8m0(const uint8_t* p) {
+  const __m512i e = load_u8x16(p);
+  const __m512i normal = _mm512_slli_epi32(_mm512_sub_epi32(e, _mm512_set1_epi32(1)), 23);
+  const __m512i tiny = _mm512_sllv_epi32(_mm512_set1_epi32(0x00200000), e);
+  return _mm512_castsi512_ps(_mm512_mask_blend_epi32(_mm512_cmplt_epi32_mask(e, _mm512_set1_epi32(2)), normal, tiny));
+}
+/// Seven-bit E4M3 to halves of their values: the bits of a half 2^8 smaller.
+inline __m512 load_e4m3(const uint8_t* p) {
+  const __m256i c = _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  return _mm512_mul_ps(_mm512_cvtph_ps(_mm256_slli_epi16(c, 7)), _mm512_set1_ps(128.0f));
+}
+
 /// out[m][16] = rows row0.. of a group of G rows times one panel.
 template <Format F, uint32_t G, uint32_t M>
 inline __attribute__((always_inline)) void tile_rows(const uint8_t* panel, uint32_t k, const uint8_t* group,
@@ -76,7 +127,6 @@ inline __attribute__((always_inline)) void tile_rows(const uint8_t* panel, uint3
   constexpr Codes C = kLayout.codes;
   constexpr Header H = kLayout.header;
   constexpr uint32_t kBlocks = superblock(H) / 32;
-  constexpr uint32_t kShift = C == Codes::s8 ? 7 : kLayout.zero_shift;
   using Record = ActRecord<G>;
   __m512 acc[M];
 #pragma GCC unroll 12
@@ -84,11 +134,12 @@ inline __attribute__((always_inline)) void tile_rows(const uint8_t* panel, uint3
   const uint8_t* act = group;
   const uint8_t* at = panel;
   for (uint32_t super = 0; super < k / superblock(H); ++super) {
-    const __m512 d = load_half16(at);
-    const __m512 second = H == Header::dm || H == Header::k ? load_half16(at + 32) : _mm512_setzero_ps();
+    const __m512 d = H == Header::e8 ? load_e8m0(at) : H == Header::e4 ? _mm512_setzero_ps() : load_half16(at);
+    const __m512 second = has_min(H) ? load_half16(at + 32) : _mm512_setzero_ps();
     const uint8_t* codes = at + header_bytes(H, 16);
     for (uint32_t j = 0; j < kBlocks; ++j, codes += code_bytes(C, 16), act += Record::bytes) {
       __m512 dw = d, mw = second;
+      if constexpr (H == Header::ks) dw = _mm512_mul_ps(d, _mm512_cvtepi32_ps(load_i8x16(at + 32 + 16 * j)));
       if constexpr (H == Header::k) {
         dw = _mm512_mul_ps(d, _mm512_cvtepi32_ps(load_u8x16(at + 64 + 16 * j)));
         mw = _mm512_sub_ps(_mm512_setzero_ps(),
@@ -96,9 +147,19 @@ inline __attribute__((always_inline)) void tile_rows(const uint8_t* panel, uint3
       }
       const uint8_t* q = act + Record::q + 32 * row0;
       __m512i sum[M];
-      if constexpr (H == Header::k6) {  // two sub-scales a block: the low nibbles are the first half, the high ones the
-                                        // second
-        const __m512i sc0 = load_i8x16(at + 32 + 32 * j), sc1 = load_i8x16(at + 48 + 32 * j);
+      if constexpr (halves(H)) {  // two sub-scales a block: the groups of `lo` are the first half, those of `hi` the
+                                  // second
+        __m512i sc0, sc1, mn0, mn1;
+        if constexpr (H == Header::k6) {
+          sc0 = load_i8x16(at + 32 + 32 * j), sc1 = load_i8x16(at + 48 + 32 * j);
+        } else if constexpr (H == Header::k2) {  // minima negated as -S is
+          const __m512i first = load_u8x16(at + 64 + 32 * j), last = load_u8x16(at + 80 + 32 * j);
+          const __m512i low = _mm512_set1_epi32(15), zero = _mm512_setzero_si512();
+          sc0 = _mm512_and_si512(first, low), sc1 = _mm512_and_si512(last, low);
+          mn0 = _mm512_sub_epi32(zero, _mm512_srli_epi32(first, 4));
+          mn1 = _mm512_sub_epi32(zero, _mm512_srli_epi32(last, 4));
+          mw = _mm512_xor_ps(second, _mm512_set1_ps(-0.0f));
+        }
         __m512i lo[4], hi[4];
 #pragma GCC unroll 4
         for (uint32_t p = 0; p < 4; ++p) unpack_pair<C>(codes, p, &lo[p], &hi[p]);
@@ -106,19 +167,31 @@ inline __attribute__((always_inline)) void tile_rows(const uint8_t* panel, uint3
         for (uint32_t m = 0; m < M; ++m) {
           const __m512i ns = broadcast32(act + Record::ns + 4 * (row0 + m)),
                         ns0 = broadcast32(act + Record::ns0 + 4 * (row0 + m));
-          __m512i first = _mm512_slli_epi32(ns0, kShift), last = _mm512_slli_epi32(_mm512_sub_epi32(ns, ns0), kShift);
+          const __m512i ns1 = _mm512_sub_epi32(ns, ns0);
+          __m512i first = times_zero<kLayout.zero>(ns0), last = times_zero<kLayout.zero>(ns1);
 #pragma GCC unroll 4
           for (uint32_t p = 0; p < 4; ++p) {
             first = _mm512_dpbusd_epi32(first, lo[p], broadcast32(q + 32 * m + 4 * p));
             last = _mm512_dpbusd_epi32(last, hi[p], broadcast32(q + 32 * m + 4 * (p + 4)));
           }
-          sum[m] = _mm512_add_epi32(_mm512_mullo_epi32(first, sc0), _mm512_mullo_epi32(last, sc1));
+          const __m512 da = broadcast_float(act + Record::da + 4 * (row0 + m));
+          if constexpr (H == Header::e4) {
+            acc[m] = _mm512_fmadd_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(first), load_e4m3(at)), da, acc[m]);
+            acc[m] = _mm512_fmadd_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(last), load_e4m3(at + 16)), da, acc[m]);
+            continue;
+          } else {
+            sum[m] = _mm512_add_epi32(_mm512_mullo_epi32(first, sc0), _mm512_mullo_epi32(last, sc1));
+            acc[m] = _mm512_fmadd_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sum[m]), dw), da, acc[m]);
+          }
+          if constexpr (H == Header::k2) {
+            const __m512i qsum = _mm512_add_epi32(_mm512_mullo_epi32(mn0, ns0), _mm512_mullo_epi32(mn1, ns1));
+            acc[m] = _mm512_fmadd_ps(mw, _mm512_mul_ps(da, _mm512_cvtepi32_ps(qsum)), acc[m]);
+          }
         }
       } else {
 #pragma GCC unroll 12
         for (uint32_t m = 0; m < M; ++m)
-          sum[m] = kShift ? _mm512_slli_epi32(broadcast32(act + Record::ns + 4 * (row0 + m)), kShift)
-                          : _mm512_setzero_si512();
+          sum[m] = times_zero<kLayout.zero>(broadcast32(act + Record::ns + 4 * (row0 + m)));
 #pragma GCC unroll 4
         for (uint32_t p = 0; p < 4; ++p) {
           __m512i lo, hi;
@@ -130,6 +203,7 @@ inline __attribute__((always_inline)) void tile_rows(const uint8_t* panel, uint3
             sum[m] = _mm512_dpbusd_epi32(sum[m], hi, broadcast32(q + 32 * m + 4 * (p + 4)));
         }
       }
+      if constexpr (halves(H)) continue;  // added above
 #pragma GCC unroll 12
       for (uint32_t m = 0; m < M; ++m) {
         const __m512 scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(sum[m]), dw);
