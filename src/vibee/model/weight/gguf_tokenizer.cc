@@ -57,6 +57,11 @@ Status read_types(const Checkpoint& file, TokenizerSpec& spec) {
 
 Result<TokenizerSpec> read_tokenizer(const Checkpoint& file) {
   TokenizerSpec spec;
+  if (file.is_directory() && !file.has("tokenizer.ggml.model"))
+    return error(Code::unsupported,
+                 "{}: its tokenizer.json is not read by this build; only directories written by `vibee convert` carry "
+                 "their tokenizer in a form that is",
+                 quote(file.path(), 400));
   VIBEE_ASSIGN(spec.model, file.get_string("tokenizer.ggml.model"));
   VIBEE_ASSIGN(spec.pre, file.get_string_or("tokenizer.ggml.pre", ""));
   const bool pieces = spec.model == "llama", bytes = spec.model == "gpt2";

@@ -176,15 +176,6 @@ Result<Safetensors> parse_safetensors(std::span<const uint8_t> bytes, std::strin
   return SafetensorsParser(memory_source({bytes.begin(), bytes.end()}), std::move(name)).run();
 }
 
-Result<std::string> read_small_file(const std::string& path, uint64_t limit) {
-  VIBEE_ASSIGN(auto source, open_file_source(path));
-  if (source->size() > limit)
-    return error(Code::corrupt, "{}: it has {} bytes, at most {} are allowed", quote(path, 400), source->size(), limit);
-  std::string text(size_t(source->size()), '\0');
-  VIBEE_TRY(source->read(0, {reinterpret_cast<uint8_t*>(text.data()), text.size()}).within(quote(path, 400)));
-  return text;
-}
-
 Status SafetensorsSet::add(Safetensors file) {
   files_.push_back(std::make_unique<const Safetensors>(std::move(file)));
   const Safetensors& f = *files_.back();

@@ -69,7 +69,4 @@ class SafetensorsSet {
 /// Errors name a missing shard, a tensor that is not in its shard, and a shard's name that leaves the directory.
 Result<SafetensorsSet> open_safetensors_directory(const std::string& directory);
 
-/// A whole small file; an error when it has more than `limit` bytes.
-Result<std::string> read_small_file(const std::string& path, uint64_t limit);
-
 }  // namespace vibee
