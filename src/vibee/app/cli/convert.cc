@@ -25,11 +25,12 @@ int verb_convert(int argc, char** argv) {
   args.add("SRC", config.source,
            "a GGUF file, a directory with config.json and safetensors, or a name from `vibee list`")
       .required();
-  args.add("DST", config.target, "the file to write").required();
-  args.add("--to", config.to, "container").one_of({"gguf"});
+  args.add("DST", config.target, "the file to write, or for hf the directory").required();
+  args.add("--to", config.to, "container").one_of({"gguf", "hf"});
   args.add("--format", config.format, "number format of the matrices, by plain rounding").one_of(formats);
   args.add("--json", json, "print an object when done");
   args.example("vibee convert smollm2-135m smollm2-f16.gguf --format f16");
+  args.example("vibee convert smollm2-135m smollm2 --to hf --format bf16");
   args.example("vibee convert ~/models/Llama-3.2-1B llama.gguf --format q8_0");
   if (auto exit_status = args.parse(argc, argv)) return *exit_status;
   catch_interrupt();

@@ -30,10 +30,12 @@ Result<ConvertReport> convert(const ConvertConfig& config, const WriteProgress& 
   report.tokenizer = file.has("tokenizer.ggml.model");
   if (config.to == "gguf") {
     GgufMetadata metadata = file.metadata();
-    if (format || !file.has("general.file_type")) set_file_type(&metadata, recast.tensors());
+    if (format || file.is_directory() || !file.has("general.file_type")) set_file_type(&metadata, recast.tensors());
     VIBEE_TRY(write_gguf(config.target, metadata, recast.tensors(), recast.reader(), progress));
+  } else if (config.to == "hf") {
+    VIBEE_TRY(write_hf(config.target, hf_architectures(), file, recast.tensors(), recast.reader(), progress));
   } else {
-    return error(Code::invalid, "--to {}: unknown container; use gguf", config.to);
+    return error(Code::invalid, "--to {}: unknown container; use gguf or hf", config.to);
   }
   report.seconds = timer.seconds();
   return report;

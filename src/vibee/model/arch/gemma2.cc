@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Gemma 2 (Gemma Team 2024, arXiv:2408.00118): every other layer local, scores and logits softly capped, norms before
 // and after each block.
+#include <algorithm>
 #include <cmath>
 
 #include "vibee/model/arch/arch.h"
 
 namespace vibee {
 namespace {
-// Scores are scaled by the head dimension, by the 27B model's own rule in it: see below.
+// Scores are scaled by the head dimension, in the 27B model by the width a head: what configure does below.
 Status check(const JsonValue& config, GgufMetadata*) {
   const auto number = [&](std::string_view key, double otherwise) {
     const JsonValue* v = config.find(key);
@@ -25,6 +26,13 @@ Status check(const JsonValue& config, GgufMetadata*) {
                    "key \"layer_types\" makes layer {} {}; every other layer local, from the first, is built", i,
                    types->items[i].describe());
   return {};
+}
+
+void complete(const Checkpoint& file, JsonObject* config) {
+  const auto number = [&](std::string_view key) { return file.get_u64_or(fmt::format("gemma2.{}", key), 0).value(); };
+  const uint64_t wide = number("embedding_length") / std::max<uint64_t>(1, number("attention.head_count"));
+  const uint64_t head = file.has("gemma2.attention.key_length") ? number("attention.key_length") : wide;
+  config->integer("query_pre_attn_scalar", number("block_count") == 46 ? wide : head);
 }
 
 constexpr HfFixedKey kFixed[] = {{"hidden_activation", "\"gelu_pytorch_tanh\""},
@@ -51,7 +59,8 @@ constexpr HfArchitecture kHf[] = {{.model_type = "gemma2",
                                    .tensors = kTensors,
                                    .fixed = kFixed,
                                    .tied = true,
-                                   .check = check}};
+                                   .check = check,
+                                   .complete = complete}};
 
 }  // namespace
 

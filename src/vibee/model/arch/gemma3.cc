@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Gemma 3 (Gemma Team 2025, arXiv:2503.19786): five local layers to a global one, norms before and after each block and
 // on every query and key head, GELU gate, embeddings scaled by sqrt(dim). Norm weights in GGUF already hold 1 + w.
+#include <algorithm>
 #include <cmath>
 
 #include "vibee/model/arch/arch.h"
 
 namespace vibee {
 namespace {
-// Scores are scaled by the head dimension, by the 27B model's own rule in it: see below.
+// Scores are scaled by the head dimension, in the 27B model by the width a head: what configure does below.
 Status check(const JsonValue& config, GgufMetadata*) {
   const auto number = [&](std::string_view key, double otherwise) {
     const JsonValue* v = config.find(key);
@@ -28,6 +29,13 @@ Status check(const JsonValue& config, GgufMetadata*) {
     return error(Code::unsupported, "key \"sliding_window_pattern\" is {}; only 6 is built",
                  number("sliding_window_pattern", 6));
   return {};
+}
+
+void complete(const Checkpoint& file, JsonObject* config) {
+  const auto number = [&](std::string_view key) { return file.get_u64_or(fmt::format("gemma3.{}", key), 0).value(); };
+  const uint64_t wide = number("embedding_length") / std::max<uint64_t>(1, number("attention.head_count"));
+  const uint64_t head = file.has("gemma3.attention.key_length") ? number("attention.key_length") : wide;
+  config->integer("query_pre_attn_scalar", number("block_count") == 62 ? wide : head);
 }
 
 constexpr HfFixedKey kFixed[] = {{"hidden_activation", "\"gelu_pytorch_tanh\""},
@@ -56,7 +64,8 @@ constexpr HfArchitecture kHf[] = {{.model_type = "gemma3_text",
                                    .fixed = kFixed,
                                    .rope = {.theta = 1e6, .two_kinds = true},
                                    .tied = true,
-                                   .check = check}};
+                                   .check = check,
+                                   .complete = complete}};
 
 }  // namespace
 

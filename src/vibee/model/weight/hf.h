@@ -9,7 +9,8 @@
 #include <string>
 #include <string_view>
 
-#include "vibee/model/weight/checkpoint.h"
+#include "vibee/base/text/json_object.h"
+#include "vibee/model/weight/gguf_write.h"
 #include "vibee/model/weight/json.h"
 
 namespace vibee {
@@ -19,7 +20,7 @@ enum class HfTransform : uint8_t {
   none,
   permute_heads,     ///< rows of a query head: rotary halves (i, i + d/2) become the pairs (2i, 2i + 1)
   permute_kv_heads,  ///< the same with the number of key heads
-  add_one,           ///< norms that are stored as their difference from one
+  add_one,           ///< norms stored as their difference from one; a float32 sum, so tiny differences lose bits
   transpose,         ///< [in, out] matrices (Conv1D of GPT-2)
 };
 
@@ -62,6 +63,8 @@ struct HfArchitecture {
   std::string_view prefix = {};  ///< that names may lack
   /// What the tables cannot say: refuses variants that are not built, adds keys. May be nullptr.
   Status (*check)(const JsonValue& config, GgufMetadata* metadata) = nullptr;
+  /// Keys of config.json that the tables cannot say, when one is written. May be nullptr.
+  void (*complete)(const Checkpoint& file, JsonObject* config) = nullptr;
 };
 
 /// Sizes, norm and tensors of the Llama family; the base of most architectures.
@@ -70,5 +73,13 @@ extern const HfArchitecture kHfDecoder;
 /// Reads the directory; errors name the file, the tensor or the key. Metadata that config.json has no key for comes
 /// from metadata.gguf where write_hf left one.
 Result<Checkpoint> open_hf(const std::string& directory, std::span<const HfArchitecture* const> known);
+
+/// Writes a directory that `transformers` loads and open_hf reads back: config.json, generation_config.json,
+/// model.safetensors (shards of at most `shard_bytes` and their index), and metadata.gguf, which holds what config.json
+/// has no keys for, the tokenizer above all. The directory must not be there yet; it appears whole or not at all.
+/// Refuses formats of blocks and what no model_type can say.
+Status write_hf(const std::string& directory, std::span<const HfArchitecture* const> known, const Checkpoint& file,
+                std::span<const TensorInfo> tensors, const TensorBytes& read, const WriteProgress& progress = nullptr,
+                uint64_t shard_bytes = 5'000'000'000);
 
 }  // namespace vibee
