@@ -87,17 +87,17 @@ TEST(Safetensors, HostileFilesAreRefused) {
       {file(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", 3), "has 3 bytes of data"},
       {file(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[9223372036854775803,9223372036854775807]}})", 4),
        "bytes of data"},
-      {file(
-           R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})",
-           8),
+      {file(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},)"
+            R"("a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})",
+            8),
        "\"a\" stands twice"},
-      {file(
-           R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[2,6]}})",
-           6),
+      {file(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},)"
+            R"("b":{"dtype":"F32","shape":[1],"data_offsets":[2,6]}})",
+            6),
        "overlaps"},
-      {file(
-           R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[5,9]}})",
-           9),
+      {file(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},)"
+            R"("b":{"dtype":"F32","shape":[1],"data_offsets":[5,9]}})",
+            9),
        "1 bytes before tensor \"b\""},
       {file(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[1,5]}})", 5), "belong to none"},
       {file(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", 5), "1 bytes at its end"},
