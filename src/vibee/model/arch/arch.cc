@@ -2,6 +2,7 @@
 #include "vibee/model/arch/arch.h"
 
 #include <cmath>
+#include <filesystem>
 #include <map>
 
 #include "vibee/base/text/quote.h"
@@ -13,7 +14,7 @@ namespace vibee {
 namespace {
 
 constexpr Architecture kArchitectures[] = {
-#define VIBEE_ARCHITECTURE(id) {#id, configure_##id},
+#define VIBEE_ARCHITECTURE(id) {#id, configure_##id, hf_##id},
 #include "vibee/model/arch/architectures.inc"
 #undef VIBEE_ARCHITECTURE
 };
@@ -129,9 +130,22 @@ Status read_variants(const Checkpoint& file, ModelConfig* c) {
 
 }  // namespace
 
-Result<Checkpoint> open_checkpoint(const std::string& path) { return open_gguf(path); }
+Result<Checkpoint> open_checkpoint(const std::string& path) {
+  std::error_code ignored;
+  return std::filesystem::is_directory(path, ignored) ? open_hf(path, hf_architectures()) : open_gguf(path);
+}
 
 std::span<const Architecture> architectures() { return kArchitectures; }
+
+std::span<const HfArchitecture* const> hf_architectures() {
+  static const std::vector<const HfArchitecture*> all = [] {
+    std::vector<const HfArchitecture*> list;
+    for (const Architecture& a : architectures())
+      for (const HfArchitecture& hf : a.hf()) list.push_back(&hf);
+    return list;
+  }();
+  return all;
+}
 
 Status read_common(const Checkpoint& file, ModelConfig* c) {
   const auto key = [&](std::string_view k) { return fmt::format("{}.{}", c->architecture, k); };

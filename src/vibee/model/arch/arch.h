@@ -7,23 +7,30 @@
 
 #include "vibee/model/layer/config.h"
 #include "vibee/model/weight/checkpoint.h"
+#include "vibee/model/weight/hf.h"
 
 namespace vibee {
 
 struct Architecture {
   std::string_view id;  ///< `general.architecture`
   Status (*configure)(const Checkpoint&, ModelConfig*);
+  std::span<const HfArchitecture> (*hf)();  ///< the model_types of `transformers` that become it
 };
 std::span<const Architecture> architectures();
+/// Those of all architectures.
+std::span<const HfArchitecture* const> hf_architectures();
 
-/// Opens what a user names: a GGUF file.
+/// Opens what a user names: a GGUF file (also the first of several parts), or a directory with config.json and
+/// safetensors.
 Result<Checkpoint> open_checkpoint(const std::string& path);
 
 /// The configuration of a file, checked against the shapes of its tensors before anything is allocated. Errors name
 /// file and key.
 Result<ModelConfig> read_config(const Checkpoint& file);
 
-#define VIBEE_ARCHITECTURE(id) Status configure_##id(const Checkpoint&, ModelConfig*);
+#define VIBEE_ARCHITECTURE(id)                            \
+  Status configure_##id(const Checkpoint&, ModelConfig*); \
+  std::span<const HfArchitecture> hf_##id();
 #include "vibee/model/arch/architectures.inc"
 #undef VIBEE_ARCHITECTURE
 

@@ -4,6 +4,26 @@
 #include "vibee/model/arch/arch.h"
 
 namespace vibee {
+namespace {
+constexpr HfFixedKey kFixed[] = {{"hidden_act", "\"silu\""}};
+constexpr HfKeyRule kKeys[] = {
+    {"rms_norm_eps", "attention.layer_norm_rms_epsilon", GgufType::f32, 1e-5},
+    {"sliding_window", "attention.sliding_window", GgufType::u32, {}},
+};
+constexpr HfTensorRule kTensors[] = {
+    {"model.layers.{}.self_attn.qkv_proj.weight", "blk.{}.attn_qkv.weight"},
+    {"model.layers.{}.mlp.gate_up_proj.weight", "blk.{}.ffn_up.weight"},
+};
+constexpr HfArchitecture kHf[] = {{.model_type = "phi3",
+                                   .class_name = "Phi3ForCausalLM",
+                                   .id = "phi3",
+                                   .base = &kHfDecoder,
+                                   .keys = kKeys,
+                                   .tensors = kTensors,
+                                   .fixed = kFixed,
+                                   .rope = {.factors_long = true}}};
+
+}  // namespace
 
 Status configure_phi3(const Checkpoint& file, ModelConfig* c) {
   VIBEE_TRY(read_common(file, c));
@@ -18,5 +38,7 @@ Status configure_phi3(const Checkpoint& file, ModelConfig* c) {
   c->context = uint32_t(original);  // beyond it the long factors would hold
   return {};
 }
+
+std::span<const HfArchitecture> hf_phi3() { return kHf; }
 
 }  // namespace vibee

@@ -82,4 +82,13 @@ std::shared_ptr<const ByteSource> memory_source(std::vector<uint8_t> bytes) {
   return std::make_shared<MemorySource>(std::move(bytes));
 }
 
+Result<std::string> read_small_file(const std::string& path, uint64_t limit) {
+  VIBEE_ASSIGN(auto source, open_file_source(path));
+  if (source->size() > limit)
+    return error(Code::corrupt, "{}: it has {} bytes, at most {} are allowed", quote(path, 400), source->size(), limit);
+  std::string text(size_t(source->size()), '\0');
+  VIBEE_TRY(source->read(0, {reinterpret_cast<uint8_t*>(text.data()), text.size()}).within(quote(path, 400)));
+  return text;
+}
+
 }  // namespace vibee

@@ -24,5 +24,7 @@ class ByteSource {
 /// A regular file; the error names it.
 Result<std::shared_ptr<const ByteSource>> open_file_source(const std::string& path);
 std::shared_ptr<const ByteSource> memory_source(std::vector<uint8_t> bytes);
+/// A whole small file; an error when it has more than `limit` bytes.
+Result<std::string> read_small_file(const std::string& path, uint64_t limit);
 
 }  // namespace vibee

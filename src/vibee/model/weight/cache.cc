@@ -78,10 +78,13 @@ std::vector<CachedModel> ModelCache::list() const {
 
 Result<std::string> ModelCache::resolve(const std::string& name_or_path) const {
   std::error_code none;
-  if (fs::is_regular_file(name_or_path, none)) return name_or_path;
+  if (fs::is_regular_file(name_or_path, none) || fs::exists(fs::path(name_or_path) / "config.json", none))
+    return name_or_path;
   const Result<const KnownModel*> found = find(name_or_path);
   if (!found.ok()) {
-    return error(Code::not_found, "{} is neither a file nor a known model; known: {}; `vibee pull NAME` fetches one",
+    return error(Code::not_found,
+                 "{} is neither a file, nor a directory with config.json, nor a known model; known: {}; `vibee pull "
+                 "NAME` fetches one",
                  quote(name_or_path, 400), known_names());
   }
   const KnownModel& model = **found;

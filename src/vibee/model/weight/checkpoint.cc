@@ -68,6 +68,51 @@ std::string print_scalar(GgufType type, const uint8_t* p) {
 
 std::string_view gguf_value_type_name(GgufType type) { return kTypeNames[size_t(type)]; }
 
+GgufValue gguf_u32(uint32_t value) {
+  GgufValue v{};
+  v.type = GgufType::u32;
+  v.bytes.resize(4);
+  store_u32(v.bytes.data(), value);
+  return v;
+}
+GgufValue gguf_f32(float value) {
+  GgufValue v = gguf_u32(std::bit_cast<uint32_t>(value));
+  v.type = GgufType::f32;
+  return v;
+}
+GgufValue gguf_bool(bool value) {
+  GgufValue v{};
+  v.type = GgufType::boolean;
+  v.bytes = {uint8_t(value)};
+  return v;
+}
+GgufValue gguf_text(std::string_view value) {
+  GgufValue v{};
+  v.type = GgufType::string;
+  v.bytes.assign(value.begin(), value.end());
+  return v;
+}
+
+Result<Checkpoint> Checkpoint::assemble(CheckpointParts parts) {
+  Checkpoint out;
+  out.path_ = std::move(parts.path);
+  out.directory_ = std::move(parts.directory);
+  out.source_ = std::move(parts.source);
+  out.version_ = parts.version;
+  out.metadata_ = std::move(parts.metadata);
+  out.tensors_ = std::move(parts.tensors);
+  for (size_t i = 0; i < out.tensors_.size(); ++i)
+    if (!out.index_.try_emplace(out.tensors_[i].name, i).second)
+      return error(Code::corrupt, "{}: tensor {} stands twice", quote(out.path_, 400), quote(out.tensors_[i].name));
+  return out;
+}
+
+Result<std::string> Checkpoint::side_file(std::string_view name) const {
+  constexpr uint64_t kMost = 128 << 20;  // tokenizers of the largest vocabularies take 40 MB
+  if (directory_.empty()) return error(Code::not_found, "{}: is one file, without {}", quote(path_, 400), name);
+  return read_small_file(fmt::format("{}/{}", directory_, name), kMost);
+}
+
 void Checkpoint::forget_metadata() {
   metadata_.clear();
   return_free_memory();

@@ -48,10 +48,29 @@ struct GgufValue {
 
 using GgufMetadata = std::map<std::string, GgufValue, std::less<>>;
 
+/// What a reader of a container hands over. Tensors are checked already: inside the source, shapes of 1 to 4 dimensions
+/// above 0, bytes as format and shape say.
+struct CheckpointParts {
+  std::string path;
+  std::string directory;  ///< of files beside the weights; empty for a container of one file
+  std::shared_ptr<const ByteSource> source;
+  uint32_t version = 3;
+  GgufMetadata metadata;
+  std::vector<TensorInfo> tensors;
+};
+
 class Checkpoint {
  public:
+  /// Refuses two tensors of one name.
+  static Result<Checkpoint> assemble(CheckpointParts parts);
+
   const std::string& path() const { return path_; }
   uint64_t file_size() const { return source_->size(); }
+  /// A directory in the layout of Hugging Face, whose tokenizer and chat template are files of their own.
+  bool is_directory() const { return !directory_.empty(); }
+  /// A text file beside the weights, e.g. "tokenizer.json". Code::not_found when there is none or the model is one
+  /// file.
+  Result<std::string> side_file(std::string_view name) const;
   uint32_t version() const { return version_; }
   /// In the file's order.
   std::span<const TensorInfo> tensors() const { return tensors_; }
@@ -92,13 +111,19 @@ class Checkpoint {
   Result<const GgufValue*> value(std::string_view key, std::string_view wanted) const;
   Status wrong_type(std::string_view key, const GgufValue& value, std::string_view wanted) const;
 
-  std::string path_;
+  std::string path_, directory_;
   std::shared_ptr<const ByteSource> source_;
   uint32_t version_ = 0;
   GgufMetadata metadata_;
   std::vector<TensorInfo> tensors_;
   std::map<std::string, size_t, std::less<>> index_;
 };
+
+// Metadata values as a GGUF file would hold them.
+GgufValue gguf_u32(uint32_t value);
+GgufValue gguf_f32(float value);
+GgufValue gguf_bool(bool value);
+GgufValue gguf_text(std::string_view value);
 
 /// The type's name as messages print it: "u32", "string", ...
 std::string_view gguf_value_type_name(GgufType type);

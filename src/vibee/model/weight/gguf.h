@@ -10,8 +10,9 @@
 
 namespace vibee {
 
+/// A file, or the first of several parts; a missing part is named.
 Result<Checkpoint> open_gguf(const std::string& path);
-/// The same over memory; `name` stands in messages where the path would.
+/// The same over memory; `name` stands in messages where the path would. One part of several is refused.
 Result<Checkpoint> parse_gguf(std::span<const uint8_t> bytes, std::string name);
 
 }  // namespace vibee

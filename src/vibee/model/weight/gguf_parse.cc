@@ -251,11 +251,6 @@ Status GgufParser::alignment() {
     return at(Code::corrupt, file_.metadata_.find(kKey)->second.offset,
               fmt::format("key {} is {}, it must be a power of two from 8 to 65536", quote(kKey), alignment_));
   }
-  VIBEE_ASSIGN(const uint64_t parts, file_.get_u64_or("split.count", 1));
-  if (parts > 1) {
-    return at(Code::unsupported, file_.metadata_.find("split.count")->second.offset,
-              fmt::format("one of {} parts of a split model; merge them first (llama-gguf-split --merge)", parts));
-  }
   return {};
 }
 
@@ -360,13 +355,12 @@ Result<Checkpoint> GgufParser::run() {
   return std::move(file_);
 }
 
-Result<Checkpoint> open_gguf(const std::string& path) {
-  VIBEE_ASSIGN(auto source, open_file_source(path));
-  return GgufParser(std::move(source), path).run();
-}
-
 Result<Checkpoint> parse_gguf(std::span<const uint8_t> bytes, std::string name) {
-  return GgufParser(memory_source({bytes.begin(), bytes.end()}), std::move(name)).run();
+  VIBEE_ASSIGN(Checkpoint file, GgufParser(memory_source({bytes.begin(), bytes.end()}), std::move(name)).run());
+  VIBEE_ASSIGN(const uint64_t parts, file.get_u64_or("split.count", 1));
+  if (parts <= 1) return file;
+  return error(Code::unsupported, "{}: one of {} parts of a split model, alone in memory (offset {})",
+               quote(file.path(), 400), parts, file.metadata().find("split.count")->second.offset);
 }
 
 }  // namespace vibee

@@ -5,6 +5,7 @@
 #include <array>
 
 #include "vibee/base/text/quote.h"
+#include "vibee/model/token/tokenizer_json.h"
 #include "vibee/model/weight/checkpoint.h"
 
 namespace vibee {
@@ -53,9 +54,28 @@ Status read_types(const Checkpoint& file, TokenizerSpec& spec) {
   return {};
 }
 
+/// tokenizer.json of a directory, with what tokenizer_config.json and chat_template.jinja add where they exist.
+Result<TokenizerSpec> read_directory(const Checkpoint& file) {
+  const auto path = [&](std::string_view name) { return file.path() + "/" + std::string(name); };
+  VIBEE_ASSIGN(const std::string json, file.side_file("tokenizer.json"));
+  VIBEE_ASSIGN(TokenizerSpec spec, read_tokenizer_json(json, path("tokenizer.json")));
+  if (auto config = file.side_file("tokenizer_config.json"); config.ok()) {
+    VIBEE_TRY(read_tokenizer_config(*config, path("tokenizer_config.json"), &spec));
+  } else if (config.status().code() != Code::not_found) {
+    return config.take_status();
+  }
+  if (auto text = file.side_file("chat_template.jinja"); text.ok()) {
+    spec.chat_template = std::move(*text);
+  } else if (text.status().code() != Code::not_found) {
+    return text.take_status();
+  }
+  return spec;
+}
+
 }  // namespace
 
 Result<TokenizerSpec> read_tokenizer(const Checkpoint& file) {
+  if (file.is_directory() && !file.has("tokenizer.ggml.model")) return read_directory(file);
   TokenizerSpec spec;
   VIBEE_ASSIGN(spec.model, file.get_string("tokenizer.ggml.model"));
   VIBEE_ASSIGN(spec.pre, file.get_string_or("tokenizer.ggml.pre", ""));

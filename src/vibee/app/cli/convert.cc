@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+// vibee convert: a model into another container or number format.
+#include <unistd.h>
+
+#include <cstdio>
+
+#include "vibee/app/cli/args.h"
+#include "vibee/app/cli/cli.h"
+#include "vibee/app/cli/model_args.h"
+#include "vibee/app/jobs/convert.h"
+#include "vibee/base/text/json_object.h"
+#include "vibee/core/measure/measure.h"
+
+namespace vibee {
+
+int verb_convert(int argc, char** argv) {
+  ConvertConfig config;
+  bool json = false;
+  std::vector<std::string> formats = {"keep"};
+  for (const NumericFormat& f : all_formats())
+    if (f.encode) formats.emplace_back(f.name);
+  Args args("convert",
+            "Writes a model in another container or number format, tensor by tensor; the result appears whole or not "
+            "at all.");
+  args.add("SRC", config.source,
+           "a GGUF file, a directory with config.json and safetensors, or a name from `vibee list`")
+      .required();
+  args.add("DST", config.target, "the file to write, or for hf the directory").required();
+  args.add("--to", config.to, "container").one_of({"gguf", "hf"});
+  args.add("--format", config.format, "number format of the matrices, by plain rounding").one_of(formats);
+  args.add("--json", json, "print an object when done");
+  args.example("vibee convert smollm2-135m smollm2-f16.gguf --format f16");
+  args.example("vibee convert smollm2-135m smollm2 --to hf --format bf16");
+  args.example("vibee convert ~/models/Llama-3.2-1B llama.gguf --format q8_0");
+  if (auto exit_status = args.parse(argc, argv)) return *exit_status;
+  catch_interrupt();
+  const bool terminal = isatty(STDERR_FILENO);
+  const Timer timer;
+  double shown = -1;
+  const auto report = convert(config, [&](uint64_t done, uint64_t total) {
+    const double seconds = timer.seconds();
+    if (terminal && (seconds - shown > 0.1 || done == total)) {
+      shown = seconds;
+      const double rate = seconds > 0 ? double(done) / seconds : 0;
+      std::fputs(
+          fmt::format("\r\033[K{:.1f} of {:.1f} MB{}", double(done) / 1e6, double(total) / 1e6,
+                      rate > 0 && done < total ? fmt::format(", {:.0f} s left", double(total - done) / rate) : "")
+              .c_str(),
+          stderr);
+    }
+    return !interrupted();
+  });
+  if (terminal) std::fputs("\r\033[K", stderr);
+  if (!report.ok()) return fail("convert", report.status());
+  if (!report->tokenizer)
+    std::fputs("vibee convert: warning: the tokenizer of the source is not carried over; this build does not read it\n",
+               stderr);
+  if (report->indivisible)
+    std::fputs(fmt::format("vibee convert: warning: {} matrices are in f16: blocks of {} do not divide their rows\n",
+                           report->indivisible, config.format)
+                   .c_str(),
+               stderr);
+  if (json) {
+    std::puts(JsonObject()
+                  .text("source", report->source)
+                  .text("path", config.target)
+                  .text("to", config.to)
+                  .text("format", config.format)
+                  .integer("tensors", report->tensors)
+                  .integer("bytes", report->bytes)
+                  .integer("indivisible", report->indivisible)
+                  .boolean("tokenizer", report->tokenizer)
+                  .number("seconds", report->seconds)
+                  .str()
+                  .c_str());
+  } else {
+    std::puts(fmt::format("{}: {} tensors, {:.1f} MB in {:.1f} s", config.target, report->tensors,
+                          double(report->bytes) / 1e6, report->seconds)
+                  .c_str());
+  }
+  return kExitOk;
+}
+
+}  // namespace vibee

@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: Apache-2.0
+// A directory's tensors by the rules of its architecture.
+#include <algorithm>
+#include <charconv>
+#include <filesystem>
+
+#include "vibee/base/memory/checked.h"
+#include "vibee/base/text/quote.h"
+#include "vibee/formats/packed/little_endian.h"
+#include "vibee/model/weight/gguf.h"
+#include "vibee/model/weight/hf_config.h"
+#include "vibee/model/weight/hf_source.h"
+
+namespace vibee {
+namespace {
+
+constexpr uint64_t kMaxConfig = 4 << 20;
+constexpr uint32_t kMaxIndex = 1 << 16;  // layers, experts
+
+struct Match {
+  uint32_t layer = 0, expert = 0;
+};
+
+/// Numbers in place of "{}" and "{e}".
+bool matches(std::string_view pattern, std::string_view name, Match* match) {
+  while (!pattern.empty()) {
+    if (pattern[0] == '{') {
+      const size_t close = pattern.find('}');
+      uint32_t& number = close == 1 ? match->layer : match->expert;
+      const auto [end, failed] = std::from_chars(name.data(), name.data() + name.size(), number);
+      if (failed != std::errc() || number >= kMaxIndex) return false;
+      const auto digits = size_t(end - name.data());
+      if (digits > 1 && name[0] == '0') return false;  // "01" would be a second name of 1
+      name.remove_prefix(digits);
+      pattern.remove_prefix(close + 1);
+    } else {
+      if (name.empty() || name[0] != pattern[0]) return false;
+      name.remove_prefix(1);
+      pattern.remove_prefix(1);
+    }
+  }
+  return name.empty();
+}
+
+std::string with_layer(std::string_view pattern, uint32_t layer) {
+  const size_t at = pattern.find("{}");
+  return at == std::string_view::npos ? std::string(pattern)
+                                      : fmt::format("{}{}{}", pattern.substr(0, at), layer, pattern.substr(at + 2));
+}
+
+/// A GGUF tensor under construction: pieces by expert.
+struct Draft {
+  const HfTensorRule* rule;
+  uint32_t layer = 0;
+  std::map<uint32_t, SafetensorsSet::Place> pieces;
+};
+
+class HfReader {
+ public:
+  HfReader(const std::string& directory, std::span<const HfArchitecture* const> known)
+      : directory_(directory), known_(known) {}
+
+  Result<Checkpoint> run() {
+    const std::string path = directory_ + "/config.json";
+    VIBEE_ASSIGN(const std::string text, read_small_file(path, kMaxConfig));
+    auto config = parse_json(text);
+    if (!config.ok()) return config.take_status().within(quote(path, 400));
+    VIBEE_ASSIGN(SafetensorsSet files, open_safetensors_directory(directory_));
+    auto found = find_hf_architecture(*config, known_, &nearest_);
+    if (!found.ok()) return unknown(found.take_status().within(quote(path, 400)), files);
+    hf_ = *found;
+
+    CheckpointParts parts;
+    parts.path = parts.directory = directory_;
+    VIBEE_TRY(left_by_writer(&parts.metadata));
+    VIBEE_TRY(read_hf_config(*config, *hf_, &parts.metadata, &computed_).within(quote(path, 400)));
+    if (!parts.metadata.contains("general.name"))
+      parts.metadata["general.name"] =
+          gguf_text(std::filesystem::path(directory_ + "/.").parent_path().filename().string());
+    const JsonValue* tied = config->find("tie_word_embeddings");
+    tied_ = tied ? tied->boolean : hf_->tied;
+
+    VIBEE_TRY(collect(files));
+    std::vector<HfTensor> tensors;
+    for (const auto& [name, draft] : drafts_) {
+      auto tensor = make(name, draft, parts.metadata);
+      if (!tensor.ok()) return tensor.take_status();
+      tensors.push_back(std::move(*tensor));
+    }
+    for (HfComputed& table : computed_) {
+      HfTensor t;
+      t.info = {table.name, Format::f32, {table.values.size()}, 0, table.values.size() * 4};
+      t.computed = std::move(table.values);
+      tensors.push_back(std::move(t));
+    }
+    std::stable_sort(tensors.begin(), tensors.end(),
+                     [&](const HfTensor& a, const HfTensor& b) { return order(a.info.name) < order(b.info.name); });
+    auto source = std::make_shared<const HfSource>(std::move(files), std::move(tensors));
+    for (const HfTensor& t : source->tensors()) parts.tensors.push_back(t.info);
+    parts.source = std::move(source);
+    return Checkpoint::assemble(std::move(parts));
+  }
+
+ private:
+  /// What is missing for a model_type without tables: the tensors that its nearest neighbour does not know.
+  Status unknown(Status status, const SafetensorsSet& files) {
+    if (status.code() != Code::unsupported || nearest_ == nullptr) return status;
+    const std::vector<HfTensorRule> rules = hf_tensors(*nearest_);
+    std::string strange;
+    size_t count = 0;
+    for (const auto& [name, place] : files.tensors())
+      if (rule_of(rules, *nearest_, name, nullptr) == nullptr && count++ == 0) strange = quote(name);
+    return error(Code::unsupported, "{}; the nearest is {}, {}", status.message(), quote(nearest_->model_type),
+                 count == 0 ? "whose tensors have the same names"
+                            : fmt::format("which lacks {} of its tensors, such as {}", count, strange));
+  }
+
+  static const HfTensorRule* rule_of(const std::vector<HfTensorRule>& rules, const HfArchitecture& hf,
+                                     const std::string& name, Match* match) {
+    Match ignored;
+    if (match == nullptr) match = &ignored;
+    for (const HfTensorRule& rule : rules)
+      if (matches(rule.hf, name, match)) return &rule;
+    if (hf.prefix.empty()) return nullptr;
+    for (const HfTensorRule& rule : rules)
+      if (rule.hf.starts_with(hf.prefix) && matches(rule.hf.substr(hf.prefix.size()), name, match)) return &rule;
+    return nullptr;
+  }
+
+  /// Metadata that config.json has no keys for.
+  Status left_by_writer(GgufMetadata* metadata) const {
+    const std::string path = directory_ + "/metadata.gguf";
+    std::error_code ignored;
+    if (!std::filesystem::exists(path, ignored)) return {};
+    VIBEE_ASSIGN(const Checkpoint file, open_gguf(path));
+    *metadata = file.metadata();
+    return {};
+  }
+
+  Status collect(const SafetensorsSet& files) {
+    rules_ = hf_tensors(*hf_);
+    for (const auto& [name, place] : files.tensors()) {
+      Match match;
+      const HfTensorRule* rule = rule_of(rules_, *hf_, name, &match);
+      if (rule == nullptr)
+        return error(Code::unsupported, "{}: tensor {} is not of model_type {} as it is built",
+                     quote(place.file->path(), 400), quote(name), quote(hf_->model_type));
+      if (rule->gguf.empty() || (rule->gguf == "output.weight" && tied_)) continue;
+      if (!place.tensor->format)
+        return error(Code::unsupported, "{}: tensor {} is {}; F32, F16 and BF16 are read",
+                     quote(place.file->path(), 400), quote(name), place.tensor->dtype);
+      Draft& draft = drafts_[with_layer(rule->gguf, match.layer)];
+      draft.rule = rule;
+      draft.layer = match.layer;
+      if (!draft.pieces.try_emplace(match.expert, place).second)
+        return error(Code::corrupt, "{}: tensor {} stands there twice, under two names", quote(place.file->path(), 400),
+                     quote(name));
+    }
+    return {};
+  }
+
+  Result<HfTensor> make(const std::string& name, const Draft& draft, const GgufMetadata& metadata) const {
+    const auto& [file, first] = draft.pieces.begin()->second;
+    const auto bad = [&, file = file, first = first](std::string_view what) {
+      return error(Code::corrupt, "{}: tensor {} {}", quote(file->path(), 400), quote(first->name), what);
+    };
+    HfTensor t;
+    t.transform = draft.rule->transform;
+    const bool experts = draft.rule->hf.find("{e}") != std::string_view::npos;
+    const size_t rank = first->shape.size();
+    if (rank < 1 || rank + experts > 4) return bad(fmt::format("has {} dimensions", rank));
+    if (first->bytes == 0) return bad("has no elements");
+    t.info = {name, rank == 1 ? Format::f32 : *first->format, {first->shape.rbegin(), first->shape.rend()}, 0, 0};
+    for (const auto& [expert, piece] : draft.pieces) {
+      if (expert != t.pieces.size()) return bad(fmt::format("is there, that of expert {} is not", t.pieces.size()));
+      if (piece.tensor->shape != first->shape || piece.tensor->format != first->format)
+        return bad(fmt::format("has another shape or dtype than {}", quote(piece.tensor->name)));
+      t.pieces.push_back(piece);
+    }
+    if (experts) t.info.shape.push_back(t.pieces.size());
+    if (experts && rank != 2) return bad("is an expert's and not a matrix");
+    if (t.transform == HfTransform::transpose) {
+      if (rank != 2) return bad("is not a matrix");
+      std::swap(t.info.shape[0], t.info.shape[1]);
+    }
+    if (t.transform == HfTransform::add_one && rank != 1) return bad("is not a vector");
+    if (t.transform == HfTransform::permute_heads || t.transform == HfTransform::permute_kv_heads) {
+      const auto key = [&](std::string_view k) {
+        const auto at = metadata.find(fmt::format("{}.{}", hf_->id, k));
+        return at == metadata.end() ? 0u : load_u32(at->second.bytes.data());
+      };
+      uint64_t heads = key("attention.head_count");
+      if (const uint32_t kv = key("attention.head_count_kv"); kv && t.transform == HfTransform::permute_kv_heads)
+        heads = kv;
+      const uint64_t rows = first->shape[0];
+      if (rank > 2 || heads == 0 || rows % heads != 0 || rows / heads % 2 != 0)
+        return bad(fmt::format("has {} rows, which {} heads do not share in pairs", rows, heads));
+      t.head = rows / heads;
+    }
+    // The pieces were checked against the file; as float32 a vector may be larger than it stands.
+    t.info.bytes = rank == 1 ? first->shape[0] * 4 : first->bytes * t.pieces.size();
+    return t;
+  }
+
+  /// Where a tensor stands among the others: as the rules list them, blocks in the middle.
+  std::tuple<int, uint32_t, size_t> order(const std::string& name) const {
+    const auto at = drafts_.find(name);
+    if (at == drafts_.end()) return {0, 0, 0};
+    const auto rule = size_t(at->second.rule - rules_.data());
+    if (at->second.rule->gguf.starts_with("blk.")) return {1, at->second.layer, rule};
+    return {name.starts_with("output") ? 2 : 0, 0, rule};
+  }
+
+  const std::string& directory_;
+  std::span<const HfArchitecture* const> known_;
+  const HfArchitecture* hf_ = nullptr;
+  const HfArchitecture* nearest_ = nullptr;
+  bool tied_ = false;
+  std::vector<HfTensorRule> rules_;
+  std::vector<HfComputed> computed_;
+  std::map<std::string, Draft> drafts_;
+};
+
+}  // namespace
+
+Result<Checkpoint> open_hf(const std::string& directory, std::span<const HfArchitecture* const> known) {
+  return HfReader(directory, known).run();
+}
+
+}  // namespace vibee

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// A checkpoint's tensors in another number format, decoded and encoded slice by slice as they are read.
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "vibee/model/weight/gguf_write.h"
+
+namespace vibee {
+
+class Recast {
+ public:
+  /// Matrices become `format`; empty keeps every tensor's own. Vectors, learned positions and routers, which formats of
+  /// blocks would hurt for nothing, become float32 where `format` has blocks; matrices whose rows it cannot divide
+  /// become float16. Refuses a format that only reading is built for. `file` must outlive this.
+  static Result<Recast> create(const Checkpoint& file, std::optional<Format> format);
+
+  /// As they will be; offsets are not set.
+  std::span<const TensorInfo> tensors() const { return tensors_; }
+  /// Bytes of one of them; offset and length are whole rows. From one thread at a time.
+  Status read(const TensorInfo& tensor, uint64_t offset, std::span<uint8_t> out) const;
+  TensorBytes reader() const {
+    return [this](const TensorInfo& t, uint64_t offset, std::span<uint8_t> out) { return read(t, offset, out); };
+  }
+  /// Matrices that became float16 because their rows are no multiple of the format's block.
+  uint64_t indivisible() const { return indivisible_; }
+
+ private:
+  explicit Recast(const Checkpoint& file) : file_(&file) {}
+  const Checkpoint* file_;
+  std::vector<TensorInfo> tensors_;
+  uint64_t indivisible_ = 0;
+  mutable std::vector<uint8_t> raw_;
+  mutable std::vector<float> floats_;
+};
+
+/// `general.file_type` (and the version of block formats) as llama.cpp numbers a file whose matrices are mostly
+/// `format`.
+void set_file_type(GgufMetadata* metadata, std::span<const TensorInfo> tensors);
+
+}  // namespace vibee
