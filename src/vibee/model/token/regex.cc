@@ -160,7 +160,8 @@ Result<Regex> Regex::make(std::string_view pattern) {
   // In Oniguruma's Ruby syntax ^ and $ are always those of lines.
   pcre2_code* compiled =
       pcre2_compile(reinterpret_cast<PCRE2_SPTR>(translated.data()), translated.size(),
-                    PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &code, &offset, context.get());
+                    PCRE2_UTF | PCRE2_MATCH_INVALID_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &code,
+                    &offset, context.get());
   if (compiled == nullptr) {
     char reason[128] = "";
     pcre2_get_error_message(code, reinterpret_cast<PCRE2_UCHAR*>(reason), sizeof reason);
@@ -182,10 +183,9 @@ Status Regex::each(std::string_view text, const std::function<void(size_t, size_
   const auto* subject = reinterpret_cast<PCRE2_SPTR>(text.data());
   size_t from = 0, last_end = size_t(-1);
   while (from <= text.size()) {
-    int found = pcre2_match(code_->compiled, subject, text.size(), from, PCRE2_NO_UTF_CHECK, data.get(), context.get());
+    int found = pcre2_match(code_->compiled, subject, text.size(), from, 0, data.get(), context.get());
     if (found == PCRE2_ERROR_JIT_STACKLIMIT) {
-      found = pcre2_match(code_->compiled, subject, text.size(), from, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, data.get(),
-                          context.get());
+      found = pcre2_match(code_->compiled, subject, text.size(), from, PCRE2_NO_JIT, data.get(), context.get());
     }
     if (found == PCRE2_ERROR_NOMATCH) break;
     if (found < 0) {
