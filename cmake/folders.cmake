@@ -103,7 +103,7 @@ function(vibee_folder top sub below)
     vibee_test_program(${name} ${lib})
     set(kernels ${sources})
     list(FILTER kernels INCLUDE REGEX "_avx512\\.cc$")
-    if(kernels AND VIBEE_SIMDE_INCLUDE)
+    if(kernels AND VIBEE_SIMDE_INCLUDE AND NOT VIBEE_SANITIZE)  # there it would take minutes
       vibee_emulated_test(${top} ${sub} "${tests}" "${kernels}")
     endif()
   endif()
