@@ -8,6 +8,7 @@ cd "$(dirname "$0")/.."
 python3 -m venv build/goldens
 build/goldens/bin/pip install --quiet -r tools/goldens.txt
 build/goldens/bin/python tools/make_token_goldens.py --gpt2 "$1" --llama "$2" --out data/golden/token
+build/goldens/bin/python tools/make_pipeline_goldens.py --out data/golden/token
 build/goldens/bin/python tools/make_template_goldens.py data/golden/template
 build/goldens/bin/python tools/make_model_goldens.py data/golden/model
 build/goldens/bin/python tools/make_hf_goldens.py data/golden/hf

@@ -87,9 +87,10 @@ TEST(Pointwise, LayerNormAndActivationsNearDoubleAndEqualAcrossIsas) {
     const double r = 1 / std::sqrt(squares + 1e-5);
     std::vector<float> first(n), out(n);
     pointwise_scalar.layer_norm(x.data(), w.data(), b.data(), n, 1e-5f, first.data());
-    if (n > 1)  // one value has no spread: 0/0 but for eps
+    if (n > 1) {  // one value has no spread: 0/0 but for eps
       for (uint32_t i = 0; i < n; ++i)
         EXPECT_NEAR(first[i], (x[i] - mean) * r * w[i] + b[i], 1e-5 * (1 + std::fabs(first[i])));
+    }
     for (Isa isa : isas()) {
       pointwise(isa).layer_norm(x.data(), w.data(), b.data(), n, 1e-5f, out.data());
       EXPECT_TRUE(same(first, out)) << name(isa) << " n " << n;
