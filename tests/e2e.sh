@@ -53,6 +53,19 @@ python3 -c 'import json,sys; assert len(json.load(open(sys.argv[1]))) > 100' "$w
 "$vibee" tree --json | python3 -c 'import json,sys; t=json.load(sys.stdin); assert len(t)==131 and len({x["branch"] for x in t})==9'
 say "chat, eval, bench, trace, doctor, tree"
 
+"$vibee" convert smollm2-135m "$work/again.gguf" > /dev/null 2>&1
+"$vibee" convert smollm2-135m "$work/folder" --to hf --format bf16 > /dev/null 2>&1
+"$vibee" convert "$work/folder" "$work/back.gguf" > /dev/null 2>&1
+same() { "$vibee" run "$1" "Name three colours." -n 12 --greedy --quiet; }
+[ "$(same smollm2-135m)" = "$(same "$work/again.gguf")" ] || die "a converted file gives another text"
+[ "$(same "$work/folder")" = "$(same "$work/back.gguf")" ] || die "a directory and the file made of it give different texts"
+printf 'Round trip: na\xc3\xafve caf\xc3\xa9, 42 & \xe4\xbd\xa0.' > "$work/text"
+"$vibee" tokenizer encode smollm2-135m --text "$work/text" --json |
+  python3 -c 'import json,sys; print(" ".join(map(str, json.load(sys.stdin)["ids"])))' > "$work/ids"
+"$vibee" tokenizer decode smollm2-135m $(cat "$work/ids") > "$work/decoded"
+[ "$(cat "$work/decoded")" = "$(cat "$work/text")" ] || die "decoding the ids does not give the text"
+say "convert to files and directories, tokenizer both ways"
+
 refused 1 'nothing.gguf' "$vibee" run "$work/nothing.gguf" hi
 head -c 100000 "$model" > "$work/cut.gguf"
 refused 1 'cut.gguf' "$vibee" run "$work/cut.gguf" hi
