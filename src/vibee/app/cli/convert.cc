@@ -53,8 +53,9 @@ int verb_convert(int argc, char** argv) {
   if (terminal) std::fputs("\r\033[K", stderr);
   if (!report.ok()) return fail("convert", report.status());
   if (!report->tokenizer)
-    std::fputs("vibee convert: warning: the tokenizer of the source is not carried over; this build does not read it\n",
-               stderr);
+    std::fputs(
+        "vibee convert: warning: the tokenizer.json of the source is not carried over; keep it beside the result\n",
+        stderr);
   if (report->indivisible)
     std::fputs(fmt::format("vibee convert: warning: {} matrices are in f16: blocks of {} do not divide their rows\n",
                            report->indivisible, config.format)

@@ -314,7 +314,11 @@ Result<std::unique_ptr<Plan>> Plan::compile(const Graph& g, const WeightTable& w
     }
     if (node.op == Op::rope_table) {
       const auto pairs = size_t(node.integer("dims") / 2);
-      call.frequencies = rope_frequencies(node, {call.vector[0], call.vector[0] ? pairs : 0});
+      const std::span<const float> factors(call.vector[0], call.vector[0] ? pairs : 0);
+      for (const float f : factors)  // an infinite angle has no cosine
+        if (!(f > 1e-6f && f < 1e6f))
+          return error(Code::corrupt, "tensor '{}' holds the rotary factor {}", call.label, f);
+      call.frequencies = rope_frequencies(node, factors);
     }
     if (node.op == Op::rope || node.op == Op::linear_qkv)
       call.pairs = uint32_t(g.type(node.in[node.op == Op::rope ? 1 : 4]).dims[1].n / 2);

@@ -189,6 +189,30 @@ TEST(Plan, ASmallChangeOfTheModelIsSeen) {
             20 * tolerance(graph, *weights, work, want));
 }
 
+TEST(Plan, RotaryFactorsMustBeNumbersToDivideBy) {
+  Graph g;
+  const ValueId tokens = g.source(Op::input, {kI32, {kRows}}, {{"name", std::string("tokens")}});
+  const ValueId positions = g.source(Op::input, {kI32, {kRows}}, {{"name", std::string("positions")}});
+  const ValueId factors = g.source(Op::weight, {kF32, {Dim{16}}}, {{"name", std::string("factors")}});
+  const ValueId table = g.source(Op::weight, {kF32, {Dim{48}, Dim{32}}}, {{"name", std::string("table")}});
+  const ValueId turns = g.add(Op::rope_table, {positions, factors}, {{"dims", int64_t(32)}, {"base", 1e4}});
+  const ValueId x = g.add(Op::rope, {g.add(Op::embed, {tokens, table}), turns},
+                          {{"head_dim", int64_t(32)}, {"pairs", std::string("split")}});
+  g.outputs = {g.add(Op::take_rows, {x})};
+  ASSERT_TRUE(g.status().ok()) << g.status().message();
+  auto weights = SampleWeights::make(g, Isa::scalar, 1);
+  ASSERT_TRUE(weights.ok());
+  WeightTable loaded = weights->table();
+  EXPECT_TRUE(Plan::compile(g, loaded, {}).ok());
+  for (const float bad : {0.0f, -1.0f, INFINITY, NAN}) {
+    std::vector<float> values(16, 1.0f);
+    values[9] = bad;
+    loaded.vector = [&](std::string_view) { return values.data(); };
+    const Status status = Plan::compile(g, loaded, {}).status();
+    EXPECT_NE(status.message().find("'factors'"), std::string::npos) << bad << " " << status.message();
+  }
+}
+
 /// Biases, layer norms, plain activations and experts: the plan against the interpreter, and the same bytes on every
 /// instruction set, thread count and number of rows beside.
 TEST(Plan, ExpertsBiasesAndLayerNormsGiveTheInterpretersRows) {

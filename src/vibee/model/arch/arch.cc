@@ -123,7 +123,7 @@ Status read_variants(const Checkpoint& file, ModelConfig* c) {
   c->head_bias = file.find("output.bias") != nullptr;
   c->fused_gate_up = c->gated && c->experts == 0 && !has("ffn_gate.weight");
   c->qk_norm = has("attn_q_norm.weight");
-  if (c->qk_norm) c->qk_norm_whole = file.find("blk.0.attn_q_norm.weight")->shape[0] != c->head_dim;
+  if (c->qk_norm) c->qk_norm_whole = file.find("blk.0.attn_q_norm.weight")->elements() != c->head_dim;
   if (file.find("rope_freqs.weight") != nullptr) c->rope_factors = "rope_freqs.weight";
   return {};
 }

@@ -207,6 +207,18 @@ TEST(ModelPasses, LargeStepsHaveEveryBarrierOfSmallOnes) {
     }
 }
 
+/// Positions beyond a learned table must not reach the kernel that reads it.
+TEST(ModelGoldens, ALearnedTableBoundsTheContext) {
+  const auto model = Model::load(read_golden("gpt2-a").path, {1, Isa::scalar, {}, false});
+  ASSERT_TRUE(model.ok()) << model.status().message();
+  SessionOptions options;
+  options.context = 257;
+  const Status status = Session::create(**model, options).status();
+  EXPECT_NE(status.message().find("256 positions"), std::string::npos) << status.message();
+  options.context = 256;
+  EXPECT_TRUE(Session::create(**model, options).ok());
+}
+
 TEST(ModelPasses, AnUnknownPassIsRefused) {
   const Golden g = read_golden("llama-a");
   const auto model = Model::load(g.path, {1, Isa::scalar, {"merge_all"}, false});

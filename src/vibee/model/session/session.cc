@@ -15,6 +15,8 @@ uint64_t page_count(const SessionOptions& o) {
 Status check(const ModelConfig& config, const SessionOptions& o) {
   if (o.context == 0 || o.context > (1u << 26))
     return error(Code::invalid, "context {} is not in 1 to {}", o.context, 1u << 26);
+  if (config.learned_positions && o.context > config.context)
+    return error(Code::invalid, "context {}: the model has {} positions; use at most that", o.context, config.context);
   if (o.sequences == 0 || o.sequences > 4096) return error(Code::invalid, "batch {} is not in 1 to 4096", o.sequences);
   if (o.max_rows == 0 || o.max_rows > 65536) return error(Code::invalid, "chunk {} is not in 1 to 65536", o.max_rows);
   if (o.kv == KvFormat::q8_0 && config.head_dim % 32 != 0)
