@@ -26,7 +26,8 @@ bool worse(const Candidate& a, const Candidate& b) { return a.score != b.score ?
 
 class Spm final : public Tokenizer {
  public:
-  explicit Spm(TokenizerSpec raw) : Tokenizer(std::move(raw)) {
+  explicit Spm(TokenizerSpec raw) : Tokenizer(std::move(raw)), scores_(spec().scores.begin(), spec().scores.end()) {
+    forget_scores();
     for (int32_t id = 0; id < size(); ++id) {
       if (is_text(id)) longest_ = std::max<uint32_t>(longest_, uint32_t(spec().tokens[id].size()));
     }
@@ -69,7 +70,7 @@ class Spm final : public Tokenizer {
       if (length > longest_) return false;
       const int32_t id = index().find(text.substr(list[left].begin, length));
       if (id < 0) return false;
-      heap.push_back({float(spec().scores[id]), left, right, length});
+      heap.push_back({scores_[id], left, right, length});
       return true;
     };
     for (int32_t i = 0; i + 1 < int32_t(list.size()); ++i) consider(i, i + 1);
@@ -91,6 +92,7 @@ class Spm final : public Tokenizer {
     return list;
   }
 
+  std::vector<float> scores_;  // what SentencePiece and GGUF hold
   uint32_t longest_ = 0;
 };
 

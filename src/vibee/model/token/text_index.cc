@@ -44,30 +44,41 @@ uint64_t hash_bytes(std::string_view text) {
   return fold(h ^ tail ^ kOdd2, kOdd1 ^ process_seed());
 }
 
-TextIndex::TextIndex(size_t expected) { grow(std::bit_ceil(expected * 4 / 3 + 16)); }
+TextIndex::TextIndex(const TextList& texts, size_t expected) : texts_(&texts) {
+  grow(std::bit_ceil(expected * 4 / 3 + 16));
+}
 
-size_t TextIndex::slot_of(std::string_view text) const {
+size_t TextIndex::slot_of(std::string_view text, uint64_t hash) const {
   const size_t mask = slots_.size() - 1;
-  size_t i = hash_bytes(text) & mask;
-  while (slots_[i].id >= 0 && std::string_view(slots_[i].data, slots_[i].size) != text) i = (i + 1) & mask;
+  size_t i = hash & mask;
+  while (slots_[i] != kEmpty && (slots_[i] >> 24 != hash >> 56 || (*texts_)[slots_[i] & kMaxId] != text)) {
+    i = (i + 1) & mask;
+  }
   return i;
 }
 
 void TextIndex::grow(size_t slots) {
-  std::vector<Slot> old(slots);
+  std::vector<uint32_t> old(slots, kEmpty);
   std::swap(old, slots_);
-  for (const Slot& slot : old) {
-    if (slot.id >= 0) slots_[slot_of({slot.data, slot.size})] = slot;
+  for (const uint32_t slot : old) {
+    if (slot == kEmpty) continue;
+    const std::string_view text = (*texts_)[slot & kMaxId];
+    slots_[slot_of(text, hash_bytes(text))] = slot;
   }
 }
 
-void TextIndex::insert(std::string_view text, int32_t id) {
+void TextIndex::insert(int32_t id) {
   if ((used_ + 1) * 4 > slots_.size() * 3) grow(slots_.size() * 2);
-  Slot& slot = slots_[slot_of(text)];
-  if (slot.id < 0) ++used_;
-  slot = {text.data(), uint32_t(text.size()), id};
+  const std::string_view text = (*texts_)[size_t(id)];
+  const uint64_t hash = hash_bytes(text);
+  uint32_t& slot = slots_[slot_of(text, hash)];
+  if (slot == kEmpty) ++used_;
+  slot = uint32_t(hash >> 56) << 24 | uint32_t(id);
 }
 
-int32_t TextIndex::find(std::string_view text) const { return slots_[slot_of(text)].id; }
+int32_t TextIndex::find(std::string_view text) const {
+  const uint32_t slot = slots_[slot_of(text, hash_bytes(text))];
+  return slot == kEmpty ? -1 : int32_t(slot & kMaxId);
+}
 
 }  // namespace vibee

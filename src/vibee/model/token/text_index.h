@@ -1,32 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
-// Token text -> id for vocabularies of hundreds of thousands of pieces: open addressing over views into the caller's
-// strings. The hash is seeded per process, so that a crafted vocabulary cannot make the lookups linear.
+// Token text -> id for vocabularies of hundreds of thousands of pieces: open addressing over the numbers of texts in a
+// TextList, with 8 bits of the hash beside each, so that a slot is 4 bytes and a wrong text is rarely looked at. The hash
+// is seeded per process, so that a crafted vocabulary cannot make the lookups linear.
 #pragma once
 
 #include <cstdint>
 #include <string_view>
 #include <vector>
 
+#include "vibee/model/token/text_list.h"
+
 namespace vibee {
 
 class TextIndex {
  public:
-  /// Room for `expected` texts without growing.
-  explicit TextIndex(size_t expected = 0);
-  /// The view must outlive the index. A text that is already there gets the new id.
-  void insert(std::string_view text, int32_t id);
+  /// Ids are below this.
+  static constexpr int32_t kMaxId = (1 << 24) - 1;
+
+  /// `texts` must outlive the index. Room for `expected` texts without growing.
+  explicit TextIndex(const TextList& texts, size_t expected = 0);
+  /// Finds `texts[id]` from now on; of two ids of one text the later counts.
+  void insert(int32_t id);
   /// -1 when absent.
   int32_t find(std::string_view text) const;
 
  private:
-  struct Slot {
-    const char* data;
-    uint32_t size;
-    int32_t id = -1;
-  };
-  size_t slot_of(std::string_view text) const;
+  static constexpr uint32_t kEmpty = ~0u;
+  size_t slot_of(std::string_view text, uint64_t hash) const;
   void grow(size_t slots);
-  std::vector<Slot> slots_;
+  const TextList* texts_;
+  std::vector<uint32_t> slots_;  // bits of the hash << 24 | id
   size_t used_ = 0;
 };
 

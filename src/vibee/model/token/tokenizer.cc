@@ -19,7 +19,7 @@
 namespace vibee {
 namespace {
 
-constexpr size_t kMaxTokens = 1u << 24;
+constexpr size_t kMaxTokens = TextIndex::kMaxId;
 constexpr uint64_t kMaxVocabularyBytes = 1u << 30;  // published ones take a few MB
 constexpr size_t kMaxTokenBytes = 4096;             // the longest published ones have a few hundred
 constexpr size_t kMaxSpecialBytes = 1024;           // bounds the work a byte of text when splitting at special tokens
@@ -104,7 +104,7 @@ Status validate(const TokenizerSpec& spec) {
 
 }  // namespace
 
-Tokenizer::Tokenizer(TokenizerSpec spec) : spec_(std::move(spec)), index_(spec_.tokens.size()) {
+Tokenizer::Tokenizer(TokenizerSpec spec) : spec_(std::move(spec)), index_(texts_, spec_.tokens.size()) {
   static std::atomic<uint64_t> serials{0};
   serial_ = ++serials;
   const size_t n = spec_.tokens.size();
@@ -121,18 +121,18 @@ Tokenizer::Tokenizer(TokenizerSpec spec) : spec_(std::move(spec)), index_(spec_.
   }
   if (spec_.eos >= 0) ends_[spec_.eos] = true;
   if (spec_.eot >= 0) ends_[spec_.eot] = true;
-  spec_.types = {};
+  forget(spec_.types);
   for (const DecoderStep& step : spec_.decoders) {
     adds_space_prefix_ |= step.kind == DecoderStep::wordpiece || (step.kind == DecoderStep::strip && step.count > 0) ||
                           (step.kind == DecoderStep::metaspace && step.strip_first);
   }
   std::vector<bool> outside(n);
   for (const AddedToken& token : spec_.added) outside[token.id] = token.outside_model;
-  for (const std::string& text : spec_.tokens) {
-    texts_ += text;
-    text_ends_.push_back(uint32_t(texts_.size()));
-  }
-  texts_.shrink_to_fit();  // before the index looks into it
+  size_t bytes = 0;
+  for (const std::string& text : spec_.tokens) bytes += text.size();
+  texts_.reserve(n, bytes);
+  pieces_.reserve(n, bytes);
+  for (const std::string& text : spec_.tokens) texts_.append(text);
   for (size_t i = 0; i < n; ++i) add_piece(int32_t(i), typed_bytes, !outside[i]);
 }
 
@@ -142,7 +142,8 @@ void Tokenizer::add_piece(int32_t id, bool typed_bytes, bool in_model) {
   const int byte = spec_.byte_fallback ? byte_of(text) : -1;
   if (byte >= 0 && (t == TokenType::byte || (!typed_bytes && t == TokenType::normal))) {
     byte_tokens_[byte] = id;
-    pieces_ += char(byte);
+    const char one = char(byte);
+    pieces_.append({&one, 1});
   } else {
     const bool literal = !is_text(id) || t == TokenType::user_defined;
     const std::string decoded = decode_token(spec_.decoders, text);
@@ -150,10 +151,9 @@ void Tokenizer::add_piece(int32_t id, bool typed_bytes, bool in_model) {
     // otherwise there is not the model's to use.
     const bool bytes =
         !spec_.pre_tokenizers.empty() && spec_.pre_tokenizers.back().kind == PreTokenizerStep::byte_level;
-    if (is_text(id) && !text.empty() && in_model && !(bytes && literal && decoded != text)) index_.insert(text, id);
-    pieces_ += literal ? text : std::string_view(decoded);
+    if (is_text(id) && !text.empty() && in_model && !(bytes && literal && decoded != text)) index_.insert(id);
+    pieces_.append(literal ? text : std::string_view(decoded));
   }
-  piece_ends_.push_back(uint32_t(pieces_.size()));
 }
 
 bool Tokenizer::may_cut_before_spaces() const {
@@ -217,9 +217,7 @@ std::vector<int32_t> Tokenizer::wrap(const std::vector<int32_t>& ids, const std:
 }
 
 std::string_view Tokenizer::piece(int32_t id) const {
-  if (!in_range(id)) return {};
-  const uint32_t begin = id == 0 ? 0 : piece_ends_[id - 1];
-  return std::string_view(pieces_).substr(begin, piece_ends_[id] - begin);
+  return in_range(id) ? pieces_[size_t(id)] : std::string_view();
 }
 
 bool Tokenizer::is_control(int32_t id) const { return in_range(id) && !is_text(id); }
@@ -298,7 +296,7 @@ Result<std::unique_ptr<Tokenizer>> make_tokenizer(TokenizerSpec spec) {
     case TokenModel::wordlevel: made = make_wordlevel(std::move(spec)); break;
   }
   VIBEE_TRY(made->compile());
-  made->spec_.tokens = {};
+  forget(made->spec_.tokens);
   return made;
 }
 

@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "vibee/base/memory/forget.h"
 #include "vibee/base/status/status.h"
 #include "vibee/model/token/normalize.h"
 #include "vibee/model/token/pretokenize.h"
@@ -66,16 +67,14 @@ class Tokenizer {
   /// Appends the ids of one word: a stretch between special tokens that the pre-tokenizers made.
   virtual Status encode_word(std::string_view word, std::vector<int32_t>* ids) const = 0;
   /// A token as the vocabulary spells it.
-  std::string_view text_of(int32_t id) const {
-    const uint32_t begin = id == 0 ? 0 : text_ends_[id - 1];
-    return std::string_view(texts_).substr(begin, text_ends_[id] - begin);
-  }
+  std::string_view text_of(int32_t id) const { return texts_[size_t(id)]; }
   bool in_range(int32_t id) const { return id >= 0 && id < size(); }
   /// Tokens that plain text may become: everything but control and unknown.
   bool is_text(int32_t id) const { return types_[id] != TokenType::control && types_[id] != TokenType::unknown; }
   const TokenizerSpec& spec() const { return spec_; }
-  /// Gives back the memory of the merges' texts once they are in a table.
-  void forget_merges() { spec_.merges = {}; }
+  /// Gives back the memory of what a model has in tables of its own.
+  void forget_merges() { forget(spec_.merges); }
+  void forget_scores() { forget(spec_.scores); }
   /// Of the tokens that plain text may become.
   const TextIndex& index() const { return index_; }
   /// The token of a byte without a token of its own ("<0x0A>"), or -1.
@@ -93,10 +92,7 @@ class Tokenizer {
   TokenizerSpec spec_;
   std::vector<TokenType> types_;
   std::vector<bool> ends_;
-  // The texts of the vocabulary and what each token stands for, one after another: a string object a token would take
-  // several times the text. spec_.tokens is empty once the tokenizer is made.
-  std::string texts_, pieces_;
-  std::vector<uint32_t> text_ends_, piece_ends_;
+  TextList texts_, pieces_;  // as the vocabulary spells them, and what they stand for; spec_.tokens is empty once made
   TextIndex index_;
   int32_t byte_tokens_[256];
   std::optional<Normalizer> normalizer_;
