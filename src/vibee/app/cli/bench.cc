@@ -18,7 +18,7 @@
 #include "vibee/core/measure/measure.h"
 #include "vibee/graph/exec/overhead.h"
 #include "vibee/model/weight/atomic_file.h"
-#include "vibee/model/weight/run_process.h"
+#include "vibee/model/cache/run_process.h"
 
 namespace vibee {
 namespace {

@@ -10,7 +10,7 @@
 #include "vibee/app/cli/cli.h"
 #include "vibee/base/text/json_object.h"
 #include "vibee/hw/device/probe.h"
-#include "vibee/model/weight/cache.h"
+#include "vibee/model/cache/cache.h"
 
 namespace vibee {
 namespace {

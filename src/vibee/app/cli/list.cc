@@ -5,7 +5,7 @@
 #include "vibee/app/cli/args.h"
 #include "vibee/app/cli/cli.h"
 #include "vibee/base/text/json_object.h"
-#include "vibee/model/weight/cache.h"
+#include "vibee/model/cache/cache.h"
 
 namespace vibee {
 namespace {

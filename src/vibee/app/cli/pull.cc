@@ -9,7 +9,7 @@
 #include "vibee/app/cli/model_args.h"
 #include "vibee/base/text/json_object.h"
 #include "vibee/core/measure/measure.h"
-#include "vibee/model/weight/cache.h"
+#include "vibee/model/cache/cache.h"
 
 namespace vibee {
 

@@ -4,7 +4,7 @@
 
 #include "vibee/app/cli/args.h"
 #include "vibee/app/cli/cli.h"
-#include "vibee/model/weight/cache.h"
+#include "vibee/model/cache/cache.h"
 
 namespace vibee {
 

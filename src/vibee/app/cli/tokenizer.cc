@@ -11,7 +11,7 @@
 #include "vibee/model/arch/arch.h"
 #include "vibee/model/token/detokenizer.h"
 #include "vibee/model/token/tokenizer_json.h"
-#include "vibee/model/weight/cache.h"
+#include "vibee/model/cache/cache.h"
 
 namespace vibee {
 namespace {

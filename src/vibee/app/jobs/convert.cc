@@ -5,7 +5,7 @@
 
 #include "vibee/base/text/quote.h"
 #include "vibee/core/measure/measure.h"
-#include "vibee/model/weight/cache.h"
+#include "vibee/model/cache/cache.h"
 
 namespace vibee {
 

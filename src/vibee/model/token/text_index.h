@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Token text -> id for vocabularies of hundreds of thousands of pieces: open addressing over the numbers of texts in a
-// TextList, with 8 bits of the hash beside each, so that a slot is 4 bytes and a wrong text is rarely looked at. The hash
-// is seeded per process, so that a crafted vocabulary cannot make the lookups linear.
+// TextList, with 8 bits of the hash beside each, so that a slot is 4 bytes and a wrong text is rarely looked at. The
+// hash is seeded per process, so that a crafted vocabulary cannot make the lookups linear.
 #pragma once
 
 #include <cstdint>

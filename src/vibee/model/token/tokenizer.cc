@@ -216,9 +216,7 @@ std::vector<int32_t> Tokenizer::wrap(const std::vector<int32_t>& ids, const std:
   return out;
 }
 
-std::string_view Tokenizer::piece(int32_t id) const {
-  return in_range(id) ? pieces_[size_t(id)] : std::string_view();
-}
+std::string_view Tokenizer::piece(int32_t id) const { return in_range(id) ? pieces_[size_t(id)] : std::string_view(); }
 
 bool Tokenizer::is_control(int32_t id) const { return in_range(id) && !is_text(id); }
 

@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -16,11 +17,12 @@ struct ProcessEnd {
   std::string errors;  ///< the last 64 KiB of its stderr
 };
 
-/// args[0] is looked up in PATH; `environment` is added to this process's. stdin and stdout are /dev/null. `step` is
-/// called some five times a second; when it gives false the program (its process group) is killed and the result is
-/// "cancelled". The program is also killed when the calling thread ends.
+/// args[0] is looked up in PATH; `environment` is added to this process's. Its stdin is `input` (at most 4 KiB:
+/// secrets, which arguments would show to everybody), its stdout /dev/null. `step` is called some five times a second;
+/// when it gives false the program (its process group) is killed and the result is "cancelled". The program is also
+/// killed when the calling thread ends.
 Result<ProcessEnd> run_process(const std::vector<std::string>& args,
                                const std::vector<std::pair<std::string, std::string>>& environment,
-                               const std::function<bool()>& step);
+                               const std::function<bool()>& step, std::string_view input = {});
 
 }  // namespace vibee

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The model cache over a pip that copies wheels from a folder: pulls, and pulls that are killed, starved, raced and
 // lied to.
-#include "vibee/model/weight/cache.h"
+#include "vibee/model/cache/cache.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -19,10 +19,10 @@
 #include <thread>
 
 #include "vibee/kit/zip_builder.h"
+#include "vibee/model/cache/digest.h"
+#include "vibee/model/cache/run_process.h"
+#include "vibee/model/cache/wheel.h"
 #include "vibee/model/weight/atomic_file.h"
-#include "vibee/model/weight/run_process.h"
-#include "vibee/model/weight/sha256.h"
-#include "vibee/model/weight/wheel.h"
 
 namespace vibee {
 namespace {
@@ -33,7 +33,7 @@ using testing::HasSubstr;
 using testing::Not;
 
 std::string hash_of(std::string_view text) {
-  Sha256 h;
+  Digest h;
   h.update({reinterpret_cast<const uint8_t*>(text.data()), text.size()});
   return h.finish();
 }
@@ -339,7 +339,7 @@ TEST(KnownModels, RowsAreWhole) {
   }
 }
 
-TEST(Sha256, KnownDigests) {
+TEST(Digest, KnownDigests) {
   EXPECT_EQ(hash_of(""), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
   EXPECT_EQ(hash_of("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "vibee/model/weight/cache_lock.h"
+#include "vibee/model/cache/file_lock.h"
 
 #include <fcntl.h>
 #include <sys/file.h>

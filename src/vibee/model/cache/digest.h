@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// SHA-256 of streams and files (OpenSSL's EVP behind it).
+// SHA-256 and SHA-1 of streams and files (nettle behind them).
 #pragma once
 
 #include <cstdint>
@@ -12,12 +12,14 @@
 
 namespace vibee {
 
-class Sha256 {
+class Digest {
  public:
-  Sha256();
-  ~Sha256();
-  Sha256(Sha256&&) noexcept;
+  enum class Kind : uint8_t { sha256, sha1 };
+  explicit Digest(Kind kind = Kind::sha256);
+  ~Digest();
+  Digest(Digest&&) noexcept;
   void update(std::span<const uint8_t> bytes);
+  void update(std::string_view text);
   /// Lower-case hex; once, at the end.
   std::string finish();
 
@@ -26,7 +28,10 @@ class Sha256 {
   std::unique_ptr<State> state_;
 };
 
-/// Hex digest of a whole file; `step` gets the bytes done so far and stops the work by returning false.
+/// Adds a whole file to `digest`; `step` gets the bytes done so far and stops the work by returning false.
+Status digest_file(const std::string& path, Digest* digest, const std::function<bool(uint64_t)>& step = {});
+
+/// Hex SHA-256 of a whole file.
 Result<std::string> sha256_of_file(const std::string& path, const std::function<bool(uint64_t)>& step = {});
 
 }  // namespace vibee

