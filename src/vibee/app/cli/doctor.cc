@@ -2,8 +2,12 @@
 // vibee doctor: this machine's measured limits, the instruction sets that kernels can use, and optional parts that are
 // absent.
 #include <dlfcn.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
+#include <cstdlib>
+#include <string_view>
 #include <thread>
 
 #include "vibee/app/cli/args.h"
@@ -15,12 +19,29 @@
 namespace vibee {
 namespace {
 
+/// A library (.so) or a program.
 struct Optional {
-  const char *library, *name, *cost;
+  const char *file, *name, *cost;
+  bool present() const {
+    if (std::string_view(file).find(".so") != std::string_view::npos) {
+      void* handle = dlopen(file, RTLD_LAZY);
+      return handle != nullptr && dlclose(handle) == 0;
+    }
+    const char* path = std::getenv("PATH");
+    std::string_view rest = path ? path : "";
+    while (!rest.empty()) {
+      const size_t end = std::min(rest.find(':'), rest.size());
+      if (access(fmt::format("{}/{}", rest.substr(0, end), file).c_str(), X_OK) == 0) return true;
+      rest.remove_prefix(std::min(end + 1, rest.size()));
+    }
+    return false;
+  }
 };
 constexpr Optional kOptional[] = {
     {"libcuda.so.1", "CUDA driver", "models run on the CPU only"},
     {"libOpenCL.so.1", "OpenCL", "no OpenCL device can be used"},
+    {"curl", "curl", "`vibee pull` cannot fetch repositories and addresses; install curl"},
+    {"python3", "python3", "`vibee pull` cannot fetch the known models, which pip does; install python3-pip"},
 };
 
 }  // namespace
@@ -64,11 +85,10 @@ int verb_doctor(int argc, char** argv) {
   }
   std::string optional_text;
   for (const Optional& o : kOptional) {
-    void* handle = dlopen(o.library, RTLD_LAZY);
-    optional_text += fmt::format("  {:<12} {}\n", o.name, handle ? "present" : fmt::format("absent: {}", o.cost));
+    const bool present = o.present();
+    optional_text += fmt::format("  {:<12} {}\n", o.name, present ? "present" : fmt::format("absent: {}", o.cost));
     missing.push_back(
-        JsonObject().text("name", o.name).boolean("present", handle != nullptr).text("cost_of_absence", o.cost).str());
-    if (handle) dlclose(handle);
+        JsonObject().text("name", o.name).boolean("present", present).text("cost_of_absence", o.cost).str());
   }
   if (json) {
     std::puts(JsonObject()

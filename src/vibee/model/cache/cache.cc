@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// What stands where: DIR/NAME.gguf the models, DIR/partial/NAME/ the wheels of an unfinished pull, DIR/NAME.lock its
-// lock.
+// What stands where: DIR/NAME.gguf the known models, DIR/pulled/NAME/ the others (with a manifest.json),
+// DIR/partial/NAME/ what an unfinished pull has so far, DIR/NAME.lock its lock. NAME is escaped where it is a folder.
 #include "vibee/model/cache/cache.h"
 
+#include <algorithm>
+#include <cctype>
 #include <cstdlib>
 #include <filesystem>
 
@@ -46,6 +48,45 @@ std::string ModelCache::partial_of(const KnownModel& model) const {
   return (fs::path(options_.directory) / "partial" / model.name).string();
 }
 
+namespace {
+
+std::string escape(std::string_view name) {
+  std::string out;
+  for (const char c : name) {
+    if (std::isalnum(static_cast<unsigned char>(c)) || std::string_view("-_.+@").find(c) != std::string_view::npos) {
+      out += c;
+    } else {
+      out += fmt::format("%{:02X}", static_cast<unsigned char>(c));
+    }
+  }
+  return out.starts_with('.') ? "%2E" + out.substr(1) : out;
+}
+
+}  // namespace
+
+std::string ModelCache::folder_of(const std::string& name) const {
+  return (fs::path(options_.directory) / "pulled" / escape(name)).string();
+}
+std::string ModelCache::partial_folder_of(const std::string& name) const {
+  return (fs::path(options_.directory) / "partial" / escape(name)).string();
+}
+
+Result<Manifest> ModelCache::manifest_of(const std::string& name) const {
+  const std::string folder = folder_of(name);
+  VIBEE_ASSIGN(Manifest manifest, read_manifest(folder));
+  if (manifest.name != name)
+    return error(Code::corrupt, "{}: is the folder of {}, its manifest says {}", quote(folder, 400), quote(name),
+                 quote(manifest.name));
+  for (const ModelFile& file : manifest.files) {
+    std::error_code none;
+    const auto size = fs::file_size(fs::path(folder) / file.path, none);
+    if (none || size != file.bytes)
+      return error(Code::corrupt, "{}: of the cached model {} does not have its {} bytes; pull it again to replace it",
+                   quote(folder, 400), quote(file.path), file.bytes);
+  }
+  return manifest;
+}
+
 std::string ModelCache::known_names() const {
   std::string names;
   for (const KnownModel& m : options_.known) names += fmt::format("{}{}", names.empty() ? "" : " ", m.name);
@@ -73,6 +114,21 @@ CacheState ModelCache::state_of(const KnownModel& model) const {
 std::vector<CachedModel> ModelCache::list() const {
   std::vector<CachedModel> out;
   for (const KnownModel& m : options_.known) out.push_back({m.name, path_of(m), m.bytes, state_of(m)});
+  const size_t known = out.size();
+  std::error_code why;
+  for (fs::directory_iterator it(fs::path(options_.directory) / "pulled", why), end; !why && it != end;
+       it.increment(why)) {
+    const Result<Manifest> manifest = read_manifest(it->path().string());
+    if (!manifest.ok()) {
+      out.push_back({it->path().filename().string(), it->path().string(), 0, CacheState::damaged});
+      continue;
+    }
+    const bool whole = manifest_of(manifest->name).ok();
+    const auto path = whole ? resolve(manifest->name) : Result<std::string>(it->path().string());
+    out.push_back({manifest->name, path.ok() ? *path : it->path().string(), manifest->bytes(),
+                   whole ? CacheState::present : CacheState::damaged});
+  }
+  std::sort(out.begin() + ptrdiff_t(known), out.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
   return out;
 }
 
@@ -82,6 +138,18 @@ Result<std::string> ModelCache::resolve(const std::string& name_or_path) const {
     return name_or_path;
   const Result<const KnownModel*> found = find(name_or_path);
   if (!found.ok()) {
+    const std::string name = name_or_path.starts_with("hf:") ? name_or_path.substr(3) : name_or_path;
+    if (const std::string folder = folder_of(name); !name.empty() && fs::exists(folder, none)) {
+      VIBEE_ASSIGN(const Manifest manifest, manifest_of(name));
+      const std::string& first = manifest.files[0].path;
+      return first.ends_with(".gguf") ? folder + "/" + first : folder;
+    }
+    const bool partial = !name.empty() && fs::exists(partial_folder_of(name), none);
+    if (partial || parse_hub_name(name).ok()) {
+      return error(Code::not_found, "model {} is {}; `vibee pull {}` {}", quote(name_or_path),
+                   partial ? "pulled only in part" : "neither a path nor in the cache", name,
+                   partial ? "goes on" : "fetches it");
+    }
     return error(Code::not_found,
                  "{} is neither a file, nor a directory with config.json, nor a known model; known: {}; `vibee pull "
                  "NAME` fetches one",

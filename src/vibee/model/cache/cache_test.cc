@@ -99,6 +99,9 @@ class Cache : public testing::Test {
     m.sha256 = hash_of(whole);
     return m;
   }
+  Status pull(const std::string& name, const PullProgress& progress = {}) const {
+    return cache().pull(name, progress).take_status();
+  }
   ModelCache cache() const { return *ModelCache::open(options_); }
   fs::path index(const std::string& file) const { return root_ / "index" / file; }
   fs::path stored(const std::string& file) const { return root_ / "cache" / file; }
@@ -113,7 +116,7 @@ class Cache : public testing::Test {
     return CacheState::absent;
   }
   std::string pull_error(const std::string& name = "tiny") const {
-    const Status s = cache().pull(name);
+    const Status s = pull(name);
     EXPECT_THAT(s.message(), Not(HasSubstr("\n")));
     return s.ok() ? "no error" : s.message();
   }
@@ -127,7 +130,7 @@ TEST_F(Cache, PullsListsResolvesAndRemoves) {
   EXPECT_EQ(state("tiny"), CacheState::absent);
   EXPECT_FALSE(fs::exists(options_.directory));
   std::vector<std::string> stages;
-  const Status s = cache().pull("tiny", [&](std::string_view stage, uint64_t done, uint64_t total) {
+  const Status s = pull("tiny", [&](std::string_view stage, uint64_t done, uint64_t total) {
     EXPECT_LE(done, total);
     if (stages.empty() || stages.back() != stage) stages.emplace_back(stage);
     return true;
@@ -288,7 +291,7 @@ TEST_F(Cache, AFullDiskIsOneLineAndLeavesNothingWrong) {
     ::signal(SIGXFSZ, SIG_IGN);
     const struct rlimit limit = {400000, 400000};
     ::setrlimit(RLIMIT_FSIZE, &limit);
-    const Status s = cache().pull("joined");
+    const Status s = pull("joined");
     ::_exit(s.code() == Code::io && s.message().find("free disk space") != std::string::npos ? 0 : 1);
   }
   int exit = 0;
@@ -308,7 +311,7 @@ TEST_F(Cache, MoreThanTheDiskHoldsIsRefusedBeforeTheDownload) {
 TEST_F(Cache, ACancelledPullEndsSoonAndKillsPip) {
   write(index("hang"), "");
   const auto start = std::chrono::steady_clock::now();
-  const Status s = cache().pull("tiny", [&](std::string_view, uint64_t, uint64_t) { return calls() == 0; });
+  const Status s = pull("tiny", [&](std::string_view, uint64_t, uint64_t) { return calls() == 0; });
   EXPECT_EQ(s.code(), Code::cancelled);
   EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(10));
   fs::remove(index("hang"));

@@ -188,9 +188,9 @@ Status fetch_http(const HttpFile& file, const std::function<bool(uint64_t)>& ste
                                      "--speed-limit",
                                      "1",
                                      "--speed-time",
-                                     fmt::to_string(options.stall_s),
+                                     std::to_string(options.stall_s),
                                      "--max-filesize",
-                                     fmt::to_string(std::min<uint64_t>(file.most, INT64_MAX)),
+                                     std::to_string(std::min<uint64_t>(file.most, INT64_MAX)),
                                      "--write-out",
                                      fmt::format("%{{stderr}}\n{}%{{http_code}}\n", kStatusMark),
                                      "--output",
@@ -198,7 +198,7 @@ Status fetch_http(const HttpFile& file, const std::function<bool(uint64_t)>& ste
     const bool same =
         !tag.empty() && tag.starts_with('"') && is_plain(tag);  // a weak tag does not promise the same bytes
     if (before > 0 && (file.unchanging || same)) {
-      args.insert(args.end(), {"--continue-at", fmt::to_string(before)});
+      args.insert(args.end(), {"--continue-at", std::to_string(before)});
       if (!file.unchanging) secret += setting("header", "If-Range: " + tag);
     } else {
       fs::remove(file.to, none);

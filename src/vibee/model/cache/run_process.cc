@@ -95,7 +95,7 @@ Result<ProcessEnd> run_process(const std::vector<std::string>& args,
   int state = 0;
   for (;;) {
     struct pollfd wait = {open ? ends[0] : -1, POLLIN, 0};
-    (void)::poll(&wait, 1, int(kStep.count()));
+    (void)::poll(&wait, 1, open ? int(kStep.count()) : 5);  // its end follows that of its stderr
     if (open && wait.revents) {
       char chunk[4096];
       const ssize_t n = ::read(ends[0], chunk, sizeof chunk);

