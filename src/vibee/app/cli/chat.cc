@@ -13,8 +13,10 @@
 namespace vibee {
 
 std::string speed_line(const GenerateStats& s) {
-  return fmt::format("{} prompt tokens at {:.1f} tokens/s, first token after {:.3f} s, {} generated at {:.1f} tokens/s",
-                     s.prompt_tokens, s.prompt_rate(), s.first_token_seconds, s.generated, s.decode_rate());
+  const std::string reused = s.reused ? fmt::format("{} kept and ", s.reused) : "";
+  return fmt::format(
+      "{}{} prompt tokens at {:.1f} tokens/s, first token after {:.3f} s, {} generated at {:.1f} tokens/s", reused,
+      s.prompt_tokens - s.reused, s.prompt_rate(), s.first_token_seconds, s.generated, s.decode_rate());
 }
 
 Result<GenerateConfig> generate_config(const SamplingArgs& sampling) {
@@ -70,6 +72,7 @@ int verb_chat(int argc, char** argv) {
   if (!loaded.ok()) return fail("chat", loaded.status());
   std::vector<ChatMessage> messages;
   if (!system.empty()) messages.push_back({"system", system});
+  generate_with->engine = loaded->engine;
   return chat_loop(*loaded, *generate_with, std::move(messages));
 }
 

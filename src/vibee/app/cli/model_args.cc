@@ -25,6 +25,15 @@ void add_model_args(Args& args, LoadConfig& c, bool with_batch) {
   args.add("--memory", c.memory, "refuse to take more than this many bytes");
   args.add("--attention-split", c.attention_split, "threads share the keys of few rows over long contexts")
       .one_of({"auto", "off"});
+  std::vector<std::string> policies, indices = {"off"};
+  for (const SchedulerPolicy* policy : scheduler_policies()) policies.emplace_back(policy->id);
+  for (const PrefixIndexKind& kind : prefix_index_kinds()) indices.emplace_back(kind.id);
+  args.add("--prefix", c.prefix, "how what was computed is found for texts that begin alike").one_of(indices);
+  if (with_batch) {
+    args.add("--policy", c.policy, "who runs in a step").one_of(policies);
+    args.add("--tbt", c.tbt_ms, "with --policy sarathi: milliseconds between two tokens; 0: three single steps")
+        .between(0, 1e6);
+  }
   args.add("--disable", c.disable, "turn a pass or technique off by its id; may be given several times");
 }
 

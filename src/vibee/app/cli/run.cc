@@ -107,6 +107,7 @@ int verb_run(int argc, char** argv) {
     if (!ids.ok()) return fail("run", ids.status());
     prompts.push_back(std::move(*ids));
   }
+  generate_with->engine = loaded->engine;
   if (profile || !trace.empty()) loaded->session->plan().enable_profile();
   const bool stream = !json && prompts.size() == 1;
   auto result = generate(

@@ -38,7 +38,7 @@ Result<GenerateResult> generate(Session& session, const std::vector<std::vector<
   out.texts.resize(prompts.size());
   out.finishes.assign(prompts.size(), Finish::cancelled);
   out.tokens.resize(prompts.size());
-  Engine engine(session);
+  Engine engine(session, config.engine);
   for (size_t i = 0; i < prompts.size(); ++i) {
     GenerateRequest request{prompts[i], config.sampling, config.max_tokens, config.stop, config.ignore_end};
     request.sampling.seed += i;
@@ -58,6 +58,7 @@ Result<GenerateResult> generate(Session& session, const std::vector<std::vector<
       },
       cancelled);
   if (!status.ok() && status.code() != Code::cancelled) return status;
+  out.stats.reused = engine.stats().reused_tokens;
   out.stats.prompt_seconds = engine.stats().prompt_seconds;
   out.stats.decode_seconds = engine.stats().decode_seconds;
   out.stats.decode_rows = engine.stats().decode_only_rows;

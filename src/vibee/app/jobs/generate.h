@@ -17,14 +17,16 @@ struct GenerateConfig {
   uint32_t max_tokens = 256;
   std::vector<std::string> stop;
   bool ignore_end = false;
+  EngineOptions engine;  ///< Loaded::engine
 };
 
 struct GenerateStats {
   uint64_t prompt_tokens = 0, generated = 0;
+  uint64_t reused = 0;             ///< prompt tokens that were computed earlier
   double first_token_seconds = 0;  ///< from the first step to the first token of any request
   double prompt_seconds = 0, decode_seconds = 0;
   uint64_t decode_rows = 0;  ///< tokens made by steps without prompt rows
-  double prompt_rate() const { return prompt_seconds > 0 ? double(prompt_tokens) / prompt_seconds : 0; }
+  double prompt_rate() const { return prompt_seconds > 0 ? double(prompt_tokens - reused) / prompt_seconds : 0; }
   double decode_rate() const { return decode_seconds > 0 ? double(decode_rows) / decode_seconds : 0; }
 };
 

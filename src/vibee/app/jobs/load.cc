@@ -74,8 +74,21 @@ Result<Loaded> load(const LoadConfig& config) {
   VIBEE_TRY(check_memory(r, config.memory));
   Loaded out;
   out.plan = r.plan;
+  VIBEE_ASSIGN(out.engine.policy, find_policy(config.policy));
   VIBEE_ASSIGN(out.model, Model::load(std::move(r.file), r.model));
   VIBEE_ASSIGN(out.session, Session::create(*out.model, r.session));
+  VIBEE_ASSIGN(out.prefix, make_prefix_index(config.prefix, &out.session->pages()));
+  out.engine.prefix = out.prefix.get();
+  if (out.engine.policy == &kSarathiServe) {
+    VIBEE_ASSIGN(StepTime time, measure_step_time(*out.session));
+    const double floor = time.seconds({1, 1});
+    time.promise_s = config.tbt_ms > 0 ? config.tbt_ms / 1e3 : 3 * floor;
+    if (time.promise_s < floor)
+      return error(Code::invalid, "--tbt {}: a step of one row takes {:.1f} ms here; promise at least that",
+                   config.tbt_ms, 1e3 * floor);
+    out.step_time = std::make_unique<StepTime>(std::move(time));
+    out.engine.time = out.step_time.get();
+  }
   out.seconds = timer.seconds();
   return out;
 }

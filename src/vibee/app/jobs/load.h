@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "vibee/model/session/session.h"
+#include "vibee/serve/batch/engine.h"
 
 namespace vibee {
 
@@ -24,13 +25,19 @@ struct LoadConfig {
   std::string act = "int8";              ///< rows that meet an integer weight: int8, or f32 (slow, for comparisons)
   std::optional<uint64_t> memory;        ///< cap in bytes; empty: what the system has
   std::string attention_split = "auto";  ///< v1691: auto or off
-  std::vector<std::string> disable;      ///< passes and techniques
+  std::string prefix = "radix";          ///< what is kept for sequences that begin alike; off: nothing
+  std::string policy = "chunked";        ///< who runs in a step (serve/batch/batch.h)
+  double tbt_ms = 0;                 ///< promised time between tokens, for the policy sarathi; 0: three single steps
+  std::vector<std::string> disable;  ///< passes and techniques
 };
 
 struct Loaded {
   std::unique_ptr<Model> model;
   std::unique_ptr<Session> session;
   MemoryPlan plan;
+  std::unique_ptr<PrefixIndex> prefix;
+  std::unique_ptr<StepTime> step_time;
+  EngineOptions engine;  ///< with `prefix` and `step_time`
   double seconds = 0;
 };
 

@@ -9,7 +9,7 @@ namespace vibee {
 namespace {
 
 uint64_t page_count(const SessionOptions& o) {
-  return (uint64_t(o.context) + kPageTokens - 1) / kPageTokens * o.sequences;
+  return o.pages ? o.pages : (uint64_t(o.context) + kPageTokens - 1) / kPageTokens * o.sequences;
 }
 
 Status check(const ModelConfig& config, const SessionOptions& o) {

@@ -107,6 +107,22 @@ SequenceState SequenceState::fork() const {
   return copy;
 }
 
+SequenceState SequenceState::share(PageStore* store, std::span<const uint32_t> pages, uint32_t length) {
+  VIBEE_CHECK(pages.size() == (length + kPageTokens - 1) / kPageTokens, "{} pages, {} tokens", pages.size(), length);
+  SequenceState s(store);
+  s.pages_.assign(pages.begin(), pages.end());
+  s.length_ = length;
+  for (uint32_t page : s.pages_) store->retain(page);
+  return s;
+}
+
+uint32_t SequenceState::pages_for(uint32_t n) const {
+  if (n == 0) return 0;
+  const bool copies = length_ % kPageTokens != 0 && store_->owners(pages_[length_ / kPageTokens]) > 1;
+  const uint32_t wanted = (length_ + n + kPageTokens - 1) / kPageTokens;
+  return copies + (wanted > pages_.size() ? wanted - uint32_t(pages_.size()) : 0);
+}
+
 std::vector<uint8_t> SequenceState::snapshot() const {
   std::vector<uint8_t> out(4);
   std::memcpy(out.data(), &length_, 4);

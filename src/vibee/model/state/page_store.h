@@ -61,6 +61,10 @@ class SequenceState {
   void truncate(uint32_t n);
   /// Another sequence with the same tokens; pages are shared until one of the two writes.
   SequenceState fork() const;
+  /// A sequence of `length` tokens on pages that somebody owns; it owns them too.
+  static SequenceState share(PageStore* store, std::span<const uint32_t> pages, uint32_t length);
+  /// Pages that reserve(n) would take from the store.
+  uint32_t pages_for(uint32_t n) const;
   /// The stored bytes of all tokens, and a sequence made from them (of a store of the same layout).
   std::vector<uint8_t> snapshot() const;
   static Result<SequenceState> restore(PageStore* store, std::span<const uint8_t> bytes);

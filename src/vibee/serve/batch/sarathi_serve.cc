@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+// v1679 sarathi_serve: stall-free batching under a promised time between tokens (Agrawal et al., OSDI 2024). No
+// sequence that generates is ever left out; prompts get as many rows as the cost curve says still fit before the first
+// of the promises is due. When those that generate exceed it alone, nobody else is admitted.
+#include <algorithm>
+
+#include "vibee/serve/batch/batch.h"
+
+namespace vibee {
+namespace {
+
+struct Room {
+  StepLoad generating;
+  float slack_s;  ///< of the sequence whose token is due first; without one there is no promise to keep
+  bool promised;
+};
+
+Room room_of(std::span<const SeqView> running) {
+  Room r{{}, 0, false};
+  for (const SeqView& s : running) {
+    if (s.prompt) continue;
+    r.generating.rows += 1;
+    r.generating.row_keys += s.computed + 1;
+    r.slack_s = r.promised ? std::min(r.slack_s, s.slack_s) : s.slack_s;
+    r.promised = true;
+  }
+  return r;
+}
+
+/// What rows of prompts add, taken in order of arrival.
+StepLoad load_of(std::span<const SeqView> running, uint32_t prompt_rows, StepLoad load) {
+  for (const SeqView& s : running) {
+    if (!s.prompt || prompt_rows == 0) continue;
+    const uint32_t n = std::min(s.missing, prompt_rows);
+    load.rows += n;
+    load.row_keys += uint64_t(n) * s.computed + uint64_t(n) * (n + 1) / 2;
+    prompt_rows -= n;
+  }
+  return load;
+}
+
+bool admits(std::span<const SeqView> running, const Limits& limits) {
+  if (running.size() >= limits.max_seqs) return false;
+  if (limits.time == nullptr) return true;
+  const Room room = room_of(running);
+  StepLoad one_more = room.generating;
+  ++one_more.rows;
+  return !room.promised || limits.time->seconds(one_more) <= limits.time->promise_s;
+}
+
+void pack(std::span<const SeqView> running, const Limits& limits, std::span<uint32_t> rows) {
+  const uint32_t generating = pack_generating(running, rows);
+  uint32_t most = limits.max_rows - generating;
+  const Room room = room_of(running);
+  if (limits.time != nullptr && room.promised) {
+    // The largest number of rows in time; the cost grows with them.
+    uint32_t fits = 0;
+    while (fits < most) {
+      const uint32_t middle = most - (most - fits) / 2;
+      if (limits.time->seconds(load_of(running, middle, room.generating)) <= room.slack_s) {
+        fits = middle;
+      } else {
+        most = middle - 1;
+      }
+    }
+  }
+  pack_prompts(running, most, rows);
+}
+
+}  // namespace
+
+const SchedulerPolicy kSarathiServe = {"sarathi", "sarathi_serve", admits, pack};
+
+}  // namespace vibee

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+// A workload run through the engine as a client sees it: when each token came. Checks, benches and `vibee bench serve`
+// compare policies and caches with it.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "vibee/serve/batch/engine.h"
+
+namespace vibee {
+
+struct TrialRequest {
+  std::vector<int32_t> prompt;
+  uint32_t tokens = 1;  ///< exactly so many are generated, greedily
+  double arrival_s = 0;
+};
+
+struct Trial {
+  double seconds = 0;  ///< from the first arrival to the last token
+  std::vector<std::vector<int32_t>> tokens;
+  std::vector<double> first_token_s;  ///< of each request, after its arrival
+  std::vector<double> gaps_s;         ///< between two tokens of a request, all requests
+  EngineStats stats;
+  double rate() const;  ///< generated tokens a second
+};
+
+Result<Trial> run_trial(Session& session, const EngineOptions& options, std::span<const TrialRequest> requests);
+
+/// The q-th quantile (0 to 1) of values; 0 of none.
+double quantile(std::vector<double> values, double q);
+
+}  // namespace vibee

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+// What is kept of sequences that were computed once, so that the next one with the same beginning need not be. An index
+// owns pages of the PageStore beside the sequences that use them; a page that only the index owns is free memory of the
+// future: it is evicted on demand, never ahead of need. Whatever an index gives is exact: the same tokens at the same
+// positions have the same keys and values, byte for byte (docs/architecture.md, "How bytes stay equal").
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "vibee/base/status/status.h"
+#include "vibee/model/state/page_store.h"
+
+namespace vibee {
+
+class PrefixIndex {
+ public:
+  explicit PrefixIndex(PageStore* store) : store_(store), held_(store->pages()) {}
+  virtual ~PrefixIndex() = default;
+  PrefixIndex(const PrefixIndex&) = delete;
+  PrefixIndex& operator=(const PrefixIndex&) = delete;
+
+  /// A sequence that shares the pages of the longest stored prefix of `tokens`; of length 0 when there is none.
+  /// Sequences of different spaces never meet: a space is an adapter, or somebody's salt.
+  SequenceState match(uint64_t space, std::span<const int32_t> tokens);
+  /// Publishes `tokens`, which are the first ones of `state`. Positions in a page that is still being written may be
+  /// published too: whoever writes next copies that page first.
+  virtual void insert(uint64_t space, std::span<const int32_t> tokens, const SequenceState& state) = 0;
+  /// Gives one page back to the store, the one that was of least use; false when every page is in use.
+  virtual bool evict() = 0;
+  virtual void clear() = 0;
+
+  /// Pages that evict() can still give back.
+  uint32_t evictable() const;
+  /// Pages given back so far.
+  uint64_t evicted() const { return evicted_; }
+
+ protected:
+  /// Pages of the longest stored prefix into `pages`; its length.
+  virtual uint32_t find(uint64_t space, std::span<const int32_t> tokens, std::vector<uint32_t>* pages) = 0;
+  void hold(uint32_t page);
+  void drop(uint32_t page);
+  bool in_use(uint32_t page) const { return store_->owners(page) > 1; }
+  uint64_t evicted_ = 0;
+
+ private:
+  PageStore* store_;
+  std::vector<bool> held_;  // by this index; it owns a page once
+  std::vector<uint32_t> found_;
+};
+
+/// A row of `--prefix`.
+struct PrefixIndexKind {
+  std::string_view id;  ///< as the user writes it
+  std::string_view technique;
+  std::unique_ptr<PrefixIndex> (*make)(PageStore*);
+};
+std::span<const PrefixIndexKind> prefix_index_kinds();
+/// Null for "off".
+Result<std::unique_ptr<PrefixIndex>> make_prefix_index(std::string_view id, PageStore* store);
+
+}  // namespace vibee
