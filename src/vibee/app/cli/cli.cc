@@ -7,6 +7,7 @@
 #include <string>
 
 #include "vibee/app/cli/version.h"
+#include "vibee/base/text/quote.h"
 
 namespace vibee {
 namespace {
@@ -26,13 +27,6 @@ void print_help() {
   for (const Verb& verb : kVerbs) out += fmt::format("  {}\n", verb.example);
   out += "\nexit status: 0 done, 1 failed, 2 wrong usage\n";
   std::fputs(out.c_str(), stdout);
-}
-
-/// Control characters would let a hostile file name or model name write to the terminal or break the line.
-std::string one_line(std::string_view text) {
-  std::string out;
-  for (char c : text) out += static_cast<unsigned char>(c) < 0x20 || c == 0x7F ? '?' : c;
-  return out;
 }
 
 void print_error(std::string_view verb, std::string_view message) {

@@ -47,7 +47,7 @@ Result<Resolved> resolve(const LoadConfig& c) {
   session.float_rows = c.act == "f32";
   session.sequences = c.batch;
   session.max_rows = std::max(c.chunk, c.batch);
-  session.max_logits = c.logits ? c.logits : c.batch;
+  session.max_logits = std::min(c.logits ? c.logits : c.batch, session.max_rows);
   VIBEE_ASSIGN(session.kv, parse_kv(c.kv));
   VIBEE_ASSIGN(const MemoryPlan plan, Session::plan_memory(file, config, model, session));
   return Resolved{std::move(path), std::move(file), std::move(config), std::move(model), session, plan};
@@ -74,6 +74,7 @@ Result<Loaded> load(const LoadConfig& config) {
   VIBEE_TRY(check_memory(r, config.memory));
   Loaded out;
   out.plan = r.plan;
+  for (const TensorInfo& t : r.file.tensors()) out.parameters += t.elements();
   VIBEE_ASSIGN(out.model, Model::load(std::move(r.file), r.model));
   VIBEE_ASSIGN(out.session, Session::create(*out.model, r.session));
   out.seconds = timer.seconds();

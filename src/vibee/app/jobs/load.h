@@ -31,6 +31,7 @@ struct Loaded {
   std::unique_ptr<Model> model;
   std::unique_ptr<Session> session;
   MemoryPlan plan;
+  uint64_t parameters = 0;  ///< elements of the file's tensors
   double seconds = 0;
 };
 
