@@ -20,9 +20,13 @@ endif()
 
 set_target_properties(libvibee PROPERTIES SOVERSION ${abi})
 # The Python package as it is tried from the build: PYTHONPATH=build/release/python.
-add_custom_command(TARGET libvibee POST_BUILD
-  COMMAND ${CMAKE_COMMAND} -E make_directory ${CMAKE_BINARY_DIR}/python/vibee
-  COMMAND ${CMAKE_COMMAND} -E create_symlink $<TARGET_FILE:libvibee> ${CMAKE_BINARY_DIR}/python/vibee/libvibee.so)
+file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/python/vibee)
+file(GLOB python CONFIGURE_DEPENDS python/vibee/*.py)
+foreach(f ${python})
+  get_filename_component(name ${f} NAME)
+  file(CREATE_LINK ${f} ${CMAKE_BINARY_DIR}/python/vibee/${name} SYMBOLIC)
+endforeach()
+file(CREATE_LINK ${CMAKE_BINARY_DIR}/lib/libvibee.so ${CMAKE_BINARY_DIR}/python/vibee/libvibee.so SYMBOLIC)
 
 set(package ${CMAKE_INSTALL_LIBDIR}/cmake/vibee)
 configure_package_config_file(cmake/vibee-config.cmake.in ${CMAKE_BINARY_DIR}/vibee-config.cmake INSTALL_DESTINATION ${package})
