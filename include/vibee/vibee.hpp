@@ -126,13 +126,13 @@ class Stream {
  public:
   /// True: *out is the next event. False: every prompt is finished.
   Result<bool> next(Event* out) {
-    vibee_event e;
+    const vibee_event* e;
     do {
       const vibee_code code = vibee_stream_next(handle_.get(), &e);
       if (code == VIBEE_END) return false;
       if (code != VIBEE_OK) return detail::last_error(code);
-    } while (e.token < 0);  // a step of prompt rows only
-    *out = {e.prompt, e.token, {e.text, e.text_size}, e.finish, e.logprob, {e.top, e.top_count}};
+    } while (e->token < 0);  // a step of prompt rows only
+    *out = {e->prompt, e->token, {e->text, e->text_size}, e->finish, e->logprob, {e->top, e->top_count}};
     return true;
   }
   /// The coming step of next() gives VIBEE_CANCELLED instead. From any thread, and from signal handlers.

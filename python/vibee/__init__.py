@@ -317,10 +317,11 @@ class _Stream:
         self._handle = _Handle(pointer, _c.library.vibee_stream_free)
 
     def __iter__(self) -> Iterator[_Event]:
-        step, pointer, raw = _c.library.vibee_stream_next, self._handle.pointer, _c.Event()
+        step, pointer, out = _c.library.vibee_stream_next, self._handle.pointer, ctypes.POINTER(_c.Event)()
         try:
-            while (code := step(pointer, raw)) != _c.END:
+            while (code := step(pointer, out)) != _c.END:
                 _check(code)
+                raw = out.contents
                 if raw.token < 0:  # a step of prompt rows only
                     continue
                 text = ctypes.string_at(raw.text, raw.text_size).decode("utf-8", "replace") if raw.text_size else ""

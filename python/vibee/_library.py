@@ -77,7 +77,7 @@ FUNCTIONS = {
     "vibee_detokenize": (c_int, [c_void_p, POINTER(c_int32), c_size_t, c_char_p, c_size_t, POINTER(c_size_t)]),
     "vibee_tokenize_chat": (c_int, [c_void_p, POINTER(Message), c_size_t, POINTER(c_int32), c_size_t, POINTER(c_size_t)]),
     "vibee_stream_open": (c_int, [c_void_p, POINTER(Prompt), c_size_t, POINTER(GenerateOptions), POINTER(c_void_p)]),
-    "vibee_stream_next": (c_int, [c_void_p, POINTER(Event)]),
+    "vibee_stream_next": (c_int, [c_void_p, POINTER(POINTER(Event))]),
     "vibee_stream_stats": (c_int, [c_void_p, POINTER(Stats)]),
     "vibee_stream_free": (None, [c_void_p]),
     "vibee_logits": (c_int, [c_void_p, POINTER(c_int32), c_size_t, c_size_t, c_void_p, c_size_t]),

@@ -58,10 +58,10 @@ class Capi : public testing::Test {
     vibee_stream* stream = nullptr;
     EXPECT_EQ(vibee_stream_open(model_, given.data(), given.size(), &options, &stream), VIBEE_OK) << vibee_last_error();
     std::vector<std::vector<int32_t>> out(prompts.size());
-    vibee_event event;
+    const vibee_event* event;
     vibee_code code;
     while ((code = vibee_stream_next(stream, &event)) == VIBEE_OK)
-      if (event.token >= 0) out[event.prompt].push_back(event.token);
+      if (event->token >= 0) out[event->prompt].push_back(event->token);
     EXPECT_EQ(code, VIBEE_END) << vibee_last_error();
     vibee_stream_free(stream);
     return out;
@@ -126,7 +126,7 @@ TEST_F(Capi, StopsFromAnotherThreadAndOutlivesItsModel) {
   ASSERT_EQ(vibee_stream_open(model_, &given, 1, &o, &stream), VIBEE_OK);
   vibee_free(model_);
   model_ = nullptr;
-  vibee_event event;
+  const vibee_event* event;
   ASSERT_EQ(vibee_stream_next(stream, &event), VIBEE_OK);
   std::thread([&] { vibee_stream_stop(stream); }).join();
   EXPECT_EQ(vibee_stream_next(stream, &event), VIBEE_CANCELLED);

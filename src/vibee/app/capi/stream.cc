@@ -12,7 +12,8 @@ struct vibee_stream {
   std::unique_ptr<Generation> generation;
   std::vector<TokenEvent> events;  ///< of the last step; those from `at` on are not handed out yet
   size_t at = 0;
-  std::vector<vibee_token_logprob> top;  ///< of the event handed out last
+  vibee_event event{};                   ///< handed out last
+  std::vector<vibee_token_logprob> top;  ///< of that event
   std::atomic<bool> stopped{false};
 };
 
@@ -71,8 +72,8 @@ Result<StreamPtr> open_stream(const std::shared_ptr<OpenModel>& open, const std:
   return stream;
 }
 
-/// The next event; false when there is none left.
-Result<bool> next(vibee_stream& s, vibee_event* out) {
+/// Makes s.event the next event; false when there is none left.
+Result<bool> next(vibee_stream& s) {
   if (s.at == s.events.size()) {
     s.events.clear();
     s.at = 0;
@@ -81,21 +82,22 @@ Result<bool> next(vibee_stream& s, vibee_event* out) {
     const std::lock_guard lock(s.open->computing);
     VIBEE_TRY(s.generation->step([&](const TokenEvent& event) { s.events.push_back(event); }));
   }
-  *out = {};
-  out->token = -1;
-  out->text = "";
+  vibee_event& out = s.event;
+  out = {};
+  out.token = -1;
+  out.text = "";
   if (s.events.empty()) return true;  // prompt rows only
   const TokenEvent& event = s.events[s.at++];
   s.top.clear();
   for (const TokenLogprob& t : event.sampled.top) s.top.push_back({t.token, t.logprob});
-  out->prompt = event.request;
-  out->token = event.sampled.token;
-  out->text = event.text.c_str();
-  out->text_size = event.text.size();
-  out->finish = vibee_finish(event.finish);
-  out->logprob = event.sampled.logprob;
-  out->top = s.top.data();
-  out->top_count = s.top.size();
+  out.prompt = event.request;
+  out.token = event.sampled.token;
+  out.text = event.text.c_str();
+  out.text_size = event.text.size();
+  out.finish = vibee_finish(event.finish);
+  out.logprob = event.sampled.logprob;
+  out.top = s.top.data();
+  out.top_count = s.top.size();
   return true;
 }
 
@@ -126,12 +128,13 @@ vibee_code vibee_stream_open(vibee_model* model, const vibee_prompt* prompts, si
   });
 }
 
-vibee_code vibee_stream_next(vibee_stream* stream, vibee_event* out) {
+vibee_code vibee_stream_next(vibee_stream* stream, const vibee_event** out) {
   bool more = true;
   const vibee_code code = call([&]() -> Status {
     VIBEE_TRY(not_null(stream, "stream"));
     VIBEE_TRY(not_null(out, "out"));
-    VIBEE_ASSIGN(more, next(*stream, out));
+    VIBEE_ASSIGN(more, next(*stream));
+    *out = &stream->event;
     return {};
   });
   return code == VIBEE_OK && !more ? VIBEE_END : code;
@@ -161,13 +164,12 @@ vibee_code vibee_generate(vibee_model* model, const char* prompt, const vibee_ge
     VIBEE_ASSIGN(const GenerateConfig config, generate_config(options));
     VIBEE_ASSIGN(std::vector<int32_t> ids, encode_prompt(*model->open->loaded.model, prompt));
     VIBEE_ASSIGN(auto stream, open_stream(model->open, {std::move(ids)}, config));
-    vibee_event event;
     Status status;
     for (bool stop = false; !stop;) {
-      auto more = next(*stream, &event);
+      auto more = next(*stream);
       if (!more.ok()) status = more.take_status();
       if (!more.ok() || !*more) break;
-      stop = event.token >= 0 && on_event && on_event(&event, user) != 0;
+      stop = stream->event.token >= 0 && on_event && on_event(&stream->event, user) != 0;
     }
     return status.ok() && stats ? write_stats(*stream->generation, stats) : status;
   });
