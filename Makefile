@@ -14,10 +14,10 @@ demo: build  ## install, build, fetch a small model and talk to it
 	@$(VIBEE) pull smollm2-135m
 	@$(VIBEE) run smollm2-135m --demo "Explain in three sentences why the sky is blue."
 
-build:  ## install packages, build build/release/bin/vibee, print the slowest source files
+build:  ## install packages, build build/release/bin/vibee and lib/libvibee.so, print the slowest source files
 	@tools/install.sh build
 	@mkdir -p build && cmake --preset release > build/cmake.log 2>&1 || { cat build/cmake.log; exit 1; }
-	@$(NINJA) -C build/release vibee
+	@$(NINJA) -C build/release vibee libvibee
 	@tools/slowest build/release
 
 test: test-build test-unit test-asan test-tsan test-fuzz test-e2e  ## install, build and run every test (the parts: test-unit, test-asan, ...)
@@ -48,8 +48,8 @@ check: build  ## clang-format, clang-tidy on changed files, layout checks
 	@tools/check.sh
 	@cd build/release && ctest --output-on-failure -L layout
 
-docs: build  ## write docs/techniques.md
-	@$(VIBEE) tree --markdown > docs/techniques.md
+docs: build  ## write docs/techniques.md and docs/verbs
+	@tools/docs_fresh --write $(VIBEE)
 
 goldens:  ## make the committed golden data again: make goldens SMOLLM2=FILE GEMMA3=FILE
 	@tools/goldens.sh $(SMOLLM2) $(GEMMA3)

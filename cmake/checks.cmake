@@ -5,11 +5,18 @@ foreach(check check_floors check_names check_size)
 endforeach()
 add_test(NAME check_isa COMMAND ${CMAKE_SOURCE_DIR}/tools/check_isa ${CMAKE_BINARY_DIR})
 add_test(NAME docs_fresh COMMAND ${CMAKE_SOURCE_DIR}/tools/docs_fresh $<TARGET_FILE:vibee>)
-foreach(check check_floors check_names check_size check_isa docs_fresh)
+foreach(check check_floors check_names check_size check_isa docs_fresh run_docs)
   add_test(NAME ${check}_finds COMMAND ${CMAKE_SOURCE_DIR}/tools/${check} --self-test)
-  set_tests_properties(${check} ${check}_finds PROPERTIES LABELS layout ENVIRONMENT PYTHONDONTWRITEBYTECODE=1)
+  set_tests_properties(${check}_finds PROPERTIES LABELS layout ENVIRONMENT PYTHONDONTWRITEBYTECODE=1)
 endforeach()
+set_tests_properties(check_floors check_names check_size check_isa docs_fresh PROPERTIES LABELS layout ENVIRONMENT PYTHONDONTWRITEBYTECODE=1)
 
 # A technique is added to a copy of the tree as docs/adding.md says.
 add_test(NAME try_adding COMMAND ${CMAKE_SOURCE_DIR}/tools/try_adding.sh ${CMAKE_BINARY_DIR})
 set_tests_properties(try_adding PROPERTIES LABELS slow TIMEOUT 600)
+
+# The library as its users meet it: installed, built against, run; the pages that show it; the Python package.
+add_executable(make_tiny_model ${CMAKE_SOURCE_DIR}/tests/make_tiny_model.cc)
+target_link_libraries(make_tiny_model PRIVATE vibee_kit vibee_app_jobs)
+add_test(NAME library COMMAND ${CMAKE_SOURCE_DIR}/tests/library.sh ${CMAKE_BINARY_DIR})
+set_tests_properties(library PROPERTIES LABELS slow TIMEOUT 300)

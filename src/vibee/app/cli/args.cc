@@ -41,6 +41,25 @@ CLI::Option* add_value(CLI::App* app, const std::string& names, T& value, const 
   return app->add_option(names, value, help)->capture_default_str();
 }
 
+std::string replace_all(std::string text, std::string_view from, std::string_view to) {
+  for (size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size())
+    text.replace(at, from.size(), to);
+  return text;
+}
+
+/// CLI11's "UINT:1..4096" or "TEXT:{f32,f16}" as a reader wants it: "1..4096", "f32, f16"; else "number" or "text".
+std::string value_of(const CLI::Option& option) {
+  const std::string type = option.get_type_name();
+  if (option.get_expected_max() == 0) return "";  // a flag
+  const size_t colon = type.find(':');
+  if (colon == std::string::npos) return type == "TEXT" ? "text" : "number";
+  std::string range = type.substr(colon + 1);
+  if (range.front() == '{') range = replace_all(range.substr(1, range.size() - 2), ",", ", ");
+  return range;
+}
+
+std::string cell(const std::string& text) { return replace_all(text, "|", "\\|"); }
+
 }  // namespace
 
 Args& Args::add(const std::string& names, bool& value, const std::string& help) {
@@ -124,7 +143,41 @@ Args& Args::sub(std::string_view name, std::string_view summary) {
 
 bool Args::chosen() const { return impl_->app->parsed(); }
 
+/// A verb's page, or the part of it about a sub-verb.
+std::string Args::markdown(bool sub) const {
+  const CLI::App& app = *impl_->app;
+  std::string usage = "vibee " + impl_->verb, positionals, options, subs;
+  for (const CLI::Option* o : app.get_options()) {
+    const std::string name = o->get_name(o->get_positional(), true);
+    if (name == "-h,--help") continue;
+    if (o->get_positional()) {
+      const std::string shown = name + (o->get_items_expected_max() > 1 ? "..." : "");
+      usage += o->get_required() ? " " + shown : " [" + shown + "]";
+      positionals += fmt::format("| `{}` | {} |\n", shown, cell(o->get_description()));
+    } else {
+      const std::string fallback = o->get_default_str();
+      options += fmt::format("| `{}` | {} | {} | {} |\n", replace_all(name, ",", "`, `"), value_of(*o),
+                             fallback.empty() ? "" : "`" + fallback + "`", cell(o->get_description()));
+    }
+  }
+  for (const std::unique_ptr<Args>& s : impl_->subs) subs += s->markdown(true);
+  if (!subs.empty()) usage += " [SUBVERB]";
+  if (!options.empty()) usage += " [options]";
+  std::string out =
+      fmt::format("{} vibee {}\n\n{}\n\n    {}\n", sub ? "\n##" : "#", impl_->verb, app.get_description(), usage);
+  if (!impl_->examples.empty()) out += "\nFor example:\n\n";
+  for (const std::string& line : impl_->examples) out += "    " + line + "\n";
+  if (!positionals.empty()) out += "\n| argument | what it is |\n|---|---|\n" + positionals;
+  if (!options.empty()) out += "\n| option | value | default | what it does |\n|---|---|---|---|\n" + options;
+  return out + subs;
+}
+
 std::optional<int> Args::parse(int argc, char** argv) {
+  if (argc == 2 && std::string_view(argv[1]) == kMarkdownHelp) {
+    std::fputs(("<!-- Written by `make docs` from the verb's own table of arguments. -->\n" + markdown(false)).c_str(),
+               stdout);
+    return kExitOk;
+  }
   try {
     impl_->app->parse(argc, argv);
     return std::nullopt;

@@ -15,6 +15,8 @@
 
 namespace vibee {
 
+inline constexpr const char* kMarkdownHelp = "--markdown-help";
+
 class Args {
  public:
   Args(std::string_view verb, std::string_view summary);
@@ -46,12 +48,13 @@ class Args {
   bool chosen() const;
 
   /// The exit status when the verb is done already: help was printed (0) or the usage was wrong (2, one line on
-  /// stderr).
+  /// stderr). With kMarkdownHelp alone the help is the verb's page of docs/verbs.
   std::optional<int> parse(int argc, char** argv);
 
  private:
   struct Impl;
   explicit Args(std::unique_ptr<Impl> impl);
+  std::string markdown(bool sub) const;
   std::unique_ptr<Impl> impl_;
 };
 

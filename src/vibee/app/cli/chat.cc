@@ -41,7 +41,7 @@ int chat_loop(Loaded& loaded, const GenerateConfig& config, std::vector<ChatMess
     auto result = generate(
         *loaded.session, {*prompt}, config,
         [](uint32_t, const std::string& text) {
-          std::fputs(text.c_str(), stdout);
+          std::fwrite(text.data(), 1, text.size(), stdout);
           std::fflush(stdout);
         },
         interrupted);

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vibee/app/cli/cli.h"
 
-#include <algorithm>
 #include <cstdio>
 #include <exception>
 #include <string>
 
 #include "vibee/app/cli/version.h"
+#include "vibee/base/text/quote.h"
 
 namespace vibee {
 namespace {
@@ -16,24 +16,6 @@ constexpr Verb kVerbs[] = {
 #include "vibee/app/cli/verbs.inc"
 #undef VIBEE_VERB
 };
-
-void print_help() {
-  std::string out =
-      "vibee runs language models fast on this machine, and says what each acceleration gives and costs.\n\n"
-      "usage: vibee VERB [arguments]      vibee VERB --help explains one\n\nverbs\n";
-  for (const Verb& verb : kVerbs) out += fmt::format("  {:<10} {}\n", verb.name, verb.summary);
-  out += "\nexamples\n";
-  for (const Verb& verb : kVerbs) out += fmt::format("  {}\n", verb.example);
-  out += "\nexit status: 0 done, 1 failed, 2 wrong usage\n";
-  std::fputs(out.c_str(), stdout);
-}
-
-/// Control characters would let a hostile file name or model name write to the terminal or break the line.
-std::string one_line(std::string_view text) {
-  std::string out;
-  for (char c : text) out += static_cast<unsigned char>(c) < 0x20 || c == 0x7F ? '?' : c;
-  return out;
-}
 
 void print_error(std::string_view verb, std::string_view message) {
   std::fflush(stdout);
@@ -54,6 +36,25 @@ int flush_answer(std::string_view verb, int exit_status) {
 
 std::span<const Verb> all_verbs() { return kVerbs; }
 
+std::string help_text() {
+  std::string out =
+      "vibee runs language models fast on this machine, and says what each acceleration gives and costs.\n\n"
+      "usage: vibee VERB [arguments]      vibee help VERB explains one\n\nverbs\n";
+  for (const Verb& verb : kVerbs) out += fmt::format("  {:<10} {}\n", verb.name, verb.summary);
+  out += "\nexamples\n";
+  for (const Verb& verb : kVerbs) out += fmt::format("  {}\n", verb.example);
+  return out + "\nexit status: 0 done, 1 failed, 2 wrong usage\n";
+}
+
+Result<const Verb*> find_verb(std::string_view name) {
+  std::string names;
+  for (const Verb& verb : kVerbs) {
+    if (verb.name == name) return &verb;
+    names += fmt::format("{}{}", names.empty() ? "" : ", ", verb.name);
+  }
+  return error(Code::invalid, "'{}' is not a verb (there are: {})", name, names);
+}
+
 int fail(std::string_view verb, const Status& status) {
   print_error(verb, status.message());
   return kExitFailed;
@@ -65,25 +66,18 @@ int fail_usage(std::string_view verb, std::string_view message) {
 }
 
 int run_cli(int argc, char** argv) {
-  if (argc < 2) {
-    print_help();
-    return flush_answer("", kExitUsage);
-  }
-  const std::string_view word = argv[1];
-  if (word == "--help" || word == "-h" || word == "help") {
-    print_help();
-    return flush_answer("", kExitOk);
+  const std::string_view word = argc < 2 ? "--help" : argv[1];
+  if (word == "--help" || word == "-h") {
+    std::fputs(help_text().c_str(), stdout);
+    return flush_answer("", argc < 2 ? kExitUsage : kExitOk);
   }
   if (word == "--version") {
     std::fputs(version_text().c_str(), stdout);
     return flush_answer("", kExitOk);
   }
-  const auto verb = std::find_if(std::begin(kVerbs), std::end(kVerbs), [&](const Verb& v) { return v.name == word; });
-  if (verb == std::end(kVerbs)) {
-    std::string names;
-    for (const Verb& v : kVerbs) names += fmt::format("{}{}", names.empty() ? "" : ", ", v.name);
-    return fail_usage("", fmt::format("'{}' is not a verb (there are: {})", word, names));
-  }
+  const auto found = find_verb(word);
+  if (!found.ok()) return fail_usage("", found.status().message());
+  const Verb* verb = *found;
   try {
     return flush_answer(verb->name, verb->run(argc - 1, argv + 1));
   } catch (const std::bad_alloc&) {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <span>
+#include <string>
 #include <string_view>
 
 #include "vibee/base/status/status.h"
@@ -18,6 +19,10 @@ struct Verb {
 };
 /// The rows of verbs.inc.
 std::span<const Verb> all_verbs();
+/// The verb of that name; an error lists those there are.
+Result<const Verb*> find_verb(std::string_view name);
+/// What `vibee --help` prints.
+std::string help_text();
 
 int run_cli(int argc, char** argv);
 

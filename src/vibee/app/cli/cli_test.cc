@@ -40,6 +40,23 @@ TEST(Cli, HelpListsEveryVerbWithItsExample) {
   }
 }
 
+TEST(Cli, EveryVerbHasAPageWithItsOptionsAndAnExample) {
+  const Outcome index = run({"help", "--markdown"});
+  for (const Verb& verb : all_verbs()) {
+    const std::string name(verb.name);
+    EXPECT_NE(index.out.find("[" + name + "](" + name + ".md)"), std::string::npos) << name;
+    const Outcome page = run({"help", name, "--markdown"});
+    EXPECT_EQ(page.exit_status, kExitOk) << page.err;
+    EXPECT_NE(page.out.find("\n# vibee " + name + "\n"), std::string::npos) << page.out;
+    EXPECT_NE(page.out.find("For example:\n\n    vibee " + name), std::string::npos) << page.out;
+  }
+  EXPECT_NE(run({"help", "tree", "--markdown"}).out.find("## vibee tree check"), std::string::npos);
+  EXPECT_NE(run({"help", "run", "--markdown"}).out.find("| `-c`, `--ctx` | number | `0` |"), std::string::npos);
+  EXPECT_NE(run({"help", "run"}).out.find("--ctx"), std::string::npos);
+  EXPECT_EQ(run({"help"}).out, run({"--help"}).out);
+  EXPECT_EQ(run({"help", "nonsense"}).exit_status, kExitUsage);
+}
+
 TEST(Cli, EveryVerbRefusesAnUnknownOptionInOneLine) {
   for (const Verb& verb : all_verbs()) {
     const Outcome o = run({std::string(verb.name), "--no-such-option"});

@@ -114,7 +114,7 @@ int verb_run(int argc, char** argv) {
       *loaded->session, prompts, *generate_with,
       [&](uint32_t, const std::string& text) {
         if (!stream) return;
-        std::fputs(text.c_str(), stdout);
+        std::fwrite(text.data(), 1, text.size(), stdout);
         std::fflush(stdout);
       },
       interrupted);

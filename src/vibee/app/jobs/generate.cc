@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vibee/app/jobs/generate.h"
 
-#include "vibee/core/measure/measure.h"
-
 namespace vibee {
 
 Result<std::vector<int32_t>> encode_prompt(const Model& model, const std::string& text) {
@@ -30,38 +28,52 @@ Result<std::vector<int32_t>> encode_chat(const Model& model, std::span<const Cha
   return ids;
 }
 
+Result<Generation> Generation::start(Session& session, const std::vector<std::vector<int32_t>>& prompts,
+                                     const GenerateConfig& config) {
+  Generation out;
+  out.engine_ = std::make_unique<Engine>(session, config.engine);
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    GenerateRequest request{prompts[i], config.sampling, config.max_tokens, config.stop, config.ignore_end};
+    request.sampling.seed += i;
+    out.prompt_tokens_ += prompts[i].size();
+    auto id = out.engine_->submit(std::move(request));
+    if (!id.ok())
+      return prompts.size() > 1 ? id.take_status().within(fmt::format("prompt {}", i + 1)) : id.take_status();
+  }
+  return out;
+}
+
+Status Generation::step(const OnToken& on_token) {
+  if (!timer_) timer_.emplace();
+  return engine_->step([&](const TokenEvent& event) {
+    if (generated_++ == 0) first_token_seconds_ = timer_->seconds();
+    on_token(event);
+  });
+}
+
+GenerateStats Generation::stats() const {
+  const EngineStats& e = engine_->stats();
+  return {prompt_tokens_,   generated_,       e.reused_tokens,   first_token_seconds_,
+          e.prompt_seconds, e.decode_seconds, e.decode_only_rows};
+}
+
 Result<GenerateResult> generate(Session& session, const std::vector<std::vector<int32_t>>& prompts,
                                 const GenerateConfig& config,
                                 const std::function<void(uint32_t, const std::string&)>& on_text,
                                 const std::function<bool()>& cancelled) {
+  VIBEE_ASSIGN(Generation generation, Generation::start(session, prompts, config));
   GenerateResult out;
   out.texts.resize(prompts.size());
   out.finishes.assign(prompts.size(), Finish::cancelled);
   out.tokens.resize(prompts.size());
-  Engine engine(session, config.engine);
-  for (size_t i = 0; i < prompts.size(); ++i) {
-    GenerateRequest request{prompts[i], config.sampling, config.max_tokens, config.stop, config.ignore_end};
-    request.sampling.seed += i;
-    out.stats.prompt_tokens += prompts[i].size();
-    auto id = engine.submit(std::move(request));
-    if (!id.ok())
-      return prompts.size() > 1 ? id.take_status().within(fmt::format("prompt {}", i + 1)) : id.take_status();
-  }
-  const Timer timer;
-  const Status status = engine.run(
-      [&](const TokenEvent& event) {
-        if (out.stats.generated++ == 0) out.stats.first_token_seconds = timer.seconds();
-        out.texts[event.request] += event.text;
-        if (event.finish != Finish::none) out.finishes[event.request] = event.finish;
-        if (config.sampling.logprobs > 0) out.tokens[event.request].push_back(event.sampled);
-        if (on_text && !event.text.empty()) on_text(event.request, event.text);
-      },
-      cancelled);
-  if (!status.ok() && status.code() != Code::cancelled) return status;
-  out.stats.reused = engine.stats().reused_tokens;
-  out.stats.prompt_seconds = engine.stats().prompt_seconds;
-  out.stats.decode_seconds = engine.stats().decode_seconds;
-  out.stats.decode_rows = engine.stats().decode_only_rows;
+  const auto on_token = [&](const TokenEvent& event) {
+    out.texts[event.request] += event.text;
+    if (event.finish != Finish::none) out.finishes[event.request] = event.finish;
+    if (config.sampling.logprobs > 0) out.tokens[event.request].push_back(event.sampled);
+    if (on_text && !event.text.empty()) on_text(event.request, event.text);
+  };
+  while (!generation.done() && !(cancelled && cancelled())) VIBEE_TRY(generation.step(on_token));
+  out.stats = generation.stats();
   return out;
 }
 

@@ -3,10 +3,13 @@
 #pragma once
 
 #include <functional>
+#include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "vibee/app/jobs/load.h"
+#include "vibee/core/measure/measure.h"
 #include "vibee/model/token/chat_template.h"
 #include "vibee/serve/batch/engine.h"
 
@@ -43,7 +46,26 @@ Result<std::vector<int32_t>> encode_prompt(const Model& model, const std::string
 Result<std::vector<int32_t>> encode_chat(const Model& model, std::span<const ChatMessage> messages);
 bool has_chat_template(const Model& model);
 
-/// Generates for all prompts together; `on_text(request, text)` gets the pieces as they come. `cancelled` is asked at
+/// Prompts that are continued together, a step at a time. The session must outlive it.
+class Generation {
+ public:
+  /// Checks and queues all prompts; nothing is computed yet.
+  static Result<Generation> start(Session& session, const std::vector<std::vector<int32_t>>& prompts,
+                                  const GenerateConfig& config);
+  bool done() const { return engine_->idle(); }
+  /// One step; `on_token` gets what it gave, TokenEvent::request being the number of the prompt.
+  Status step(const OnToken& on_token);
+  GenerateStats stats() const;
+
+ private:
+  Generation() = default;
+  std::unique_ptr<Engine> engine_;
+  uint64_t prompt_tokens_ = 0, generated_ = 0;
+  std::optional<Timer> timer_;  ///< of the first step
+  double first_token_seconds_ = 0;
+};
+
+/// A Generation from start to end; `on_text(request, text)` gets the pieces as they come. `cancelled` is asked at
 /// every step.
 Result<GenerateResult> generate(Session& session, const std::vector<std::vector<int32_t>>& prompts,
                                 const GenerateConfig& config,

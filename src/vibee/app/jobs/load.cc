@@ -47,7 +47,7 @@ Result<Resolved> resolve(const LoadConfig& c) {
   session.float_rows = c.act == "f32";
   session.sequences = c.batch;
   session.max_rows = std::max(c.chunk, c.batch);
-  session.max_logits = c.logits ? c.logits : c.batch;
+  session.max_logits = std::min(c.logits ? c.logits : c.batch, session.max_rows);
   VIBEE_ASSIGN(session.kv, parse_kv(c.kv));
   VIBEE_ASSIGN(const MemoryPlan plan, Session::plan_memory(file, config, model, session));
   return Resolved{std::move(path), std::move(file), std::move(config), std::move(model), session, plan};
@@ -75,6 +75,7 @@ Result<Loaded> load(const LoadConfig& config) {
   Loaded out;
   out.plan = r.plan;
   VIBEE_ASSIGN(out.engine.policy, find_policy(config.policy));
+  for (const TensorInfo& t : r.file.tensors()) out.parameters += t.elements();
   VIBEE_ASSIGN(out.model, Model::load(std::move(r.file), r.model));
   VIBEE_ASSIGN(out.session, Session::create(*out.model, r.session));
   VIBEE_ASSIGN(out.prefix, make_prefix_index(config.prefix, &out.session->pages()));

@@ -37,7 +37,8 @@ struct Loaded {
   MemoryPlan plan;
   std::unique_ptr<PrefixIndex> prefix;
   std::unique_ptr<StepTime> step_time;
-  EngineOptions engine;  ///< with `prefix` and `step_time`
+  EngineOptions engine;     ///< with `prefix` and `step_time`
+  uint64_t parameters = 0;  ///< elements of the file's tensors
   double seconds = 0;
 };
 

@@ -29,4 +29,11 @@ inline std::string quote(std::string_view text, size_t limit = 80) {
   return out + '"';
 }
 
+/// Control characters would let a hostile file name or model name write to the terminal or break the line.
+inline std::string one_line(std::string_view text) {
+  std::string out;
+  for (char c : text) out += static_cast<unsigned char>(c) < 0x20 || c == 0x7F ? '?' : c;
+  return out;
+}
+
 }  // namespace vibee

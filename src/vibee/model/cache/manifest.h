@@ -16,7 +16,7 @@ namespace vibee {
 struct ModelFile {
   std::string path;  ///< inside the model's folder
   uint64_t bytes = 0;
-  std::string sha256, git_sha1;  ///< at least one, once the file is there
+  std::string sha256 = {}, git_sha1 = {};  ///< at least one, once the file is there
 };
 
 struct Manifest {

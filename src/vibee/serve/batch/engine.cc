@@ -24,6 +24,8 @@ Result<uint32_t> Engine::submit(GenerateRequest request) {
   if (request.prompt.size() >= context)
     return error(Code::invalid, "the prompt has {} tokens, the context {}; use --ctx {} or a shorter prompt",
                  request.prompt.size(), context, request.prompt.size() + request.max_tokens);
+  for (const std::string& stop : request.stop)
+    if (stop.empty()) return error(Code::invalid, "a stop string is empty");
   VIBEE_TRY(validate(request.sampling, session_.model().config().vocab));
   if (worst_pages(request) > session_.pages().pages()) {
     return error(Code::invalid,
