@@ -14,6 +14,7 @@ namespace vibee {
 
 int verb_show(int argc, char** argv) {
   LoadConfig config;
+  config.output.reset();  // the model's own
   bool json = false, graph_text = false, metadata = false;
   Args args(
       "show",

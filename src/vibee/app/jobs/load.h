@@ -25,6 +25,8 @@ struct LoadConfig {
   std::optional<uint64_t> memory;        ///< cap in bytes; empty: what the system has
   std::string attention_split = "auto";  ///< v1691: auto or off
   std::vector<std::string> disable;      ///< passes and techniques
+  std::optional<Output> output = Output::logits;  ///< what steps give; empty: what the model was made to give
+  std::optional<Pooling> pooling;                 ///< of embeddings; empty: as the model's files say
 };
 
 struct Loaded {

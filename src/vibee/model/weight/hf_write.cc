@@ -168,11 +168,15 @@ class HfWriter {
 
   /// Those of a directory are copied; what a GGUF file knows of them is written.
   Status side_files(const std::string& place) const {
-    for (const char* name : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
-                             "generation_config.json", "chat_template.jinja"}) {
+    for (const char* name :
+         {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json",
+          "chat_template.jinja", "modules.json", "sentence_bert_config.json", "1_Pooling/config.json"}) {
       auto text = file_.side_file(name);
       if (text.ok()) {
-        VIBEE_TRY(small_file(fmt::format("{}/{}", place, name), *text));
+        const std::string path = fmt::format("{}/{}", place, name);
+        std::error_code failed;
+        fs::create_directories(fs::path(path).parent_path(), failed);
+        VIBEE_TRY(small_file(path, *text));
       } else if (text.status().code() != Code::not_found) {
         return text.take_status();
       }
