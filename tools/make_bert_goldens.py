@@ -4,6 +4,9 @@
 
 Made with torch 2.15.0 (CPU), transformers 5.24.0, gguf 0.19.0 and numpy 2.4.6:  python tools/make_bert_goldens.py data/golden/bert
   NAME/config.json, NAME/model.safetensors   as save_pretrained writes them, and for some the files of sentence-transformers
+  NAME/tokenizer.json   of st-mean and cross: WordPiece of letters
+  NAME/strings.json  of these: `strings`, texts with their `ids` and the length-one mean (cut at max_seq_length), or pairs with `ids`,
+                     `types` and `logit` (cut at 64 tokens, the longer first)
   NAME/golden.json   `texts`: ids and token types of each; `dim`, and `labels` of a classifier (0: none)
   NAME/golden.bin    float32; of each text its hidden rows [tokens][dim], then its mean, max, cls and last pooled [4][dim] (mean,
                      max: over all tokens), the mean with length one [dim], and the classifier's logits [labels]
@@ -15,6 +18,7 @@ from pathlib import Path
 
 import gguf
 import numpy as np
+import tokenizers as tk
 import torch
 import transformers as t
 
@@ -53,6 +57,38 @@ def sentence_transformers(folder, dim, pooling, normalise):
     (folder / "1_Pooling/config.json").write_text(json.dumps(
         {"word_embedding_dimension": dim, **{f"pooling_mode_{k}": v == pooling for k, v in modes.items()}}, indent=2) + "\n")
     (folder / "sentence_bert_config.json").write_text('{"max_seq_length": 48, "do_lower_case": false}\n')
+
+
+VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"] + [p + c for p in ("", "##") for c in map(chr, range(97, 123))] + [".", ",", "?"]
+STRINGS = ["a cat sleeps.", "Dogs, cats?", "", "x", "Éa 7!", "the quick brown fox jumps over the lazy dog and runs away."]
+LONG = "so many words that none of them all will ever fit in here, not even half of them."
+
+
+def tokenizer(most):
+    made = tk.Tokenizer(tk.models.WordPiece({w: i for i, w in enumerate(VOCABULARY)}, unk_token="[UNK]"))
+    made.normalizer = tk.normalizers.BertNormalizer()
+    made.pre_tokenizer = tk.pre_tokenizers.BertPreTokenizer()
+    made.decoder = tk.decoders.WordPiece()
+    made.post_processor = tk.processors.TemplateProcessing("[CLS] $A [SEP]", "[CLS] $A [SEP] $B:1 [SEP]:1", [("[CLS]", 2), ("[SEP]", 3)])
+    made.enable_truncation(most, strategy="longest_first")
+    return made
+
+
+def write_strings(folder, name, model):
+    made, rows = tokenizer(48 if name == "st-mean" else 64), []
+    for i, text in enumerate(STRINGS + [LONG]):
+        other = (STRINGS + [LONG])[-1 - i]
+        coded = made.encode(text, other) if name == "cross" else made.encode(text)
+        inputs = dict(input_ids=torch.tensor([coded.ids]), token_type_ids=torch.tensor([coded.type_ids]))
+        with torch.no_grad():
+            if name == "cross":
+                rows.append(dict(query=text, document=other, ids=coded.ids, types=coded.type_ids, logit=float(model(**inputs).logits[0, 0])))
+            else:
+                mean = torch.nn.functional.normalize(model(**inputs).last_hidden_state[0].mean(0), dim=0)
+                rows.append(dict(text=text, ids=coded.ids, embedding=mean.tolist()))
+    made.no_truncation()
+    made.save(str(folder / "tokenizer.json"), pretty=False)
+    (folder / "strings.json").write_text(json.dumps(dict(strings=rows), ensure_ascii=False) + "\n")
 
 
 def write_gguf(path, model, pooling):
@@ -98,6 +134,9 @@ def main():
                 if name == "cross":
                     values.append(model(**inputs).logits[0])
         folder = out / name
+        folder.mkdir(parents=True, exist_ok=True)
+        if name in ("st-mean", "cross"):
+            write_strings(folder, name, model)
         with torch.no_grad():
             for p in model.parameters():
                 if p.dim() > 1 and name in HALF:
