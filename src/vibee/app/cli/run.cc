@@ -81,10 +81,10 @@ int verb_run(int argc, char** argv) {
     const Status read = add_lines(prompts_file, &texts);
     if (!read.ok()) return fail("run", read);
   }
-  auto generate_with = generate_config(sampling);
-  if (!generate_with.ok()) return fail("run", generate_with.status());
   auto loaded = load(config);
   if (!loaded.ok()) return fail("run", loaded.status());
+  auto generate_with = generate_config(sampling, loaded->sampling);
+  if (!generate_with.ok()) return fail("run", generate_with.status());
   std::vector<std::vector<int32_t>> prompts;
   for (const std::string& text : texts) {
     std::vector<ChatMessage> messages;

@@ -19,6 +19,10 @@ struct GenerateConfig {
   bool ignore_end = false;
 };
 
+/// What is drawn with when the user says nothing: as the model's files say, where they say how; else temperature 0.7,
+/// top_p 0.95 and min_p 0.05.
+SamplingParams default_sampling(const SamplingDefaults& files);
+
 struct GenerateStats {
   uint64_t prompt_tokens = 0, generated = 0;
   double first_token_seconds = 0;  ///< from the first step to the first token of any request

@@ -56,7 +56,9 @@ Result<Resolved> resolve(const LoadConfig& c) {
   session.max_logits = c.logits ? c.logits : c.batch;
   VIBEE_ASSIGN(session.kv, parse_kv(c.kv));
   VIBEE_ASSIGN(const MemoryPlan plan, Session::plan_memory(file, config, model, session));
-  return Resolved{std::move(path), std::move(file), std::move(config), std::move(model), session, plan};
+  VIBEE_ASSIGN(SamplingDefaults sampling, read_sampling_defaults(file));
+  return Resolved{std::move(path),    std::move(file), std::move(config), std::move(model), session, plan,
+                  std::move(sampling)};
 }
 
 Status check_memory(const Resolved& r, std::optional<uint64_t> cap) {
@@ -80,6 +82,7 @@ Result<Loaded> load(const LoadConfig& config) {
   VIBEE_TRY(check_memory(r, config.memory));
   Loaded out;
   out.plan = r.plan;
+  out.sampling = std::move(r.sampling);
   VIBEE_ASSIGN(out.model, Model::load(std::move(r.file), r.model));
   VIBEE_ASSIGN(out.session, Session::create(*out.model, r.session));
   out.seconds = timer.seconds();

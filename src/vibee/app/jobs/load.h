@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "vibee/model/session/session.h"
+#include "vibee/model/weight/sampling_defaults.h"
 
 namespace vibee {
 
@@ -33,6 +34,7 @@ struct Loaded {
   std::unique_ptr<Model> model;
   std::unique_ptr<Session> session;
   MemoryPlan plan;
+  SamplingDefaults sampling;  ///< as the model's files say
   double seconds = 0;
 };
 
@@ -45,6 +47,7 @@ struct Resolved {
   ModelOptions model;
   SessionOptions session;
   MemoryPlan plan;
+  SamplingDefaults sampling;
 };
 Result<Resolved> resolve(const LoadConfig& config);
 /// Code::no_memory when the plan exceeds the cap; the message names a context, KV format or batch that fits.

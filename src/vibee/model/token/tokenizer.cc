@@ -91,6 +91,10 @@ Status validate(const TokenizerSpec& spec) {
   VIBEE_TRY(check_id("bos", spec.bos, n));
   VIBEE_TRY(check_id("eos", spec.eos, n));
   VIBEE_TRY(check_id("eot", spec.eot, n));
+  for (const int32_t id : spec.ends)
+    if (id < 0 || size_t(id) >= n)
+      return error(Code::corrupt, "tokenizer: the id {} of \"eos_token_id\" is outside the vocabulary of {} tokens", id,
+                   n);
   VIBEE_TRY(check_id("unknown", spec.unk, n));
   VIBEE_TRY(check_id("padding", spec.pad, n));
   for (const AddedToken& token : spec.added) VIBEE_TRY(check_id("added token", token.id, n));
@@ -121,6 +125,7 @@ Tokenizer::Tokenizer(TokenizerSpec spec) : spec_(std::move(spec)), index_(texts_
   }
   if (spec_.eos >= 0) ends_[spec_.eos] = true;
   if (spec_.eot >= 0) ends_[spec_.eot] = true;
+  for (const int32_t id : spec_.ends) ends_[id] = true;
   forget(spec_.types);
   for (const DecoderStep& step : spec_.decoders) {
     adds_space_prefix_ |= step.kind == DecoderStep::wordpiece || (step.kind == DecoderStep::strip && step.count > 0) ||

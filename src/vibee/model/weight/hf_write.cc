@@ -11,6 +11,7 @@
 #include "vibee/model/weight/atomic_file.h"
 #include "vibee/model/weight/hf_source.h"
 #include "vibee/model/weight/hf_write_config.h"
+#include "vibee/model/weight/sampling_defaults.h"
 
 namespace vibee {
 namespace {
@@ -182,13 +183,8 @@ class HfWriter {
       }
     }
     if (file_.is_directory()) return {};
-    JsonObject generation;
-    for (const char* token : {"bos", "eos"})
-      if (const std::string id = fmt::format("tokenizer.ggml.{}_token_id", token); file_.has(id)) {
-        VIBEE_ASSIGN(const uint64_t v, file_.get_u64(id));
-        generation.integer(fmt::format("{}_token_id", token), v);
-      }
-    VIBEE_TRY(small_file(place + "/generation_config.json", generation.str() + "\n"));
+    VIBEE_ASSIGN(const std::string generation, write_hf_generation(file_));
+    VIBEE_TRY(small_file(place + "/generation_config.json", generation));
     if (!file_.has("tokenizer.chat_template")) return {};
     VIBEE_ASSIGN(const std::string chat, file_.get_string("tokenizer.chat_template"));
     return small_file(place + "/chat_template.jinja", chat);
