@@ -19,9 +19,9 @@ std::string speed_line(const GenerateStats& s) {
       s.prompt_tokens - s.reused, s.prompt_rate(), s.first_token_seconds, s.generated, s.decode_rate());
 }
 
-Result<GenerateConfig> generate_config(const SamplingArgs& sampling) {
+Result<GenerateConfig> generate_config(const SamplingArgs& sampling, const SamplingDefaults& files) {
   GenerateConfig config;
-  VIBEE_ASSIGN(config.sampling, sampling.params());
+  VIBEE_ASSIGN(config.sampling, sampling.params(files));
   config.max_tokens = sampling.max_tokens;
   config.stop = sampling.stop;
   config.ignore_end = sampling.ignore_end;
@@ -66,10 +66,10 @@ int verb_chat(int argc, char** argv) {
   args.example("vibee chat smollm2-135m --system \"Answer in one sentence.\"");
   if (auto exit_status = args.parse(argc, argv)) return *exit_status;
   catch_interrupt();
-  auto generate_with = generate_config(sampling);
-  if (!generate_with.ok()) return fail("chat", generate_with.status());
   auto loaded = load(config);
   if (!loaded.ok()) return fail("chat", loaded.status());
+  auto generate_with = generate_config(sampling, loaded->sampling);
+  if (!generate_with.ok()) return fail("chat", generate_with.status());
   std::vector<ChatMessage> messages;
   if (!system.empty()) messages.push_back({"system", system});
   generate_with->engine = loaded->engine;

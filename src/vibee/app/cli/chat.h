@@ -12,7 +12,8 @@ namespace vibee {
 
 /// "36 prompt tokens at ... tokens/s, ...".
 std::string speed_line(const GenerateStats& stats);
-Result<GenerateConfig> generate_config(const SamplingArgs& sampling);
+/// `files`: what the model's files say of sampling; the user's options go before it.
+Result<GenerateConfig> generate_config(const SamplingArgs& sampling, const SamplingDefaults& files);
 /// Reads messages from standard input until an empty line or its end; `messages` is what was said before. The exit
 /// status.
 int chat_loop(Loaded& loaded, const GenerateConfig& config, std::vector<ChatMessage> messages);

@@ -5,6 +5,8 @@
 #include <cstdlib>
 #include <random>
 
+#include "vibee/app/jobs/generate.h"
+
 namespace vibee {
 namespace {
 
@@ -39,10 +41,11 @@ void add_model_args(Args& args, LoadConfig& c, bool with_batch) {
 
 void SamplingArgs::add_to(Args& args) {
   args.add("-n,--tokens", max_tokens, "tokens to generate, at most").between(1, 1 << 26);
-  args.add("--temperature", temperature, "0: greedy").between(0, 100);
-  args.add("--top-k", top_k, "keep the k likeliest; 0: off");
-  args.add("--top-p", top_p, "keep the likeliest with this mass; 1: off").between(1e-6, 1);
-  args.add("--min-p", min_p, "drop those below this share of the likeliest; 0: off").between(0, 1);
+  args.add("--temperature", temperature, "0: greedy; this and the next five as the model's files say, else 0.7")
+      .between(0, 100);
+  args.add("--top-k", top_k, "keep the k likeliest; 0: off").between(0, 1 << 24);
+  args.add("--top-p", top_p, "keep the likeliest with this mass; 1: off; else 0.95").between(1e-6, 1);
+  args.add("--min-p", min_p, "drop those below this share of the likeliest; 0: off; else 0.05").between(0, 1);
   args.add("--typical-p", typical_p, "keep the most typical with this mass; 1: off").between(1e-6, 1);
   args.add("--repetition-penalty", repetition_penalty, "divides logits of seen tokens; 1: off").between(0.01, 100);
   args.add("--presence-penalty", presence_penalty, "subtracted once for a seen token").between(-100, 100);
@@ -54,14 +57,17 @@ void SamplingArgs::add_to(Args& args) {
   args.add("--ignore-end", ignore_end, "go on after the model's end token");
 }
 
-Result<SamplingParams> SamplingArgs::params() const {
-  SamplingParams p;
-  p.temperature = greedy ? 0 : float(temperature);
-  p.top_k = top_k;
-  p.top_p = float(top_p);
-  p.min_p = float(min_p);
-  p.typical_p = float(typical_p);
-  p.repetition_penalty = float(repetition_penalty);
+Result<SamplingParams> SamplingArgs::params(const SamplingDefaults& files) const {
+  SamplingParams p = default_sampling(files);
+  const auto set = [](const std::optional<double>& from, float* to) {
+    if (from) *to = float(*from);
+  };
+  set(greedy ? 0 : temperature, &p.temperature);
+  set(top_p, &p.top_p);
+  set(min_p, &p.min_p);
+  set(typical_p, &p.typical_p);
+  set(repetition_penalty, &p.repetition_penalty);
+  if (top_k) p.top_k = uint32_t(*top_k);
   p.presence_penalty = float(presence_penalty);
   p.frequency_penalty = float(frequency_penalty);
   p.logprobs = logprobs;

@@ -12,15 +12,16 @@ namespace vibee {
 void add_model_args(Args& args, LoadConfig& config, bool with_batch = false);
 
 struct SamplingArgs {
-  double temperature = 0.7, top_p = 0.95, min_p = 0.05, typical_p = 1, repetition_penalty = 1, presence_penalty = 0,
-         frequency_penalty = 0;
-  uint32_t top_k = 0, max_tokens = 256, logprobs = 0;
+  std::optional<double> temperature, top_p, min_p, typical_p, repetition_penalty;  ///< empty: as the model's files say
+  std::optional<uint64_t> top_k;
+  double presence_penalty = 0, frequency_penalty = 0;
+  uint32_t max_tokens = 256, logprobs = 0;
   bool greedy = false, ignore_end = false;
   std::optional<uint64_t> seed;
   std::vector<std::string> stop, bias;  ///< bias: TOKEN=VALUE
   void add_to(Args& args);
   /// A seed is drawn when the user gave none; it is in the result.
-  Result<SamplingParams> params() const;
+  Result<SamplingParams> params(const SamplingDefaults& files) const;
 };
 
 /// Ctrl-C asks once to stop at the next token; a second one ends the process.

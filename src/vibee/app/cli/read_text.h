@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// A whole file that an option names; "-" is standard input.
+// A file that an option names, whole or by lines; "-" is standard input.
 #pragma once
 
 #include <fstream>
 #include <iostream>
 #include <sstream>
 #include <string>
+#include <vector>
 
 #include "vibee/base/status/status.h"
 
@@ -21,6 +22,20 @@ inline Result<std::string> read_text(const std::string& path) {
   if (!file) return error(Code::not_found, "{}: cannot be read; give the path of a file", path);
   text << file.rdbuf();
   return text.str();
+}
+
+/// Appends the lines of a file that are not empty; no path, no lines.
+inline Status add_lines(const std::string& path, std::vector<std::string>* lines) {
+  if (path.empty()) return {};
+  VIBEE_ASSIGN(const std::string text, read_text(path));
+  std::istringstream in(text);
+  const size_t before = lines->size();
+  for (std::string line; std::getline(in, line);) {
+    if (line.ends_with('\r')) line.pop_back();
+    if (!line.empty()) lines->push_back(std::move(line));
+  }
+  if (lines->size() == before) return error(Code::invalid, "{}: holds no text; one a line is read", path);
+  return {};
 }
 
 }  // namespace vibee

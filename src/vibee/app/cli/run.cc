@@ -3,7 +3,6 @@
 #include <unistd.h>
 
 #include <cstdio>
-#include <fstream>
 #include <iostream>
 
 #include "vibee/app/cli/args.h"
@@ -11,23 +10,13 @@
 #include "vibee/app/cli/cli.h"
 #include "vibee/app/cli/model_args.h"
 #include "vibee/app/cli/profile.h"
+#include "vibee/app/cli/read_text.h"
 #include "vibee/app/jobs/generate.h"
 #include "vibee/base/text/json_object.h"
 #include "vibee/hw/device/probe.h"
 
 namespace vibee {
 namespace {
-
-/// One prompt a line; blank lines are skipped.
-Result<std::vector<std::string>> read_prompts(const std::string& path) {
-  std::ifstream file(path);
-  if (!file) return error(Code::not_found, "{}: cannot be read; --prompts takes a file with one prompt a line", path);
-  std::vector<std::string> out;
-  for (std::string line; std::getline(file, line);)
-    if (!line.empty()) out.push_back(line);
-  if (out.empty()) return error(Code::invalid, "{}: holds no prompt", path);
-  return out;
-}
 
 std::string token_json(const Model& model, const Sampled& s) {
   std::vector<std::string> top;
@@ -88,14 +77,14 @@ int verb_run(int argc, char** argv) {
   std::vector<std::string> texts = {prompt};
   if (prompt == "-") texts[0].assign(std::istreambuf_iterator<char>(std::cin), {});
   if (!prompts_file.empty()) {
-    auto read = read_prompts(prompts_file);
-    if (!read.ok()) return fail("run", read.status());
-    texts = std::move(*read);
+    texts.clear();
+    const Status read = add_lines(prompts_file, &texts);
+    if (!read.ok()) return fail("run", read);
   }
-  auto generate_with = generate_config(sampling);
-  if (!generate_with.ok()) return fail("run", generate_with.status());
   auto loaded = load(config);
   if (!loaded.ok()) return fail("run", loaded.status());
+  auto generate_with = generate_config(sampling, loaded->sampling);
+  if (!generate_with.ok()) return fail("run", generate_with.status());
   std::vector<std::vector<int32_t>> prompts;
   for (const std::string& text : texts) {
     std::vector<ChatMessage> messages;

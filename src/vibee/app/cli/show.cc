@@ -14,6 +14,7 @@ namespace vibee {
 
 int verb_show(int argc, char** argv) {
   LoadConfig config;
+  config.output.reset();  // the model's own
   bool json = false, graph_text = false, metadata = false;
   Args args(
       "show",
@@ -78,6 +79,7 @@ int verb_show(int argc, char** argv) {
                   .integer("total_bytes", r->plan.total())
                   .number("decode_read_bytes", decode.weight_bytes + decode.kv_bytes)
                   .number("decode_flops", decode.flops)
+                  .text("sampling", r->sampling.describe())
                   .str()
                   .c_str());
     return kExitOk;
@@ -102,6 +104,12 @@ int verb_show(int argc, char** argv) {
       fmt::format("  a token at the end of that context reads {:.1f} MB of weights and {:.1f} MB of keys and values",
                   decode.weight_bytes / 1e6, decode.kv_bytes / 1e6)
           .c_str());
+  if (const std::string sampling = r->sampling.describe(); !sampling.empty())
+    std::puts(fmt::format("its files say to draw with {}", sampling).c_str());
+  for (const std::string& key : r->sampling.ignored)
+    std::puts(fmt::format("  key \"{}\" is not built and ignored", key).c_str());
+  if (r->file.has("vibee.eos_token_ids"))
+    std::puts(fmt::format("  an answer ends at {}", r->file.describe("vibee.eos_token_ids", 200)).c_str());
   const Status fits = check_memory(*r, config.memory);
   if (!fits.ok()) return fail("show", fits);
   return kExitOk;

@@ -3,6 +3,26 @@
 
 namespace vibee {
 
+SamplingParams default_sampling(const SamplingDefaults& files) {
+  SamplingParams p;  // all filters off
+  p.temperature = files.says_how() ? 1 : 0.7f;
+  if (!files.says_how()) {
+    p.top_p = 0.95f;
+    p.min_p = 0.05f;
+  }
+  const auto set = [](const auto& from, auto* to) {
+    if (from) *to = std::remove_reference_t<decltype(*to)>(*from);
+  };
+  set(files.temperature, &p.temperature);
+  set(files.top_k, &p.top_k);
+  set(files.top_p, &p.top_p);
+  set(files.min_p, &p.min_p);
+  set(files.typical_p, &p.typical_p);
+  set(files.repetition_penalty, &p.repetition_penalty);
+  set(files.penalty_window, &p.penalty_window);
+  return p;
+}
+
 Result<std::vector<int32_t>> encode_prompt(const Model& model, const std::string& text) {
   std::vector<int32_t> ids;
   const Tokenizer& tokenizer = model.tokenizer();

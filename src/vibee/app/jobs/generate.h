@@ -23,6 +23,10 @@ struct GenerateConfig {
   EngineOptions engine;  ///< Loaded::engine
 };
 
+/// What is drawn with when the user says nothing: as the model's files say, where they say how; else temperature 0.7,
+/// top_p 0.95 and min_p 0.05.
+SamplingParams default_sampling(const SamplingDefaults& files);
+
 struct GenerateStats {
   uint64_t prompt_tokens = 0, generated = 0;
   uint64_t reused = 0;             ///< prompt tokens that were computed earlier

@@ -20,7 +20,10 @@ Result<Resolved> resolve(const LoadConfig& c) {
   VIBEE_ASSIGN(std::string path, resolve_model(c.model));
   VIBEE_ASSIGN(Checkpoint file, open_checkpoint(path));
   VIBEE_ASSIGN(ModelConfig config, read_config(file));
+  if (c.output) VIBEE_TRY(set_output(path, *c.output, c.pooling, &config));
   ModelOptions model;
+  model.output = c.output;
+  model.pooling = c.pooling;
   const uint32_t cores = std::max(1u, std::thread::hardware_concurrency());
   model.threads = c.threads ? c.threads : cores;
   if (model.threads > 256) return error(Code::invalid, "--threads {}: at most 256", model.threads);
@@ -40,17 +43,22 @@ Result<Resolved> resolve(const LoadConfig& c) {
   if (c.attention_split == "off") session.cut_keys = false;
   if (c.act != "int8" && c.act != "f32") return error(Code::invalid, "--act {}: unknown; use int8 or f32", c.act);
   if (c.act == "f32") model.disable.push_back("quantize_activations");
-  session.context = c.context ? c.context : std::min(config.context, 4096u);
+  session.context = std::min(config.context, 4096u);
+  if (config.takes_whole()) session.context = std::min(session.context, config.text_tokens);
+  if (c.context) session.context = c.context;
   if (c.context > config.context)
     return error(Code::invalid, "--ctx {}: {} was trained for {} positions; use at most that", c.context, path,
                  config.context);
   session.float_rows = c.act == "f32";
   session.sequences = c.batch;
   session.max_rows = std::max(c.chunk, c.batch);
+  if (config.takes_whole()) session.max_rows = std::max(session.max_rows, session.context);
   session.max_logits = std::min(c.logits ? c.logits : c.batch, session.max_rows);
   VIBEE_ASSIGN(session.kv, parse_kv(c.kv));
   VIBEE_ASSIGN(const MemoryPlan plan, Session::plan_memory(file, config, model, session));
-  return Resolved{std::move(path), std::move(file), std::move(config), std::move(model), session, plan};
+  VIBEE_ASSIGN(SamplingDefaults sampling, read_sampling_defaults(file));
+  return Resolved{std::move(path),    std::move(file), std::move(config), std::move(model), session, plan,
+                  std::move(sampling)};
 }
 
 Status check_memory(const Resolved& r, std::optional<uint64_t> cap) {
@@ -76,6 +84,7 @@ Result<Loaded> load(const LoadConfig& config) {
   out.plan = r.plan;
   VIBEE_ASSIGN(out.engine.policy, find_policy(config.policy));
   for (const TensorInfo& t : r.file.tensors()) out.parameters += t.elements();
+  out.sampling = std::move(r.sampling);
   VIBEE_ASSIGN(out.model, Model::load(std::move(r.file), r.model));
   VIBEE_ASSIGN(out.session, Session::create(*out.model, r.session));
   VIBEE_ASSIGN(out.prefix, make_prefix_index(config.prefix, &out.session->pages()));

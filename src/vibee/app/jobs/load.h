@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "vibee/model/session/session.h"
+#include "vibee/model/weight/sampling_defaults.h"
 #include "vibee/serve/batch/engine.h"
 
 namespace vibee {
@@ -29,6 +30,8 @@ struct LoadConfig {
   std::string policy = "chunked";        ///< who runs in a step (serve/batch/batch.h)
   double tbt_ms = 0;                 ///< promised time between tokens, for the policy sarathi; 0: three single steps
   std::vector<std::string> disable;  ///< passes and techniques
+  std::optional<Output> output = Output::logits;  ///< what steps give; empty: what the model was made to give
+  std::optional<Pooling> pooling;                 ///< of embeddings; empty: as the model's files say
 };
 
 struct Loaded {
@@ -37,8 +40,9 @@ struct Loaded {
   MemoryPlan plan;
   std::unique_ptr<PrefixIndex> prefix;
   std::unique_ptr<StepTime> step_time;
-  EngineOptions engine;     ///< with `prefix` and `step_time`
-  uint64_t parameters = 0;  ///< elements of the file's tensors
+  EngineOptions engine;       ///< with `prefix` and `step_time`
+  uint64_t parameters = 0;    ///< elements of the file's tensors
+  SamplingDefaults sampling;  ///< as the model's files say
   double seconds = 0;
 };
 
@@ -51,6 +55,7 @@ struct Resolved {
   ModelOptions model;
   SessionOptions session;
   MemoryPlan plan;
+  SamplingDefaults sampling;
 };
 Result<Resolved> resolve(const LoadConfig& config);
 /// Code::no_memory when the plan exceeds the cap; the message names a context, KV format or batch that fits.

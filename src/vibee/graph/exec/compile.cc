@@ -64,6 +64,16 @@ bool takes_weight(const Graph& g, const Node& node, size_t i) {
   }
 }
 
+std::optional<RowIds> row_ids_of(std::string_view input) {
+  if (input == "tokens") return RowIds::tokens;
+  if (input == "positions") return RowIds::positions;
+  if (input == "types") return RowIds::types;
+  return std::nullopt;
+}
+
+/// Rows that other rows are gathered into.
+bool gathers_rows(Op op) { return op == Op::take_rows || op == Op::pool_rows; }
+
 /// What the calls take for granted beyond the type rules: rows of the step in, weights from the file, no broadcasting.
 Status check_runnable(const Graph& g, const Node& node) {
   const auto no = [&](std::string_view why) {
@@ -75,8 +85,8 @@ Status check_runnable(const Graph& g, const Node& node) {
     const Node& from = g.producer(node.in[i]);
     if (type.elem.kind == Elem::state) continue;
     if (row_ids && i == 0) {
-      const bool known = from.text("name") == "positions" || (node.op == Op::embed && from.text("name") == "tokens");
-      if (from.op != Op::input || !known) return no("reads the step's tokens or positions only");
+      const bool known = from.text("name") == "positions" || (node.op == Op::embed && row_ids_of(from.text("name")));
+      if (from.op != Op::input || !known) return no("reads the step's tokens, positions or types only");
       continue;
     }
     if (takes_weight(g, node, i)) {
@@ -159,7 +169,7 @@ Result<Plan::Layout> Plan::Layout::make(const Graph& g, const PlanOptions& o) {
         const int32_t from = producer[id];
         if (from < 0 || from < last_barrier) continue;  // a source, or written before the last barrier
         const bool rows = spread_of(g.nodes[l.call_nodes[uint32_t(from)]].op) == Spread::rows;
-        const bool mine = rows && (small || (spread_of(node.op) == Spread::rows && node.op != Op::take_rows));
+        const bool mine = rows && (small || (spread_of(node.op) == Spread::rows && !gathers_rows(node.op)));
         if (mine) continue;
         barrier[c] = 1;
         last_barrier = int32_t(c);
@@ -281,7 +291,8 @@ Result<std::unique_ptr<Plan>> Plan::compile(const Graph& g, const WeightTable& w
     call.gate = gate == "gelu_tanh" ? Gate::gelu_tanh : gate == "gelu" ? Gate::gelu : Gate::silu;
     call.chosen = uint32_t(node.integer("k"));
     call.normalise = node.integer("normalise") != 0;
-    call.positions = node.op == Op::embed && g.producer(node.in[0]).text("name") == "positions";
+    if (node.op == Op::embed) call.ids = *row_ids_of(g.producer(node.in[0]).text("name"));
+    call.pooling = find_pooling(node.text("kind")).value_or(Pooling::mean);
     call.split_halves = node.text("pairs") == "split";
     const Type& out = g.type(node.out[0]);
     call.width = out.dims.size() == 2 ? uint32_t(out.dims[1].n) : 0;
@@ -325,7 +336,8 @@ Result<std::unique_ptr<Plan>> Plan::compile(const Graph& g, const WeightTable& w
     if (node.op == Op::attention || node.op == Op::linear_qkv) {
       call.shape = {uint32_t(node.integer("heads")),    uint32_t(node.integer("kv_heads")),
                     uint32_t(node.integer("head_dim")), float(node.number("scale", 1)),
-                    float(node.number("soft_cap")),     uint32_t(node.integer("window"))};
+                    float(node.number("soft_cap")),     uint32_t(node.integer("window")),
+                    node.integer("causal", 1) != 0};
       VIBEE_TRY(validate(call.shape));
       call.attention = &attention_kernel(o.kv, o.isa);
       if (node.op == Op::attention) {
@@ -350,7 +362,7 @@ Result<std::unique_ptr<Plan>> Plan::compile(const Graph& g, const WeightTable& w
       info(g.producer(g.outputs[0]).op).level == OpLevel::source)
     return error(Code::invalid, "a plan's first output is f32 rows that it computes");
   plan->output_ = g.outputs[0];
-  plan->vocabulary_ = uint32_t(g.type(g.outputs[0]).dims[1].n);
+  plan->output_width_ = uint32_t(g.type(g.outputs[0]).dims[1].n);
   VIBEE_ASSIGN(plan->arena_, HugeBuffer::allocate(layout.bytes));
   return plan;
 }

@@ -59,7 +59,7 @@ std::vector<float> run_plan(const Graph& graph, const SampleWeights& weights, co
       for (uint32_t i = second ? 1 : work.wanted(s); i > 0; --i) rows.push_back(uint32_t(tokens.size()) - i);
     }
     (*plan)->run(team, {tokens, positions, sequences, rows}, cache->views());
-    logits.insert(logits.end(), (*plan)->logits(), (*plan)->logits() + rows.size() * (*plan)->vocabulary());
+    logits.insert(logits.end(), (*plan)->outputs(), (*plan)->outputs() + rows.size() * (*plan)->output_width());
   }
   return logits;
 }
@@ -265,6 +265,95 @@ TEST(Plan, ExpertsBiasesAndLayerNormsGiveTheInterpretersRows) {
         }
       }
     }
+  }
+}
+
+/// Attention without a causal mask, token types and pooled rows: a row a sequence, the interpreter's, with the same
+/// bytes on every instruction set, thread count and whatever else is in the step.
+TEST(Plan, WholeTextsArePooledAsTheInterpreterDoes) {
+  const std::vector<uint32_t> lengths = {1, 3, 17, 2, 30, 1};
+  for (const Pooling pooling : {Pooling::mean, Pooling::max, Pooling::cls, Pooling::last}) {
+    Graph g;
+    const auto matrix = [&](const char* name, int64_t n) {
+      return g.source(Op::weight, {kF32, {Dim{n}, Dim{64}}}, {{"name", std::string(name)}});
+    };
+    const auto input = [&](const char* name) {
+      return g.source(Op::input, {kI32, {kRows}}, {{"name", std::string(name)}});
+    };
+    ValueId state = g.source(Op::state, {kState, {}}, {});
+    const ValueId x = g.add(Op::add, {g.add(Op::embed, {input("tokens"), matrix("table", 48)}),
+                                      g.add(Op::embed, {input("types"), matrix("types", 2)})});
+    state =
+        g.add(Op::kv_append, {state, g.add(Op::linear, {x, matrix("k", 64)}), g.add(Op::linear, {x, matrix("v", 64)})},
+              {{"layer", int64_t(0)}});
+    const ValueId a = g.add(Op::attention, {g.add(Op::linear, {x, matrix("q", 64)}), state},
+                            {{"layer", int64_t(0)},
+                             {"heads", int64_t(8)},
+                             {"kv_heads", int64_t(8)},
+                             {"head_dim", int64_t(8)},
+                             {"causal", int64_t(0)}});
+    const ValueId p = g.add(Op::pool_rows, {a}, {{"kind", std::string(name(pooling))}});
+    g.outputs = {g.add(Op::linear, {p, matrix("head", 5)}), state};
+    ASSERT_TRUE(g.status().ok()) << g.status().message();
+
+    RandomStream random(57, Purpose::test);
+    std::vector<int32_t> tokens, types, positions;
+    std::vector<SequenceRows> sequences;
+    std::vector<uint32_t> wanted;
+    for (const uint32_t n : lengths) {
+      sequences.push_back({uint32_t(tokens.size()), n, 0, nullptr});
+      for (uint32_t i = 0; i < n; ++i) {
+        tokens.push_back(int32_t(random.below(48)));
+        types.push_back(int32_t(random.below(2)));
+        positions.push_back(int32_t(i));
+      }
+      wanted.push_back(uint32_t(tokens.size()) - 1);
+    }
+    std::vector<float> first;
+    for (Isa isa : {Isa::scalar, Isa::avx2, Isa::avx512}) {
+      if (isa > detected_isa()) continue;
+      auto weights = SampleWeights::make(g, isa, 9);
+      ASSERT_TRUE(weights.ok()) << weights.status().message();
+      for (const uint32_t threads : {1u, 2u, 3u}) {
+        PlanOptions o;
+        o.max_rows = 64;
+        o.max_logits = 8;
+        o.max_context = 64;
+        o.threads = threads;
+        o.isa = isa;
+        o.kv = KvFormat::f32;
+        auto plan = Plan::compile(g, weights->table(), o);
+        ASSERT_TRUE(plan.ok()) << plan.status().message();
+        auto cache = SampleCache::make(g, o.kv, uint32_t(lengths.size()), o.max_context);
+        ASSERT_TRUE(cache.ok());
+        for (size_t i = 0; i < sequences.size(); ++i) sequences[i].pages = cache->pages(uint32_t(i));
+        Team team(threads);
+        (*plan)->run(team, {tokens, positions, sequences, wanted, types}, cache->views());
+        std::vector<float> got((*plan)->outputs(), (*plan)->outputs() + lengths.size() * 5);
+        if (first.empty()) first = got;
+        ASSERT_EQ(0, std::memcmp(got.data(), first.data(), first.size() * 4)) << name(isa) << " " << threads;
+        for (size_t i = 0; i < sequences.size(); ++i) {  // alone
+          const SequenceRows& s = sequences[i];
+          const SequenceRows one{0, s.rows, 0, s.pages};
+          const auto part = [&](const std::vector<int32_t>& all) { return std::span(all).subspan(s.row, s.rows); };
+          const uint32_t last = s.rows - 1;
+          (*plan)->run(team, {part(tokens), part(positions), {&one, 1}, {&last, 1}, part(types)}, cache->views());
+          ASSERT_EQ(0, std::memcmp((*plan)->outputs(), &first[i * 5], 20)) << name(isa) << " text " << i;
+        }
+      }
+    }
+    auto weights = SampleWeights::make(g, Isa::scalar, 9);
+    std::vector<float> want;
+    for (const SequenceRows& s : sequences) {
+      InterpretInputs in;
+      in.integers["tokens"].assign(tokens.begin() + s.row, tokens.begin() + s.row + s.rows);
+      in.integers["types"].assign(types.begin() + s.row, types.begin() + s.row + s.rows);
+      auto out = interpret(g, in, weights->files(), {s.rows, 1});
+      ASSERT_TRUE(out.ok()) << out.status().message();
+      want.insert(want.end(), (*out)[0].f.begin(), (*out)[0].f.end());
+    }
+    EXPECT_LT(distance(first, want), 1e-5) << name(pooling);
+    EXPECT_GT(size_of(want), 0.1);
   }
 }
 

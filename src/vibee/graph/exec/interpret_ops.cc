@@ -103,6 +103,7 @@ Status attention(const Node& node, const TensorValue& q, const TensorValue& stat
   const auto layer = size_t(node.integer("layer"));
   const int64_t heads = node.integer("heads"), kv_heads = node.integer("kv_heads"), d = node.integer("head_dim");
   const int64_t window = node.integer("window"), rows = q.rows();
+  const bool causal = node.integer("causal", 1) != 0;
   const double scale = node.number("scale", 1), cap = node.number("soft_cap");
   const int64_t keys = layer < state.kv.size() ? int64_t(state.kv[layer].k.size()) / (kv_heads * d) : 0;
   if (keys < rows)
@@ -110,7 +111,8 @@ Status attention(const Node& node, const TensorValue& q, const TensorValue& stat
   const LayerKv& kv = state.kv[layer];
   for (int64_t r = 0; r < rows; ++r)
     for (int64_t h = 0; h < heads; ++h) {
-      const int64_t position = keys - rows + r, first = window > 0 && position + 1 > window ? position + 1 - window : 0;
+      const int64_t position = causal ? keys - rows + r : keys - 1;
+      const int64_t first = window > 0 && position + 1 > window ? position + 1 - window : 0;
       const float* query = &q.f[size_t((r * heads + h) * d)];
       const auto at = [&](int64_t p) { return size_t((p * kv_heads + h / (heads / kv_heads)) * d); };
       std::vector<double> weight;
@@ -131,6 +133,22 @@ Status attention(const Node& node, const TensorValue& q, const TensorValue& stat
       }
     }
   return {};
+}
+
+/// One row of all rows.
+Rows pool_rows(const TensorValue& x, Pooling pooling) {
+  const auto rows = size_t(x.rows()), n = size_t(x.width());
+  const size_t kept = pooling == Pooling::last ? rows - 1 : 0;
+  Rows y(x.f.begin() + long(kept * n), x.f.begin() + long((kept + 1) * n));
+  for (size_t i = 0; i < n; ++i) {
+    double sum = 0;
+    for (size_t r = 0; r < rows; ++r) {
+      sum += x.f[r * n + i];
+      if (pooling == Pooling::max) y[i] = std::max(y[i], x.f[r * n + i]);
+    }
+    if (pooling == Pooling::mean) y[i] = float(sum / double(rows));
+  }
+  return y;
 }
 
 void rope_table(const Node& node, std::span<const TensorValue* const> in, Rows* y) {
@@ -279,6 +297,11 @@ Status evaluate_composite(const Node& node, std::span<const TensorValue* const> 
       for (size_t r = 0; r < logits_rows.size(); ++r)
         for (int64_t i = 0; i < out[0].width(); ++i)
           y[r * size_t(out[0].width()) + size_t(i)] = in[0]->f[size_t(logits_rows[r] * out[0].width() + i)];
+      return {};
+    case Op::pool_rows:
+      if (out[0].rows() != 1)
+        return error(Code::invalid, "[pool_rows] gives one row a sequence, {} are wanted", out[0].rows());
+      y = pool_rows(*in[0], *find_pooling(node.text("kind")));
       return {};
     case Op::quantize: y = quantize(in[0]->f); return {};
     case Op::norm_quantize: y = quantize(rms_norm(in[0]->f, in[1]->f, node.number("eps"))); return {};

@@ -33,6 +33,9 @@ enum class Spread : uint8_t {
   columns,  ///< sliced by output columns (or heads, or work items); results are shared
 };
 
+/// What an embedding looks up for a row of the step.
+enum class RowIds : uint8_t { tokens, positions, types };
+
 /// Loaded weights by name; both outlive the plan.
 struct WeightTable {
   std::function<const PackedWeight*(std::string_view)> matrix;
@@ -81,7 +84,8 @@ struct Call {
   AttentionShape shape;
   std::vector<double> frequencies;  ///< of a rotation table
   float eps = 0, by = 0;
-  bool positions = false;  ///< an embed reads positions instead of tokens
+  RowIds ids = RowIds::tokens;  ///< that an embed reads
+  Pooling pooling = Pooling::mean;
   uint32_t layer = 0, width = 0, head_dim = 0, pairs = 0, norm_width = 0;
   uint32_t work_list = 0;  ///< of an attention
   uint32_t chosen = 0;     ///< experts a row, of the moe ops
@@ -105,9 +109,9 @@ class Plan {
   /// or read exist. The caller has checked the batch (model/session).
   void run(Team& team, const RaggedBatch& batch, std::span<const KvView> kv);
 
-  /// Logits of the rows asked for in the last step, [rows][vocabulary].
-  float* logits() const { return pointer<float>(output_, 0, false); }
-  uint32_t vocabulary() const { return vocabulary_; }
+  /// The first output of the last step, [rows asked for, or sequences where rows are pooled][output_width()].
+  float* outputs() const { return pointer<float>(output_, 0, false); }
+  uint32_t output_width() const { return output_width_; }
   uint64_t arena_size() const { return arena_.size(); }
   const PlanOptions& options() const { return options_; }
   std::span<const Call> calls() const { return calls_; }
@@ -158,7 +162,7 @@ class Plan {
   uint64_t parts_offset_ = 0, quantized_offset_ = 0, quantized_stride_ = 0, gathered_offset_ = 0, gathered_stride_ = 0;
   std::vector<WorkList> work_lists_;  ///< one for each shape of attention in the graph
   ValueId output_ = 0;
-  uint32_t vocabulary_ = 0, regions_small_ = 0;
+  uint32_t output_width_ = 0, regions_small_ = 0;
   std::vector<CallTime> times_;
   std::vector<Event> events_;
   uint64_t profile_origin_ = 0;

@@ -16,10 +16,12 @@ void quantize_row(const PointwiseKernels& pw, const float* x, uint32_t k, const 
 
 void run_embed(const Call& c, Worker& w) {
   const Range rows = w.rows(uint32_t(w.sizes.t));
+  const std::span<const int32_t> ids = c.ids == RowIds::tokens      ? w.batch.tokens
+                                       : c.ids == RowIds::positions ? w.batch.positions
+                                                                    : w.batch.types;
   float* out = w.plan.pointer<float>(c.out[0], w.tid, w.small);
   for (uint32_t r = rows.begin; r < rows.end; ++r) {
-    decode_row(*c.weight[0], uint32_t(c.positions ? w.batch.positions[r] : w.batch.tokens[r]),
-               out + uint64_t(r) * c.width);
+    decode_row(*c.weight[0], uint32_t(ids[r]), out + uint64_t(r) * c.width);
     if (c.by != 1.0f) c.pw->scale(out + uint64_t(r) * c.width, c.by, c.width, out + uint64_t(r) * c.width);
   }
 }
@@ -135,6 +137,24 @@ void run_take_rows(const Call& c, Worker& w) {
   float* out = w.plan.pointer<float>(c.out[0], w.tid, w.small);
   for (uint32_t r = rows.begin; r < rows.end; ++r)
     std::memcpy(out + uint64_t(r) * c.width, x + uint64_t(w.batch.logits_rows[r]) * c.width, c.width * 4);
+}
+
+/// Row r of the output is sequence r of the step.
+void run_pool_rows(const Call& c, Worker& w) {
+  const Range sequences = w.rows(uint32_t(w.sizes.s));
+  for (uint32_t i = sequences.begin; i < sequences.end; ++i) {
+    const SequenceRows& s = w.batch.sequences[i];
+    const float* x = w.plan.pointer<float>(c.in[0], w.tid, w.small) + uint64_t(s.row) * c.width;
+    float* out = w.plan.pointer<float>(c.out[0], w.tid, w.small) + uint64_t(i) * c.width;
+    std::memcpy(out, x + (c.pooling == Pooling::last ? uint64_t(s.rows - 1) * c.width : 0), c.width * 4);
+    for (uint32_t r = 1; r < s.rows; ++r) {
+      const float* row = x + uint64_t(r) * c.width;
+      if (c.pooling == Pooling::mean) c.pw->add(out, row, c.width, out);
+      if (c.pooling == Pooling::max)
+        for (uint32_t j = 0; j < c.width; ++j) out[j] = std::max(out[j], row[j]);
+    }
+    if (c.pooling == Pooling::mean) c.pw->scale(out, 1.0f / float(s.rows), c.width, out);
+  }
 }
 
 }  // namespace vibee

@@ -27,6 +27,7 @@ void run_soft_cap(const Call&, Worker&);
 void run_rope_table(const Call&, Worker&);
 void run_rope(const Call&, Worker&);
 void run_take_rows(const Call&, Worker&);
+void run_pool_rows(const Call&, Worker&);
 void run_linear(const Call&, Worker&);
 void run_linear_add(const Call&, Worker&);
 void run_linear_gated(const Call&, Worker&);

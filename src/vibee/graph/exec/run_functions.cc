@@ -27,6 +27,7 @@ constexpr Runnable kRunnable[] = {
     {Op::rope_table, run_rope_table, Spread::rows},
     {Op::rope, run_rope, Spread::rows},
     {Op::take_rows, run_take_rows, Spread::rows},
+    {Op::pool_rows, run_pool_rows, Spread::rows},
     {Op::linear, run_linear, Spread::columns},
     {Op::linear_add, run_linear_add, Spread::columns},
     {Op::linear_gated, run_linear_gated, Spread::columns},

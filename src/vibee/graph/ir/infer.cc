@@ -4,6 +4,7 @@
 
 #include "vibee/graph/ir/tensor_value.h"
 #include "vibee/kernels/gemm/panel.h"
+#include "vibee/kernels/pointwise/pointwise.h"
 
 namespace vibee {
 namespace {
@@ -77,6 +78,8 @@ Result<std::vector<Type>> Rule::attention() const {
   if (node.integer("layer") < 0 || node.integer("layer") > kMaxDim || node.integer("window") < 0 ||
       node.integer("window") > INT32_MAX)
     return wrong("needs a layer and a window that are not negative");
+  if (node.integer("causal", 1) == 0 && node.integer("window") != 0)
+    return wrong("takes a window with a causal mask only");
   if (!f32(0, 2) || in(1).elem.kind != Elem::state) return wrong("takes f32 queries [T, heads*head_dim] and a state");
   if (in(0).dims[1] != Dim{heads * d}) return wrong(fmt::format("queries must be {} wide", heads * d));
   VIBEE_ASSIGN(Type out, quantizable(in(0).dims[0], heads * d));
@@ -279,6 +282,11 @@ Result<std::vector<Type>> Rule::run() const {
     case Op::take_rows:
       if (!f32(0, 2) || in(0).dims[0] != kRows) return wrong("takes f32 rows [T, n]");
       return Types{{kF32, {kLogitsRows, in(0).dims[1]}}};
+    case Op::pool_rows: {
+      if (!f32(0, 2) || in(0).dims[0] != kRows) return wrong("takes f32 rows [T, n]");
+      if (!find_pooling(node.text("kind"))) return wrong("needs kind=\"mean\", \"max\", \"cls\" or \"last\"");
+      return Types{{kF32, {kLogitsRows, in(0).dims[1]}}};
+    }
   }
   return wrong("has no type rule");
 }

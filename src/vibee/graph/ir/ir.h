@@ -46,7 +46,8 @@ struct Elem {
 inline constexpr Elem kF32{Elem::stored, Format::f32}, kI32{Elem::i32, Format::f32}, kAct8{Elem::act8, Format::f32},
     kState{Elem::state, Format::f32};
 
-/// n, or n times a symbol: 'T' rows of the step, 'S' rows whose logits are wanted.
+/// n, or n times a symbol: 'T' rows of the step, 'S' rows whose logits are wanted (one a sequence where rows are
+/// pooled).
 struct Dim {
   int64_t n = 1;
   char symbol = 0;

@@ -24,6 +24,7 @@ struct AttentionShape {
   float scale = 1;      ///< scores are q.k * scale
   float soft_cap = 0;   ///< > 0: score = cap * tanh(score / cap), before the mask
   uint32_t window = 0;  ///< > 0: key p is visible to query q only while q - p < window
+  bool causal = true;   ///< false: every query sees all keys of its sequence, also those behind it
   uint32_t group() const { return heads / kv_heads; }
 };
 /// What a shape must satisfy; the message names the field and the values that are built.
@@ -34,7 +35,7 @@ struct QueryTile {
   const float* q = nullptr;  ///< first row, [row][heads][head_dim]
   uint32_t stride = 0;       ///< floats from row to row
   uint32_t rows = 0;         ///< rows * heads <= the kernel's tile
-  uint32_t first = 0;        ///< position of the first row
+  uint32_t first = 0;        ///< last_key of the first row
   uint32_t head = 0, heads = 0;
   const uint32_t* pages = nullptr;
 };
@@ -81,13 +82,17 @@ std::span<const AttentionKernel> attention_kernels();
 /// The best row of the canonical order for an instruction set.
 const AttentionKernel& attention_kernel(KvFormat kv, Isa isa);
 
-/// First and one-past-last split that any of the rows can see.
+/// The last key that row `row` of a sequence's new ones sees: itself, or without a causal mask the last of the step.
+inline uint32_t last_key(const AttentionShape& shape, const SequenceRows& s, uint32_t row) {
+  return s.first + (shape.causal ? row : s.rows - 1);
+}
+/// First and one-past-last split that any of `rows` rows can see; `first` is the last_key of the first.
 struct SplitRange {
   uint32_t begin, end;
 };
-inline SplitRange visible_splits(uint32_t window, uint32_t first, uint32_t rows) {
-  const uint32_t low = window != 0 && first + 1 > window ? first + 1 - window : 0;
-  return {low / kSplitKeys, (first + rows - 1) / kSplitKeys + 1};
+inline SplitRange visible_splits(const AttentionShape& shape, uint32_t first, uint32_t rows) {
+  const uint32_t low = shape.window != 0 && first + 1 > shape.window ? first + 1 - shape.window : 0;
+  return {low / kSplitKeys, (first + (shape.causal ? rows - 1 : 0)) / kSplitKeys + 1};
 }
 /// All splits of a tile, folded in order: state[i] of query vector i = row * heads + head.
 void attend(const AttentionKernel& kernel, const AttentionShape& shape, const KvView& kv, const QueryTile& tile,
@@ -97,7 +102,8 @@ void attend(const AttentionKernel& kernel, const AttentionShape& shape, const Kv
 void kv_store(const PointwiseKernels& pw, const KvView& kv, uint32_t page, uint32_t lane, uint32_t head,
               const float* key, const float* value);
 
-/// The definition in double, over contiguous keys and values [n][head_dim] of one KV head; for tests and checks.
+/// The definition in double, over contiguous keys and values [n][head_dim] of one KV head, of a query whose last key is
+/// `position`; for tests and checks.
 void attention_reference(const AttentionShape& shape, const double* keys, const double* values, const float* q,
                          uint32_t position, double* out);
 

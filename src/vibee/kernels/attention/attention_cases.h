@@ -15,13 +15,29 @@ namespace vibee {
 struct AttentionCase {
   uint32_t length, heads, kv_heads, head_dim, window = 0;
   float soft_cap = 0;
+  bool causal = true;
 };
 
-/// Lengths around the page (16) and the split (256), primes, groups of 1 to 12, windows, soft cap.
+/// Lengths around the page (16) and the split (256), primes, groups of 1 to 12, windows, soft cap, no causal mask.
 inline constexpr AttentionCase kStandardAttentionCases[] = {
-    {1, 1, 1, 8},           {15, 3, 1, 64},   {16, 9, 3, 64},       {17, 4, 4, 24},       {255, 4, 1, 256},
-    {256, 9, 3, 64},        {257, 8, 1, 32},  {300, 4, 1, 256, 37}, {523, 2, 2, 40, 256}, {601, 9, 3, 64, 0, 30},
-    {700, 6, 2, 96, 17, 5}, {513, 12, 1, 32}, {270, 14, 2, 64},     {261, 17, 1, 16},
+    {1, 1, 1, 8},
+    {15, 3, 1, 64},
+    {16, 9, 3, 64},
+    {17, 4, 4, 24},
+    {255, 4, 1, 256},
+    {256, 9, 3, 64},
+    {257, 8, 1, 32},
+    {300, 4, 1, 256, 37},
+    {523, 2, 2, 40, 256},
+    {601, 9, 3, 64, 0, 30},
+    {700, 6, 2, 96, 17, 5},
+    {513, 12, 1, 32},
+    {270, 14, 2, 64},
+    {261, 17, 1, 16},
+    {1, 2, 2, 8, 0, 0, false},
+    {37, 3, 3, 32, 0, 0, false},
+    {256, 4, 2, 40, 0, 0, false},
+    {530, 12, 12, 32, 0, 0, false},
 };
 
 /// Largest allowed difference to the softmax in double over keys, values and queries drawn from a standard normal.
@@ -38,7 +54,7 @@ struct StoredSequence {
   KvView view;
 
   StoredSequence(const AttentionCase& what, KvFormat format, uint64_t seed) : c(what) {
-    shape = {c.heads, c.kv_heads, c.head_dim, 1 / std::sqrt(float(c.head_dim)), c.soft_cap, c.window};
+    shape = {c.heads, c.kv_heads, c.head_dim, 1 / std::sqrt(float(c.head_dim)), c.soft_cap, c.window, c.causal};
     RandomStream random(seed, Purpose::test, c.length * 131 + c.head_dim);
     q.resize(size_t(c.length) * c.heads * c.head_dim);
     k.resize(size_t(c.length) * c.kv_heads * c.head_dim);
@@ -60,6 +76,8 @@ struct StoredSequence {
   StoredSequence(const StoredSequence&) = delete;  // view points into store
   StoredSequence& operator=(const StoredSequence&) = delete;
 
+  /// The last key that a row sees.
+  uint32_t last(uint32_t row) const { return last_key(shape, {0, c.length, 0, nullptr}, row); }
   /// Rows [first, end) of one KV head, in tiles of at most `rows` rows, into out (shaped as q).
   void attend_rows(const AttentionKernel& kernel, uint32_t kv_head, uint32_t first, uint32_t end, uint32_t rows,
                    float* out) const {
@@ -69,8 +87,8 @@ struct StoredSequence {
       if (head / shape.group() != kv_head) return;
       for (uint32_t row = first; row < end; row += most) {
         const uint32_t n = std::min(most, end - row);
-        attend(kernel, shape, view, {&q[size_t(row) * width], width, n, row, head, heads, pages.data()}, part.data(),
-               state.data());
+        attend(kernel, shape, view, {&q[size_t(row) * width], width, n, last(row), head, heads, pages.data()},
+               part.data(), state.data());
         for (uint32_t i = 0; i < n * heads; ++i)
           kernel.finish(c.head_dim, state[i],
                         out + (size_t(row) + i / heads) * width + (head + i % heads) * c.head_dim);
@@ -85,13 +103,13 @@ struct StoredSequence {
   /// The double definition of one row and head.
   std::vector<double> expected(uint32_t position, uint32_t head) const {
     const uint32_t kv_head = head / shape.group(), d = c.head_dim;
-    std::vector<double> keys(size_t(position + 1) * d), values(keys.size()), out(d);
-    for (uint32_t p = 0; p <= position; ++p)
+    std::vector<double> keys(size_t(last(position) + 1) * d), values(keys.size()), out(d);
+    for (uint32_t p = 0; p <= last(position); ++p)
       for (uint32_t i = 0; i < d; ++i) {
         keys[size_t(p) * d + i] = k[(size_t(p) * c.kv_heads + kv_head) * d + i];
         values[size_t(p) * d + i] = v[(size_t(p) * c.kv_heads + kv_head) * d + i];
       }
-    attention_reference(shape, keys.data(), values.data(), &q[(size_t(position) * c.heads + head) * d], position,
+    attention_reference(shape, keys.data(), values.data(), &q[(size_t(position) * c.heads + head) * d], last(position),
                         out.data());
     return out;
   }

@@ -23,13 +23,15 @@ struct SequenceRows {
   const uint32_t* pages;
 };
 
-/// A step over several sequences. tokens and positions have one entry a row; logits_rows are the rows whose logits are
-/// wanted, ascending.
+/// A step over several sequences. tokens, positions and types (which of two texts a row is of; empty for graphs that do
+/// not ask) have one entry a row; logits_rows are the rows whose logits are wanted, ascending. A graph that pools rows
+/// gives one row a sequence, and wants as many logits_rows.
 struct RaggedBatch {
   std::span<const int32_t> tokens;
   std::span<const int32_t> positions;
   std::span<const SequenceRows> sequences;
   std::span<const uint32_t> logits_rows;
+  std::span<const int32_t> types = {};
 };
 
 /// One layer's share of a page. Keys [kv head][head_dim][16], so that lanes are keys; values [kv head][16][head_dim],

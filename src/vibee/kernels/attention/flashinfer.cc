@@ -23,7 +23,8 @@ WorkList::WorkList(const AttentionShape& shape, uint32_t tile, uint32_t max_rows
 }
 
 uint64_t WorkList::cost_of(const WorkItem& item, std::span<const SequenceRows> sequences) const {
-  const uint32_t last = sequences[item.sequence].first + item.row + item.rows;  // keys that its last row sees
+  // One past the last key that its last row sees.
+  const uint32_t last = last_key(shape_, sequences[item.sequence], item.row + item.rows - 1) + 1;
   const uint32_t window = shape_.window ? std::min(shape_.window + item.rows - 1, last) : last;
   const uint32_t low = last - window;
   const uint32_t begin = std::max(item.splits.begin * kSplitKeys, low),
@@ -39,7 +40,7 @@ void WorkList::cut(std::span<const SequenceRows> sequences, const WorkOptions& o
   bool decode = options.cut_keys;
   for (const SequenceRows& s : sequences) {
     decode &= s.rows == 1;
-    const SplitRange range = visible_splits(shape_.window, s.first, s.rows);
+    const SplitRange range = visible_splits(shape_, last_key(shape_, s, 0), s.rows);
     work.items += runs * ((s.rows + rows_a_tile_ - 1) / rows_a_tile_);
     work.splits += uint64_t(range.end - range.begin) * runs;
     work.most_splits = std::max(work.most_splits, range.end - range.begin);
@@ -51,7 +52,7 @@ void WorkList::cut(std::span<const SequenceRows> sequences, const WorkOptions& o
     for (uint32_t row = 0; row < s.rows; row += rows_a_tile_)
       each_head_run(shape_, tile_, [&](uint32_t head, uint32_t heads) {
         const uint32_t rows = std::min(rows_a_tile_, s.rows - row);
-        const SplitRange range = visible_splits(shape_.window, s.first + row, rows);
+        const SplitRange range = visible_splits(shape_, last_key(shape_, s, row), rows);
         if (chunk == 0 || range.end - range.begin <= chunk) {
           items_.push_back({i, row, rows, head, heads, range, WorkItem::kWhole});
           return;

@@ -43,7 +43,7 @@ class WorkList {
   /// Whether attention of that shape may run this list: scale and cap do not matter to the division.
   bool serves(const AttentionShape& s) const {
     return s.heads == shape_.heads && s.kv_heads == shape_.kv_heads && s.head_dim == shape_.head_dim &&
-           s.window == shape_.window;
+           s.window == shape_.window && s.causal == shape_.causal;
   }
   std::span<const WorkItem> items(uint32_t tid) const { return slice(dealt_, item_ends_, tid); }
   std::span<const MergeItem> merges(uint32_t tid) const {
@@ -102,8 +102,13 @@ void run_work(const WorkList& list, const BatchQueries& b, uint32_t tid, Barrier
   FoldState part[kMaxQueryTile], state[kMaxQueryTile];
   for (const WorkItem& item : list.items(tid)) {
     const SequenceRows& s = b.sequences[item.sequence];
-    const QueryTile tile{
-        b.q + uint64_t(s.row + item.row) * width, width, item.rows, s.first + item.row, item.head, item.heads, s.pages};
+    const QueryTile tile{b.q + uint64_t(s.row + item.row) * width,
+                         width,
+                         item.rows,
+                         last_key(shape, s, item.row),
+                         item.head,
+                         item.heads,
+                         s.pages};
     if (item.part == WorkItem::kWhole) {
       attend(b.kernel, shape, b.kv, tile, part, state);
       for (uint32_t i = 0; i < item.rows * item.heads; ++i)

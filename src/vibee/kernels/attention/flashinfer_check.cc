@@ -34,7 +34,7 @@ void cover(const AttentionShape& shape, std::span<const SequenceRows> sequences,
   }
   for (uint32_t i = 0; i < sequences.size(); ++i)
     for (uint32_t row = 0; row < sequences[i].rows; ++row) {
-      const SplitRange range = visible_splits(shape.window, sequences[i].first + row, 1);
+      const SplitRange range = visible_splits(shape, last_key(shape, sequences[i], row), 1);
       for (uint32_t h = 0; h < shape.heads; ++h)
         for (uint32_t s = range.begin; s < range.end; ++s) {
           const auto at = seen.find({i, row, h, s});
@@ -64,7 +64,8 @@ Status check_flashinfer(CheckContext& context) {
   for (int b = 0; b < batches; ++b) {
     if (!context.proceed("flashinfer", double(b) / batches)) return error(Code::cancelled, "stopped");
     const uint32_t kv = 1 + random.below(4), group = 1 + random.below(17);
-    const AttentionShape shape{kv * group, kv, 64, 0.125f, 0, random.below(3) == 0 ? 1 + random.below(2000) : 0};
+    AttentionShape shape{kv * group, kv, 64, 0.125f, 0, random.below(3) == 0 ? 1 + random.below(2000) : 0};
+    shape.causal = shape.window != 0 || random.below(3) != 0;
     std::vector<SequenceRows> sequences;
     uint32_t row = 0;
     const bool decode = random.below(2) == 0;

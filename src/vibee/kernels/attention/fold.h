@@ -70,7 +70,8 @@ void split_rows(const AttentionShape& shape, const KvView& kv, const QueryTile& 
   const uint32_t kv_head = tile.head / shape.group();
   const uint32_t low_key = shape.window != 0 && tile.first + 1 > shape.window ? tile.first + 1 - shape.window : 0;
   const uint32_t begin = split * kSplitKeys > low_key ? split * kSplitKeys : low_key;
-  const uint32_t last = tile.first + tile.rows - 1, limit = (split + 1) * kSplitKeys;
+  const uint32_t step = shape.causal ? 1 : 0;  // from a row's last key to the next row's
+  const uint32_t last = tile.first + (tile.rows - 1) * step, limit = (split + 1) * kSplitKeys;
   const uint32_t end = last + 1 < limit ? last + 1 : limit;
   const uint32_t first_page = begin / kPageTokens, end_page = (end + kPageTokens - 1) / kPageTokens;
   const float to_log2 = shape.scale * kLog2E;
@@ -91,7 +92,7 @@ void split_rows(const AttentionShape& shape, const KvView& kv, const QueryTile& 
       V16 s = shape.soft_cap > 0
                   ? v_set(shape.soft_cap * kLog2E) * v_tanh(acc[m] * v_set(shape.scale) / v_set(shape.soft_cap))
                   : acc[m] * v_set(to_log2);
-      const uint32_t position = tile.first + (m < count ? m / heads : 0);
+      const uint32_t position = tile.first + (m < count ? m / heads : 0) * step;
       const uint32_t bits = visible_bits(base, position, shape.window);
       if (bits != 0xffff) s = v_select(m_from_bits(bits), s, v_set(-INFINITY));
       v_store(&t.s[m][base - origin], s);

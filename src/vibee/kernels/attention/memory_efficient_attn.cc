@@ -30,6 +30,8 @@ Status validate(const AttentionShape& s) {
   if (s.head_dim == 0 || s.head_dim % 8 != 0 || s.head_dim > kMaxHeadDim)
     return error(Code::unsupported, "attention: head dimension {} is not built; multiples of 8 up to {} are",
                  s.head_dim, kMaxHeadDim);
+  if (!s.causal && s.window != 0)
+    return error(Code::unsupported, "attention: a window of {} without a causal mask is not built", s.window);
   return {};
 }
 
@@ -43,7 +45,7 @@ void attend(const AttentionKernel& kernel, const AttentionShape& shape, const Kv
             FoldState* part, FoldState* state) {
   const uint32_t count = tile.rows * tile.heads;
   for (uint32_t i = 0; i < count; ++i) clear_state(shape.head_dim, &state[i]);
-  const SplitRange range = visible_splits(shape.window, tile.first, tile.rows);
+  const SplitRange range = visible_splits(shape, tile.first, tile.rows);
   for (uint32_t split = range.begin; split < range.end; ++split) {
     kernel.split(shape, kv, tile, split, part);
     for (uint32_t i = 0; i < count; ++i) kernel.fold(shape.head_dim, part[i], &state[i]);

@@ -138,6 +138,8 @@ TEST(MemoryEfficientAttn, RefusesShapesThatAreNotBuilt) {
   EXPECT_FALSE(validate({9, 3, 264, 1, 0, 0}).ok());
   EXPECT_TRUE(validate({17, 1, 64, 1, 0, 0}).ok());
   EXPECT_FALSE(validate({16, 0, 64, 1, 0, 0}).ok());
+  EXPECT_TRUE(validate({9, 3, 64, 1, 0, 0, false}).ok());
+  EXPECT_NE(validate({9, 3, 64, 1, 0, 7, false}).message().find("a window of 7"), std::string::npos);
 }
 
 }  // namespace

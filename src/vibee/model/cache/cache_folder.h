@@ -28,6 +28,9 @@ inline Status check_space(const std::string& folder, const std::string& name, ui
                quote(folder, 400), name, (need >> 20) + 1, space.available >> 20);
 }
 
+/// Puts the folder `fresh` in the place of `place`; readers see the old folder or the new one. In pull_files.cc.
+Status publish(const std::string& fresh, const std::string& place);
+
 inline bool tell(const PullProgress& progress, std::string_view stage, uint64_t done, uint64_t total) {
   return !progress || progress(stage, total ? std::min(done, total) : done, total);
 }

@@ -99,6 +99,14 @@ class Cache : public testing::Test {
     m.sha256 = hash_of(whole);
     return m;
   }
+  /// A model that is a directory: every part a file of it.
+  KnownModel directory(const std::string& name, const std::vector<std::string>& files, size_t bytes) {
+    std::vector<std::string> parts;
+    for (size_t i = 0; i < files.size(); ++i) parts.push_back(pattern(bytes + i, uint32_t(i)));
+    KnownModel m = model(name, parts);
+    for (size_t i = 0; i < files.size(); ++i) m.parts[i].file = files[i];
+    return m;
+  }
   Status pull(const std::string& name, const PullProgress& progress = {}) const {
     return cache().pull(name, progress).take_status();
   }
@@ -125,6 +133,35 @@ class Cache : public testing::Test {
   CacheOptions options_;
   std::string content_;
 };
+
+TEST_F(Cache, PullsModelsThatAreDirectories) {
+  options_.known = {directory("folder", {"config.json", "1_Pooling/config.json", "model.safetensors"}, 5000)};
+  EXPECT_EQ(state("folder"), CacheState::absent);
+  ASSERT_EQ(pull_error("folder"), "no error");
+  EXPECT_EQ(state("folder"), CacheState::present);
+  const auto path = cache().resolve("folder");
+  ASSERT_TRUE(path.ok()) << path.status().message();
+  EXPECT_EQ(*path, stored("folder"));
+  EXPECT_EQ(read(stored("folder/1_Pooling/config.json")), pattern(5001, 1));
+  EXPECT_FALSE(fs::exists(stored("partial/folder")));
+  EXPECT_TRUE(cache().verify("folder").ok());
+  // Bytes that changed are found by the hash, files that are gone by their sizes; a pull replaces both.
+  write(stored("folder/config.json"), pattern(5000, 9));
+  EXPECT_EQ(state("folder"), CacheState::present);
+  EXPECT_THAT(cache().verify("folder").message(), HasSubstr("`vibee pull folder` replaces it"));
+  ASSERT_EQ(pull_error("folder"), "no error");
+  EXPECT_TRUE(cache().verify("folder").ok());
+  fs::remove(stored("folder/model.safetensors"));
+  EXPECT_EQ(state("folder"), CacheState::damaged);
+  EXPECT_THAT(cache().resolve("folder").status().message(), HasSubstr("replaces it"));
+  ASSERT_EQ(pull_error("folder"), "no error");
+  EXPECT_EQ(state("folder"), CacheState::present);
+  ASSERT_TRUE(cache().remove("folder").ok());
+  EXPECT_EQ(state("folder"), CacheState::absent);
+  options_.known[0].sha256[0] = options_.known[0].sha256[0] == '0' ? '1' : '0';
+  EXPECT_THAT(pull_error("folder"), HasSubstr("the unpacked model has"));
+  EXPECT_EQ(state("folder"), CacheState::partial);
+}
 
 TEST_F(Cache, PullsListsResolvesAndRemoves) {
   EXPECT_EQ(state("tiny"), CacheState::absent);
@@ -331,10 +368,11 @@ TEST(CachePlace, FollowsTheEnvironment) {
 }
 
 TEST(KnownModels, RowsAreWhole) {
-  ASSERT_EQ(known_models().size(), 2u);
+  ASSERT_EQ(known_models().size(), 3u);
   for (const KnownModel& m : known_models()) {
     EXPECT_EQ(m.sha256.size(), 64u);
     EXPECT_FALSE(m.parts.empty());
+    for (const ModelPart& p : m.parts) EXPECT_EQ(p.file.empty(), !m.is_directory());
     for (const ModelPart& p : m.parts) {
       EXPECT_EQ(p.wheel_sha256.size(), 64u);
       EXPECT_THAT(p.wheel, HasSubstr("-" + p.version + "-py3-none-any.whl"));

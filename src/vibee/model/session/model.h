@@ -23,8 +23,10 @@ struct WeightBytes {
 struct ModelOptions {
   uint32_t threads = 1;
   Isa isa = detected_isa();
-  std::vector<std::string> disable;  ///< passes and techniques that are turned off
-  bool tokenizer = true;             ///< false for files that carry none (tests)
+  std::vector<std::string> disable;     ///< passes and techniques that are turned off
+  bool tokenizer = true;                ///< false for files that carry none (tests)
+  std::optional<Output> output = {};    ///< instead of the model's own
+  std::optional<Pooling> pooling = {};  ///< instead of what its files say
 };
 
 class Model {

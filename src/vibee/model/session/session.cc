@@ -8,8 +8,12 @@
 namespace vibee {
 namespace {
 
-uint64_t page_count(const SessionOptions& o) {
-  return o.pages ? o.pages : (uint64_t(o.context) + kPageTokens - 1) / kPageTokens * o.sequences;
+/// Pages of the full context of every sequence; of texts that come whole and are let go after their step, those that
+/// the rows of a step can touch.
+uint64_t page_count(const ModelConfig& config, const SessionOptions& o) {
+  if (o.pages) return o.pages;
+  if (config.takes_whole()) return o.max_rows / kPageTokens + std::min(o.max_rows, o.sequences);
+  return (uint64_t(o.context) + kPageTokens - 1) / kPageTokens * o.sequences;
 }
 
 Status check(const ModelConfig& config, const SessionOptions& o) {
@@ -17,6 +21,11 @@ Status check(const ModelConfig& config, const SessionOptions& o) {
     return error(Code::invalid, "context {} is not in 1 to {}", o.context, 1u << 26);
   if (config.learned_positions && o.context > config.context)
     return error(Code::invalid, "context {}: the model has {} positions; use at most that", o.context, config.context);
+  if (config.takes_whole() && o.context > o.max_rows)
+    return error(Code::invalid,
+                 "context {}: the model takes a text in one step of at most {} rows; use a larger --chunk or a smaller "
+                 "--ctx",
+                 o.context, o.max_rows);
   if (o.sequences == 0 || o.sequences > 4096) return error(Code::invalid, "batch {} is not in 1 to 4096", o.sequences);
   if (o.max_rows == 0 || o.max_rows > 65536) return error(Code::invalid, "chunk {} is not in 1 to 65536", o.max_rows);
   if (o.kv == KvFormat::q8_0 && config.head_dim % 32 != 0)
@@ -45,11 +54,11 @@ PlanOptions plan_options(const SessionOptions& o, uint32_t threads, Isa isa) {
 
 /// Bytes of keys and values; an error when they cannot even be counted.
 Result<uint64_t> pages_bytes(const ModelConfig& config, const SessionOptions& o) {
-  const auto bytes = checked_mul(PageStore::page_bytes(layouts(config, o.kv)), page_count(o));
-  if (bytes && page_count(o) <= UINT32_MAX) return *bytes;
+  const auto bytes = checked_mul(PageStore::page_bytes(layouts(config, o.kv)), page_count(config, o));
+  if (bytes && page_count(config, o) <= UINT32_MAX) return *bytes;
   return error(Code::no_memory,
                "{} sequences of {} tokens need {} KV pages, more than can be addressed; use a smaller --ctx or --batch",
-               o.sequences, o.context, page_count(o));
+               o.sequences, o.context, page_count(config, o));
 }
 
 }  // namespace
@@ -63,7 +72,7 @@ Result<MemoryPlan> Session::plan_memory(const Checkpoint& file, const ModelConfi
   plan.weights = weights.panels + weights.vectors;
   VIBEE_ASSIGN(plan.arena, Plan::arena_bytes(graph, plan_options(o, model.threads, model.isa)));
   VIBEE_ASSIGN(plan.pages, pages_bytes(config, o));
-  plan.page_count = uint32_t(page_count(o));
+  plan.page_count = uint32_t(page_count(config, o));
   plan.page_bytes = PageStore::page_bytes(layouts(config, o.kv));
   return plan;
 }
@@ -82,9 +91,10 @@ Result<std::unique_ptr<Session>> Session::create(const Model& model, const Sessi
                            uint64_t(o.context) * (available_memory() / 2) / pages / kPageTokens * kPageTokens));
   VIBEE_ASSIGN(s->plan_,
                Plan::compile(model.graph(), model.weights(), plan_options(o, model.team().size(), model.isa())));
-  VIBEE_ASSIGN(s->pages_, PageStore::create(layouts(model.config(), o.kv), uint32_t(page_count(o))));
+  VIBEE_ASSIGN(s->pages_, PageStore::create(layouts(model.config(), o.kv), uint32_t(page_count(model.config(), o))));
   s->tokens_.reserve(o.max_rows);
   s->positions_.reserve(o.max_rows);
+  s->types_.reserve(o.max_rows);
   s->sequences_.reserve(o.max_rows);
   s->logits_rows_.reserve(o.max_logits);
   s->states_.reserve(o.max_rows);
@@ -96,6 +106,12 @@ Result<std::span<float>> Session::step(std::span<const StepRows> rows) {
   positions_.clear();
   sequences_.clear();
   logits_rows_.clear();
+  types_.clear();
+  const ModelConfig& config = model_.config();
+  const bool pooled = pools(config.output);
+  const auto logits_of = [&](const StepRows& r) {
+    return pooled ? 1 : uint32_t(std::min<uint64_t>(r.logits, r.tokens.size()));
+  };
   uint64_t total = 0, wanted = 0;
   for (const StepRows& r : rows) {
     const uint64_t n = r.tokens.size();
@@ -103,11 +119,19 @@ Result<std::span<float>> Session::step(std::span<const StepRows> rows) {
     if (r.state->length() + n > options_.context)
       return error(Code::invalid, "{} tokens and {} new ones exceed the context of {}; use a larger --ctx",
                    r.state->length(), n, options_.context);
+    if (config.takes_whole() && r.state->length() > 0)
+      return error(Code::invalid, "step: {} tokens are there already; the model takes a text in one step",
+                   r.state->length());
     for (int32_t token : r.tokens)
-      if (token < 0 || uint32_t(token) >= model_.config().vocab)
-        return error(Code::invalid, "token {} is not in the vocabulary of {}", token, model_.config().vocab);
+      if (token < 0 || uint32_t(token) >= config.vocab)
+        return error(Code::invalid, "token {} is not in the vocabulary of {}", token, config.vocab);
+    if (!r.types.empty() && r.types.size() != n)
+      return error(Code::invalid, "step: {} types of {} tokens", r.types.size(), n);
+    for (int32_t type : r.types)
+      if (type < 0 || uint32_t(type) >= std::max(config.token_types, 1u))
+        return error(Code::invalid, "token type {}: the model has {}", type, config.token_types);
     total += n;
-    wanted += std::min<uint64_t>(r.logits, n);
+    wanted += logits_of(r);
   }
   if (total == 0 || total > options_.max_rows)
     return error(Code::invalid, "step: {} rows, 1 to {} fit", total, options_.max_rows);
@@ -129,11 +153,13 @@ Result<std::span<float>> Session::step(std::span<const StepRows> rows) {
     sequences_.push_back({first, n, r.state->length(), r.state->pages()});
     tokens_.insert(tokens_.end(), r.tokens.begin(), r.tokens.end());
     for (uint32_t i = 0; i < n; ++i) positions_.push_back(int32_t(r.state->length() + i));
-    for (uint32_t i = n - std::min(r.logits, n); i < n; ++i) logits_rows_.push_back(first + i);
+    types_.insert(types_.end(), r.types.begin(), r.types.end());
+    types_.resize(tokens_.size());
+    for (uint32_t i = n - logits_of(r); i < n; ++i) logits_rows_.push_back(first + i);
   }
-  plan_->run(model_.team(), {tokens_, positions_, sequences_, logits_rows_}, pages_.views());
+  plan_->run(model_.team(), {tokens_, positions_, sequences_, logits_rows_, types_}, pages_.views());
   for (const StepRows& r : rows) r.state->commit(uint32_t(r.tokens.size()));
-  return std::span<float>(plan_->logits(), size_t(wanted) * model_.config().vocab);
+  return std::span<float>(plan_->outputs(), size_t(wanted) * plan_->output_width());
 }
 
 }  // namespace vibee

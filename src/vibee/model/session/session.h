@@ -14,7 +14,7 @@ struct SessionOptions {
   uint32_t context = 4096;  ///< positions a sequence, at most
   uint32_t sequences = 1;   ///< sequences whose full context the pages hold
   uint32_t max_rows = 512;  ///< rows a step
-  uint32_t max_logits = 1;  ///< rows whose logits are wanted in a step
+  uint32_t max_logits = 1;  ///< rows whose logits are wanted in a step; where rows are pooled: sequences in it
   KvFormat kv = KvFormat::f16;
   bool balance_attention = true;  ///< off with `--disable flashinfer`
   bool cut_keys = true;           ///< off with `--disable flash_decoding`
@@ -33,8 +33,9 @@ struct MemoryPlan {
 /// One sequence's part of a step.
 struct StepRows {
   SequenceState* state;
-  std::span<const int32_t> tokens;  ///< new tokens, at positions length() .. of the state
-  uint32_t logits = 1;              ///< the last `logits` of them want logits
+  std::span<const int32_t> tokens;      ///< new tokens, at positions length() .. of the state
+  uint32_t logits = 1;                  ///< the last `logits` of them want logits; ignored where rows are pooled
+  std::span<const int32_t> types = {};  ///< one a token: which of two texts it is of; empty: all 0
 };
 
 class Session {
@@ -50,8 +51,9 @@ class Session {
   const SessionOptions& options() const { return options_; }
   SequenceState new_sequence() { return SequenceState(&pages_); }
 
-  /// Logits of the rows asked for, [rows][vocabulary], in the order of the batch; valid until the next step, the caller
-  /// may overwrite them. Every sequence has advanced by its tokens. On an error no sequence has changed.
+  /// Logits of the rows asked for, [rows][vocabulary] (or what Output says instead), in the order of the batch; valid
+  /// until the next step, the caller may overwrite them. Every sequence has advanced by its tokens. On an error no
+  /// sequence has changed.
   Result<std::span<float>> step(std::span<const StepRows> rows);
 
  private:
@@ -60,7 +62,7 @@ class Session {
   SessionOptions options_;
   PageStore pages_;
   std::unique_ptr<Plan> plan_;
-  std::vector<int32_t> tokens_, positions_;
+  std::vector<int32_t> tokens_, positions_, types_;
   std::vector<SequenceRows> sequences_;
   std::vector<uint32_t> logits_rows_;
   std::vector<const SequenceState*> states_;

@@ -55,10 +55,12 @@ constexpr const char* kExaoneMoe =
 constexpr const char* kDeepseek3 = VIBEE_DEEPSEEK "[\\r\\n]*|" VIBEE_SPACES;
 constexpr const char* kSpark = VIBEE_DEEPSEEK "|[\\r\\n]|\\s+(?!\\S)|\\s+";
 constexpr const char* kDeepseekLetters =
-    "\\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-"
+    "\\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-"
+    "ὅὈ-"
     "Ὅὐ-"
     "ὗὙὛὝὟ-ώᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ί"
-    "ῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-"
+    "ῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-"
+    "𐓓𐓘-"
     "𐓻𐲀-"
     "𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃]+";
 constexpr const char* kDeepseekSigns = "\\s?[!-/:-~！-／：-～‘-‟　-。]+";
@@ -174,6 +176,8 @@ void expand_wordpiece(TokenizerSpec* spec) {
   spec->normalizers = {{.kind = NormalizerStep::bert}};
   spec->pre_tokenizers = {{.kind = PreTokenizerStep::bert}};
   spec->decoders = {{.kind = DecoderStep::wordpiece, .pattern = spec->subword_prefix}};
+  if (spec->add_bos && spec->add_eos)  // [CLS] A [SEP] B [SEP]
+    spec->pair = {{spec->bos, 0, 0}, {-1, 0, 0}, {spec->eos, 0, 0}, {-1, 1, 1}, {spec->eos, 1, 1}};
 }
 
 void expand_unigram(TokenizerSpec* spec) {

@@ -91,6 +91,10 @@ Status validate(const TokenizerSpec& spec) {
   VIBEE_TRY(check_id("bos", spec.bos, n));
   VIBEE_TRY(check_id("eos", spec.eos, n));
   VIBEE_TRY(check_id("eot", spec.eot, n));
+  for (const int32_t id : spec.ends)
+    if (id < 0 || size_t(id) >= n)
+      return error(Code::corrupt, "tokenizer: the id {} of \"eos_token_id\" is outside the vocabulary of {} tokens", id,
+                   n);
   VIBEE_TRY(check_id("unknown", spec.unk, n));
   VIBEE_TRY(check_id("padding", spec.pad, n));
   for (const AddedToken& token : spec.added) VIBEE_TRY(check_id("added token", token.id, n));
@@ -121,6 +125,7 @@ Tokenizer::Tokenizer(TokenizerSpec spec) : spec_(std::move(spec)), index_(texts_
   }
   if (spec_.eos >= 0) ends_[spec_.eos] = true;
   if (spec_.eot >= 0) ends_[spec_.eot] = true;
+  for (const int32_t id : spec_.ends) ends_[id] = true;
   forget(spec_.types);
   for (const DecoderStep& step : spec_.decoders) {
     adds_space_prefix_ |= step.kind == DecoderStep::wordpiece || (step.kind == DecoderStep::strip && step.count > 0) ||
@@ -193,26 +198,27 @@ bool Tokenizer::spell(std::string_view text, std::vector<int32_t>* ids) const {
   return true;
 }
 
-std::vector<int32_t> Tokenizer::wrap(const std::vector<int32_t>& ids, const std::vector<int32_t>* second) const {
-  const std::vector<TemplatePart>& parts = second == nullptr ? spec_.single : spec_.pair;
-  std::vector<int32_t> out;
-  const auto append = [&](const std::vector<int32_t>& list) { out.insert(out.end(), list.begin(), list.end()); };
-  if (!parts.empty()) {
-    for (const TemplatePart& part : parts) {
-      if (part.id >= 0) {
-        out.push_back(part.id);
-      } else {
-        append(part.sequence == 0 || second == nullptr ? ids : *second);
-      }
+std::vector<int32_t> Tokenizer::wrap(const std::vector<int32_t>& ids, const std::vector<int32_t>* second,
+                                     std::vector<int32_t>* types) const {
+  std::vector<TemplatePart> parts = second == nullptr ? spec_.single : spec_.pair;
+  if (parts.empty()) {
+    for (int32_t sequence = 0; sequence < (second == nullptr ? 1 : 2); ++sequence) {
+      if (spec_.add_bos) parts.push_back({spec_.bos, sequence, sequence});
+      parts.push_back({-1, sequence, sequence});
+      if (spec_.add_eos) parts.push_back({spec_.eos, sequence, sequence});
     }
-    return out;
   }
-  for (const std::vector<int32_t>* list : {&ids, second}) {
-    if (list == nullptr) continue;
-    if (spec_.add_bos) out.push_back(spec_.bos);
-    append(*list);
-    if (spec_.add_eos) out.push_back(spec_.eos);
+  std::vector<int32_t> out, type_of;
+  for (const TemplatePart& part : parts) {
+    const std::vector<int32_t>& text = part.sequence == 0 || second == nullptr ? ids : *second;
+    if (part.id >= 0) {
+      out.push_back(part.id);
+    } else {
+      out.insert(out.end(), text.begin(), text.end());
+    }
+    type_of.resize(out.size(), part.type_id);
   }
+  if (types != nullptr) *types = std::move(type_of);
   return out;
 }
 

@@ -53,8 +53,10 @@ class Tokenizer {
   int32_t pad() const { return spec_.pad; }
   bool add_bos() const { return spec_.add_bos; }
   bool add_eos() const { return spec_.add_eos; }
-  /// `ids`, and `second` for a pair, with the special tokens that the model expects around them.
-  std::vector<int32_t> wrap(const std::vector<int32_t>& ids, const std::vector<int32_t>* second = nullptr) const;
+  /// `ids`, and `second` for a pair, with the special tokens that the model expects around them. `types` gets for each
+  /// which of the two texts it counts to.
+  std::vector<int32_t> wrap(const std::vector<int32_t>& ids, const std::vector<int32_t>* second = nullptr,
+                            std::vector<int32_t>* types = nullptr) const;
   /// Whether encoding puts a space before the text that decoding takes off again.
   bool adds_space_prefix() const { return adds_space_prefix_; }
   const std::string& chat_template() const { return spec_.chat_template; }

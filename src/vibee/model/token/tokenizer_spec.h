@@ -106,6 +106,7 @@ struct TokenizerSpec {
   std::vector<uint8_t> types;       ///< one a token (TokenType); empty: all normal
   std::vector<std::string> merges;  ///< "left right", best first; BPE only
   int32_t bos = -1, eos = -1, eot = -1, unk = -1, pad = -1;
+  std::vector<int32_t> ends;  ///< others that end an answer
   bool add_bos = false, add_eos = false;
   bool add_space_prefix = true;  ///< "llama" and "t5" from GGUF only
   std::string chat_template;

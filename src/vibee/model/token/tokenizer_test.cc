@@ -102,13 +102,18 @@ TEST(Tokenizer, SpecialTokensOnlyWhenAskedFor) {
 TEST(Tokenizer, EndsByIdAndByName) {
   TokenizerSpec spec = small_gpt2({}, {"<|im_end|>", "<end_of_turn>", "<|im_start|>"});
   spec.eos = 65;
+  spec.ends = {66, 65};  // as generation_config.json lists them
+  TokenizerSpec bad = spec;
+  bad.ends = {1000};
+  EXPECT_NE(make_tokenizer(std::move(bad)).status().message().find("the id 1000 of \"eos_token_id\""),
+            std::string::npos);
   const auto made = make_tokenizer(std::move(spec));
   ASSERT_TRUE(made.ok());
   std::vector<int32_t> ends;
   for (int32_t id = -1; id <= (*made)->size(); ++id) {
     if ((*made)->is_end(id)) ends.push_back(id);
   }
-  EXPECT_EQ(ends, (std::vector<int32_t>{65, 256, 257}));
+  EXPECT_EQ(ends, (std::vector<int32_t>{65, 66, 256, 257}));
   EXPECT_EQ((*made)->piece(-1), "");
   EXPECT_EQ((*made)->piece(100000), "");
 }

@@ -72,10 +72,7 @@ Result<TokenizerSpec> read_directory(const Checkpoint& file) {
   return spec;
 }
 
-}  // namespace
-
-Result<TokenizerSpec> read_tokenizer(const Checkpoint& file) {
-  if (file.is_directory() && !file.has("tokenizer.ggml.model")) return read_directory(file);
+Result<TokenizerSpec> read_file(const Checkpoint& file) {
   TokenizerSpec spec;
   VIBEE_ASSIGN(spec.model, file.get_string("tokenizer.ggml.model"));
   VIBEE_ASSIGN(spec.pre, file.get_string_or("tokenizer.ggml.pre", ""));
@@ -131,6 +128,17 @@ Result<TokenizerSpec> read_tokenizer(const Checkpoint& file) {
     for (const int32_t byte : map) spec.charsmap += char(byte);
   }
   VIBEE_ASSIGN(spec.chat_template, file.get_string_or("tokenizer.chat_template", ""));
+  return spec;
+}
+
+}  // namespace
+
+Result<TokenizerSpec> read_tokenizer(const Checkpoint& file) {
+  const bool directory = file.is_directory() && !file.has("tokenizer.ggml.model");
+  VIBEE_ASSIGN(TokenizerSpec spec, directory ? read_directory(file) : read_file(file));
+  if (file.has("vibee.eos_token_ids")) {
+    VIBEE_ASSIGN(spec.ends, file.get_ints("vibee.eos_token_ids"));
+  }
   return spec;
 }
 

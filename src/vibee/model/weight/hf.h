@@ -51,10 +51,11 @@ struct HfRope {
 };
 
 struct HfArchitecture {
-  std::string_view model_type;           ///< config.json
-  std::string_view class_name;           ///< config.json, "architectures"
-  std::string_view id;                   ///< `general.architecture`
-  const HfArchitecture* base = nullptr;  ///< whose rows hold too; own rows for the same GGUF name come first
+  std::string_view model_type;            ///< config.json
+  std::string_view class_name;            ///< config.json, "architectures"
+  std::string_view classifier_name = {};  ///< the same, of a model with a classifier (cls.output.weight)
+  std::string_view id;                    ///< `general.architecture`
+  const HfArchitecture* base = nullptr;   ///< whose rows hold too; own rows for the same GGUF name come first
   std::span<const HfKeyRule> keys = {};
   std::span<const HfTensorRule> tensors = {};
   std::span<const HfFixedKey> fixed = {};

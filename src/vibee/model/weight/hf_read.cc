@@ -9,7 +9,9 @@
 #include "vibee/formats/packed/little_endian.h"
 #include "vibee/model/weight/gguf.h"
 #include "vibee/model/weight/hf_config.h"
+#include "vibee/model/weight/hf_pooling.h"
 #include "vibee/model/weight/hf_source.h"
+#include "vibee/model/weight/sampling_defaults.h"
 
 namespace vibee {
 namespace {
@@ -74,6 +76,8 @@ class HfReader {
     parts.path = parts.directory = directory_;
     VIBEE_TRY(left_by_writer(&parts.metadata));
     VIBEE_TRY(read_hf_config(*config, *hf_, &parts.metadata, &computed_).within(quote(path, 400)));
+    VIBEE_TRY(read_hf_pooling(directory_, hf_->id, &parts.metadata));
+    VIBEE_TRY(read_hf_generation(directory_, &parts.metadata));
     if (!parts.metadata.contains("general.name"))
       parts.metadata["general.name"] =
           gguf_text(std::filesystem::path(directory_ + "/.").parent_path().filename().string());

@@ -11,6 +11,7 @@
 #include "vibee/model/weight/atomic_file.h"
 #include "vibee/model/weight/hf_source.h"
 #include "vibee/model/weight/hf_write_config.h"
+#include "vibee/model/weight/sampling_defaults.h"
 
 namespace vibee {
 namespace {
@@ -168,23 +169,22 @@ class HfWriter {
 
   /// Those of a directory are copied; what a GGUF file knows of them is written.
   Status side_files(const std::string& place) const {
-    for (const char* name : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
-                             "generation_config.json", "chat_template.jinja"}) {
+    for (const char* name :
+         {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json",
+          "chat_template.jinja", "modules.json", "sentence_bert_config.json", "1_Pooling/config.json"}) {
       auto text = file_.side_file(name);
       if (text.ok()) {
-        VIBEE_TRY(small_file(fmt::format("{}/{}", place, name), *text));
+        const std::string path = fmt::format("{}/{}", place, name);
+        std::error_code failed;
+        fs::create_directories(fs::path(path).parent_path(), failed);
+        VIBEE_TRY(small_file(path, *text));
       } else if (text.status().code() != Code::not_found) {
         return text.take_status();
       }
     }
     if (file_.is_directory()) return {};
-    JsonObject generation;
-    for (const char* token : {"bos", "eos"})
-      if (const std::string id = fmt::format("tokenizer.ggml.{}_token_id", token); file_.has(id)) {
-        VIBEE_ASSIGN(const uint64_t v, file_.get_u64(id));
-        generation.integer(fmt::format("{}_token_id", token), v);
-      }
-    VIBEE_TRY(small_file(place + "/generation_config.json", generation.str() + "\n"));
+    VIBEE_ASSIGN(const std::string generation, write_hf_generation(file_));
+    VIBEE_TRY(small_file(place + "/generation_config.json", generation));
     if (!file_.has("tokenizer.chat_template")) return {};
     VIBEE_ASSIGN(const std::string chat, file_.get_string("tokenizer.chat_template"));
     return small_file(place + "/chat_template.jinja", chat);

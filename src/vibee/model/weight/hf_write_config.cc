@@ -70,7 +70,9 @@ Status write_rope(const HfArchitecture& hf, const Checkpoint& file, uint64_t hea
 
 Result<std::string> write_hf_config(const HfArchitecture& hf, const Checkpoint& file, Format format) {
   JsonObject config;
-  config.raw("architectures", json_array({json_quote(hf.class_name)})).text("model_type", hf.model_type);
+  const bool classifies = file.find("cls.output.weight") != nullptr && !hf.classifier_name.empty();
+  config.raw("architectures", json_array({json_quote(classifies ? hf.classifier_name : hf.class_name)}));
+  config.text("model_type", hf.model_type);
   config.text("dtype", format == Format::f32 ? "float32" : format == Format::f16 ? "float16" : "bfloat16");
   const auto key = [&](std::string_view k) { return fmt::format("{}.{}", hf.id, k); };
   VIBEE_ASSIGN(const uint64_t dim, file.get_u64(key("embedding_length")));
