@@ -79,6 +79,8 @@ struct GenerateOptions {
   std::vector<vibee_logit_bias> logit_bias = {};
 };
 
+using Tokens = std::vector<int32_t>;
+
 struct Message {
   std::string role, content;  ///< "system", "user" or "assistant"
 };
@@ -97,25 +99,24 @@ using OnEvent = std::function<bool(const Event&)>;
 
 struct Generated {
   std::string text;
-  std::vector<int32_t> tokens;                   ///< the end token included
+  Tokens tokens;                                 ///< the end token included
   vibee_finish finish = VIBEE_FINISH_CANCELLED;  ///< that, unless the prompt came to its end
 };
-
-using Tokens = std::vector<int32_t>;
 
 namespace detail {
 
 inline Error last_error(vibee_code code) { return {code, vibee_last_error()}; }
 
-/// What a function of vibee.h writes that tells how much there is.
+/// What a function of vibee.h writes that tells how much there is; `guess` is how much that may be.
 template <class Container, class Write>
-Result<Container> fetch(Write write) {
+Result<Container> fetch(size_t guess, Write write) {
   Container out;
+  out.resize(guess);
   size_t count = 0;
-  for (int pass = 0; pass < 2; ++pass) {  // first how much, then all of it
-    if (const vibee_code code = write(out.data(), out.size(), &count)) return last_error(code);
-    out.resize(count);
-  }
+  if (const vibee_code code = write(out.data(), out.size(), &count)) return last_error(code);
+  out.resize(count);
+  if (count <= guess) return out;
+  if (const vibee_code code = write(out.data(), out.size(), &count)) return last_error(code);
   return out;
 }
 
@@ -186,7 +187,7 @@ class Model {
   /// Ids of a text. As a prompt: the model's bos before it where it wants one, and special tokens spelled in the text
   /// count as such.
   Result<Tokens> tokenize(std::string_view text, bool prompt = true) const {
-    return detail::fetch<Tokens>([&](int32_t* out, size_t capacity, size_t* count) {
+    return detail::fetch<Tokens>(text.size() + 8, [&](int32_t* out, size_t capacity, size_t* count) {
       return vibee_tokenize(handle_.get(), text.data(), text.size(), prompt, out, capacity, count);
     });
   }
@@ -194,13 +195,13 @@ class Model {
   Result<Tokens> tokenize(std::span<const Message> messages) const {
     std::vector<vibee_message> rows;
     for (const Message& m : messages) rows.push_back({m.role.c_str(), m.content.c_str()});
-    return detail::fetch<Tokens>([&](int32_t* out, size_t capacity, size_t* count) {
+    return detail::fetch<Tokens>(1024, [&](int32_t* out, size_t capacity, size_t* count) {
       return vibee_tokenize_chat(handle_.get(), rows.data(), rows.size(), out, capacity, count);
     });
   }
   /// The text of ids, special tokens left out.
   Result<std::string> detokenize(std::span<const int32_t> tokens) const {
-    return detail::fetch<std::string>([&](char* out, size_t capacity, size_t* size) {
+    return detail::fetch<std::string>(8 * tokens.size(), [&](char* out, size_t capacity, size_t* size) {
       return vibee_detokenize(handle_.get(), tokens.data(), tokens.size(), out, capacity, size);
     });
   }

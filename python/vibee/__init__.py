@@ -16,7 +16,7 @@ import operator
 import os
 import secrets
 import weakref
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypedDict, overload
 
@@ -156,6 +156,13 @@ def _ids(tokens: Iterable[int]) -> ctypes.Array[ctypes.c_int32]:
     return (ctypes.c_int32 * len(ids)).from_buffer(ids) if ids else (ctypes.c_int32 * 0)()
 
 
+def _fetch(kind: Any, guess: int, write: Callable[[Any, int, ctypes.c_size_t], int]) -> Any:
+    """What `write(out, capacity, count)` of the library writes, which tells how much there is; `guess` is how much that may be."""
+    out, count = (kind * guess)(), ctypes.c_size_t()
+    _check(write(out, guess, count))
+    return out[: count.value] if count.value <= guess else _fetch(kind, count.value, write)
+
+
 class _Handle:
     """A handle of the library, freed when nothing uses it any more."""
 
@@ -204,17 +211,9 @@ class Model:
         """Ids of a text. As a prompt: the model's bos before it where it wants one, and special tokens spelled in the text count as
         such; otherwise the text alone."""
         data, handle = _utf8("text", text), self._open()
-        ids, count = (ctypes.c_int32 * (len(data) + 8))(), ctypes.c_size_t()
-
-        def call() -> int:
-            code: int = _c.library.vibee_tokenize(handle.pointer, data, len(data), prompt, ids, len(ids), count)
-            return code
-
-        _check(call())
-        if count.value > len(ids):
-            ids = (ctypes.c_int32 * count.value)()
-            _check(call())
-        return ids[: count.value]
+        ids: list[int] = _fetch(ctypes.c_int32, len(data) + 8, lambda out, capacity, count: _c.library.vibee_tokenize(
+            handle.pointer, data, len(data), prompt, out, capacity, count))
+        return ids
 
     def tokenize_chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
         """The prompt of a conversation through the model's own chat template, ready for the next answer. A message has `role` and
@@ -224,19 +223,16 @@ class Model:
         for row, message in zip(rows, messages):
             row.role = _zero_terminated("role", message["role"])
             row.content = _zero_terminated("content", message["content"])
-        count = ctypes.c_size_t()
-        _check(_c.library.vibee_tokenize_chat(handle.pointer, rows, len(rows), None, 0, count))
-        ids = (ctypes.c_int32 * count.value)()
-        _check(_c.library.vibee_tokenize_chat(handle.pointer, rows, len(rows), ids, len(ids), count))
-        return ids[: count.value]
+        ids: list[int] = _fetch(ctypes.c_int32, 1024, lambda out, capacity, count: _c.library.vibee_tokenize_chat(
+            handle.pointer, rows, len(rows), out, capacity, count))
+        return ids
 
     def detokenize(self, tokens: Iterable[int]) -> str:
         """The text of ids, special tokens left out."""
-        ids, handle, size = _ids(tokens), self._open(), ctypes.c_size_t()
-        _check(_c.library.vibee_detokenize(handle.pointer, ids, len(ids), None, 0, size))
-        text = ctypes.create_string_buffer(max(1, size.value))
-        _check(_c.library.vibee_detokenize(handle.pointer, ids, len(ids), text, size.value, size))
-        return text.raw[: size.value].decode("utf-8", "replace")
+        ids, handle = _ids(tokens), self._open()
+        text: bytes = _fetch(ctypes.c_char, 8 * len(ids), lambda out, capacity, size: _c.library.vibee_detokenize(
+            handle.pointer, ids, len(ids), out, capacity, size))
+        return text.decode("utf-8", "replace")
 
     # --- generation
 

@@ -131,7 +131,8 @@ vibee_code vibee_logits(vibee_model* model, const int32_t* tokens, size_t count,
                         size_t capacity) {
   return call([&]() -> Status {
     VIBEE_TRY(not_null(model, "model"));
-    OpenModel& open = *model->open;
+    const std::shared_ptr<OpenModel> shared = model->open;  // for as long as it takes
+    OpenModel& open = *shared;
     VIBEE_ASSIGN(const std::span<const int32_t> ids, read_tokens(*open.loaded.model, tokens, count));
     const size_t wanted = (count - std::min(first, count)) * open.loaded.model->config().vocab;
     if (wanted > 0) VIBEE_TRY(not_null(logits, "logits"));
