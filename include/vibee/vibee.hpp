@@ -49,15 +49,16 @@ class [[nodiscard]] Result {
 };
 
 struct LoadOptions {
-  uint32_t threads = 0;      ///< 0: one a core
-  uint32_t context = 0;      ///< positions a sequence; 0: the model's own, at most 4096
-  uint32_t batch = 1;        ///< sequences generated at once
-  uint32_t chunk = 256;      ///< prompt rows a step
-  uint32_t logits = 0;       ///< rows whose logits a step computes; 0: 32, or batch if that is more
-  std::string kv = "f16";    ///< format of keys and values: f32, f16, q8_0
-  std::string act = "int8";  ///< rows that meet an integer weight: int8, or f32 (slow)
-  std::string isa = {};      ///< scalar, avx2, avx512; empty: the best of this CPU
-  uint64_t memory = 0;       ///< refuse to take more than this many bytes; 0: what the system has
+  uint32_t threads = 0;          ///< 0: one a core
+  uint32_t context = 0;          ///< positions a sequence; 0: the model's own, at most 4096
+  uint32_t batch = 1;            ///< sequences generated at once, the others wait
+  uint32_t chunk = 256;          ///< prompt rows a step
+  uint32_t logits = 0;           ///< rows whose logits a step computes; 0: 32, or batch if that is more
+  std::string kv = "f16";        ///< format of keys and values: f32, f16, q8_0
+  std::string act = "int8";      ///< rows that meet an integer weight: int8, or f32 (slow)
+  std::string isa = {};          ///< scalar, avx2, avx512; empty: the best of this CPU
+  std::string prefix = "radix";  ///< what is kept for prompts that begin alike: radix, off
+  uint64_t memory = 0;           ///< refuse to take more than this many bytes; 0: what the system has
 };
 
 /// Filters act in this order: bias and penalties, temperature, top_k, typical_p, top_p, min_p.
@@ -155,7 +156,7 @@ class Stream {
   std::unique_ptr<vibee_stream, Free> handle_;
 };
 
-/// A loaded model. Functions may be called from any thread; what computes takes turns.
+/// A loaded model. Functions may be called from any thread; what is generated at the same time is computed together.
 class Model {
  public:
   /// A GGUF file, a directory of transformers, or a name that `vibee list` shows.
@@ -170,6 +171,7 @@ class Model {
     o.kv = options.kv.c_str();
     o.act = options.act.c_str();
     o.isa = options.isa.empty() ? nullptr : options.isa.c_str();
+    o.prefix = options.prefix.c_str();
     o.memory = options.memory;
     vibee_model* handle = nullptr;
     if (const vibee_code code = vibee_load(name.c_str(), &o, &handle)) return detail::last_error(code);

@@ -73,8 +73,9 @@ class Info:
 
 @dataclass(frozen=True)
 class Stats:
-    """What a generation took, of all its prompts together. Times in seconds, rates in tokens a second."""
+    """What a generation took, of all its prompts together. Times in seconds, rates in tokens a second, of the model's steps meanwhile."""
     prompt_tokens: int
+    reused_tokens: int  #: of the prompts: computed by earlier generations that began alike
     generated_tokens: int
     first_token_seconds: float
     prompt_seconds: float
@@ -83,7 +84,7 @@ class Stats:
 
     @property
     def prompt_rate(self) -> float:
-        return self.prompt_tokens / self.prompt_seconds if self.prompt_seconds > 0 else 0.0
+        return (self.prompt_tokens - self.reused_tokens) / self.prompt_seconds if self.prompt_seconds > 0 else 0.0
 
 
 class Text(str):
@@ -172,8 +173,8 @@ class _Handle:
 
 
 class Model:
-    """A loaded model; `load` makes one. Threads may share it: what they compute takes turns, and up to `batch` sequences have room
-    at once."""
+    """A loaded model; `load` makes one. Threads may share it: what they generate at the same time is computed together, up to
+    `batch` sequences at once."""
 
     def __init__(self, handle: _Handle) -> None:
         self._handle: _Handle | None = handle
@@ -347,18 +348,19 @@ class _Stream:
 
 
 def load(model: str, *, ctx: int | None = None, threads: int | None = None, batch: int = 1, chunk: int = 256, kv: str = "f16",
-         act: str = "int8", isa: str | None = None, memory: int | None = None) -> Model:
+         act: str = "int8", isa: str | None = None, prefix: str = "radix", memory: int | None = None) -> Model:
     """Loads a model: a GGUF file, a directory of transformers, or a name that `vibee list` shows.
 
     ctx: positions a sequence (None: the model's own, at most 4096). threads: None is one a core. batch: sequences generated at once.
     chunk: prompt rows a step. kv: format of keys and values, f32, f16 or q8_0. act: int8, or f32 (slow; activations are not rounded).
-    isa: scalar, avx2 or avx512 (None: the best of this CPU). memory: refuse to take more than this many bytes."""
+    isa: scalar, avx2 or avx512 (None: the best of this CPU). prefix: what is kept for prompts that begin alike, radix or off. memory: refuse to take more than this many bytes."""
     o = _c.LoadOptions()
     o.context = 0 if ctx is None else _number("ctx", ctx, 1, _U32)
     o.threads = 0 if threads is None else _number("threads", threads, 1, _U32)
     o.batch, o.chunk = _number("batch", batch, 1, _U32), _number("chunk", chunk, 1, _U32)
     o.kv, o.act = _zero_terminated("kv", kv), _zero_terminated("act", act)
     o.isa = None if isa is None else _zero_terminated("isa", isa)
+    o.prefix = _zero_terminated("prefix", prefix)
     o.memory = 0 if memory is None else _number("memory", memory, 1, _U64)
     pointer = ctypes.c_void_p()
     _check(_c.library.vibee_load(_zero_terminated("model", os.fspath(model)), o, pointer))
