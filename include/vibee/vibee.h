@@ -10,9 +10,9 @@
  * Zero and NULL mean the default of every field. Later versions append fields; a program built with an older header
  * goes on working.
  *
- * Threads. Every function may be called from any thread, unless said otherwise. Calls that compute on one model take
- * turns; two models compute at the same time, each on threads of its own. A process that forks loads its models in the
- * child.
+ * Threads. Every function may be called from any thread, unless said otherwise. What is generated on one model at the
+ * same time, by one thread or several, is computed together; two models compute each on threads of its own. A process
+ * that forks loads its models in the child.
  *
  * Text is UTF-8. Sizes and offsets are bytes, counts are elements, times are seconds.
  */
@@ -56,15 +56,16 @@ typedef struct vibee_model vibee_model;
 
 typedef struct vibee_load_options {
   size_t struct_size;
-  uint32_t threads; /* 0: one a core */
-  uint32_t context; /* positions a sequence; 0: the model's own, at most 4096 */
-  uint32_t batch;   /* sequences generated at once; 0: 1 */
-  uint32_t chunk;   /* prompt rows a step; 0: 256 */
-  uint32_t logits;  /* rows whose logits a step computes; 0: 32, or batch if that is more */
-  const char* kv;   /* format of keys and values: f32, f16, q8_0; NULL: f16 */
-  const char* act;  /* rows that meet an integer weight: int8, f32 (slow); NULL: int8 */
-  const char* isa;  /* scalar, avx2, avx512; NULL: the best of this CPU */
-  uint64_t memory;  /* refuse to take more than this many bytes; 0: what the system has */
+  uint32_t threads;   /* 0: one a core */
+  uint32_t context;   /* positions a sequence; 0: the model's own, at most 4096 */
+  uint32_t batch;     /* sequences generated at once, the others wait; 0: 1 */
+  uint32_t chunk;     /* prompt rows a step; 0: 256 */
+  uint32_t logits;    /* rows whose logits a step computes; 0: 32, or batch if that is more */
+  const char* kv;     /* format of keys and values: f32, f16, q8_0; NULL: f16 */
+  const char* act;    /* rows that meet an integer weight: int8, f32 (slow); NULL: int8 */
+  const char* isa;    /* scalar, avx2, avx512; NULL: the best of this CPU */
+  const char* prefix; /* what is kept for prompts that begin alike: radix, off; NULL: radix */
+  uint64_t memory;    /* refuse to take more than this many bytes; 0: what the system has */
 } vibee_load_options;
 
 /* Loads `model`: a GGUF file, a directory of transformers, or a name that `vibee list` shows. The memory it will take
@@ -161,7 +162,7 @@ typedef struct vibee_token_logprob {
  * versions append fields. */
 typedef struct vibee_event {
   uint32_t prompt;  /* which of the prompts */
-  int32_t token;    /* -1: a step computed prompt rows only; the other fields are empty then */
+  int32_t token;    /* -1: a step for prompt rows or other streams; the other fields are empty then */
   const char* text; /* whole characters, zero-terminated; empty while a character or a stop string is undecided */
   size_t text_size;
   vibee_finish finish; /* not VIBEE_RUNNING in the last event of the prompt */
@@ -172,8 +173,10 @@ typedef struct vibee_event {
 
 typedef struct vibee_stats {
   size_t struct_size;
-  uint64_t prompt_tokens, generated_tokens;
-  double first_token_seconds; /* from the first step to the first token of any prompt */
+  uint64_t prompt_tokens;
+  uint64_t reused_tokens; /* of the prompts: computed by earlier generations that began alike */
+  uint64_t generated_tokens;
+  double first_token_seconds; /* until the first token of any prompt */
   double prompt_seconds;      /* of steps with prompt rows */
   double decode_seconds;      /* of the others */
   double decode_rate;         /* tokens a second of the others */
@@ -186,7 +189,8 @@ VIBEE_API vibee_code vibee_generate(vibee_model* model, const char* prompt, cons
                                     int (*on_event)(const vibee_event* event, void* user), void* user,
                                     vibee_stats* stats);
 
-/* Several prompts together, an event at a time: what vibee_generate is made of. */
+/* Several prompts together, an event at a time: what vibee_generate is made of. Any stream's next step computes for all
+ * streams of the model; what a stream has not taken yet waits for it. */
 typedef struct vibee_stream vibee_stream;
 
 typedef struct vibee_prompt {
@@ -203,7 +207,7 @@ VIBEE_API vibee_code vibee_stream_next(vibee_stream* stream, const vibee_event**
 /* The coming step of vibee_stream_next gives VIBEE_CANCELLED instead. May be called from any thread and from a signal
  * handler while the stream is open. */
 VIBEE_API void vibee_stream_stop(vibee_stream* stream);
-/* What it took until now; fills the first out->struct_size bytes. One thread at a time, as vibee_stream_next. */
+/* What it took until now; fills the first out->struct_size bytes. Times are those of the model's steps meanwhile. */
 VIBEE_API vibee_code vibee_stream_stats(const vibee_stream* stream, vibee_stats* out);
 /* Ends the stream; unfinished prompts are dropped. NULL is allowed. */
 VIBEE_API void vibee_stream_free(vibee_stream* stream);

@@ -49,15 +49,16 @@ class [[nodiscard]] Result {
 };
 
 struct LoadOptions {
-  uint32_t threads = 0;      ///< 0: one a core
-  uint32_t context = 0;      ///< positions a sequence; 0: the model's own, at most 4096
-  uint32_t batch = 1;        ///< sequences generated at once
-  uint32_t chunk = 256;      ///< prompt rows a step
-  uint32_t logits = 0;       ///< rows whose logits a step computes; 0: 32, or batch if that is more
-  std::string kv = "f16";    ///< format of keys and values: f32, f16, q8_0
-  std::string act = "int8";  ///< rows that meet an integer weight: int8, or f32 (slow)
-  std::string isa = {};      ///< scalar, avx2, avx512; empty: the best of this CPU
-  uint64_t memory = 0;       ///< refuse to take more than this many bytes; 0: what the system has
+  uint32_t threads = 0;          ///< 0: one a core
+  uint32_t context = 0;          ///< positions a sequence; 0: the model's own, at most 4096
+  uint32_t batch = 1;            ///< sequences generated at once, the others wait
+  uint32_t chunk = 256;          ///< prompt rows a step
+  uint32_t logits = 0;           ///< rows whose logits a step computes; 0: 32, or batch if that is more
+  std::string kv = "f16";        ///< format of keys and values: f32, f16, q8_0
+  std::string act = "int8";      ///< rows that meet an integer weight: int8, or f32 (slow)
+  std::string isa = {};          ///< scalar, avx2, avx512; empty: the best of this CPU
+  std::string prefix = "radix";  ///< what is kept for prompts that begin alike: radix, off
+  uint64_t memory = 0;           ///< refuse to take more than this many bytes; 0: what the system has
 };
 
 /// Filters act in this order: bias and penalties, temperature, top_k, typical_p, top_p, min_p.
@@ -79,6 +80,8 @@ struct GenerateOptions {
   std::vector<vibee_logit_bias> logit_bias = {};
 };
 
+using Tokens = std::vector<int32_t>;
+
 struct Message {
   std::string role, content;  ///< "system", "user" or "assistant"
 };
@@ -97,25 +100,24 @@ using OnEvent = std::function<bool(const Event&)>;
 
 struct Generated {
   std::string text;
-  std::vector<int32_t> tokens;                   ///< the end token included
+  Tokens tokens;                                 ///< the end token included
   vibee_finish finish = VIBEE_FINISH_CANCELLED;  ///< that, unless the prompt came to its end
 };
-
-using Tokens = std::vector<int32_t>;
 
 namespace detail {
 
 inline Error last_error(vibee_code code) { return {code, vibee_last_error()}; }
 
-/// What a function of vibee.h writes that tells how much there is.
+/// What a function of vibee.h writes that tells how much there is; `guess` is how much that may be.
 template <class Container, class Write>
-Result<Container> fetch(Write write) {
+Result<Container> fetch(size_t guess, Write write) {
   Container out;
+  out.resize(guess);
   size_t count = 0;
-  for (int pass = 0; pass < 2; ++pass) {  // first how much, then all of it
-    if (const vibee_code code = write(out.data(), out.size(), &count)) return last_error(code);
-    out.resize(count);
-  }
+  if (const vibee_code code = write(out.data(), out.size(), &count)) return last_error(code);
+  out.resize(count);
+  if (count <= guess) return out;
+  if (const vibee_code code = write(out.data(), out.size(), &count)) return last_error(code);
   return out;
 }
 
@@ -154,7 +156,7 @@ class Stream {
   std::unique_ptr<vibee_stream, Free> handle_;
 };
 
-/// A loaded model. Functions may be called from any thread; what computes takes turns.
+/// A loaded model. Functions may be called from any thread; what is generated at the same time is computed together.
 class Model {
  public:
   /// A GGUF file, a directory of transformers, or a name that `vibee list` shows.
@@ -169,6 +171,7 @@ class Model {
     o.kv = options.kv.c_str();
     o.act = options.act.c_str();
     o.isa = options.isa.empty() ? nullptr : options.isa.c_str();
+    o.prefix = options.prefix.c_str();
     o.memory = options.memory;
     vibee_model* handle = nullptr;
     if (const vibee_code code = vibee_load(name.c_str(), &o, &handle)) return detail::last_error(code);
@@ -186,7 +189,7 @@ class Model {
   /// Ids of a text. As a prompt: the model's bos before it where it wants one, and special tokens spelled in the text
   /// count as such.
   Result<Tokens> tokenize(std::string_view text, bool prompt = true) const {
-    return detail::fetch<Tokens>([&](int32_t* out, size_t capacity, size_t* count) {
+    return detail::fetch<Tokens>(text.size() + 8, [&](int32_t* out, size_t capacity, size_t* count) {
       return vibee_tokenize(handle_.get(), text.data(), text.size(), prompt, out, capacity, count);
     });
   }
@@ -194,13 +197,13 @@ class Model {
   Result<Tokens> tokenize(std::span<const Message> messages) const {
     std::vector<vibee_message> rows;
     for (const Message& m : messages) rows.push_back({m.role.c_str(), m.content.c_str()});
-    return detail::fetch<Tokens>([&](int32_t* out, size_t capacity, size_t* count) {
+    return detail::fetch<Tokens>(1024, [&](int32_t* out, size_t capacity, size_t* count) {
       return vibee_tokenize_chat(handle_.get(), rows.data(), rows.size(), out, capacity, count);
     });
   }
   /// The text of ids, special tokens left out.
   Result<std::string> detokenize(std::span<const int32_t> tokens) const {
-    return detail::fetch<std::string>([&](char* out, size_t capacity, size_t* size) {
+    return detail::fetch<std::string>(8 * tokens.size(), [&](char* out, size_t capacity, size_t* size) {
       return vibee_detokenize(handle_.get(), tokens.data(), tokens.size(), out, capacity, size);
     });
   }

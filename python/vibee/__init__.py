@@ -16,7 +16,7 @@ import operator
 import os
 import secrets
 import weakref
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypedDict, overload
 
@@ -73,8 +73,9 @@ class Info:
 
 @dataclass(frozen=True)
 class Stats:
-    """What a generation took, of all its prompts together. Times in seconds, rates in tokens a second."""
+    """What a generation took, of all its prompts together. Times in seconds, rates in tokens a second, of the model's steps meanwhile."""
     prompt_tokens: int
+    reused_tokens: int  #: of the prompts: computed by earlier generations that began alike
     generated_tokens: int
     first_token_seconds: float
     prompt_seconds: float
@@ -83,7 +84,7 @@ class Stats:
 
     @property
     def prompt_rate(self) -> float:
-        return self.prompt_tokens / self.prompt_seconds if self.prompt_seconds > 0 else 0.0
+        return (self.prompt_tokens - self.reused_tokens) / self.prompt_seconds if self.prompt_seconds > 0 else 0.0
 
 
 class Text(str):
@@ -156,6 +157,13 @@ def _ids(tokens: Iterable[int]) -> ctypes.Array[ctypes.c_int32]:
     return (ctypes.c_int32 * len(ids)).from_buffer(ids) if ids else (ctypes.c_int32 * 0)()
 
 
+def _fetch(kind: Any, guess: int, write: Callable[[Any, int, ctypes.c_size_t], int]) -> Any:
+    """What `write(out, capacity, count)` of the library writes, which tells how much there is; `guess` is how much that may be."""
+    out, count = (kind * guess)(), ctypes.c_size_t()
+    _check(write(out, guess, count))
+    return out[: count.value] if count.value <= guess else _fetch(kind, count.value, write)
+
+
 class _Handle:
     """A handle of the library, freed when nothing uses it any more."""
 
@@ -165,8 +173,8 @@ class _Handle:
 
 
 class Model:
-    """A loaded model; `load` makes one. Threads may share it: what they compute takes turns, and up to `batch` sequences have room
-    at once."""
+    """A loaded model; `load` makes one. Threads may share it: what they generate at the same time is computed together, up to
+    `batch` sequences at once."""
 
     def __init__(self, handle: _Handle) -> None:
         self._handle: _Handle | None = handle
@@ -204,17 +212,9 @@ class Model:
         """Ids of a text. As a prompt: the model's bos before it where it wants one, and special tokens spelled in the text count as
         such; otherwise the text alone."""
         data, handle = _utf8("text", text), self._open()
-        ids, count = (ctypes.c_int32 * (len(data) + 8))(), ctypes.c_size_t()
-
-        def call() -> int:
-            code: int = _c.library.vibee_tokenize(handle.pointer, data, len(data), prompt, ids, len(ids), count)
-            return code
-
-        _check(call())
-        if count.value > len(ids):
-            ids = (ctypes.c_int32 * count.value)()
-            _check(call())
-        return ids[: count.value]
+        ids: list[int] = _fetch(ctypes.c_int32, len(data) + 8, lambda out, capacity, count: _c.library.vibee_tokenize(
+            handle.pointer, data, len(data), prompt, out, capacity, count))
+        return ids
 
     def tokenize_chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
         """The prompt of a conversation through the model's own chat template, ready for the next answer. A message has `role` and
@@ -224,19 +224,16 @@ class Model:
         for row, message in zip(rows, messages):
             row.role = _zero_terminated("role", message["role"])
             row.content = _zero_terminated("content", message["content"])
-        count = ctypes.c_size_t()
-        _check(_c.library.vibee_tokenize_chat(handle.pointer, rows, len(rows), None, 0, count))
-        ids = (ctypes.c_int32 * count.value)()
-        _check(_c.library.vibee_tokenize_chat(handle.pointer, rows, len(rows), ids, len(ids), count))
-        return ids[: count.value]
+        ids: list[int] = _fetch(ctypes.c_int32, 1024, lambda out, capacity, count: _c.library.vibee_tokenize_chat(
+            handle.pointer, rows, len(rows), out, capacity, count))
+        return ids
 
     def detokenize(self, tokens: Iterable[int]) -> str:
         """The text of ids, special tokens left out."""
-        ids, handle, size = _ids(tokens), self._open(), ctypes.c_size_t()
-        _check(_c.library.vibee_detokenize(handle.pointer, ids, len(ids), None, 0, size))
-        text = ctypes.create_string_buffer(max(1, size.value))
-        _check(_c.library.vibee_detokenize(handle.pointer, ids, len(ids), text, size.value, size))
-        return text.raw[: size.value].decode("utf-8", "replace")
+        ids, handle = _ids(tokens), self._open()
+        text: bytes = _fetch(ctypes.c_char, 8 * len(ids), lambda out, capacity, size: _c.library.vibee_detokenize(
+            handle.pointer, ids, len(ids), out, capacity, size))
+        return text.decode("utf-8", "replace")
 
     # --- generation
 
@@ -351,18 +348,19 @@ class _Stream:
 
 
 def load(model: str, *, ctx: int | None = None, threads: int | None = None, batch: int = 1, chunk: int = 256, kv: str = "f16",
-         act: str = "int8", isa: str | None = None, memory: int | None = None) -> Model:
+         act: str = "int8", isa: str | None = None, prefix: str = "radix", memory: int | None = None) -> Model:
     """Loads a model: a GGUF file, a directory of transformers, or a name that `vibee list` shows.
 
     ctx: positions a sequence (None: the model's own, at most 4096). threads: None is one a core. batch: sequences generated at once.
     chunk: prompt rows a step. kv: format of keys and values, f32, f16 or q8_0. act: int8, or f32 (slow; activations are not rounded).
-    isa: scalar, avx2 or avx512 (None: the best of this CPU). memory: refuse to take more than this many bytes."""
+    isa: scalar, avx2 or avx512 (None: the best of this CPU). prefix: what is kept for prompts that begin alike, radix or off. memory: refuse to take more than this many bytes."""
     o = _c.LoadOptions()
     o.context = 0 if ctx is None else _number("ctx", ctx, 1, _U32)
     o.threads = 0 if threads is None else _number("threads", threads, 1, _U32)
     o.batch, o.chunk = _number("batch", batch, 1, _U32), _number("chunk", chunk, 1, _U32)
     o.kv, o.act = _zero_terminated("kv", kv), _zero_terminated("act", act)
     o.isa = None if isa is None else _zero_terminated("isa", isa)
+    o.prefix = _zero_terminated("prefix", prefix)
     o.memory = 0 if memory is None else _number("memory", memory, 1, _U64)
     pointer = ctypes.c_void_p()
     _check(_c.library.vibee_load(_zero_terminated("model", os.fspath(model)), o, pointer))

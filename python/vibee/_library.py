@@ -19,7 +19,8 @@ class Sized(ctypes.Structure):
 
 class LoadOptions(Sized):
     _fields_ = [("struct_size", c_size_t), ("threads", c_uint32), ("context", c_uint32), ("batch", c_uint32), ("chunk", c_uint32),
-                ("logits", c_uint32), ("kv", c_char_p), ("act", c_char_p), ("isa", c_char_p), ("memory", c_uint64)]
+                ("logits", c_uint32), ("kv", c_char_p), ("act", c_char_p), ("isa", c_char_p), ("prefix", c_char_p),
+                ("memory", c_uint64)]
 
 
 class ModelInfo(Sized):
@@ -57,8 +58,8 @@ class Event(ctypes.Structure):
 
 
 class Stats(Sized):
-    _fields_ = [("struct_size", c_size_t), ("prompt_tokens", c_uint64), ("generated_tokens", c_uint64),
-                ("first_token_seconds", c_double), ("prompt_seconds", c_double), ("decode_seconds", c_double),
+    _fields_ = [("struct_size", c_size_t), ("prompt_tokens", c_uint64), ("reused_tokens", c_uint64),
+                ("generated_tokens", c_uint64), ("first_token_seconds", c_double), ("prompt_seconds", c_double), ("decode_seconds", c_double),
                 ("decode_rate", c_double)]
 
 

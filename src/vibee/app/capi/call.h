@@ -11,15 +11,21 @@
 #include <memory>
 #include <mutex>
 #include <new>
+#include <optional>
 
 #include "vibee/app/jobs/load.h"
+#include "vibee/base/thread/turns.h"
+#include "vibee/serve/batch/engine.h"
 
 namespace vibee {
-/// What a model and its streams share, so that either may go first.
+/// What a model and its streams share, so that either may go first. One engine runs the prompts of all streams
+/// together; whichever stream is asked for its next event steps it for all.
 struct OpenModel {
   LoadConfig config;
   Loaded loaded;
-  std::mutex computing;  ///< held while a step runs and while sequences come and go
+  std::optional<Engine> engine;
+  std::vector<vibee_stream*> streams;  ///< open ones, which get their events from any step
+  Turns turns;                         ///< held while all that stands above is used
 };
 }  // namespace vibee
 

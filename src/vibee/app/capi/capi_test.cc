@@ -136,6 +136,55 @@ TEST_F(Capi, StopsFromAnotherThreadAndOutlivesItsModel) {
   vibee_stream_free(stream);
 }
 
+TEST_F(Capi, AStreamThatNobodyReadsHoldsUpNobody) {
+  const auto o = sized<Generate>([](auto& o) { o.max_tokens = 40, o.ignore_end = 1; });
+  const std::vector<std::vector<int32_t>> prompts = {ids("one"), ids("two"), ids("three")};
+  std::vector<std::vector<int32_t>> alone;
+  for (const auto& p : prompts) alone.push_back(generate({p}, o)[0]);
+  vibee_stream* idle[2];  // as many as run at once
+  std::vector<int32_t> tokens[2];
+  const vibee_event* event;
+  for (size_t i = 0; i < 2; ++i) {
+    const vibee_prompt given{prompts[i].data(), prompts[i].size()};
+    ASSERT_EQ(vibee_stream_open(model_, &given, 1, &o, &idle[i]), VIBEE_OK);
+    ASSERT_EQ(vibee_stream_next(idle[i], &event), VIBEE_OK);
+    if (event->token >= 0) tokens[i].push_back(event->token);
+  }
+  EXPECT_EQ(generate({prompts[2]}, o)[0], alone[2]);
+  for (size_t i = 0; i < 2; ++i) {
+    while (vibee_stream_next(idle[i], &event) == VIBEE_OK)
+      if (event->token >= 0) tokens[i].push_back(event->token);
+    EXPECT_EQ(tokens[i], alone[i]);
+    vibee_stream_free(idle[i]);
+  }
+}
+
+TEST_F(Capi, KeepsWhatWasComputedAndGivesItBackForLogits) {
+  const auto o = sized<Generate>([](auto& o) { o.max_tokens = 60, o.ignore_end = 1; });
+  const std::string prompt = "the same beginning, long enough for some whole pages of positions";
+  auto stats = sized<vibee_stats>();
+  ASSERT_EQ(vibee_generate(model_, prompt.c_str(), &o, nullptr, nullptr, &stats), VIBEE_OK);
+  EXPECT_EQ(stats.reused_tokens, 0u);
+  ASSERT_EQ(vibee_generate(model_, prompt.c_str(), &o, nullptr, nullptr, &stats), VIBEE_OK);
+  EXPECT_GE(stats.reused_tokens, 16u);
+  for (const char* other : {"q", "w", "e", "r"})  // until every page is kept for somebody
+    ASSERT_EQ(vibee_generate(model_, other, &o, nullptr, nullptr, nullptr), VIBEE_OK);
+  const std::vector<int32_t> full(128, 70);
+  std::vector<float> last(320);
+  EXPECT_EQ(vibee_logits(model_, full.data(), 128, 127, last.data(), 320), VIBEE_OK) << vibee_last_error();
+
+  const vibee_prompt both[] = {{full.data(), 100}, {full.data() + 1, 90}};  // two sequences take all pages
+  const auto long_one = sized<Generate>([](auto& o) { o.max_tokens = 1000, o.ignore_end = 1; });
+  vibee_stream* stream = nullptr;
+  ASSERT_EQ(vibee_stream_open(model_, both, 2, &long_one, &stream), VIBEE_OK);
+  const vibee_event* event;
+  for (int i = 0; i < 40; ++i) ASSERT_EQ(vibee_stream_next(stream, &event), VIBEE_OK);
+  EXPECT_EQ(vibee_logits(model_, full.data(), 128, 127, last.data(), 320), VIBEE_NO_MEMORY);
+  EXPECT_NE(std::string(vibee_last_error()).find("fewer texts at once"), std::string::npos) << vibee_last_error();
+  vibee_stream_free(stream);
+  EXPECT_EQ(vibee_logits(model_, full.data(), 128, 127, last.data(), 320), VIBEE_OK) << vibee_last_error();
+}
+
 TEST_F(Capi, ThreadsShareAModel) {
   const auto o = sized<Generate>([](auto& o) { o.max_tokens = 10, o.temperature = 1, o.ignore_end = 1; });
   std::string alone;
@@ -254,6 +303,7 @@ TEST_F(Capi, RefusesMisuseInOneLine) {
   refused(VIBEE_INVALID, "chunk", loading([](auto& o) { o.chunk = UINT32_MAX; }));
   refused(VIBEE_INVALID, "--kv", loading([](auto& o) { o.kv = "f64"; }));
   refused(VIBEE_INVALID, "--act", loading([](auto& o) { o.act = ""; }));
+  refused(VIBEE_INVALID, "prefix", loading([](auto& o) { o.prefix = "tree"; }));
   refused(VIBEE_INVALID, "mmx", loading([](auto& o) { o.isa = "mmx"; }));
   refused(VIBEE_NO_MEMORY, "MiB", loading([](auto& o) { o.memory = 1; }));
   EXPECT_EQ(loading([](auto& o) { o.logits = UINT32_MAX; }), VIBEE_OK) << vibee_last_error();

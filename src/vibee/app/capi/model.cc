@@ -24,6 +24,7 @@ Result<LoadConfig> load_config(const char* model, const vibee_load_options* opti
   if (o.kv) c.kv = o.kv;
   if (o.act) c.act = o.act;
   if (o.isa) c.isa = o.isa;
+  if (o.prefix) c.prefix = o.prefix;
   if (o.memory) c.memory = o.memory;
   return c;
 }
@@ -70,6 +71,7 @@ vibee_code vibee_load(const char* model, const vibee_load_options* options, vibe
     auto open = std::make_shared<OpenModel>();
     VIBEE_ASSIGN(open->loaded, load(config));
     open->config = config;
+    open->engine.emplace(*open->loaded.session, open->loaded.engine);
     *out = new vibee_model{std::move(open)};
     return {};
   });
@@ -131,12 +133,15 @@ vibee_code vibee_logits(vibee_model* model, const int32_t* tokens, size_t count,
                         size_t capacity) {
   return call([&]() -> Status {
     VIBEE_TRY(not_null(model, "model"));
-    OpenModel& open = *model->open;
+    const std::shared_ptr<OpenModel> shared = model->open;  // for as long as it takes
+    OpenModel& open = *shared;
     VIBEE_ASSIGN(const std::span<const int32_t> ids, read_tokens(*open.loaded.model, tokens, count));
     const size_t wanted = (count - std::min(first, count)) * open.loaded.model->config().vocab;
     if (wanted > 0) VIBEE_TRY(not_null(logits, "logits"));
     if (capacity < wanted) return error(Code::invalid, "room for {} logits, {} are needed", capacity, wanted);
-    const std::lock_guard lock(open.computing);
+    const std::lock_guard turn(open.turns);
+    VIBEE_TRY(open.engine->make_room(
+        (std::min<size_t>(count, open.loaded.session->options().context) + kPageTokens - 1) / kPageTokens));
     return prompt_logits(*open.loaded.session, ids, first, {logits, wanted});
   });
 }

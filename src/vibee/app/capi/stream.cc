@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Generation of vibee.h: a stream hands out the events of one step after another.
+// Generation of vibee.h: a stream hands out its events of the engine's steps.
 #include <atomic>
+#include <deque>
 
 #include "vibee/app/capi/call.h"
 #include "vibee/app/jobs/generate.h"
@@ -10,10 +11,11 @@ using namespace vibee;
 struct vibee_stream {
   std::shared_ptr<OpenModel> open;
   std::unique_ptr<Generation> generation;
-  std::vector<TokenEvent> events;  ///< of the last step; those from `at` on are not handed out yet
-  size_t at = 0;
-  vibee_event event{};                   ///< handed out last
-  std::vector<vibee_token_logprob> top;  ///< of that event
+  std::deque<std::pair<uint32_t, TokenEvent>> events;  ///< and their prompts; made by any stream's steps, not taken yet
+  // What next() hands out, of its caller alone:
+  TokenEvent token{};
+  std::vector<vibee_token_logprob> top;
+  vibee_event event{};
   std::atomic<bool> stopped{false};
 };
 
@@ -51,11 +53,11 @@ Result<GenerateConfig> generate_config(const vibee_generate_options* options) {
   return c;
 }
 
-/// Sequences give their pages back, which no step of another stream may see half done.
 struct CloseStream {
   void operator()(vibee_stream* stream) const {
     {
-      const std::lock_guard lock(stream->open->computing);
+      const std::lock_guard turn(stream->open->turns);
+      std::erase(stream->open->streams, stream);
       stream->generation.reset();
     }
     delete stream;
@@ -64,47 +66,57 @@ struct CloseStream {
 using StreamPtr = std::unique_ptr<vibee_stream, CloseStream>;
 
 Result<StreamPtr> open_stream(const std::shared_ptr<OpenModel>& open, const std::vector<std::vector<int32_t>>& prompts,
-                              GenerateConfig config) {
-  config.engine = open->loaded.engine;
-  VIBEE_ASSIGN(Generation generation, Generation::start(*open->loaded.session, prompts, config));
+                              const GenerateConfig& config) {
   StreamPtr stream(new vibee_stream);
   stream->open = open;
-  stream->generation = std::make_unique<Generation>(std::move(generation));
+  const std::lock_guard turn(open->turns);
+  VIBEE_ASSIGN(stream->generation, Generation::start(*open->engine, prompts, config));
+  open->streams.push_back(stream.get());
   return stream;
+}
+
+/// A step for the prompts of all streams.
+Status step(OpenModel& open) {
+  return open.engine->step([&](const TokenEvent& event) {
+    for (vibee_stream* s : open.streams)
+      if (const auto prompt = s->generation->take(event)) s->events.emplace_back(*prompt, event);
+  });
 }
 
 /// Makes s.event the next event; false when there is none left.
 Result<bool> next(vibee_stream& s) {
-  if (s.at == s.events.size()) {
-    s.events.clear();
-    s.at = 0;
-    if (s.generation->done()) return false;
-    if (s.stopped) return error(Code::cancelled, "the stream was stopped");
-    const std::lock_guard lock(s.open->computing);
-    VIBEE_TRY(s.generation->step([&](const TokenEvent& event) { s.events.push_back(event); }));
-  }
   vibee_event& out = s.event;
   out = {};
   out.token = -1;
   out.text = "";
-  if (s.events.empty()) return true;  // prompt rows only
-  const TokenEvent& event = s.events[s.at++];
+  {
+    const std::lock_guard turn(s.open->turns);
+    if (s.events.empty()) {
+      if (s.generation->done()) return false;
+      if (s.stopped) return error(Code::cancelled, "the stream was stopped");
+      VIBEE_TRY(step(*s.open));
+    }
+    if (s.events.empty()) return true;  // prompt rows, or rows of other streams only
+    out.prompt = s.events.front().first;
+    s.token = std::move(s.events.front().second);
+    s.events.pop_front();
+  }
   s.top.clear();
-  for (const TokenLogprob& t : event.sampled.top) s.top.push_back({t.token, t.logprob});
-  out.prompt = event.request;
-  out.token = event.sampled.token;
-  out.text = event.text.c_str();
-  out.text_size = event.text.size();
-  out.finish = vibee_finish(event.finish);
-  out.logprob = event.sampled.logprob;
+  for (const TokenLogprob& t : s.token.sampled.top) s.top.push_back({t.token, t.logprob});
+  out.token = s.token.sampled.token;
+  out.text = s.token.text.c_str();
+  out.text_size = s.token.text.size();
+  out.finish = vibee_finish(s.token.finish);
+  out.logprob = s.token.sampled.logprob;
   out.top = s.top.data();
   out.top_count = s.top.size();
   return true;
 }
 
-Status write_stats(const Generation& generation, vibee_stats* out) {
-  const GenerateStats s = generation.stats();
-  return write_sized(vibee_stats{0, s.prompt_tokens, s.generated, s.first_token_seconds, s.prompt_seconds,
+Status write_stats(const vibee_stream& stream, vibee_stats* out) {
+  const std::lock_guard turn(stream.open->turns);
+  const GenerateStats s = stream.generation->stats();
+  return write_sized(vibee_stats{0, s.prompt_tokens, s.reused, s.generated, s.first_token_seconds, s.prompt_seconds,
                                  s.decode_seconds, s.decode_rate()},
                      out, "vibee_stats");
 }
@@ -148,7 +160,7 @@ void vibee_stream_stop(vibee_stream* stream) {
 vibee_code vibee_stream_stats(const vibee_stream* stream, vibee_stats* out) {
   return call([&]() -> Status {
     VIBEE_TRY(not_null(stream, "stream"));
-    return write_stats(*stream->generation, out);
+    return write_stats(*stream, out);
   });
 }
 
@@ -172,6 +184,6 @@ vibee_code vibee_generate(vibee_model* model, const char* prompt, const vibee_ge
       if (!more.ok() || !*more) break;
       stop = stream->event.token >= 0 && on_event && on_event(&stream->event, user) != 0;
     }
-    return status.ok() && stats ? write_stats(*stream->generation, stats) : status;
+    return status.ok() && stats ? write_stats(*stream, stats) : status;
   });
 }

@@ -48,52 +48,66 @@ Result<std::vector<int32_t>> encode_chat(const Model& model, std::span<const Cha
   return ids;
 }
 
-Result<Generation> Generation::start(Session& session, const std::vector<std::vector<int32_t>>& prompts,
-                                     const GenerateConfig& config) {
-  Generation out;
-  out.engine_ = std::make_unique<Engine>(session, config.engine);
+Result<std::unique_ptr<Generation>> Generation::start(Engine& engine, const std::vector<std::vector<int32_t>>& prompts,
+                                                      const GenerateConfig& config) {
+  std::unique_ptr<Generation> out(new Generation(engine));
   for (size_t i = 0; i < prompts.size(); ++i) {
     GenerateRequest request{prompts[i], config.sampling, config.max_tokens, config.stop, config.ignore_end};
     request.sampling.seed += i;
-    out.prompt_tokens_ += prompts[i].size();
-    auto id = out.engine_->submit(std::move(request));
+    auto id = engine.submit(std::move(request));
     if (!id.ok())
       return prompts.size() > 1 ? id.take_status().within(fmt::format("prompt {}", i + 1)) : id.take_status();
+    if (i == 0) out->first_ = *id;  // the others follow
+    ++out->count_;
+    ++out->unfinished_;
+    out->prompt_tokens_ += prompts[i].size();
   }
   return out;
 }
 
-Status Generation::step(const OnToken& on_token) {
-  if (!timer_) timer_.emplace();
-  return engine_->step([&](const TokenEvent& event) {
-    if (generated_++ == 0) first_token_seconds_ = timer_->seconds();
-    on_token(event);
-  });
+Generation::~Generation() {
+  for (uint32_t i = 0; unfinished_ > 0 && i < count_; ++i) engine_.cancel(first_ + i);
+}
+
+std::optional<uint32_t> Generation::take(const TokenEvent& event) {
+  const uint32_t prompt = event.request - first_;
+  if (prompt >= count_) return {};
+  if (generated_++ == 0) first_token_seconds_ = timer_.seconds();
+  if (event.finish != Finish::none && --unfinished_ == 0) after_ = engine_.stats();
+  return prompt;
 }
 
 GenerateStats Generation::stats() const {
-  const EngineStats& e = engine_->stats();
-  return {prompt_tokens_,   generated_,       e.reused_tokens,   first_token_seconds_,
-          e.prompt_seconds, e.decode_seconds, e.decode_only_rows};
+  const EngineStats& e = after_ ? *after_ : engine_.stats();
+  return {prompt_tokens_,
+          generated_,
+          e.reused_tokens - before_.reused_tokens,
+          first_token_seconds_,
+          e.prompt_seconds - before_.prompt_seconds,
+          e.decode_seconds - before_.decode_seconds,
+          e.decode_only_rows - before_.decode_only_rows};
 }
 
 Result<GenerateResult> generate(Session& session, const std::vector<std::vector<int32_t>>& prompts,
                                 const GenerateConfig& config,
                                 const std::function<void(uint32_t, const std::string&)>& on_text,
                                 const std::function<bool()>& cancelled) {
-  VIBEE_ASSIGN(Generation generation, Generation::start(session, prompts, config));
+  Engine engine(session, config.engine);
+  VIBEE_ASSIGN(const auto generation, Generation::start(engine, prompts, config));
   GenerateResult out;
   out.texts.resize(prompts.size());
   out.finishes.assign(prompts.size(), Finish::cancelled);
   out.tokens.resize(prompts.size());
   const auto on_token = [&](const TokenEvent& event) {
+    generation->take(event);
     out.texts[event.request] += event.text;
     if (event.finish != Finish::none) out.finishes[event.request] = event.finish;
     if (config.sampling.logprobs > 0) out.tokens[event.request].push_back(event.sampled);
     if (on_text && !event.text.empty()) on_text(event.request, event.text);
   };
-  while (!generation.done() && !(cancelled && cancelled())) VIBEE_TRY(generation.step(on_token));
-  out.stats = generation.stats();
+  const Status status = engine.run(on_token, cancelled);
+  if (!status.ok() && status.code() != Code::cancelled) return status;
+  out.stats = generation->stats();
   return out;
 }
 

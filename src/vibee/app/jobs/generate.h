@@ -30,7 +30,7 @@ SamplingParams default_sampling(const SamplingDefaults& files);
 struct GenerateStats {
   uint64_t prompt_tokens = 0, generated = 0;
   uint64_t reused = 0;             ///< prompt tokens that were computed earlier
-  double first_token_seconds = 0;  ///< from the first step to the first token of any request
+  double first_token_seconds = 0;  ///< until the first token of any request
   double prompt_seconds = 0, decode_seconds = 0;
   uint64_t decode_rows = 0;  ///< tokens made by steps without prompt rows
   double prompt_rate() const { return prompt_seconds > 0 ? double(prompt_tokens - reused) / prompt_seconds : 0; }
@@ -50,27 +50,37 @@ Result<std::vector<int32_t>> encode_prompt(const Model& model, const std::string
 Result<std::vector<int32_t>> encode_chat(const Model& model, std::span<const ChatMessage> messages);
 bool has_chat_template(const Model& model);
 
-/// Prompts that are continued together, a step at a time. The session must outlive it.
+/// Prompts that belong together among those of an engine, which must outlive it.
 class Generation {
  public:
-  /// Checks and queues all prompts; nothing is computed yet.
-  static Result<Generation> start(Session& session, const std::vector<std::vector<int32_t>>& prompts,
-                                  const GenerateConfig& config);
-  bool done() const { return engine_->idle(); }
-  /// One step; `on_token` gets what it gave, TokenEvent::request being the number of the prompt.
-  Status step(const OnToken& on_token);
+  /// Queues all prompts; on an error none.
+  static Result<std::unique_ptr<Generation>> start(Engine& engine, const std::vector<std::vector<int32_t>>& prompts,
+                                                   const GenerateConfig& config);
+  Generation(const Generation&) = delete;
+  Generation& operator=(const Generation&) = delete;
+  /// Cancels what is not finished.
+  ~Generation();
+
+  /// Counts an event of the engine. The number of the prompt, or nothing when it is somebody else's.
+  std::optional<uint32_t> take(const TokenEvent& event);
+  bool done() const { return unfinished_ == 0; }
+  /// Rates are those of the engine's steps while this ran.
   GenerateStats stats() const;
 
  private:
-  Generation() = default;
-  std::unique_ptr<Engine> engine_;
+  explicit Generation(Engine& engine) : engine_(engine), before_(engine.stats()) {}
+
+  Engine& engine_;
+  uint32_t first_ = 0, count_ = 0, unfinished_ = 0;
   uint64_t prompt_tokens_ = 0, generated_ = 0;
-  std::optional<Timer> timer_;  ///< of the first step
+  Timer timer_;
   double first_token_seconds_ = 0;
+  EngineStats before_;
+  std::optional<EngineStats> after_;  ///< once it is done
 };
 
-/// A Generation from start to end; `on_text(request, text)` gets the pieces as they come. `cancelled` is asked at
-/// every step.
+/// A Generation on an engine of its own, from start to end; `on_text(request, text)` gets the pieces as they come.
+/// `cancelled` is asked at every step.
 Result<GenerateResult> generate(Session& session, const std::vector<std::vector<int32_t>>& prompts,
                                 const GenerateConfig& config,
                                 const std::function<void(uint32_t, const std::string&)>& on_text,

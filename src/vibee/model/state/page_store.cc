@@ -34,7 +34,7 @@ Result<PageStore> PageStore::create(std::span<const KvLayout> layers, uint32_t p
 
 Result<uint32_t> PageStore::allocate() {
   if (free_.empty())
-    return error(Code::no_memory, "all {} KV pages ({} tokens) are in use", pages(), uint64_t(pages()) * kPageTokens);
+    return error(Code::no_memory, "all {} KV pages ({} tokens) are in use; use a larger --batch, or fewer sequences at once", pages(), uint64_t(pages()) * kPageTokens);
   const uint32_t page = free_.back();
   free_.pop_back();
   owners_[page] = 1;

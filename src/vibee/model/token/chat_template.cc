@@ -12,44 +12,44 @@ namespace {
 
 /// The context as values of the template language; its nesting is bounded here, before anything walks it.
 template <class Json>
-Result<Value> value_of(const Json& json, uint32_t depth) {
+Result<TemplateValue> value_of(const Json& json, uint32_t depth) {
   if (depth > kMaxValueDepth / 2)
     return error(Code::invalid, "the context of a chat template is nested more than {} deep", kMaxValueDepth / 2);
   switch (json.type()) {
-    case Json::value_t::boolean: return Value::of(json.template get<bool>());
-    case Json::value_t::number_integer: return Value::of(json.template get<int64_t>());
+    case Json::value_t::boolean: return TemplateValue::of(json.template get<bool>());
+    case Json::value_t::number_integer: return TemplateValue::of(json.template get<int64_t>());
     case Json::value_t::number_unsigned: {
       const uint64_t u = json.template get<uint64_t>();
       if (u > uint64_t(INT64_MAX))
         return error(Code::invalid, "{} in the context of a chat template does not fit into 64 bits", u);
-      return Value::of(int64_t(u));
+      return TemplateValue::of(int64_t(u));
     }
-    case Json::value_t::number_float: return Value::of(json.template get<double>());
-    case Json::value_t::string: return Value::of(json.template get_ref<const std::string&>());
+    case Json::value_t::number_float: return TemplateValue::of(json.template get<double>());
+    case Json::value_t::string: return TemplateValue::of(json.template get_ref<const std::string&>());
     case Json::value_t::array: {
-      ValueList items;
+      TemplateList items;
       for (const auto& one : json) {
-        VIBEE_ASSIGN(Value item, value_of(one, depth + 1));
+        VIBEE_ASSIGN(TemplateValue item, value_of(one, depth + 1));
         items.push_back(std::move(item));
       }
-      return Value::list(std::move(items));
+      return TemplateValue::list(std::move(items));
     }
     case Json::value_t::object: {
-      std::vector<std::pair<Value, Value>> pairs;
+      std::vector<std::pair<TemplateValue, TemplateValue>> pairs;
       for (auto it = json.begin(); it != json.end(); ++it) {
-        VIBEE_ASSIGN(Value item, value_of(it.value(), depth + 1));
-        pairs.emplace_back(Value::of(std::string(it.key())), std::move(item));
+        VIBEE_ASSIGN(TemplateValue item, value_of(it.value(), depth + 1));
+        pairs.emplace_back(TemplateValue::of(std::string(it.key())), std::move(item));
       }
-      return Value::dict(std::move(pairs));
+      return TemplateValue::dict(std::move(pairs));
     }
-    default: return Value::none();
+    default: return TemplateValue::none();
   }
 }
 
 template <class Json>
 Result<std::string> render_json(const TemplateNode& root, const Json& context, std::optional<std::time_t> now) {
   if (!context.is_object()) return error(Code::invalid, "the context of a chat template must be an object");
-  VIBEE_ASSIGN(Value value, value_of(context, 0));
+  VIBEE_ASSIGN(TemplateValue value, value_of(context, 0));
   return TemplateInterpreter(std::move(value), TemplateLimits(), now).run(root);
 }
 

@@ -9,20 +9,20 @@
 
 namespace {
 
-vibee::Value conversation() {
-  using vibee::Value;
-  const auto text = [](const char* s) { return Value::of(std::string(s)); };
+vibee::TemplateValue conversation() {
+  using vibee::TemplateValue;
+  const auto text = [](const char* s) { return TemplateValue::of(std::string(s)); };
   const auto message = [&](const char* role, const char* content) {
-    return Value::dict({{text("role"), text(role)}, {text("content"), text(content)}});
+    return TemplateValue::dict({{text("role"), text(role)}, {text("content"), text(content)}});
   };
-  return Value::dict(
-      {{text("messages"), Value::list({message("system", "Be brief."), message("user", " Gr\xc3\xbc\xc3\x9f Gott \n"),
-                                       message("assistant", "<think>x</think>y")})},
-       {text("add_generation_prompt"), Value::of(true)},
-       {text("bos_token"), text("<s>")},
-       {text("n"), Value::of(int64_t(-7))},
-       {text("x"), Value::of(2.5)},
-       {text("none"), Value::none()}});
+  return TemplateValue::dict({{text("messages"), TemplateValue::list({message("system", "Be brief."),
+                                                                      message("user", " Gr\xc3\xbc\xc3\x9f Gott \n"),
+                                                                      message("assistant", "<think>x</think>y")})},
+                              {text("add_generation_prompt"), TemplateValue::of(true)},
+                              {text("bos_token"), text("<s>")},
+                              {text("n"), TemplateValue::of(int64_t(-7))},
+                              {text("x"), TemplateValue::of(2.5)},
+                              {text("none"), TemplateValue::none()}});
 }
 
 }  // namespace

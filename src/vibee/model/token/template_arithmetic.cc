@@ -9,7 +9,7 @@
 namespace vibee {
 namespace {
 
-using Kind = Value::Kind;
+using Kind = TemplateValue::Kind;
 
 int64_t floor_divide(int64_t a, int64_t b) {
   const int64_t q = a / b;
@@ -24,7 +24,7 @@ double floor_remainder(double a, double b) {
 
 }  // namespace
 
-Value TemplateInterpreter::binary(std::string_view op, const Value& a, const Value& b) {
+TemplateValue TemplateInterpreter::binary(std::string_view op, const TemplateValue& a, const TemplateValue& b) {
   if (a.is_undefined() || b.is_undefined()) {
     return fail("{}, so '{}' cannot be applied to it", a.is_undefined() ? a.name() : b.name(), op);
   }
@@ -33,16 +33,16 @@ Value TemplateInterpreter::binary(std::string_view op, const Value& a, const Val
   };
   if (op == "+" && a.is_string() && b.is_string()) {
     if (!charge(a.string().size() + b.string().size())) return {};
-    return Value::of(a.string() + b.string());
+    return TemplateValue::of(a.string() + b.string());
   }
   if (op == "+" && a.is_sequence() && a.kind() == b.kind()) {
     if (!charge((a.items().size() + b.items().size()) * 64)) return {};
-    ValueList items = a.items();
+    TemplateList items = a.items();
     items.insert(items.end(), b.items().begin(), b.items().end());
-    return made(a.is(Kind::list) ? Value::list(std::move(items)) : Value::tuple(std::move(items)));
+    return made(a.is(Kind::list) ? TemplateValue::list(std::move(items)) : TemplateValue::tuple(std::move(items)));
   }
   if (op == "*" && (a.is_integer() != b.is_integer()) && !(a.is_number() && b.is_number())) {
-    const Value& what = a.is_integer() ? b : a;
+    const TemplateValue& what = a.is_integer() ? b : a;
     const int64_t times = std::max<int64_t>(0, a.is_integer() ? a.integer() : b.integer());
     uint64_t bytes = 0;
     const uint64_t each = what.is_string() ? what.string().size() : what.is_sequence() ? what.items().size() * 64 : 0;
@@ -50,7 +50,7 @@ Value TemplateInterpreter::binary(std::string_view op, const Value& a, const Val
     if (__builtin_mul_overflow(each, uint64_t(times), &bytes)) bytes = ~uint64_t(0);
     if (!charge(bytes)) return {};
     std::string text_out;
-    ValueList items;
+    TemplateList items;
     for (int64_t i = 0; i < times && each > 0; ++i) {
       if (what.is_string()) {
         text_out += what.string();
@@ -58,8 +58,8 @@ Value TemplateInterpreter::binary(std::string_view op, const Value& a, const Val
         items.insert(items.end(), what.items().begin(), what.items().end());
       }
     }
-    if (what.is_string()) return Value::of(std::move(text_out));
-    return made(what.is(Kind::list) ? Value::list(std::move(items)) : Value::tuple(std::move(items)));
+    if (what.is_string()) return TemplateValue::of(std::move(text_out));
+    return made(what.is(Kind::list) ? TemplateValue::list(std::move(items)) : TemplateValue::tuple(std::move(items)));
   }
   if (op == "%" && a.is_string()) {
     TemplateCall call;
@@ -74,14 +74,14 @@ Value TemplateInterpreter::binary(std::string_view op, const Value& a, const Val
   const bool real = a.is(Kind::real) || b.is(Kind::real);
   const double x = a.real(), y = b.real();
   if ((op == "/" || op == "//" || op == "%") && y == 0) return fail("division by zero");
-  if (op == "/") return Value::of(x / y);
+  if (op == "/") return TemplateValue::of(x / y);
   if (real) {
-    if (op == "+") return Value::of(x + y);
-    if (op == "-") return Value::of(x - y);
-    if (op == "*") return Value::of(x * y);
-    if (op == "//") return Value::of(std::floor(x / y));
-    if (op == "%") return Value::of(floor_remainder(x, y));
-    return Value::of(std::pow(x, y));
+    if (op == "+") return TemplateValue::of(x + y);
+    if (op == "-") return TemplateValue::of(x - y);
+    if (op == "*") return TemplateValue::of(x * y);
+    if (op == "//") return TemplateValue::of(std::floor(x / y));
+    if (op == "%") return TemplateValue::of(floor_remainder(x, y));
+    return TemplateValue::of(std::pow(x, y));
   }
   const int64_t m = a.integer(), n = b.integer();
   int64_t result = 0;
@@ -96,7 +96,7 @@ Value TemplateInterpreter::binary(std::string_view op, const Value& a, const Val
     overflow = n == -1 && m == INT64_MIN;
     if (!overflow) result = op == "//" ? floor_divide(m, n) : m - n * floor_divide(m, n);
   } else {  // **
-    if (n < 0) return m == 0 ? fail("division by zero") : Value::of(std::pow(double(m), double(n)));
+    if (n < 0) return m == 0 ? fail("division by zero") : TemplateValue::of(std::pow(double(m), double(n)));
     result = 1;
     for (int64_t i = 0; i < n && !overflow && result != 0; ++i) {
       if (m == 1 || (m == -1 && n % 2 == 0)) break;
@@ -108,7 +108,7 @@ Value TemplateInterpreter::binary(std::string_view op, const Value& a, const Val
     }
   }
   if (overflow) return fail("the result of '{}' does not fit into 64 bits", op);
-  return Value::of(result);
+  return TemplateValue::of(result);
 }
 
 }  // namespace vibee

@@ -147,9 +147,9 @@ Result<TemplateNodePtr> TemplateExpressionParser::primary() {
   switch (token.type) {
     case Token::name:
       if (one_of(token.value, {"true", "True", "false", "False"})) {
-        node->value = Value::of(token.value == "true" || token.value == "True");
+        node->value = TemplateValue::of(token.value == "true" || token.value == "True");
       } else if (one_of(token.value, {"none", "None"})) {
-        node->value = Value::none();
+        node->value = TemplateValue::none();
       } else {
         node->op = Op::name;
         node->text = token.value;
@@ -163,11 +163,11 @@ Result<TemplateNodePtr> TemplateExpressionParser::primary() {
     case Token::string: {
       std::string all;
       for (; now().type == Token::string; step()) all += now().value;
-      node->value = Value::of(std::move(all));
+      node->value = TemplateValue::of(std::move(all));
       return node;
     }
-    case Token::integer: node->value = Value::of(token.whole); break;
-    case Token::real: node->value = Value::of(token.number); break;
+    case Token::integer: node->value = TemplateValue::of(token.whole); break;
+    case Token::real: node->value = TemplateValue::of(token.number); break;
     default:
       if (skip_op("(")) {
         VIBEE_ASSIGN(node, guarded([&] { return tuple_or_expression(true, true); }));
@@ -218,7 +218,7 @@ Result<TemplateNodePtr> TemplateExpressionParser::postfix(Node node) {
       if (now().type == Token::integer) {
         next->op = Op::item;
         Node index = make(Op::constant);
-        index->value = Value::of(now().whole);
+        index->value = TemplateValue::of(now().whole);
         step();
         VIBEE_TRY(adopt(next, std::move(node)));
         VIBEE_TRY(adopt(next, std::move(index)));

@@ -10,15 +10,15 @@
 namespace vibee {
 namespace {
 
-using Kind = Value::Kind;
+using Kind = TemplateValue::Kind;
 using In = TemplateInterpreter;
 using Call = TemplateCall;
 
 template <std::string (*convert)(std::string_view)>
-Value cased(In& in, const Value& v, const Call& call) {
+TemplateValue cased(In& in, const TemplateValue& v, const Call& call) {
   TemplateParameters p(in, "this filter", call, {});
   const std::string s = in.shown(v);
-  return p.ok() && in.charge(s.size() * 8) ? in.text(convert(s)) : Value();
+  return p.ok() && in.charge(s.size() * 8) ? in.text(convert(s)) : TemplateValue();
 }
 
 /// Words begin after white space, brackets and hyphens here, not at every letter as in str.title().
@@ -47,14 +47,14 @@ std::string title_words(std::string_view s) {
   return out;
 }
 
-Value trim(In& in, const Value& v, const Call& call) {
+TemplateValue trim(In& in, const TemplateValue& v, const Call& call) {
   TemplateParameters p(in, "trim", call, {"chars"});
   const std::string s = in.shown(v), chars = p.string(0, "");
   const bool given = p.ok() && p.get(0) != nullptr && !p.get(0)->is_none();
   return in.text(std::string(given ? py_strip(s, chars, true, true) : py_strip(s, true, true)));
 }
 
-Value replace(In& in, const Value& v, const Call& call) {
+TemplateValue replace(In& in, const TemplateValue& v, const Call& call) {
   TemplateParameters p(in, "replace", call, {"old", "new", "count"});
   if (!p.ok()) return {};
   if (p.get(0) == nullptr || p.get(1) == nullptr) return in.fail("replace needs what to replace and by what");
@@ -65,10 +65,10 @@ Value replace(In& in, const Value& v, const Call& call) {
   if (count >= 0) hits = std::min(hits, uint64_t(count));
   uint64_t grown = 0;
   if (__builtin_mul_overflow(hits, uint64_t(to.size()), &grown)) grown = ~uint64_t(0);
-  return in.charge(grown) && in.charge(s.size()) ? Value::of(py_replace(s, from, to, count)) : Value();
+  return in.charge(grown) && in.charge(s.size()) ? TemplateValue::of(py_replace(s, from, to, count)) : TemplateValue();
 }
 
-Value indent(In& in, const Value& v, const Call& call) {
+TemplateValue indent(In& in, const TemplateValue& v, const Call& call) {
   TemplateParameters p(in, "indent", call, {"width", "first", "blank"});
   if (!p.ok()) return {};
   const std::string s = in.shown(v) + "\n";
@@ -84,10 +84,10 @@ Value indent(In& in, const Value& v, const Call& call) {
     if (i > 0 && (p.truth(2, false) || !lines[i].empty())) out += margin;
     out += lines[i];
   }
-  return Value::of(std::move(out));
+  return TemplateValue::of(std::move(out));
 }
 
-Value escape(In& in, const Value& v, const Call& call) {
+TemplateValue escape(In& in, const TemplateValue& v, const Call& call) {
   TemplateParameters p(in, "escape", call, {});
   std::string out;
   const std::string s = in.shown(v);
@@ -107,15 +107,15 @@ Value escape(In& in, const Value& v, const Call& call) {
       out += c;
     }
   }
-  return Value::of(std::move(out));
+  return TemplateValue::of(std::move(out));
 }
 
-Value to_string(In& in, const Value& v, const Call& call) {
+TemplateValue to_string(In& in, const TemplateValue& v, const Call& call) {
   TemplateParameters p(in, "string", call, {});
-  return v.is_string() ? v : Value::of(in.shown(v));
+  return v.is_string() ? v : TemplateValue::of(in.shown(v));
 }
 
-Value same_value(In& in, const Value& v, const Call& call) {
+TemplateValue same_value(In& in, const TemplateValue& v, const Call& call) {
   TemplateParameters p(in, "safe", call, {});
   return to_string(in, v, call);
 }
@@ -131,12 +131,12 @@ bool parse_real(std::string_view s, double* out) {
   return !t.empty() && parsed.ec == std::errc() && parsed.ptr == t.data() + t.size();
 }
 
-Value to_int(In& in, const Value& v, const Call& call) {
+TemplateValue to_int(In& in, const TemplateValue& v, const Call& call) {
   TemplateParameters p(in, "int", call, {"default", "base"});
   const int64_t base = p.integer(1, 10);
   if (!p.ok()) return {};
-  const Value fallback = p.get(0) != nullptr ? *p.get(0) : Value::of(int64_t(0));
-  if (v.is_integer()) return Value::of(v.integer());
+  const TemplateValue fallback = p.get(0) != nullptr ? *p.get(0) : TemplateValue::of(int64_t(0));
+  if (v.is_integer()) return TemplateValue::of(v.integer());
   double d = 0;
   if (v.is_string()) {
     if (base < 2 || base > 36) return in.fail("base {} is not one of 2 to 36", base);
@@ -152,33 +152,33 @@ Value to_int(In& in, const Value& v, const Call& call) {
     const std::string signed_text = (minus ? "-" : "") + t;
     const char* end = signed_text.data() + signed_text.size();
     const auto parsed = std::from_chars(signed_text.data(), end, i, int(base));
-    if (parsed.ec == std::errc() && parsed.ptr == end && !t.empty() && t[0] != '-') return Value::of(i);
+    if (parsed.ec == std::errc() && parsed.ptr == end && !t.empty() && t[0] != '-') return TemplateValue::of(i);
     if (!parse_real(v.string(), &d)) return fallback;
   } else if (v.is(Kind::real)) {
     d = v.real();
   } else {
     return fallback;
   }
-  return std::abs(d) < 9.2e18 ? Value::of(int64_t(d)) : fallback;
+  return std::abs(d) < 9.2e18 ? TemplateValue::of(int64_t(d)) : fallback;
 }
 
-Value to_float(In& in, const Value& v, const Call& call) {
+TemplateValue to_float(In& in, const TemplateValue& v, const Call& call) {
   TemplateParameters p(in, "float", call, {"default"});
   if (!p.ok()) return {};
   double d = 0;
-  if (v.is_number()) return Value::of(v.real());
-  if (v.is_string() && parse_real(v.string(), &d)) return Value::of(d);
-  return p.get(0) != nullptr ? *p.get(0) : Value::of(0.0);
+  if (v.is_number()) return TemplateValue::of(v.real());
+  if (v.is_string() && parse_real(v.string(), &d)) return TemplateValue::of(d);
+  return p.get(0) != nullptr ? *p.get(0) : TemplateValue::of(0.0);
 }
 
-Value absolute(In& in, const Value& v, const Call& call) {
+TemplateValue absolute(In& in, const TemplateValue& v, const Call& call) {
   TemplateParameters p(in, "abs", call, {});
   if (!v.is_number()) return in.fail("a {} has no absolute value", v.type_name());
-  if (v.is(Kind::real)) return Value::of(std::abs(v.real()));
-  return v.integer() < 0 ? in.binary("-", Value::of(int64_t(0)), v) : Value::of(v.integer());
+  if (v.is(Kind::real)) return TemplateValue::of(std::abs(v.real()));
+  return v.integer() < 0 ? in.binary("-", TemplateValue::of(int64_t(0)), v) : TemplateValue::of(v.integer());
 }
 
-Value round(In& in, const Value& v, const Call& call) {
+TemplateValue round(In& in, const TemplateValue& v, const Call& call) {
   TemplateParameters p(in, "round", call, {"precision", "method"});
   const int64_t precision = p.integer(0, 0);
   const std::string method = p.string(1, "common");
@@ -189,15 +189,15 @@ Value round(In& in, const Value& v, const Call& call) {
     return in.fail("method must be common, ceil or floor");
   if (method != "common") {
     const double scale = std::pow(10.0, double(precision)), scaled = v.real() * scale;
-    return Value::of((method == "ceil" ? std::ceil(scaled) : std::floor(scaled)) / scale);
+    return TemplateValue::of((method == "ceil" ? std::ceil(scaled) : std::floor(scaled)) / scale);
   }
-  if (v.is_integer()) return Value::of(v.integer());
+  if (v.is_integer()) return TemplateValue::of(v.integer());
   double rounded = 0;  // printing rounds the exact decimal value, halves to even, which is what Python's round does
   parse_real(fmt::format("{:.{}f}", v.real(), int(precision)), &rounded);
-  return Value::of(std::isfinite(v.real()) ? rounded : v.real());
+  return TemplateValue::of(std::isfinite(v.real()) ? rounded : v.real());
 }
 
-Value tojson(In& in, const Value& v, const Call& call) {
+TemplateValue tojson(In& in, const TemplateValue& v, const Call& call) {
   TemplateParameters p(in, "tojson", call, {"ensure_ascii", "indent", "separators", "sort_keys"});
   if (!p.ok()) return {};
   const bool none = p.get(1) == nullptr || p.get(1)->is_none();
@@ -208,12 +208,12 @@ Value tojson(In& in, const Value& v, const Call& call) {
     between = in.shown(p.get(2)->items()[0]);
     after_key = in.shown(p.get(2)->items()[1]);
   }
-  return Value::of(
+  return TemplateValue::of(
       in.json(v, none ? -1 : std::max<int64_t>(0, indent), p.truth(0, false), between, after_key, p.truth(3, false)));
 }
 
 /// One %-conversion of Python's string formatting: flags, width and precision of `spec`, applied to `v`.
-std::string formatted(In& in, const std::string& spec, char type, const Value& v) {
+std::string formatted(In& in, const std::string& spec, char type, const TemplateValue& v) {
   if (type == 's' || type == 'r') {
     std::string s = type == 's' ? in.shown(v) : in.charge(v.weight()) ? to_repr(v) : std::string();
     const bool left = spec.find('-') != std::string::npos;
@@ -252,7 +252,7 @@ std::string formatted(In& in, const std::string& spec, char type, const Value& v
   return std::string(buffer, size_t(std::clamp<int>(n, 0, sizeof(buffer) - 1)));
 }
 
-Value format(In& in, const Value& v, const Call& call) {
+TemplateValue format(In& in, const TemplateValue& v, const Call& call) {
   if (!v.is_string() || !call.named.empty()) return in.fail("format needs a string and plain arguments");
   const std::string& s = v.string();
   std::string out;
@@ -286,11 +286,11 @@ Value format(In& in, const Value& v, const Call& call) {
   return in.text(std::move(out));
 }
 
-Value fallback(In& in, const Value& v, const Call& call) {
+TemplateValue fallback(In& in, const TemplateValue& v, const Call& call) {
   TemplateParameters p(in, "default", call, {"default_value", "boolean"});
   if (!p.ok()) return {};
   const bool use = v.is_undefined() || (p.truth(1, false) && !v.truthy());
-  return !use ? v : p.get(0) != nullptr ? *p.get(0) : Value::of(std::string());
+  return !use ? v : p.get(0) != nullptr ? *p.get(0) : TemplateValue::of(std::string());
 }
 
 struct Row {
@@ -328,11 +328,12 @@ TemplateFilter find_text_filter(std::string_view name) {
   return nullptr;
 }
 
-Value TemplateInterpreter::filter(const std::string& name, const Value& input, const TemplateCall& call) {
+TemplateValue TemplateInterpreter::filter(const std::string& name, const TemplateValue& input,
+                                          const TemplateCall& call) {
   TemplateFilter found = find_text_filter(name);
   if (found == nullptr) found = find_sequence_filter(name);
   if (found == nullptr) return fail("filter '{}' is not known", name.substr(0, 40));
-  return failed() ? Value() : found(*this, input, call);
+  return failed() ? TemplateValue() : found(*this, input, call);
 }
 
 }  // namespace vibee

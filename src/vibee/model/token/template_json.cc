@@ -10,7 +10,7 @@
 namespace vibee {
 namespace {
 
-using Kind = Value::Kind;
+using Kind = TemplateValue::Kind;
 
 void append_unit(uint32_t unit, std::string* out) { *out += fmt::format("\\u{:04x}", unit); }
 
@@ -54,7 +54,7 @@ class Writer {
          bool sorted)
       : in_(in), indent_(indent), ascii_(ascii), between_(between), after_key_(after_key), sorted_(sorted) {}
 
-  void write(const Value& v, size_t depth) {
+  void write(const TemplateValue& v, size_t depth) {
     switch (v.kind()) {
       case Kind::none: out += "null"; return;
       case Kind::boolean: out += v.integer() != 0 ? "true" : "false"; return;
@@ -76,7 +76,7 @@ class Writer {
         return;
       }
       case Kind::dict: {
-        std::vector<const std::pair<Value, Value>*> pairs;
+        std::vector<const std::pair<TemplateValue, TemplateValue>*> pairs;
         for (const auto& pair : v.pairs()) pairs.push_back(&pair);
         if (sorted_) {
           std::stable_sort(pairs.begin(), pairs.end(),
@@ -128,7 +128,7 @@ class Writer {
 
 }  // namespace
 
-std::string TemplateInterpreter::json(const Value& value, int64_t indent, bool ascii, std::string_view between,
+std::string TemplateInterpreter::json(const TemplateValue& value, int64_t indent, bool ascii, std::string_view between,
                                       std::string_view after_key, bool sort_keys) {
   // Escapes make six bytes of one; every entry adds its separators and its margin.
   const uint64_t entry = between.size() + after_key.size() + uint64_t(std::max<int64_t>(0, indent)) * value.depth() + 1;

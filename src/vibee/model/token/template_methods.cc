@@ -10,7 +10,7 @@
 namespace vibee {
 namespace {
 
-using Kind = Value::Kind;
+using Kind = TemplateValue::Kind;
 
 constexpr std::string_view kStringMethods[] = {
     "strip",    "lstrip", "rstrip", "split",   "rsplit",     "splitlines",   "startswith",
@@ -27,7 +27,7 @@ bool one_of(std::string_view name, const std::string_view (&names)[n]) {
 
 }  // namespace
 
-bool has_method(const Value& object, std::string_view name) {
+bool has_method(const TemplateValue& object, std::string_view name) {
   if (object.is_string()) return one_of(name, kStringMethods);
   if (object.is_sequence()) return one_of(name, kListMethods);
   return object.is(Kind::dict) && one_of(name, kDictMethods);
@@ -56,7 +56,7 @@ TemplateParameters::TemplateParameters(TemplateInterpreter& in, const std::strin
 }
 
 int64_t TemplateParameters::integer(size_t i, int64_t fallback) {
-  const Value* v = values_[i];
+  const TemplateValue* v = values_[i];
   if (v == nullptr || v->is_none()) return fallback;
   if (v->is_integer()) return v->integer();
   in_.fail("an integer is needed, not a {}", v->type_name());
@@ -65,7 +65,7 @@ int64_t TemplateParameters::integer(size_t i, int64_t fallback) {
 }
 
 std::string TemplateParameters::string(size_t i, std::string_view fallback) {
-  const Value* v = values_[i];
+  const TemplateValue* v = values_[i];
   if (v == nullptr || v->is_none()) return std::string(fallback);
   if (v->is_string()) return v->string();
   in_.fail("a string is needed, not a {}", v->type_name());
@@ -73,7 +73,7 @@ std::string TemplateParameters::string(size_t i, std::string_view fallback) {
   return std::string(fallback);
 }
 
-Value TemplateInterpreter::call(const Value& callee, TemplateCall& call) {
+TemplateValue TemplateInterpreter::call(const TemplateValue& callee, TemplateCall& call) {
   if (failed()) return {};
   switch (callee.kind()) {
     case Kind::macro: return call_macro(callee, call);
@@ -84,7 +84,7 @@ Value TemplateInterpreter::call(const Value& callee, TemplateCall& call) {
   }
 }
 
-Value TemplateInterpreter::call_function(const std::string& name, const TemplateCall& call) {
+TemplateValue TemplateInterpreter::call_function(const std::string& name, const TemplateCall& call) {
   if (name == "raise_exception") {
     TemplateParameters p(*this, name, call, {"message"});
     const std::string message = p.get(0) != nullptr ? shown(*p.get(0)) : std::string();
@@ -93,7 +93,7 @@ Value TemplateInterpreter::call_function(const std::string& name, const Template
   if (name == "strftime_now") {
     TemplateParameters p(*this, name, call, {"format"});
     const std::string format = p.string(0, "");
-    if (!p.ok() || format.empty()) return p.ok() ? text("") : Value();
+    if (!p.ok() || format.empty()) return p.ok() ? text("") : TemplateValue();
     if (format.size() > 256) return fail("a format of {} bytes is too long for strftime_now", format.size());
     const std::time_t now = now_.value_or(std::time(nullptr));
     std::tm local{};
@@ -111,41 +111,43 @@ Value TemplateInterpreter::call_function(const std::string& name, const Template
     if (!p.ok()) return {};
     if (step == 0) return fail("the step of range cannot be zero");
     constexpr uint64_t kMaxRange = 100000;  // as in Jinja's sandbox
-    ValueList items;
+    TemplateList items;
     if (step > 0 ? begin < end : begin > end) {
       const uint64_t span = step > 0 ? uint64_t(end) - uint64_t(begin) : uint64_t(begin) - uint64_t(end);
       const uint64_t stride = step > 0 ? uint64_t(step) : uint64_t(0) - uint64_t(step);
       const uint64_t count = (span - 1) / stride + 1;
       if (count > kMaxRange) return fail("range of {} numbers is longer than the {} allowed", count, kMaxRange);
-      for (uint64_t i = 0; i < count; ++i) items.push_back(Value::of(int64_t(uint64_t(begin) + i * uint64_t(step))));
+      for (uint64_t i = 0; i < count; ++i)
+        items.push_back(TemplateValue::of(int64_t(uint64_t(begin) + i * uint64_t(step))));
     }
     return list(std::move(items));
   }
   // namespace and dict: pairs from a dict, then named ones over them.
-  std::vector<std::pair<Value, Value>> pairs;
+  std::vector<std::pair<TemplateValue, TemplateValue>> pairs;
   if (call.plain.size() > 1) return fail("{} takes at most one plain argument", name);
   if (call.plain.size() == 1 && call.plain[0].is(Kind::dict)) {
     pairs = call.plain[0].pairs();
   } else if (call.plain.size() == 1) {
-    ValueList entries;
+    TemplateList entries;
     if (!iterate(call.plain[0], &entries)) return {};
-    for (const Value& entry : entries) {
-      ValueList two;
+    for (const TemplateValue& entry : entries) {
+      TemplateList two;
       if (!iterate(entry, &two)) return {};
       if (two.size() != 2 || !is_key(two[0])) return fail("{} needs pairs of a key and a value", name);
       pairs.emplace_back(two[0], two[1]);
     }
   }
-  for (const auto& [key, value] : call.named) pairs.emplace_back(Value::of(std::string(key)), value);
-  const Value all = distinct_dict(std::move(pairs));
+  for (const auto& [key, value] : call.named) pairs.emplace_back(TemplateValue::of(std::string(key)), value);
+  const TemplateValue all = distinct_dict(std::move(pairs));
   if (name == "dict" || failed()) return all;
   auto space = std::make_unique<TemplateNamespace>();
   for (const auto& [key, value] : all.pairs()) space->values.emplace_back(to_text(key), value);
   spaces_.push_back(std::move(space));
-  return Value::space(spaces_.back().get());
+  return TemplateValue::space(spaces_.back().get());
 }
 
-Value TemplateInterpreter::call_method(const Value& self, const std::string& name, const TemplateCall& call) {
+TemplateValue TemplateInterpreter::call_method(const TemplateValue& self, const std::string& name,
+                                               const TemplateCall& call) {
   if (self.is_string()) return string_method(self.string(), name, call);
   if (self.is(Kind::loop)) {  // cycle
     if (call.plain.empty()) return fail("loop.cycle needs values");
@@ -157,35 +159,36 @@ Value TemplateInterpreter::call_method(const Value& self, const std::string& nam
     int64_t count = 0;
     for (size_t i = 0; i < self.items().size() && !failed(); ++i) {
       if (!same(self.items()[i], *p.get(0))) continue;
-      if (name == "index") return Value::of(int64_t(i));
+      if (name == "index") return TemplateValue::of(int64_t(i));
       ++count;
     }
-    return name == "count" ? Value::of(count) : fail("the value is not in the list");
+    return name == "count" ? TemplateValue::of(count) : fail("the value is not in the list");
   }
   if (name == "get") {
     TemplateParameters p(*this, name, call, {"key", "default"});
     if (!p.ok() || p.get(0) == nullptr) return fail("get needs a key");
-    if (const Value* value = self.find(*p.get(0))) return *value;
-    return p.get(1) != nullptr ? *p.get(1) : Value::none();
+    if (const TemplateValue* value = self.find(*p.get(0))) return *value;
+    return p.get(1) != nullptr ? *p.get(1) : TemplateValue::none();
   }
   TemplateParameters p(*this, name, call, {});
   if (!p.ok()) return {};
   if (name == "copy") return self;
-  ValueList items;
+  TemplateList items;
   if (!charge(self.pairs().size() * 64)) return {};
   for (const auto& [key, value] : self.pairs()) {
-    items.push_back(name == "items" ? made(Value::tuple({key, value})) : name == "keys" ? key : value);
+    items.push_back(name == "items" ? made(TemplateValue::tuple({key, value})) : name == "keys" ? key : value);
   }
   return list(std::move(items));
 }
 
-Value TemplateInterpreter::string_method(const std::string& s, const std::string& name, const TemplateCall& call) {
+TemplateValue TemplateInterpreter::string_method(const std::string& s, const std::string& name,
+                                                 const TemplateCall& call) {
   if (!charge(s.size())) return {};
   const auto is = [&](const char* other) { return name == other; };
   const auto pieces = [&](const std::vector<std::string_view>& parts) {
-    ValueList items;
-    if (!charge(parts.size() * 64)) return Value();
-    for (const std::string_view part : parts) items.push_back(Value::of(std::string(part)));
+    TemplateList items;
+    if (!charge(parts.size() * 64)) return TemplateValue();
+    for (const std::string_view part : parts) items.push_back(TemplateValue::of(std::string(part)));
     return list(std::move(items));
   };
   if (is("upper") || is("lower") || is("title") || is("capitalize") || is("isdigit") || is("isspace") ||
@@ -197,8 +200,9 @@ Value TemplateInterpreter::string_method(const std::string& s, const std::string
     if (is("title")) return text(py_title(s));
     if (is("capitalize")) return text(py_capitalize(s));
     if (is("splitlines")) return pieces(py_splitlines(s));
-    if (is("isspace")) return Value::of(!s.empty() && py_strip(s, true, false).empty());
-    return Value::of(!s.empty() && std::all_of(s.begin(), s.end(), [](char c) { return c >= '0' && c <= '9'; }));
+    if (is("isspace")) return TemplateValue::of(!s.empty() && py_strip(s, true, false).empty());
+    return TemplateValue::of(!s.empty() &&
+                             std::all_of(s.begin(), s.end(), [](char c) { return c >= '0' && c <= '9'; }));
   }
   if (is("strip") || is("lstrip") || is("rstrip")) {
     TemplateParameters p(*this, name, call, {"chars"});
@@ -221,7 +225,7 @@ Value TemplateInterpreter::string_method(const std::string& s, const std::string
   }
   if (is("join")) {
     TemplateParameters p(*this, name, call, {"iterable"});
-    ValueList items;
+    TemplateList items;
     if (!p.ok() || p.get(0) == nullptr || !iterate(*p.get(0), &items))
       return fail("join needs something to go through");
     std::string all;
@@ -231,22 +235,22 @@ Value TemplateInterpreter::string_method(const std::string& s, const std::string
       if (i > 0) all += s;
       all += items[i].string();
     }
-    return Value::of(std::move(all));
+    return TemplateValue::of(std::move(all));
   }
   if (is("startswith") || is("endswith")) {
     TemplateParameters p(*this, name, call, {"what"});
     if (!p.ok() || p.get(0) == nullptr) return fail("{} needs a string", name);
-    const ValueList choices = p.get(0)->is(Kind::tuple) ? p.get(0)->items() : ValueList{*p.get(0)};
+    const TemplateList choices = p.get(0)->is(Kind::tuple) ? p.get(0)->items() : TemplateList{*p.get(0)};
     bool any = false;
-    for (const Value& choice : choices) {
+    for (const TemplateValue& choice : choices) {
       if (!choice.is_string()) return fail("{} needs strings, not a {}", name, choice.type_name());
       any |= is("startswith") ? s.starts_with(choice.string()) : s.ends_with(choice.string());
     }
-    return Value::of(any);
+    return TemplateValue::of(any);
   }
   if (is("replace")) {
     TemplateParameters p(*this, name, call, {"old", "new", "count"});
-    return p.ok() ? filter("replace", Value::of(std::string(s)), call) : Value();
+    return p.ok() ? filter("replace", TemplateValue::of(std::string(s)), call) : TemplateValue();
   }
   // find, rfind, count, removeprefix, removesuffix
   TemplateParameters p(*this, name, call, {"what"});
@@ -255,12 +259,13 @@ Value TemplateInterpreter::string_method(const std::string& s, const std::string
   if (is("removeprefix")) return text(s.starts_with(what) ? s.substr(what.size()) : s);
   if (is("removesuffix")) return text(s.ends_with(what) ? s.substr(0, s.size() - what.size()) : s);
   if (is("count")) {
-    if (what.empty()) return Value::of(int64_t(py_length(s)) + 1);
-    return Value::of(int64_t(py_split(s, what, -1).size()) - 1);
+    if (what.empty()) return TemplateValue::of(int64_t(py_length(s)) + 1);
+    return TemplateValue::of(int64_t(py_split(s, what, -1).size()) - 1);
   }
   if (is("rfind") && !charge(s.size() / 64 * what.size())) return {};
   const size_t at = is("find") ? py_find(s, what) : s.rfind(what);
-  return Value::of(at == std::string::npos ? int64_t(-1) : int64_t(py_length(std::string_view(s).substr(0, at))));
+  return TemplateValue::of(at == std::string::npos ? int64_t(-1)
+                                                   : int64_t(py_length(std::string_view(s).substr(0, at))));
 }
 
 }  // namespace vibee

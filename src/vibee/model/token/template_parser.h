@@ -70,7 +70,7 @@ struct TemplateNode {
   uint32_t specials = 0;  ///< of a macro: which of kUsesVarargs, kUsesKwargs, kUsesCaller its body names
   std::string text;
   std::vector<std::string> texts;
-  Value value;
+  TemplateValue value;
   std::vector<TemplateNodePtr> kids;
   std::vector<TemplateNodePtr> defaults;
   std::vector<TemplateArgument> arguments;

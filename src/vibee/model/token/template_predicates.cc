@@ -5,9 +5,9 @@
 
 namespace vibee {
 
-using Kind = Value::Kind;
+using Kind = TemplateValue::Kind;
 
-bool TemplateInterpreter::test(const std::string& name, const Value& v, const TemplateCall& call) {
+bool TemplateInterpreter::test(const std::string& name, const TemplateValue& v, const TemplateCall& call) {
   struct Row {
     const char* name;
     size_t arguments;
@@ -68,10 +68,10 @@ bool TemplateInterpreter::test(const std::string& name, const Value& v, const Te
     return is("lower") ? s == low && s != high : s == high && s != low;
   }
   if (is("odd") || is("even") || is("divisibleby")) {
-    const Value remainder = binary("%", v, is("divisibleby") ? call.plain[0] : Value::of(int64_t(2)));
+    const TemplateValue remainder = binary("%", v, is("divisibleby") ? call.plain[0] : TemplateValue::of(int64_t(2)));
     return !failed() && remainder.truthy() == is("odd");
   }
-  const Value& other = call.plain[0];
+  const TemplateValue& other = call.plain[0];
   if (is("equalto", "eq", "==")) return same(v, other);
   if (is("ne", "!=")) return !same(v, other);
   if (is("lt", "lessthan", "<")) return less(v, other);

@@ -42,15 +42,15 @@ bool TemplateInterpreter::charge(uint64_t bytes) {
   return true;
 }
 
-Value TemplateInterpreter::made(Value container) {
+TemplateValue TemplateInterpreter::made(TemplateValue container) {
   if (container.depth() > kMaxValueDepth) return fail("a value is nested more than {} deep", kMaxValueDepth);
-  const uint64_t entries = container.is_sequence()           ? container.items().size()
-                           : container.is(Value::Kind::dict) ? container.pairs().size()
-                                                             : 1;
-  return charge(64 * (entries + 1)) ? container : Value();
+  const uint64_t entries = container.is_sequence()                   ? container.items().size()
+                           : container.is(TemplateValue::Kind::dict) ? container.pairs().size()
+                                                                     : 1;
+  return charge(64 * (entries + 1)) ? container : TemplateValue();
 }
 
-std::string TemplateInterpreter::shown(const Value& value) {
+std::string TemplateInterpreter::shown(const TemplateValue& value) {
   if (value.is_string()) return charge(value.string().size()) ? value.string() : std::string();
   const uint64_t cost = value.weight();
   return charge(cost > (uint64_t(1) << 40) ? cost : cost * 4) ? to_text(value) : std::string();
@@ -84,7 +84,7 @@ void TemplateInterpreter::keep_scopes() {
   for (TemplateScope* s = scope_; s != nullptr && !s->kept; s = s->parent) s->kept = charge(128);
 }
 
-void TemplateInterpreter::set(std::string_view name, const Value& value) {
+void TemplateInterpreter::set(std::string_view name, const TemplateValue& value) {
   for (auto& [n, v] : scope_->variables) {
     if (n == name) {
       v = value;
@@ -123,7 +123,7 @@ TemplateInterpreter::Flow TemplateInterpreter::execute(const TemplateNode& node)
   switch (node.op) {
     case Op::data: emit(node.text); return Flow::normal;
     case Op::print: {
-      const Value value = evaluate(*node.kids[0]);
+      const TemplateValue value = evaluate(*node.kids[0]);
       at_ = &node;
       emit(shown(value));
       return Flow::normal;
@@ -140,7 +140,7 @@ TemplateInterpreter::Flow TemplateInterpreter::execute(const TemplateNode& node)
     case Op::assign: assign(*node.kids[0], evaluate(*node.kids[1])); return Flow::normal;
     case Op::assign_block: {
       open_scope(scope_);
-      Value value = text(captured(node.bodies[0]));
+      TemplateValue value = text(captured(node.bodies[0]));
       close_scope();
       if (node.kids[1] != nullptr) {
         set("", value);  // a filter chain without operand reads the name that no template can spell
@@ -151,15 +151,15 @@ TemplateInterpreter::Flow TemplateInterpreter::execute(const TemplateNode& node)
     }
     case Op::macro:
       keep_scopes();
-      set(node.text, Value::macro(&node, scope_));
+      set(node.text, TemplateValue::macro(&node, scope_));
       return Flow::normal;
     case Op::call_block: {
       keep_scopes();
       const TemplateNode& what = *node.kids[0];
-      const Value callee = evaluate(*what.kids[0]);
+      const TemplateValue callee = evaluate(*what.kids[0]);
       TemplateCall call_arguments;
       if (!arguments(what, &call_arguments)) return Flow::broke;
-      call_arguments.named.emplace_back("caller", Value::macro(node.kids[1].get(), scope_));
+      call_arguments.named.emplace_back("caller", TemplateValue::macro(node.kids[1].get(), scope_));
       at_ = &node;
       emit(shown(call(callee, call_arguments)));
       return Flow::normal;
@@ -168,13 +168,13 @@ TemplateInterpreter::Flow TemplateInterpreter::execute(const TemplateNode& node)
       open_scope(scope_);
       const std::string inner = captured(node.bodies[0]);
       set("", text(inner));
-      const Value value = evaluate(*node.kids[0]);
+      const TemplateValue value = evaluate(*node.kids[0]);
       close_scope();
       emit(shown(value));
       return Flow::normal;
     }
     case Op::with: {
-      ValueList values;
+      TemplateList values;
       for (size_t i = 1; i < node.kids.size(); i += 2) values.push_back(evaluate(*node.kids[i]));
       open_scope(scope_);
       for (size_t i = 0; i < values.size(); ++i) assign(*node.kids[2 * i], values[i]);
@@ -195,13 +195,13 @@ TemplateInterpreter::Flow TemplateInterpreter::execute(const TemplateNode& node)
 }
 
 TemplateInterpreter::Flow TemplateInterpreter::loop(const TemplateNode& node) {
-  const Value over = evaluate(*node.kids[1]);
+  const TemplateValue over = evaluate(*node.kids[1]);
   at_ = &node;
   auto state = std::make_shared<TemplateLoop>();
   if (failed() || !iterate(over, &state->items)) return Flow::broke;
   if (node.kids[2] != nullptr) {
-    ValueList passed;
-    for (const Value& item : state->items) {
+    TemplateList passed;
+    for (const TemplateValue& item : state->items) {
       open_scope(scope_);
       assign(*node.kids[0], item);
       if (evaluate(*node.kids[2]).truthy()) passed.push_back(item);
@@ -217,13 +217,13 @@ TemplateInterpreter::Flow TemplateInterpreter::loop(const TemplateNode& node) {
     close_scope();
     return flow;
   }
-  for (const Value& item : state->items) state->inner_depth = std::max(state->inner_depth, item.depth());
+  for (const TemplateValue& item : state->items) state->inner_depth = std::max(state->inner_depth, item.depth());
   for (state->index = 0; state->index < state->items.size(); ++state->index) {
     at_ = &node;
     if (++steps_ > limits_.steps) fail("more than {} steps: the template loops too long", limits_.steps);
     open_scope(scope_);
-    set("loop", Value::loop(state));
-    assign(*node.kids[0], Value(state->items[state->index]));
+    set("loop", TemplateValue::loop(state));
+    assign(*node.kids[0], TemplateValue(state->items[state->index]));
     const Flow flow = execute(node.bodies[0]);
     close_scope();
     if (failed()) return Flow::broke;
@@ -232,13 +232,13 @@ TemplateInterpreter::Flow TemplateInterpreter::loop(const TemplateNode& node) {
   return Flow::normal;
 }
 
-void TemplateInterpreter::assign(const TemplateNode& target, const Value& value) {
+void TemplateInterpreter::assign(const TemplateNode& target, const TemplateValue& value) {
   if (failed()) return;
   at_ = &target;
   if (target.op == Op::name) return set(target.text, value);
   if (target.op == Op::space_name) {
-    const Value space = lookup(target.text);
-    if (!space.is(Value::Kind::space)) {
+    const TemplateValue space = lookup(target.text);
+    if (!space.is(TemplateValue::Kind::space)) {
       fail("'{}' is no namespace, so '{}.{}' cannot be set", target.text, target.text, target.texts[0]);
       return;
     }
@@ -251,7 +251,7 @@ void TemplateInterpreter::assign(const TemplateNode& target, const Value& value)
     if (charge(96)) space.space()->values.emplace_back(target.texts[0], value);
     return;
   }
-  ValueList parts;
+  TemplateList parts;
   if (!iterate(value, &parts)) return;
   if (parts.size() != target.kids.size()) {
     fail("{} names for {} values", target.kids.size(), parts.size());
@@ -260,10 +260,10 @@ void TemplateInterpreter::assign(const TemplateNode& target, const Value& value)
   for (size_t i = 0; i < parts.size(); ++i) assign(*target.kids[i], parts[i]);
 }
 
-Value TemplateInterpreter::call_macro(const Value& macro, TemplateCall& call) {
+TemplateValue TemplateInterpreter::call_macro(const TemplateValue& macro, TemplateCall& call) {
   const TemplateNode& node = *macro.macro_node();
   const TemplateNode* from = at_;
-  const auto take = [&](std::string_view name, Value* out) {
+  const auto take = [&](std::string_view name, TemplateValue* out) {
     const auto it =
         std::find_if(call.named.begin(), call.named.end(), [&](const auto& pair) { return pair.first == name; });
     if (it == call.named.end()) return false;
@@ -280,17 +280,18 @@ Value TemplateInterpreter::call_macro(const Value& macro, TemplateCall& call) {
   for (size_t i = 0; i < n && !failed(); ++i) {
     const std::string& name = node.kids[i]->text;
     const size_t first_default = n - node.defaults.size();
-    Value value;
+    TemplateValue value;
     if (i < call.plain.size()) {
       value = call.plain[i];
     } else if (!take(name, &value)) {
-      value = i >= first_default
-                  ? evaluate(*node.defaults[i - first_default])
-                  : Value::undefined(fmt::format("parameter '{}' of macro '{}' was not given", name, node.text));
+      value =
+          i >= first_default
+              ? evaluate(*node.defaults[i - first_default])
+              : TemplateValue::undefined(fmt::format("parameter '{}' of macro '{}' was not given", name, node.text));
     }
     set(name, value);
   }
-  Value special;
+  TemplateValue special;
   if (take("caller", &special)) {
     if ((node.specials & kUsesCaller) == 0)
       fail("macro '{}' does not use caller(), so it cannot be in a call block", node.text);
@@ -298,12 +299,12 @@ Value TemplateInterpreter::call_macro(const Value& macro, TemplateCall& call) {
   }
   if (node.specials & kUsesVarargs) {
     const size_t used = std::min(n, call.plain.size());
-    set("varargs", Value::tuple(ValueList(call.plain.begin() + std::ptrdiff_t(used), call.plain.end())));
+    set("varargs", TemplateValue::tuple(TemplateList(call.plain.begin() + std::ptrdiff_t(used), call.plain.end())));
   }
   if (node.specials & kUsesKwargs) {
-    std::vector<std::pair<Value, Value>> rest;
-    for (auto& [name, value] : call.named) rest.emplace_back(Value::of(name), value);
-    set("kwargs", Value::dict(std::move(rest)));
+    std::vector<std::pair<TemplateValue, TemplateValue>> rest;
+    for (auto& [name, value] : call.named) rest.emplace_back(TemplateValue::of(name), value);
+    set("kwargs", TemplateValue::dict(std::move(rest)));
   } else if (!call.named.empty()) {
     fail("macro '{}' takes no argument '{}'", node.text, call.named[0].first);
   }

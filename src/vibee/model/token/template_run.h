@@ -24,55 +24,55 @@ struct TemplateLimits {
 
 struct TemplateScope {
   TemplateScope* parent = nullptr;
-  std::vector<std::pair<std::string_view, Value>> variables;
+  std::vector<std::pair<std::string_view, TemplateValue>> variables;
   bool kept = false;  ///< a macro made here may outlive it
 };
 
 struct TemplateCall {
-  ValueList plain;
-  std::vector<std::pair<std::string, Value>> named;
+  TemplateList plain;
+  std::vector<std::pair<std::string, TemplateValue>> named;
 };
 
 class TemplateInterpreter {
  public:
-  TemplateInterpreter(Value context, const TemplateLimits& limits, std::optional<std::time_t> now)
+  TemplateInterpreter(TemplateValue context, const TemplateLimits& limits, std::optional<std::time_t> now)
       : context_(std::move(context)), limits_(limits), now_(now) {}
 
   Result<std::string> run(const TemplateNode& root);
 
   // What filters, tests and methods work with (template_filters.cc and its siblings).
   template <class... Args>
-  Value fail(fmt::format_string<Args...> format, Args&&... args) {
+  TemplateValue fail(fmt::format_string<Args...> format, Args&&... args) {
     fail_text(fmt::format(format, std::forward<Args>(args)...));
     return {};
   }
   bool failed() const { return !status_.ok(); }
   /// Pays for `bytes` about to be made or looked at; false, and an error, when there is no more.
   bool charge(uint64_t bytes);
-  Value text(std::string s) { return charge(s.size()) ? Value::of(std::move(s)) : Value(); }
+  TemplateValue text(std::string s) { return charge(s.size()) ? TemplateValue::of(std::move(s)) : TemplateValue(); }
   /// A container just made, unless it is too deep.
-  Value made(Value container);
-  Value iterator(ValueList items) { return made(Value::iterator(std::move(items))); }
-  Value list(ValueList items) { return made(Value::list(std::move(items))); }
+  TemplateValue made(TemplateValue container);
+  TemplateValue iterator(TemplateList items) { return made(TemplateValue::iterator(std::move(items))); }
+  TemplateValue list(TemplateList items) { return made(TemplateValue::list(std::move(items))); }
   /// A dict of these; a key that comes again replaces the value and keeps its place.
-  Value distinct_dict(std::vector<std::pair<Value, Value>> pairs);
+  TemplateValue distinct_dict(std::vector<std::pair<TemplateValue, TemplateValue>> pairs);
   /// Python's str(value), paid for.
-  std::string shown(const Value& value);
+  std::string shown(const TemplateValue& value);
   /// The items that a loop over `value` sees; iterators are emptied.
-  bool iterate(const Value& value, ValueList* items);
-  bool same(const Value& a, const Value& b);
+  bool iterate(const TemplateValue& value, TemplateList* items);
+  bool same(const TemplateValue& a, const TemplateValue& b);
   /// a < b for numbers, strings and lists; an error for the rest.
-  bool less(const Value& a, const Value& b);
-  bool contains(const Value& all, const Value& one);
-  Value attribute(const Value& object, const std::string& name);
-  Value item(const Value& object, const Value& key);
+  bool less(const TemplateValue& a, const TemplateValue& b);
+  bool contains(const TemplateValue& all, const TemplateValue& one);
+  TemplateValue attribute(const TemplateValue& object, const std::string& name);
+  TemplateValue item(const TemplateValue& object, const TemplateValue& key);
   /// "a.b.0": what filters take as attribute=.
-  Value path(const Value& object, const Value& attribute);
-  Value binary(std::string_view op, const Value& a, const Value& b);
-  Value call(const Value& callee, TemplateCall& arguments);
-  Value filter(const std::string& name, const Value& input, const TemplateCall& arguments);
-  bool test(const std::string& name, const Value& input, const TemplateCall& arguments);
-  std::string json(const Value& value, int64_t indent, bool ascii, std::string_view item_separator,
+  TemplateValue path(const TemplateValue& object, const TemplateValue& attribute);
+  TemplateValue binary(std::string_view op, const TemplateValue& a, const TemplateValue& b);
+  TemplateValue call(const TemplateValue& callee, TemplateCall& arguments);
+  TemplateValue filter(const std::string& name, const TemplateValue& input, const TemplateCall& arguments);
+  bool test(const std::string& name, const TemplateValue& input, const TemplateCall& arguments);
+  std::string json(const TemplateValue& value, int64_t indent, bool ascii, std::string_view item_separator,
                    std::string_view key_separator, bool sort_keys);
 
  private:
@@ -85,30 +85,30 @@ class TemplateInterpreter {
   Flow execute(const TemplateNode& node);
   Flow execute(const std::vector<TemplateNodePtr>& body);
   Flow loop(const TemplateNode& node);
-  void assign(const TemplateNode& target, const Value& value);
-  void set(std::string_view name, const Value& value);
+  void assign(const TemplateNode& target, const TemplateValue& value);
+  void set(std::string_view name, const TemplateValue& value);
   void emit(std::string_view bytes);
   std::string captured(const std::vector<TemplateNodePtr>& body);
   void open_scope(TemplateScope* parent);
   void close_scope();
   void keep_scopes();
-  Value call_macro(const Value& macro, TemplateCall& arguments);
+  TemplateValue call_macro(const TemplateValue& macro, TemplateCall& arguments);
 
   // Expressions (template_eval.cc).
-  Value evaluate(const TemplateNode& node);
-  Value evaluate_now(const TemplateNode& node);
-  Value lookup(const std::string& name);
+  TemplateValue evaluate(const TemplateNode& node);
+  TemplateValue evaluate_now(const TemplateNode& node);
+  TemplateValue lookup(const std::string& name);
   bool arguments(const TemplateNode& node, TemplateCall* out);
-  Value sliced(const Value& object, const TemplateNode& slice);
-  Value compared(const TemplateNode& node);
-  Value dict_of(const TemplateNode& node);
+  TemplateValue sliced(const TemplateValue& object, const TemplateNode& slice);
+  TemplateValue compared(const TemplateNode& node);
+  TemplateValue dict_of(const TemplateNode& node);
 
   // Functions and methods (template_methods.cc).
-  Value call_function(const std::string& name, const TemplateCall& arguments);
-  Value call_method(const Value& self, const std::string& name, const TemplateCall& arguments);
-  Value string_method(const std::string& self, const std::string& name, const TemplateCall& arguments);
+  TemplateValue call_function(const std::string& name, const TemplateCall& arguments);
+  TemplateValue call_method(const TemplateValue& self, const std::string& name, const TemplateCall& arguments);
+  TemplateValue string_method(const std::string& self, const std::string& name, const TemplateCall& arguments);
 
-  Value context_;
+  TemplateValue context_;
   TemplateLimits limits_;
   std::optional<std::time_t> now_;
   Status status_;
@@ -129,7 +129,7 @@ class TemplateParameters {
   TemplateParameters(TemplateInterpreter& in, const std::string& what, const TemplateCall& call,
                      std::initializer_list<std::string_view> names);
   /// nullptr when not given.
-  const Value* get(size_t i) const { return values_[i]; }
+  const TemplateValue* get(size_t i) const { return values_[i]; }
   bool ok() const { return ok_; }
   int64_t integer(size_t i, int64_t fallback);
   bool truth(size_t i, bool fallback) const { return values_[i] == nullptr ? fallback : values_[i]->truthy(); }
@@ -137,15 +137,15 @@ class TemplateParameters {
 
  private:
   TemplateInterpreter& in_;
-  std::vector<const Value*> values_;
+  std::vector<const TemplateValue*> values_;
   bool ok_ = true;
 };
 
 /// Methods that objects of a kind have, whether called or not.
-bool has_method(const Value& object, std::string_view name);
+bool has_method(const TemplateValue& object, std::string_view name);
 bool is_function_name(std::string_view name);
 
-using TemplateFilter = Value (*)(TemplateInterpreter&, const Value&, const TemplateCall&);
+using TemplateFilter = TemplateValue (*)(TemplateInterpreter&, const TemplateValue&, const TemplateCall&);
 /// nullptr when this file's family has no such filter.
 TemplateFilter find_text_filter(std::string_view name);
 TemplateFilter find_sequence_filter(std::string_view name);

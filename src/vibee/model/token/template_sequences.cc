@@ -9,53 +9,54 @@
 namespace vibee {
 namespace {
 
-using Kind = Value::Kind;
+using Kind = TemplateValue::Kind;
 using In = TemplateInterpreter;
 using Call = TemplateCall;
 
-Value length(In& in, const Value& v, const Call& call) {
+TemplateValue length(In& in, const TemplateValue& v, const Call& call) {
   TemplateParameters p(in, "length", call, {});
-  if (v.is_string()) return in.charge(v.string().size()) ? Value::of(int64_t(py_length(v.string()))) : Value();
-  if (v.is_sequence()) return Value::of(int64_t(v.items().size()));
-  if (v.is(Kind::dict)) return Value::of(int64_t(v.pairs().size()));
-  if (v.is_undefined()) return Value::of(int64_t(0));
+  if (v.is_string())
+    return in.charge(v.string().size()) ? TemplateValue::of(int64_t(py_length(v.string()))) : TemplateValue();
+  if (v.is_sequence()) return TemplateValue::of(int64_t(v.items().size()));
+  if (v.is(Kind::dict)) return TemplateValue::of(int64_t(v.pairs().size()));
+  if (v.is_undefined()) return TemplateValue::of(int64_t(0));
   return in.fail("a {} has no length: make it a list first", v.type_name());
 }
 
-Value first(In& in, const Value& v, const Call& call) {
+TemplateValue first(In& in, const TemplateValue& v, const Call& call) {
   TemplateParameters p(in, "first", call, {});
   if (v.is(Kind::iterator)) return v.take_one();
-  ValueList items;
+  TemplateList items;
   if (!in.iterate(v, &items)) return {};
-  return items.empty() ? Value::undefined("nothing is first in an empty sequence") : items.front();
+  return items.empty() ? TemplateValue::undefined("nothing is first in an empty sequence") : items.front();
 }
 
-Value last(In& in, const Value& v, const Call& call) {
+TemplateValue last(In& in, const TemplateValue& v, const Call& call) {
   TemplateParameters p(in, "last", call, {});
-  ValueList items;
+  TemplateList items;
   if (v.is(Kind::iterator)) return in.fail("an iterator cannot be read from its end: make it a list first");
   if (!in.iterate(v, &items)) return {};
-  return items.empty() ? Value::undefined("nothing is last in an empty sequence") : items.back();
+  return items.empty() ? TemplateValue::undefined("nothing is last in an empty sequence") : items.back();
 }
 
-Value to_list(In& in, const Value& v, const Call& call) {
+TemplateValue to_list(In& in, const TemplateValue& v, const Call& call) {
   TemplateParameters p(in, "list", call, {});
-  ValueList items;
-  return in.iterate(v, &items) ? in.list(std::move(items)) : Value();
+  TemplateList items;
+  return in.iterate(v, &items) ? in.list(std::move(items)) : TemplateValue();
 }
 
-Value entries(In& in, const Value& v, const Call& call) {
+TemplateValue entries(In& in, const TemplateValue& v, const Call& call) {
   TemplateParameters p(in, "items", call, {});
   if (v.is_undefined()) return in.iterator({});
   if (!v.is(Kind::dict)) return in.fail("items needs a dict, not a {}", v.type_name());
-  ValueList items;
-  for (const auto& [key, value] : v.pairs()) items.push_back(in.made(Value::tuple({key, value})));
+  TemplateList items;
+  for (const auto& [key, value] : v.pairs()) items.push_back(in.made(TemplateValue::tuple({key, value})));
   return in.iterator(std::move(items));
 }
 
-Value join(In& in, const Value& v, const Call& call) {
+TemplateValue join(In& in, const TemplateValue& v, const Call& call) {
   TemplateParameters p(in, "join", call, {"d", "attribute"});
-  ValueList items;
+  TemplateList items;
   if (!p.ok() || !in.iterate(v, &items)) return {};
   const std::string separator = p.get(0) != nullptr ? in.shown(*p.get(0)) : std::string();
   std::string out;
@@ -67,12 +68,12 @@ Value join(In& in, const Value& v, const Call& call) {
 }
 
 /// map, and the select family: what is applied to each item.
-Value map(In& in, const Value& v, const Call& call) {
-  ValueList items, out;
+TemplateValue map(In& in, const TemplateValue& v, const Call& call) {
+  TemplateList items, out;
   if (v.is_undefined() || !in.iterate(v, &items)) return in.iterator({});
   const bool by_attribute = call.plain.empty();
   TemplateCall rest;
-  const Value *attribute = nullptr, *fallback = nullptr;
+  const TemplateValue *attribute = nullptr, *fallback = nullptr;
   if (by_attribute) {
     TemplateParameters p(in, "map", call, {"attribute", "default"});
     if (!p.ok() || p.get(0) == nullptr) return in.fail("map needs the name of a filter or attribute=");
@@ -83,8 +84,8 @@ Value map(In& in, const Value& v, const Call& call) {
     rest.plain.assign(call.plain.begin() + 1, call.plain.end());
     rest.named = call.named;
   }
-  for (const Value& item : items) {
-    Value value = by_attribute ? in.path(item, *attribute) : in.filter(call.plain[0].string(), item, rest);
+  for (const TemplateValue& item : items) {
+    TemplateValue value = by_attribute ? in.path(item, *attribute) : in.filter(call.plain[0].string(), item, rest);
     if (value.is_undefined() && fallback != nullptr) value = *fallback;
     if (in.failed() || !in.charge(16)) return {};
     out.push_back(std::move(value));
@@ -93,8 +94,8 @@ Value map(In& in, const Value& v, const Call& call) {
 }
 
 template <bool keep, bool by_attribute>
-Value select(In& in, const Value& v, const Call& call) {
-  ValueList items, out;
+TemplateValue select(In& in, const TemplateValue& v, const Call& call) {
+  TemplateList items, out;
   if (by_attribute && call.plain.empty()) return in.fail("selectattr and rejectattr need the name of an attribute");
   if (!in.iterate(v, &items)) return {};
   const size_t skip = by_attribute ? 1 : 0;
@@ -105,8 +106,8 @@ Value select(In& in, const Value& v, const Call& call) {
     rest.plain.assign(call.plain.begin() + std::ptrdiff_t(skip) + 1, call.plain.end());
     rest.named = call.named;
   }
-  for (const Value& item : items) {
-    const Value value = by_attribute ? in.path(item, call.plain[0]) : item;
+  for (const TemplateValue& item : items) {
+    const TemplateValue value = by_attribute ? in.path(item, call.plain[0]) : item;
     if (in.failed()) return {};
     const bool holds = tests ? in.test(call.plain[skip].string(), value, rest) : value.truthy();
     if (in.failed() || !in.charge(16)) return {};
@@ -116,14 +117,15 @@ Value select(In& in, const Value& v, const Call& call) {
 }
 
 /// What sorting and comparing look at: an attribute, without regard to case unless asked for.
-Value sort_key(In& in, const Value& v, const Value* attribute, bool case_sensitive) {
-  Value key = attribute != nullptr && !attribute->is_none() ? in.path(v, *attribute) : v;
-  if (!case_sensitive && key.is_string() && in.charge(key.string().size() * 8)) key = Value::of(py_lower(key.string()));
+TemplateValue sort_key(In& in, const TemplateValue& v, const TemplateValue* attribute, bool case_sensitive) {
+  TemplateValue key = attribute != nullptr && !attribute->is_none() ? in.path(v, *attribute) : v;
+  if (!case_sensitive && key.is_string() && in.charge(key.string().size() * 8))
+    key = TemplateValue::of(py_lower(key.string()));
   return key;
 }
 
 /// Stable order of `keys`; empty after an error.
-std::vector<size_t> order(In& in, const ValueList& keys, bool reverse) {
+std::vector<size_t> order(In& in, const TemplateList& keys, bool reverse) {
   std::vector<size_t> places(keys.size());
   for (size_t i = 0; i < keys.size(); ++i) places[i] = i;
   // After an error less() is false throughout, which is still an order.
@@ -133,41 +135,41 @@ std::vector<size_t> order(In& in, const ValueList& keys, bool reverse) {
   return places;
 }
 
-Value sort(In& in, const Value& v, const Call& call) {
+TemplateValue sort(In& in, const TemplateValue& v, const Call& call) {
   TemplateParameters p(in, "sort", call, {"reverse", "case_sensitive", "attribute"});
-  ValueList items, keys, out;
+  TemplateList items, keys, out;
   if (!p.ok() || !in.iterate(v, &items)) return {};
-  for (const Value& item : items) keys.push_back(sort_key(in, item, p.get(2), p.truth(1, false)));
+  for (const TemplateValue& item : items) keys.push_back(sort_key(in, item, p.get(2), p.truth(1, false)));
   if (in.failed()) return {};
   for (const size_t i : order(in, keys, p.truth(0, false))) out.push_back(items[i]);
-  return in.failed() ? Value() : in.list(std::move(out));
+  return in.failed() ? TemplateValue() : in.list(std::move(out));
 }
 
-Value dictsort(In& in, const Value& v, const Call& call) {
+TemplateValue dictsort(In& in, const TemplateValue& v, const Call& call) {
   TemplateParameters p(in, "dictsort", call, {"case_sensitive", "by", "reverse"});
   const std::string by = p.string(1, "key");
   if (!p.ok()) return {};
   if (!v.is(Kind::dict)) return in.fail("dictsort needs a dict, not a {}", v.type_name());
   if (by != "key" && by != "value") return in.fail("dictsort is by key or by value");
-  ValueList keys, out;
+  TemplateList keys, out;
   for (const auto& [key, value] : v.pairs())
     keys.push_back(sort_key(in, by == "key" ? key : value, nullptr, p.truth(0, false)));
   if (in.failed()) return {};
   for (const size_t i : order(in, keys, p.truth(2, false)))
-    out.push_back(in.made(Value::tuple({v.pairs()[i].first, v.pairs()[i].second})));
-  return in.failed() ? Value() : in.list(std::move(out));
+    out.push_back(in.made(TemplateValue::tuple({v.pairs()[i].first, v.pairs()[i].second})));
+  return in.failed() ? TemplateValue() : in.list(std::move(out));
 }
 
 template <bool highest>
-Value extreme(In& in, const Value& v, const Call& call) {
+TemplateValue extreme(In& in, const TemplateValue& v, const Call& call) {
   TemplateParameters p(in, highest ? "max" : "min", call, {"case_sensitive", "attribute"});
-  ValueList items;
+  TemplateList items;
   if (!p.ok() || !in.iterate(v, &items)) return {};
-  if (items.empty()) return Value::undefined("an empty sequence has no extreme");
+  if (items.empty()) return TemplateValue::undefined("an empty sequence has no extreme");
   size_t best = 0;
-  Value best_key = sort_key(in, items[0], p.get(1), p.truth(0, false));
+  TemplateValue best_key = sort_key(in, items[0], p.get(1), p.truth(0, false));
   for (size_t i = 1; i < items.size() && !in.failed(); ++i) {
-    const Value key = sort_key(in, items[i], p.get(1), p.truth(0, false));
+    const TemplateValue key = sort_key(in, items[i], p.get(1), p.truth(0, false));
     if (highest ? !in.less(best_key, key) : !in.less(key, best_key)) continue;
     best = i;
     best_key = key;
@@ -175,13 +177,14 @@ Value extreme(In& in, const Value& v, const Call& call) {
   return items[best];
 }
 
-Value unique(In& in, const Value& v, const Call& call) {
+TemplateValue unique(In& in, const TemplateValue& v, const Call& call) {
   TemplateParameters p(in, "unique", call, {"case_sensitive", "attribute"});
-  ValueList items, out, seen;
+  TemplateList items, out, seen;
   if (!p.ok() || !in.iterate(v, &items)) return {};
-  for (const Value& item : items) {
-    Value key = sort_key(in, item, p.get(1), p.truth(0, false));
-    const bool known = std::any_of(seen.begin(), seen.end(), [&](const Value& other) { return in.same(key, other); });
+  for (const TemplateValue& item : items) {
+    TemplateValue key = sort_key(in, item, p.get(1), p.truth(0, false));
+    const bool known =
+        std::any_of(seen.begin(), seen.end(), [&](const TemplateValue& other) { return in.same(key, other); });
     if (in.failed()) return {};
     if (known) continue;
     seen.push_back(std::move(key));
@@ -190,23 +193,23 @@ Value unique(In& in, const Value& v, const Call& call) {
   return in.iterator(std::move(out));
 }
 
-Value reverse(In& in, const Value& v, const Call& call) {
+TemplateValue reverse(In& in, const TemplateValue& v, const Call& call) {
   TemplateParameters p(in, "reverse", call, {});
-  ValueList items;
+  TemplateList items;
   if (!in.iterate(v, &items)) return {};
   std::reverse(items.begin(), items.end());
   if (!v.is_string()) return in.iterator(std::move(items));
   std::string out;
-  for (const Value& c : items) out += c.string();
+  for (const TemplateValue& c : items) out += c.string();
   return in.text(std::move(out));
 }
 
-Value sum(In& in, const Value& v, const Call& call) {
+TemplateValue sum(In& in, const TemplateValue& v, const Call& call) {
   TemplateParameters p(in, "sum", call, {"attribute", "start"});
-  ValueList items;
+  TemplateList items;
   if (!p.ok() || !in.iterate(v, &items)) return {};
-  Value total = p.get(1) != nullptr ? *p.get(1) : Value::of(int64_t(0));
-  for (const Value& item : items) {
+  TemplateValue total = p.get(1) != nullptr ? *p.get(1) : TemplateValue::of(int64_t(0));
+  for (const TemplateValue& item : items) {
     total = in.binary("+", total, p.get(0) != nullptr && !p.get(0)->is_none() ? in.path(item, *p.get(0)) : item);
     if (in.failed()) return {};
   }

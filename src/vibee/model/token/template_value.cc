@@ -17,44 +17,44 @@ namespace {
 struct Measure {
   uint32_t depth = 1;
   uint64_t weight = 16;
-  void add(const Value& part) {
+  void add(const TemplateValue& part) {
     depth = std::max(depth, part.depth() + 1);
     if (__builtin_add_overflow(weight, part.weight(), &weight)) weight = ~uint64_t(0);
   }
 };
 
 struct ListObject {
-  ValueList items;
+  TemplateList items;
   Measure measure;
 };
 struct DictObject {
-  std::vector<std::pair<Value, Value>> pairs;
+  std::vector<std::pair<TemplateValue, TemplateValue>> pairs;
   Measure measure;
   std::unordered_map<std::string, size_t> index;  // of dicts too long to search through
 };
 struct IteratorObject {
-  ValueList items;
+  TemplateList items;
   Measure measure;
   size_t next = 0;
 };
 struct MethodObject {
-  Value self;
+  TemplateValue self;
   std::string name;
 };
 
-Measure measure_of(const ValueList& items) {
+Measure measure_of(const TemplateList& items) {
   Measure measure;
-  for (const Value& item : items) measure.add(item);
+  for (const TemplateValue& item : items) measure.add(item);
   return measure;
 }
 
 constexpr size_t kSearched = 8;
 
 /// One text a key: equal keys have equal texts, whatever their types.
-std::string key_text(const Value& key) {
+std::string key_text(const TemplateValue& key) {
   if (key.is_string()) return "s" + key.string();
   if (key.is_integer()) return fmt::format("n{}", key.integer());
-  if (key.is(Value::Kind::real)) {
+  if (key.is(TemplateValue::Kind::real)) {
     const double d = key.real();
     if (d == std::floor(d) && std::abs(d) < 9e18) return fmt::format("n{}", int64_t(d));
     return "n" + py_repr(d);
@@ -64,54 +64,54 @@ std::string key_text(const Value& key) {
 
 }  // namespace
 
-Value Value::undefined(std::string what) {
-  Value v;
+TemplateValue TemplateValue::undefined(std::string what) {
+  TemplateValue v;
   v.object_ = std::make_shared<const std::string>(std::move(what));
   return v;
 }
-Value Value::none() {
-  Value v;
+TemplateValue TemplateValue::none() {
+  TemplateValue v;
   v.kind_ = Kind::none;
   return v;
 }
-Value Value::of(bool b) {
-  Value v;
+TemplateValue TemplateValue::of(bool b) {
+  TemplateValue v;
   v.kind_ = Kind::boolean;
   v.integer_ = b;
   return v;
 }
-Value Value::of(int64_t i) {
-  Value v;
+TemplateValue TemplateValue::of(int64_t i) {
+  TemplateValue v;
   v.kind_ = Kind::integer;
   v.integer_ = i;
   return v;
 }
-Value Value::of(double d) {
-  Value v;
+TemplateValue TemplateValue::of(double d) {
+  TemplateValue v;
   v.kind_ = Kind::real;
   v.real_ = d;
   return v;
 }
-Value Value::of(std::string s) {
-  Value v;
+TemplateValue TemplateValue::of(std::string s) {
+  TemplateValue v;
   v.kind_ = Kind::string;
   v.object_ = std::make_shared<const std::string>(std::move(s));
   return v;
 }
-Value Value::list(ValueList items) {
-  Value v;
+TemplateValue TemplateValue::list(TemplateList items) {
+  TemplateValue v;
   v.kind_ = Kind::list;
   const Measure measure = measure_of(items);
   v.object_ = std::make_shared<const ListObject>(ListObject{std::move(items), measure});
   return v;
 }
-Value Value::tuple(ValueList items) {
-  Value v = list(std::move(items));
+TemplateValue TemplateValue::tuple(TemplateList items) {
+  TemplateValue v = list(std::move(items));
   v.kind_ = Kind::tuple;
   return v;
 }
-Value Value::dict(std::vector<std::pair<Value, Value>> items) {
-  Value v;
+TemplateValue TemplateValue::dict(std::vector<std::pair<TemplateValue, TemplateValue>> items) {
+  TemplateValue v;
   v.kind_ = Kind::dict;
   DictObject object;
   for (size_t i = 0; i < items.size(); ++i) {
@@ -123,68 +123,70 @@ Value Value::dict(std::vector<std::pair<Value, Value>> items) {
   v.object_ = std::make_shared<const DictObject>(std::move(object));
   return v;
 }
-Value Value::iterator(ValueList items) {
-  Value v;
+TemplateValue TemplateValue::iterator(TemplateList items) {
+  TemplateValue v;
   v.kind_ = Kind::iterator;
   const Measure measure = measure_of(items);
   v.object_ = std::make_shared<IteratorObject>(IteratorObject{std::move(items), measure});
   return v;
 }
-Value Value::space(TemplateNamespace* s) {
-  Value v;
+TemplateValue TemplateValue::space(TemplateNamespace* s) {
+  TemplateValue v;
   v.kind_ = Kind::space;
   v.space_ = s;
   return v;
 }
-Value Value::macro(const TemplateNode* node, TemplateScope* scope) {
-  Value v;
+TemplateValue TemplateValue::macro(const TemplateNode* node, TemplateScope* scope) {
+  TemplateValue v;
   v.kind_ = Kind::macro;
   v.macro_ = node;
   v.scope_ = scope;
   return v;
 }
-Value Value::method(Value self, std::string name) {
-  Value v;
+TemplateValue TemplateValue::method(TemplateValue self, std::string name) {
+  TemplateValue v;
   v.kind_ = Kind::method;
   v.object_ = std::make_shared<const MethodObject>(MethodObject{std::move(self), std::move(name)});
   return v;
 }
-Value Value::function(std::string name) {
-  Value v = of(std::move(name));
+TemplateValue TemplateValue::function(std::string name) {
+  TemplateValue v = of(std::move(name));
   v.kind_ = Kind::function;
   return v;
 }
-Value Value::loop(std::shared_ptr<TemplateLoop> state) {
-  Value v;
+TemplateValue TemplateValue::loop(std::shared_ptr<TemplateLoop> state) {
+  TemplateValue v;
   v.kind_ = Kind::loop;
   v.object_ = std::move(state);
   return v;
 }
 
-const ValueList& Value::items() const { return static_cast<const ListObject*>(object_.get())->items; }
-const std::vector<std::pair<Value, Value>>& Value::pairs() const {
+const TemplateList& TemplateValue::items() const { return static_cast<const ListObject*>(object_.get())->items; }
+const std::vector<std::pair<TemplateValue, TemplateValue>>& TemplateValue::pairs() const {
   return static_cast<const DictObject*>(object_.get())->pairs;
 }
-const Value& Value::method_self() const { return static_cast<const MethodObject*>(object_.get())->self; }
-const std::string& Value::name() const {
+const TemplateValue& TemplateValue::method_self() const {
+  return static_cast<const MethodObject*>(object_.get())->self;
+}
+const std::string& TemplateValue::name() const {
   static const std::string nothing = "a value that is not defined";
   if (kind_ == Kind::method) return static_cast<const MethodObject*>(object_.get())->name;
   return object_ == nullptr ? nothing : string();
 }
 
-ValueList Value::take() const {
+TemplateList TemplateValue::take() const {
   auto* state = static_cast<IteratorObject*>(const_cast<void*>(object_.get()));
-  ValueList left(state->items.begin() + std::ptrdiff_t(state->next), state->items.end());
+  TemplateList left(state->items.begin() + std::ptrdiff_t(state->next), state->items.end());
   state->next = state->items.size();
   return left;
 }
 
-Value Value::take_one() const {
+TemplateValue TemplateValue::take_one() const {
   auto* state = static_cast<IteratorObject*>(const_cast<void*>(object_.get()));
-  return state->next < state->items.size() ? state->items[state->next++] : Value();
+  return state->next < state->items.size() ? state->items[state->next++] : TemplateValue();
 }
 
-uint32_t Value::depth() const {
+uint32_t TemplateValue::depth() const {
   switch (kind_) {
     case Kind::list:
     case Kind::tuple: return static_cast<const ListObject*>(object_.get())->measure.depth;
@@ -196,7 +198,7 @@ uint32_t Value::depth() const {
   }
 }
 
-uint64_t Value::weight() const {
+uint64_t TemplateValue::weight() const {
   switch (kind_) {
     case Kind::string: return 8 + string().size();
     case Kind::list:
@@ -207,7 +209,7 @@ uint64_t Value::weight() const {
   }
 }
 
-bool Value::truthy() const {
+bool TemplateValue::truthy() const {
   switch (kind_) {
     case Kind::undefined:
     case Kind::none: return false;
@@ -222,7 +224,7 @@ bool Value::truthy() const {
   }
 }
 
-const char* Value::type_name() const {
+const char* TemplateValue::type_name() const {
   switch (kind_) {
     case Kind::undefined: return "undefined";
     case Kind::none: return "none";
@@ -243,7 +245,7 @@ const char* Value::type_name() const {
   return "?";
 }
 
-const Value* Value::find(const Value& key) const {
+const TemplateValue* TemplateValue::find(const TemplateValue& key) const {
   if (!is_key(key)) return nullptr;
   const auto* object = static_cast<const DictObject*>(object_.get());
   if (object->index.empty()) {
@@ -256,7 +258,7 @@ const Value* Value::find(const Value& key) const {
   return it == object->index.end() ? nullptr : &object->pairs[it->second].second;
 }
 
-const Value* Value::find(std::string_view key) const {
+const TemplateValue* TemplateValue::find(std::string_view key) const {
   if (pairs().size() > kSearched) return find(of(std::string(key)));
   for (const auto& [k, v] : pairs()) {
     if (k.is_string() && k.string() == key) return &v;
@@ -264,10 +266,10 @@ const Value* Value::find(std::string_view key) const {
   return nullptr;
 }
 
-bool is_key(const Value& value) { return value.is_string() || value.is_number() || value.is_none(); }
+bool is_key(const TemplateValue& value) { return value.is_string() || value.is_number() || value.is_none(); }
 
-bool equal(const Value& a, const Value& b) {
-  using Kind = Value::Kind;
+bool equal(const TemplateValue& a, const TemplateValue& b) {
+  using Kind = TemplateValue::Kind;
   if (a.is_number() && b.is_number()) {
     if (a.is(Kind::real) || b.is(Kind::real)) return a.real() == b.real();
     return a.integer() == b.integer();
@@ -283,7 +285,7 @@ bool equal(const Value& a, const Value& b) {
     case Kind::dict: {
       if (a.pairs().size() != b.pairs().size()) return false;
       return std::all_of(a.pairs().begin(), a.pairs().end(), [&](const auto& pair) {
-        const Value* other = b.find(pair.first);
+        const TemplateValue* other = b.find(pair.first);
         return other != nullptr && equal(pair.second, *other);
       });
     }
@@ -293,13 +295,13 @@ bool equal(const Value& a, const Value& b) {
   }
 }
 
-std::string to_text(const Value& value) {
+std::string to_text(const TemplateValue& value) {
   if (value.is_string()) return value.string();
   return value.is_undefined() ? std::string() : to_repr(value);
 }
 
-std::string to_repr(const Value& value) {
-  using Kind = Value::Kind;
+std::string to_repr(const TemplateValue& value) {
+  using Kind = TemplateValue::Kind;
   switch (value.kind()) {
     case Kind::undefined: return "Undefined";
     case Kind::none: return "None";
@@ -311,7 +313,7 @@ std::string to_repr(const Value& value) {
     case Kind::tuple: {
       const bool list = value.is(Kind::list);
       std::string out(1, list ? '[' : '(');
-      for (const Value& item : value.items()) {
+      for (const TemplateValue& item : value.items()) {
         if (out.size() > 1) out += ", ";
         out += to_repr(item);
       }

@@ -16,11 +16,11 @@ struct TemplateNode;
 struct TemplateScope;
 struct TemplateNamespace;
 struct TemplateLoop;
-class Value;
+class TemplateValue;
 
-using ValueList = std::vector<Value>;
+using TemplateList = std::vector<TemplateValue>;
 
-class Value {
+class TemplateValue {
  public:
   enum class Kind : uint8_t {
     undefined,
@@ -40,24 +40,24 @@ class Value {
     loop
   };
 
-  Value() = default;  // undefined
+  TemplateValue() = default;  // undefined
   /// Undefined, with what to say about it when it is used.
-  static Value undefined(std::string what);
-  static Value none();
-  static Value of(bool b);
-  static Value of(int64_t i);
-  static Value of(double d);
-  static Value of(std::string s);
-  static Value list(ValueList items);
-  static Value tuple(ValueList items);
-  static Value dict(std::vector<std::pair<Value, Value>> items);
+  static TemplateValue undefined(std::string what);
+  static TemplateValue none();
+  static TemplateValue of(bool b);
+  static TemplateValue of(int64_t i);
+  static TemplateValue of(double d);
+  static TemplateValue of(std::string s);
+  static TemplateValue list(TemplateList items);
+  static TemplateValue tuple(TemplateList items);
+  static TemplateValue dict(std::vector<std::pair<TemplateValue, TemplateValue>> items);
   /// What Python's generators are to a template: true, without length, gone once read.
-  static Value iterator(ValueList items);
-  static Value space(TemplateNamespace* s);
-  static Value macro(const TemplateNode* node, TemplateScope* scope);
-  static Value method(Value self, std::string name);
-  static Value function(std::string name);
-  static Value loop(std::shared_ptr<TemplateLoop> state);
+  static TemplateValue iterator(TemplateList items);
+  static TemplateValue space(TemplateNamespace* s);
+  static TemplateValue macro(const TemplateNode* node, TemplateScope* scope);
+  static TemplateValue method(TemplateValue self, std::string name);
+  static TemplateValue function(std::string name);
+  static TemplateValue loop(std::shared_ptr<TemplateLoop> state);
 
   Kind kind() const { return kind_; }
   bool is(Kind kind) const { return kind_ == kind; }
@@ -72,14 +72,14 @@ class Value {
   int64_t integer() const { return integer_; }
   double real() const { return kind_ == Kind::real ? real_ : double(integer_); }
   const std::string& string() const { return *static_cast<const std::string*>(object_.get()); }
-  const ValueList& items() const;  ///< of a list or tuple
-  const std::vector<std::pair<Value, Value>>& pairs() const;
-  ValueList take() const;  ///< what is left of an iterator, which then is empty
-  Value take_one() const;  ///< the next item of an iterator, or undefined
+  const TemplateList& items() const;  ///< of a list or tuple
+  const std::vector<std::pair<TemplateValue, TemplateValue>>& pairs() const;
+  TemplateList take() const;       ///< what is left of an iterator, which then is empty
+  TemplateValue take_one() const;  ///< the next item of an iterator, or undefined
   TemplateNamespace* space() const { return space_; }
   const TemplateNode* macro_node() const { return macro_; }
   TemplateScope* macro_scope() const { return scope_; }
-  const Value& method_self() const;
+  const TemplateValue& method_self() const;
   const std::string& name() const;  ///< of a method or function; of an undefined value what it says
   TemplateLoop& loop() const { return *static_cast<TemplateLoop*>(const_cast<void*>(object_.get())); }
 
@@ -91,8 +91,8 @@ class Value {
   bool truthy() const;
   const char* type_name() const;
   /// The value of a key, or nullptr; only on a dict.
-  const Value* find(const Value& key) const;
-  const Value* find(std::string_view key) const;
+  const TemplateValue* find(const TemplateValue& key) const;
+  const TemplateValue* find(std::string_view key) const;
 
  private:
   Kind kind_ = Kind::undefined;
@@ -107,24 +107,24 @@ class Value {
 };
 
 struct TemplateNamespace {
-  std::vector<std::pair<std::string, Value>> values;
+  std::vector<std::pair<std::string, TemplateValue>> values;
 };
 
 /// The variable `loop`.
 struct TemplateLoop {
-  ValueList items;
+  TemplateList items;
   size_t index = 0;
-  uint32_t inner_depth = 0;  ///< Value::depth() of the deepest item
+  uint32_t inner_depth = 0;  ///< TemplateValue::depth() of the deepest item
 };
 
 constexpr uint32_t kMaxValueDepth = 64;
 
 /// Python's ==.
-bool equal(const Value& a, const Value& b);
+bool equal(const TemplateValue& a, const TemplateValue& b);
 /// Whether a value can be a key of a dict: strings, numbers, booleans, none.
-bool is_key(const Value& value);
+bool is_key(const TemplateValue& value);
 /// Python's str() and repr(); an undefined value is empty.
-std::string to_text(const Value& value);
-std::string to_repr(const Value& value);
+std::string to_text(const TemplateValue& value);
+std::string to_repr(const TemplateValue& value);
 
 }  // namespace vibee

@@ -147,13 +147,12 @@ void Engine::pack() {
   }
 }
 
-/// Gives pages of nobody back until the step has what it needs; admission has seen to it that there are enough.
-Status Engine::make_room() {
-  uint64_t needed = 0;
-  for (const StepRows& r : rows_) needed += r.state->pages_for(uint32_t(r.tokens.size()));
-  while (session_.pages().free_pages() < needed) {
+Status Engine::make_room(uint64_t pages) {
+  leave();
+  while (session_.pages().free_pages() < pages) {
     if (options_.prefix == nullptr || !options_.prefix->evict())
-      return error(Code::no_memory, "a step needs {} KV pages, {} are free", needed, session_.pages().free_pages());
+      return error(Code::no_memory, "{} KV pages are needed, {} are free; use a larger --batch, or fewer texts at once",
+                   pages, session_.pages().free_pages());
   }
   return {};
 }
@@ -198,7 +197,9 @@ Status Engine::step(const OnToken& on_token) {
   admit();
   pack();
   if (rows_.empty()) return {};
-  VIBEE_TRY(make_room());
+  uint64_t pages = 0;  // admission has seen to it that there are enough
+  for (const StepRows& r : rows_) pages += r.state->pages_for(uint32_t(r.tokens.size()));
+  VIBEE_TRY(make_room(pages));
   uint64_t prompt_rows = 0;
   StepLoad load;
   for (size_t i = 0; i < rows_.size(); ++i) {

@@ -69,6 +69,8 @@ class Engine {
   bool idle() const { return waiting_.empty() && running_.empty(); }
   /// One step; events in the order of the batch.
   Status step(const OnToken& on_token);
+  /// Gives pages of nobody back until `pages` are free: for steps of the session that are not the engine's.
+  Status make_room(uint64_t pages);
   /// Steps until idle or `stop()` is true.
   Status run(const OnToken& on_token, const std::function<bool()>& stop = {});
   const EngineStats& stats() const { return stats_; }
@@ -93,7 +95,6 @@ class Engine {
   uint64_t outstanding(const SequenceState& state, const GenerateRequest& request) const;
   void show();
   void pack();
-  Status make_room();
   void publish(const Running& r, uint32_t tokens);
   void leave();
   void accept(Running& r, std::span<float> logits, const OnToken& on_token);

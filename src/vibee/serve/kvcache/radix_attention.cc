@@ -190,7 +190,7 @@ void RadixIndex::remove(uint32_t node) {
 }
 
 bool RadixIndex::evict() {
-  for (const auto& [used, leaf] : leaves_) {
+  for (const auto [used, leaf] : leaves_) {  // copies: their entry may go below
     Node& n = nodes_[leaf];
     if (in_use(n.pages.back())) continue;
     ++evicted_;
