@@ -21,7 +21,7 @@ namespace {
       except) "+" ending                                        \
               "|"                                               \
               "[^\\r\\n\\p{L}\\p{N}]?" VIBEE_UPPER(except) "+" VIBEE_LOWER(except) "*" ending "|"
-#define VIBEE_ASCII_SIGNS "[!\"#$%&'()*+,\\-./:;<=>?@\\x{5b}\\\\\\]^_`{|}~][A-Za-z]+|"
+#define VIBEE_ASCII_SIGNS "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|"
 #define VIBEE_DEEPSEEK VIBEE_ASCII_SIGNS "[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+"
 
 constexpr const char* kGpt2 = kGpt2Pattern;
@@ -55,10 +55,12 @@ constexpr const char* kExaoneMoe =
 constexpr const char* kDeepseek3 = VIBEE_DEEPSEEK "[\\r\\n]*|" VIBEE_SPACES;
 constexpr const char* kSpark = VIBEE_DEEPSEEK "|[\\r\\n]|\\s+(?!\\S)|\\s+";
 constexpr const char* kDeepseekLetters =
-    "\\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-"
+    "\\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-"
+    "ὅὈ-"
     "Ὅὐ-"
     "ὗὙὛὝὟ-ώᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ί"
-    "ῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-"
+    "ῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-"
+    "𐓓𐓘-"
     "𐓻𐲀-"
     "𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃]+";
 constexpr const char* kDeepseekSigns = "\\s?[!-/:-~！-／：-～‘-‟　-。]+";
@@ -195,6 +197,12 @@ std::string known_pre_names() {
     for (const char c : row.names.substr(1)) names += c == ' ' ? ", " : std::string(1, c);
   }
   return names.substr(0, names.size() - 2);
+}
+
+std::vector<std::string> pre_names() {
+  std::vector<std::string> names;
+  for (const Row& row : kRows) names.emplace_back(row.names.substr(1, row.names.find(' ', 1) - 1));
+  return names;
 }
 
 bool adds_bos_by_default(std::string_view model, std::string_view pre) {
