@@ -1,17 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-// vibee tokenizer: text to ids and back with the tokenizer of a model file or of a tokenizer.json.
+// vibee tokenizer: text to ids and back with the tokenizer of a model file or of a tokenizer.json, and chat templates.
 #include <cstdio>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 
 #include "vibee/app/cli/args.h"
 #include "vibee/app/cli/cli.h"
 #include "vibee/app/cli/read_text.h"
 #include "vibee/base/text/json_object.h"
+#include "vibee/base/text/quote.h"
 #include "vibee/core/measure/measure.h"
 #include "vibee/model/arch/arch.h"
+#include "vibee/model/cache/cache.h"
+#include "vibee/model/token/chat_template.h"
 #include "vibee/model/token/detokenizer.h"
 #include "vibee/model/token/tokenizer_json.h"
-#include "vibee/model/cache/cache.h"
 
 namespace vibee {
 namespace {
@@ -102,6 +105,32 @@ Status show(const std::string& model, bool json) {
   return {};
 }
 
+struct RenderArgs {
+  std::string model, context = "-";
+  int64_t now = -1;
+};
+
+/// A template's text over a JSON object, as it is: no newline is added.
+Status render(const RenderArgs& a) {
+  std::string source;
+  if (a.model.ends_with(".jinja")) {
+    VIBEE_ASSIGN(source, read_text(a.model));
+  } else {
+    VIBEE_ASSIGN(const TokenizerSpec spec, read_spec(a.model));
+    source = spec.chat_template;
+    if (source.empty()) return error(Code::invalid, "{}: has no chat template", quote(a.model, 400));
+  }
+  VIBEE_ASSIGN(const ChatTemplate chat, ChatTemplate::parse(source));
+  VIBEE_ASSIGN(const std::string json, read_text(a.context));
+  const auto context = nlohmann::ordered_json::parse(json, nullptr, false);
+  if (!context.is_object())
+    return error(Code::invalid, "{}: is not a JSON object; give {{\"messages\": [...], ...}}", quote(a.context, 400));
+  VIBEE_ASSIGN(const std::string text,
+               chat.render(context, a.now < 0 ? std::optional<std::time_t>() : std::time_t(a.now)));
+  std::fwrite(text.data(), 1, text.size(), stdout);
+  return {};
+}
+
 }  // namespace
 
 int verb_tokenizer(int argc, char** argv) {
@@ -123,6 +152,13 @@ int verb_tokenizer(int argc, char** argv) {
   Args& show_args = args.sub("show", "what a tokenizer is");
   show_args.add("MODEL", show_model, "a model, or the path of a tokenizer.json").required();
   show_args.add("--json", show_json, "print an object");
+  RenderArgs r;
+  Args& render_args = args.sub("render", "what a chat template makes of a conversation, byte for byte");
+  render_args.add("MODEL", r.model, "a model, or the path of a template (.jinja)").required();
+  render_args.add(
+      "--context", r.context,
+      "a file with a JSON object: messages, add_generation_prompt, tools, bos_token, ...; -: standard input");
+  render_args.add("--now", r.now, "seconds since 1970 that strftime_now takes for the time");
   args.example("vibee tokenizer encode smollm2-135m --text book.txt --count --time");
   if (auto exit_status = args.parse(argc, argv)) return *exit_status;
   Status status;
@@ -132,8 +168,10 @@ int verb_tokenizer(int argc, char** argv) {
     status = decode_ids(decode_model, ids);
   } else if (show_args.chosen()) {
     status = show(show_model, show_json);
+  } else if (render_args.chosen()) {
+    status = render(r);
   } else {
-    return fail_usage("tokenizer", "say encode, decode or show");
+    return fail_usage("tokenizer", "say encode, decode, show or render");
   }
   return status.ok() ? kExitOk : fail("tokenizer", status);
 }

@@ -33,6 +33,7 @@ Value TemplateInterpreter::binary(std::string_view op, const Value& a, const Val
   };
   if (op == "+" && a.is_string() && b.is_string()) {
     if (!charge(a.string().size() + b.string().size())) return {};
+    if (a.is_markup() || b.is_markup()) return Value::markup(escaped(a) + escaped(b));
     return Value::of(a.string() + b.string());
   }
   if (op == "+" && a.is_sequence() && a.kind() == b.kind()) {
@@ -58,7 +59,7 @@ Value TemplateInterpreter::binary(std::string_view op, const Value& a, const Val
         items.insert(items.end(), what.items().begin(), what.items().end());
       }
     }
-    if (what.is_string()) return Value::of(std::move(text_out));
+    if (what.is_string()) return like(what, Value::of(std::move(text_out)));
     return made(what.is(Kind::list) ? Value::list(std::move(items)) : Value::tuple(std::move(items)));
   }
   if (op == "%" && a.is_string()) {

@@ -368,7 +368,7 @@ Value TemplateInterpreter::sliced(const Value& object, const TemplateNode& slice
       items.push_back(object.items()[size_t(i)]);
     }
   }
-  if (object.is_string()) return text(std::move(some));
+  if (object.is_string()) return like(object, text(std::move(some)));
   return made(object.is(Kind::list) ? Value::list(std::move(items)) : Value::tuple(std::move(items)));
 }
 

@@ -14,11 +14,12 @@ using Kind = Value::Kind;
 using In = TemplateInterpreter;
 using Call = TemplateCall;
 
-template <std::string (*convert)(std::string_view)>
+template <std::string (*convert)(std::string_view), bool keeps_markup = true>
 Value cased(In& in, const Value& v, const Call& call) {
   TemplateParameters p(in, "this filter", call, {});
   const std::string s = in.shown(v);
-  return p.ok() && in.charge(s.size() * 8) ? in.text(convert(s)) : Value();
+  if (!p.ok() || !in.charge(s.size() * 8)) return {};
+  return keeps_markup ? In::like(v, in.text(convert(s))) : in.text(convert(s));
 }
 
 /// Words begin after white space, brackets and hyphens here, not at every letter as in str.title().
@@ -51,7 +52,7 @@ Value trim(In& in, const Value& v, const Call& call) {
   TemplateParameters p(in, "trim", call, {"chars"});
   const std::string s = in.shown(v), chars = p.string(0, "");
   const bool given = p.ok() && p.get(0) != nullptr && !p.get(0)->is_none();
-  return in.text(std::string(given ? py_strip(s, chars, true, true) : py_strip(s, true, true)));
+  return In::like(v, in.text(std::string(given ? py_strip(s, chars, true, true) : py_strip(s, true, true))));
 }
 
 Value replace(In& in, const Value& v, const Call& call) {
@@ -89,25 +90,12 @@ Value indent(In& in, const Value& v, const Call& call) {
 
 Value escape(In& in, const Value& v, const Call& call) {
   TemplateParameters p(in, "escape", call, {});
-  std::string out;
-  const std::string s = in.shown(v);
-  if (!p.ok() || !in.charge(s.size() * 5)) return {};
-  for (const char c : s) {
-    if (c == '&') {
-      out += "&amp;";
-    } else if (c == '<') {
-      out += "&lt;";
-    } else if (c == '>') {
-      out += "&gt;";
-    } else if (c == '"') {
-      out += "&#34;";
-    } else if (c == '\'') {
-      out += "&#39;";
-    } else {
-      out += c;
-    }
-  }
-  return Value::of(std::move(out));
+  return p.ok() ? Value::markup(in.escaped(v)) : Value();
+}
+
+Value force_escape(In& in, const Value& v, const Call& call) {
+  TemplateParameters p(in, "forceescape", call, {});
+  return p.ok() ? Value::markup(in.escaped(Value::of(in.shown(v)))) : Value();
 }
 
 Value to_string(In& in, const Value& v, const Call& call) {
@@ -115,9 +103,9 @@ Value to_string(In& in, const Value& v, const Call& call) {
   return v.is_string() ? v : Value::of(in.shown(v));
 }
 
-Value same_value(In& in, const Value& v, const Call& call) {
+Value safe(In& in, const Value& v, const Call& call) {
   TemplateParameters p(in, "safe", call, {});
-  return to_string(in, v, call);
+  return p.ok() ? Value::markup(in.shown(v)) : Value();
 }
 
 /// Python's float(text).
@@ -279,11 +267,12 @@ Value format(In& in, const Value& v, const Call& call) {
       return in.fail("a width above 200 or a precision above 100 in a format");
     }
     if (used >= call.plain.size()) return in.fail("the format needs more than {} arguments", call.plain.size());
-    out += formatted(in, spec, s[i], call.plain[used++]);
+    const Value& next = call.plain[used++];
+    out += formatted(in, spec, s[i], v.is_markup() && !next.is_number() ? Value::of(in.escaped(next)) : next);
     if (!in.charge(out.size() / 16)) return {};
   }
   if (used < call.plain.size()) return in.fail("the format uses {} of {} arguments", used, call.plain.size());
-  return in.text(std::move(out));
+  return In::like(v, in.text(std::move(out)));
 }
 
 Value fallback(In& in, const Value& v, const Call& call) {
@@ -305,21 +294,43 @@ constexpr Row kRows[] = {
     {"e", escape},
     {"escape", escape},
     {"float", to_float},
+    {"forceescape", force_escape},
     {"format", format},
     {"indent", indent},
     {"int", to_int},
     {"lower", cased<py_lower>},
     {"replace", replace},
     {"round", round},
-    {"safe", same_value},
+    {"safe", safe},
     {"string", to_string},
-    {"title", cased<title_words>},
+    {"title", cased<title_words, false>},
     {"tojson", tojson},
     {"trim", trim},
     {"upper", cased<py_upper>},
 };
 
 }  // namespace
+
+std::string TemplateInterpreter::escaped(const Value& value) {
+  std::string out, s = shown(value);
+  if (value.is_markup() || !charge(s.size() * 5)) return s;
+  for (const char c : s) {
+    if (c == '&') {
+      out += "&amp;";
+    } else if (c == '<') {
+      out += "&lt;";
+    } else if (c == '>') {
+      out += "&gt;";
+    } else if (c == '"') {
+      out += "&#34;";
+    } else if (c == '\'') {
+      out += "&#39;";
+    } else {
+      out += c;
+    }
+  }
+  return out;
+}
 
 TemplateFilter find_text_filter(std::string_view name) {
   for (const Row& row : kRows) {

@@ -58,6 +58,12 @@ class TemplateInterpreter {
   Value distinct_dict(std::vector<std::pair<Value, Value>> pairs);
   /// Python's str(value), paid for.
   std::string shown(const Value& value);
+  /// The same with the characters of HTML escaped, where it is not markup already.
+  std::string escaped(const Value& value);
+  /// Text that is markup where `from` is.
+  static Value like(const Value& from, Value text) {
+    return from.is_markup() && text.is_string() ? Value::markup(std::string(text.string())) : text;
+  }
   /// The items that a loop over `value` sees; iterators are emptied.
   bool iterate(const Value& value, ValueList* items);
   bool same(const Value& a, const Value& b);
@@ -107,6 +113,7 @@ class TemplateInterpreter {
   Value call_function(const std::string& name, const TemplateCall& arguments);
   Value call_method(const Value& self, const std::string& name, const TemplateCall& arguments);
   Value string_method(const std::string& self, const std::string& name, const TemplateCall& arguments);
+  Value braces(const Value& self, const TemplateCall& call);
 
   Value context_;
   TemplateLimits limits_;

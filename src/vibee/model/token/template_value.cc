@@ -98,6 +98,11 @@ Value Value::of(std::string s) {
   v.object_ = std::make_shared<const std::string>(std::move(s));
   return v;
 }
+Value Value::markup(std::string s) {
+  Value v = of(std::move(s));
+  v.integer_ = 1;
+  return v;
+}
 Value Value::list(ValueList items) {
   Value v;
   v.kind_ = Kind::list;
