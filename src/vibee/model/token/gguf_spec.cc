@@ -14,8 +14,6 @@
 namespace vibee {
 namespace {
 
-constexpr const char* kSpaceSign = "\xe2\x96\x81";
-
 /// The steps of `spec` where they have another form that gives the same words.
 void simplify(TokenizerSpec* spec) {
   const auto is_space_sign = [](const NormalizerStep& s) {
@@ -124,7 +122,8 @@ class Namer {
           if (plain.types[i] != uint8_t(TokenType::normal) ||
               (text.size() > 2 && text.front() == '[' && text.back() == ']'))
             continue;
-          text = text.starts_with(want_.subword_prefix) ? text.substr(want_.subword_prefix.size()) : kSpaceSign + text;
+          text = text.starts_with(want_.subword_prefix) ? text.substr(want_.subword_prefix.size())
+                                                        : std::string(kSpaceSign) + text;
         }
         VIBEE_TRY(take(plain));
         warn_of_spelling();
@@ -167,13 +166,14 @@ class Namer {
     if (want_.normalizers.empty() && p.size() == 1 && p[0].kind == PreTokenizerStep::metaspace && !p[0].use_pattern &&
         p[0].pattern == kSpaceSign) {
       if (p[0].prepend != PrependScheme::never) {
-        want_.normalizers.push_back({.kind = NormalizerStep::prepend, .content = kSpaceSign});
+        want_.normalizers.push_back({.kind = NormalizerStep::prepend, .content = std::string(kSpaceSign)});
         out_.warnings.push_back(
             "GGUF cannot say the pre_tokenizer Metaspace: texts that begin with a space or stand behind a special "
             "token "
             "get other ids");
       }
-      want_.normalizers.push_back({.kind = NormalizerStep::replace, .pattern = " ", .content = kSpaceSign});
+      want_.normalizers.push_back(
+          {.kind = NormalizerStep::replace, .pattern = " ", .content = std::string(kSpaceSign)});
       p.clear();
     }
     return name_prefix(plain);
