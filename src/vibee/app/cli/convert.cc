@@ -52,16 +52,16 @@ int verb_convert(int argc, char** argv) {
   });
   if (terminal) std::fputs("\r\033[K", stderr);
   if (!report.ok()) return fail("convert", report.status());
-  if (!report->tokenizer)
-    std::fputs(
-        "vibee convert: warning: the tokenizer.json of the source is not carried over; keep it beside the result\n",
-        stderr);
+  for (const std::string& warning : report->warnings)
+    std::fputs(fmt::format("vibee convert: warning: {}\n", warning).c_str(), stderr);
   if (report->indivisible)
     std::fputs(fmt::format("vibee convert: warning: {} matrices are in f16: blocks of {} do not divide their rows\n",
                            report->indivisible, config.format)
                    .c_str(),
                stderr);
   if (json) {
+    std::vector<std::string> warnings;
+    for (const std::string& warning : report->warnings) warnings.push_back(json_quote(warning));
     std::puts(JsonObject()
                   .text("source", report->source)
                   .text("path", config.target)
@@ -71,6 +71,7 @@ int verb_convert(int argc, char** argv) {
                   .integer("bytes", report->bytes)
                   .integer("indivisible", report->indivisible)
                   .boolean("tokenizer", report->tokenizer)
+                  .raw("warnings", json_array(warnings))
                   .number("seconds", report->seconds)
                   .str()
                   .c_str());

@@ -6,8 +6,46 @@
 #include "vibee/base/text/quote.h"
 #include "vibee/core/measure/measure.h"
 #include "vibee/model/cache/cache.h"
+#include "vibee/model/token/gguf_spec.h"
 
 namespace vibee {
+namespace {
+
+bool has_file(const Checkpoint& file, std::string_view name) {
+  return file.is_directory() && file.side_file(name).status().code() != Code::not_found;
+}
+
+/// The tokenizer files of a GGUF file. One that they cannot say is left out, by name: the weights are still of use.
+Result<std::vector<TokenizerFile>> carry_to_hf(const Checkpoint& file, ConvertReport* report) {
+  const bool known = file.has("tokenizer.ggml.model");
+  report->tokenizer = known || has_file(file, "tokenizer.json");
+  if (file.is_directory() || !known) return std::vector<TokenizerFile>();
+  auto spec = read_tokenizer(file);
+  auto files = spec.ok() ? write_tokenizer_files(std::move(*spec)) : Result<std::vector<TokenizerFile>>(spec.status());
+  if (files.ok()) return std::move(*files);
+  report->warnings.push_back(fmt::format("tokenizer.json is not written: {}", files.status().message()));
+  return std::vector<TokenizerFile>();
+}
+
+/// The tokenizer.* keys of a directory that has a tokenizer.json and no keys that we left there.
+Status carry_to_gguf(const Checkpoint& file, GgufMetadata* metadata, ConvertReport* report) {
+  report->tokenizer = file.has("tokenizer.ggml.model");
+  if (report->tokenizer || !has_file(file, "tokenizer.json")) return {};
+  VIBEE_ASSIGN(const TensorInfo* embedding, file.tensor("token_embd.weight"));
+  auto spec = read_tokenizer(file);
+  auto said = spec.ok() ? gguf_tokenizer(*spec, size_t(embedding->rows())) : Result<GgufTokenizer>(spec.status());
+  if (!said.ok()) {
+    report->warnings.push_back(fmt::format("the tokenizer stays behind, keep its tokenizer.json beside the result: {}",
+                                           said.status().message()));
+    return {};
+  }
+  put_tokenizer(said->spec, metadata);
+  report->tokenizer = true;
+  for (std::string& warning : said->warnings) report->warnings.push_back(std::move(warning));
+  return {};
+}
+
+}  // namespace
 
 Result<ConvertReport> convert(const ConvertConfig& config, const WriteProgress& progress) {
   const Timer timer;
@@ -27,13 +65,15 @@ Result<ConvertReport> convert(const ConvertConfig& config, const WriteProgress& 
   report.tensors = recast.tensors().size();
   for (const TensorInfo& t : recast.tensors()) report.bytes += t.bytes;
   report.indivisible = recast.indivisible();
-  report.tokenizer = file.has("tokenizer.ggml.model");
   if (config.to == "gguf") {
     GgufMetadata metadata = file.metadata();
     if (format || file.is_directory() || !file.has("general.file_type")) set_file_type(&metadata, recast.tensors());
+    VIBEE_TRY(carry_to_gguf(file, &metadata, &report));
     VIBEE_TRY(write_gguf(config.target, metadata, recast.tensors(), recast.reader(), progress));
   } else if (config.to == "hf") {
-    VIBEE_TRY(write_hf(config.target, hf_architectures(), file, recast.tensors(), recast.reader(), progress));
+    VIBEE_ASSIGN(const std::vector<TokenizerFile> tokenizer, carry_to_hf(file, &report));
+    VIBEE_TRY(
+        write_hf(config.target, hf_architectures(), file, recast.tensors(), recast.reader(), tokenizer, progress));
   } else {
     return error(Code::invalid, "--to {}: unknown container; use gguf or hf", config.to);
   }

@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "vibee/model/arch/arch.h"
 #include "vibee/model/weight/recast.h"
@@ -22,6 +23,7 @@ struct ConvertReport {
   uint64_t tensors = 0, bytes = 0;  ///< written, without headers
   uint64_t indivisible = 0;  ///< matrices written as float16 because the format's blocks do not divide their rows
   bool tokenizer = false;    ///< the result carries one that this build reads
+  std::vector<std::string> warnings;  ///< what the container has no words for
   double seconds = 0;
 };
 

@@ -33,7 +33,7 @@ class HfWrite : public testing::TestWithParam<std::string> {
     return [&file](const TensorInfo& t, uint64_t offset, std::span<uint8_t> out) { return file.read(t, offset, out); };
   }
   static Status write(const std::string& path, const Checkpoint& file, uint64_t shard = 5'000'000'000) {
-    return write_hf(path, hf_architectures(), file, file.tensors(), bytes_of(file), nullptr, shard);
+    return write_hf(path, hf_architectures(), file, file.tensors(), bytes_of(file), {}, nullptr, shard);
   }
   /// Largest difference of a vector's elements; matrices must be equal.
   static float difference(const Checkpoint& a, const Checkpoint& b) {
@@ -126,7 +126,7 @@ TEST_F(HfRefused, WhatConfigCannotSay) {
 TEST_F(HfRefused, NothingIsLeftOfAWriteThatStops) {
   auto file = open_checkpoint(kGoldens + "model/llama-b.gguf");
   ASSERT_TRUE(file.ok());
-  const Status status = write_hf(dir_ + "/a", hf_architectures(), *file, file->tensors(), bytes_of(*file),
+  const Status status = write_hf(dir_ + "/a", hf_architectures(), *file, file->tensors(), bytes_of(*file), {},
                                  [](uint64_t done, uint64_t) { return done < 50'000; });
   EXPECT_EQ(status.code(), Code::cancelled);
   EXPECT_TRUE(fs::is_empty(dir_));

@@ -80,14 +80,11 @@ class Bpe final : public Tokenizer {
       byte_symbol_[b] = symbol(text);
     }
     for (size_t rank = 0; rank < spec().merges.size(); ++rank) {
-      const std::string& merge = spec().merges[rank];
-      const size_t space = merge.find(' ', 1);
-      if (space == std::string::npos || space + 1 >= merge.size()) {
+      const TokenMerge& merge = spec().merges[rank];
+      if (merge.left().empty() || merge.right().empty())
         return error(Code::corrupt, "tokenizer: merge {} is not two texts with a space between them", rank);
-      }
-      const std::string left = merge.substr(0, space), right = merge.substr(space + 1);
-      const int32_t l = symbol(left), r = symbol(right);
-      merges_.insert({MergeTable::key(l, r), int32_t(rank), symbol(left + right)});
+      const int32_t l = symbol(merge.left()), r = symbol(merge.right());
+      merges_.insert({MergeTable::key(l, r), int32_t(rank), symbol(merge.both)});
     }
     forget_merges();
     return {};

@@ -21,7 +21,7 @@ namespace {
       except) "+" ending                                        \
               "|"                                               \
               "[^\\r\\n\\p{L}\\p{N}]?" VIBEE_UPPER(except) "+" VIBEE_LOWER(except) "*" ending "|"
-#define VIBEE_ASCII_SIGNS "[!\"#$%&'()*+,\\-./:;<=>?@\\x{5b}\\\\\\]^_`{|}~][A-Za-z]+|"
+#define VIBEE_ASCII_SIGNS "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|"
 #define VIBEE_DEEPSEEK VIBEE_ASCII_SIGNS "[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+"
 
 constexpr const char* kGpt2 = kGpt2Pattern;
@@ -199,6 +199,12 @@ std::string known_pre_names() {
     for (const char c : row.names.substr(1)) names += c == ' ' ? ", " : std::string(1, c);
   }
   return names.substr(0, names.size() - 2);
+}
+
+std::vector<std::string> pre_names() {
+  std::vector<std::string> names;
+  for (const Row& row : kRows) names.emplace_back(row.names.substr(1, row.names.find(' ', 1) - 1));
+  return names;
 }
 
 bool adds_bos_by_default(std::string_view model, std::string_view pre) {

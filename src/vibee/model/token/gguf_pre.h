@@ -4,6 +4,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "vibee/base/status/status.h"
 #include "vibee/model/token/tokenizer_spec.h"
@@ -18,5 +19,7 @@ inline constexpr const char* kGpt2Pattern =
 /// what is known, for a name without a row.
 Status expand_gguf(TokenizerSpec* spec);
 std::string known_pre_names();
+/// One name of every pipeline.
+std::vector<std::string> pre_names();
 
 }  // namespace vibee

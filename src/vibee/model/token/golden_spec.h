@@ -25,7 +25,8 @@ inline TokenizerSpec golden_spec(const nlohmann::ordered_json& j) {
   spec.tokens = j.at("tokens").get<std::vector<std::string>>();
   spec.types = j.at("types").get<std::vector<uint8_t>>();
   if (j.contains("scores")) spec.scores = j.at("scores").get<std::vector<double>>();
-  if (j.contains("merges")) spec.merges = j.at("merges").get<std::vector<std::string>>();
+  if (j.contains("merges"))
+    for (const std::string merge : j.at("merges")) spec.merges.push_back(merge_of(merge));
   spec.bos = j.at("bos");
   spec.eos = j.at("eos");
   spec.unk = j.at("unk");

@@ -33,6 +33,7 @@ TemplateValue TemplateInterpreter::binary(std::string_view op, const TemplateVal
   };
   if (op == "+" && a.is_string() && b.is_string()) {
     if (!charge(a.string().size() + b.string().size())) return {};
+    if (a.is_markup() || b.is_markup()) return TemplateValue::markup(escaped(a) + escaped(b));
     return TemplateValue::of(a.string() + b.string());
   }
   if (op == "+" && a.is_sequence() && a.kind() == b.kind()) {
@@ -58,7 +59,7 @@ TemplateValue TemplateInterpreter::binary(std::string_view op, const TemplateVal
         items.insert(items.end(), what.items().begin(), what.items().end());
       }
     }
-    if (what.is_string()) return TemplateValue::of(std::move(text_out));
+    if (what.is_string()) return like(what, TemplateValue::of(std::move(text_out)));
     return made(what.is(Kind::list) ? TemplateValue::list(std::move(items)) : TemplateValue::tuple(std::move(items)));
   }
   if (op == "%" && a.is_string()) {

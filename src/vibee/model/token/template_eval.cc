@@ -369,7 +369,7 @@ TemplateValue TemplateInterpreter::sliced(const TemplateValue& object, const Tem
       items.push_back(object.items()[size_t(i)]);
     }
   }
-  if (object.is_string()) return text(std::move(some));
+  if (object.is_string()) return like(object, text(std::move(some)));
   return made(object.is(Kind::list) ? TemplateValue::list(std::move(items)) : TemplateValue::tuple(std::move(items)));
 }
 

@@ -14,11 +14,12 @@ using Kind = TemplateValue::Kind;
 using In = TemplateInterpreter;
 using Call = TemplateCall;
 
-template <std::string (*convert)(std::string_view)>
+template <std::string (*convert)(std::string_view), bool keeps_markup = true>
 TemplateValue cased(In& in, const TemplateValue& v, const Call& call) {
   TemplateParameters p(in, "this filter", call, {});
   const std::string s = in.shown(v);
-  return p.ok() && in.charge(s.size() * 8) ? in.text(convert(s)) : TemplateValue();
+  if (!p.ok() || !in.charge(s.size() * 8)) return {};
+  return keeps_markup ? In::like(v, in.text(convert(s))) : in.text(convert(s));
 }
 
 /// Words begin after white space, brackets and hyphens here, not at every letter as in str.title().
@@ -51,7 +52,7 @@ TemplateValue trim(In& in, const TemplateValue& v, const Call& call) {
   TemplateParameters p(in, "trim", call, {"chars"});
   const std::string s = in.shown(v), chars = p.string(0, "");
   const bool given = p.ok() && p.get(0) != nullptr && !p.get(0)->is_none();
-  return in.text(std::string(given ? py_strip(s, chars, true, true) : py_strip(s, true, true)));
+  return In::like(v, in.text(std::string(given ? py_strip(s, chars, true, true) : py_strip(s, true, true))));
 }
 
 TemplateValue replace(In& in, const TemplateValue& v, const Call& call) {
@@ -89,25 +90,12 @@ TemplateValue indent(In& in, const TemplateValue& v, const Call& call) {
 
 TemplateValue escape(In& in, const TemplateValue& v, const Call& call) {
   TemplateParameters p(in, "escape", call, {});
-  std::string out;
-  const std::string s = in.shown(v);
-  if (!p.ok() || !in.charge(s.size() * 5)) return {};
-  for (const char c : s) {
-    if (c == '&') {
-      out += "&amp;";
-    } else if (c == '<') {
-      out += "&lt;";
-    } else if (c == '>') {
-      out += "&gt;";
-    } else if (c == '"') {
-      out += "&#34;";
-    } else if (c == '\'') {
-      out += "&#39;";
-    } else {
-      out += c;
-    }
-  }
-  return TemplateValue::of(std::move(out));
+  return p.ok() ? TemplateValue::markup(in.escaped(v)) : TemplateValue();
+}
+
+TemplateValue force_escape(In& in, const TemplateValue& v, const Call& call) {
+  TemplateParameters p(in, "forceescape", call, {});
+  return p.ok() ? TemplateValue::markup(in.escaped(TemplateValue::of(in.shown(v)))) : TemplateValue();
 }
 
 TemplateValue to_string(In& in, const TemplateValue& v, const Call& call) {
@@ -115,9 +103,9 @@ TemplateValue to_string(In& in, const TemplateValue& v, const Call& call) {
   return v.is_string() ? v : TemplateValue::of(in.shown(v));
 }
 
-TemplateValue same_value(In& in, const TemplateValue& v, const Call& call) {
+TemplateValue safe(In& in, const TemplateValue& v, const Call& call) {
   TemplateParameters p(in, "safe", call, {});
-  return to_string(in, v, call);
+  return p.ok() ? TemplateValue::markup(in.shown(v)) : TemplateValue();
 }
 
 /// Python's float(text).
@@ -279,11 +267,12 @@ TemplateValue format(In& in, const TemplateValue& v, const Call& call) {
       return in.fail("a width above 200 or a precision above 100 in a format");
     }
     if (used >= call.plain.size()) return in.fail("the format needs more than {} arguments", call.plain.size());
-    out += formatted(in, spec, s[i], call.plain[used++]);
+    const TemplateValue& next = call.plain[used++];
+    out += formatted(in, spec, s[i], v.is_markup() && !next.is_number() ? TemplateValue::of(in.escaped(next)) : next);
     if (!in.charge(out.size() / 16)) return {};
   }
   if (used < call.plain.size()) return in.fail("the format uses {} of {} arguments", used, call.plain.size());
-  return in.text(std::move(out));
+  return In::like(v, in.text(std::move(out)));
 }
 
 TemplateValue fallback(In& in, const TemplateValue& v, const Call& call) {
@@ -305,21 +294,43 @@ constexpr Row kRows[] = {
     {"e", escape},
     {"escape", escape},
     {"float", to_float},
+    {"forceescape", force_escape},
     {"format", format},
     {"indent", indent},
     {"int", to_int},
     {"lower", cased<py_lower>},
     {"replace", replace},
     {"round", round},
-    {"safe", same_value},
+    {"safe", safe},
     {"string", to_string},
-    {"title", cased<title_words>},
+    {"title", cased<title_words, false>},
     {"tojson", tojson},
     {"trim", trim},
     {"upper", cased<py_upper>},
 };
 
 }  // namespace
+
+std::string TemplateInterpreter::escaped(const TemplateValue& value) {
+  std::string out, s = shown(value);
+  if (value.is_markup() || !charge(s.size() * 5)) return s;
+  for (const char c : s) {
+    if (c == '&') {
+      out += "&amp;";
+    } else if (c == '<') {
+      out += "&lt;";
+    } else if (c == '>') {
+      out += "&gt;";
+    } else if (c == '"') {
+      out += "&#34;";
+    } else if (c == '\'') {
+      out += "&#39;";
+    } else {
+      out += c;
+    }
+  }
+  return out;
+}
 
 TemplateFilter find_text_filter(std::string_view name) {
   for (const Row& row : kRows) {

@@ -13,9 +13,9 @@ namespace {
 using Kind = TemplateValue::Kind;
 
 constexpr std::string_view kStringMethods[] = {
-    "strip",    "lstrip", "rstrip", "split",   "rsplit",     "splitlines",   "startswith",
-    "endswith", "upper",  "lower",  "title",   "capitalize", "replace",      "find",
-    "rfind",    "count",  "join",   "isdigit", "isspace",    "removeprefix", "removesuffix"};
+    "strip", "lstrip",  "rstrip",  "split",        "rsplit",       "splitlines", "startswith", "endswith",
+    "upper", "lower",   "title",   "capitalize",   "replace",      "find",       "rfind",      "count",
+    "join",  "isdigit", "isspace", "removeprefix", "removesuffix", "format"};
 constexpr std::string_view kListMethods[] = {"index", "count"};
 constexpr std::string_view kDictMethods[] = {"items", "keys", "values", "get", "copy"};
 constexpr std::string_view kFunctions[] = {"range", "namespace", "dict", "raise_exception", "strftime_now"};
@@ -148,7 +148,8 @@ TemplateValue TemplateInterpreter::call_function(const std::string& name, const 
 
 TemplateValue TemplateInterpreter::call_method(const TemplateValue& self, const std::string& name,
                                                const TemplateCall& call) {
-  if (self.is_string()) return string_method(self.string(), name, call);
+  if (self.is_string())
+    return like(self, name == "format" ? braces(self, call) : string_method(self.string(), name, call));
   if (self.is(Kind::loop)) {  // cycle
     if (call.plain.empty()) return fail("loop.cycle needs values");
     return call.plain[self.loop().index % call.plain.size()];
@@ -179,6 +180,48 @@ TemplateValue TemplateInterpreter::call_method(const TemplateValue& self, const 
     items.push_back(name == "items" ? made(TemplateValue::tuple({key, value})) : name == "keys" ? key : value);
   }
   return list(std::move(items));
+}
+
+/// str.format with plain fields: {}, {0}, {name}. What it could reach beyond its arguments, attributes and items, and
+/// the small language of widths behind a colon, are refused.
+TemplateValue TemplateInterpreter::braces(const TemplateValue& self, const TemplateCall& call) {
+  const std::string& s = self.string();
+  std::string out;
+  size_t next = 0;
+  bool counted = false, numbered = false;
+  for (size_t i = 0; i < s.size() && !failed(); ++i) {
+    if ((s[i] == '{' || s[i] == '}') && i + 1 < s.size() && s[i + 1] == s[i]) {
+      out += s[i++];
+    } else if (s[i] == '}') {
+      return fail("a single '}}' in a format");
+    } else if (s[i] != '{') {
+      out += s[i];
+    } else {
+      const size_t close = s.find('}', i);
+      if (close == std::string::npos) return fail("a '{{' in a format is not closed");
+      const std::string field = s.substr(i + 1, close - i - 1);
+      if (field.find_first_of(".[!:{") != std::string::npos)
+        return fail("a format with more than the name or number of an argument: '{}'", field.substr(0, 40));
+      const bool digits = std::all_of(field.begin(), field.end(), [](char c) { return c >= '0' && c <= '9'; });
+      const TemplateValue* value = nullptr;
+      if (digits) {
+        (field.empty() ? counted : numbered) = true;
+        if (counted && numbered) return fail("a format both counts and numbers its arguments");
+        if (field.size() > 6) return fail("a format without argument {}", field.substr(0, 40));
+        const size_t at = field.empty() ? next++ : size_t(std::stoul(field));
+        if (at < call.plain.size()) value = &call.plain[at];
+      } else {
+        for (const auto& [name, named] : call.named)
+          if (name == field) value = &named;
+      }
+      if (value == nullptr) return fail("a format without argument '{}'", field.substr(0, 40));
+      const std::string shown_value = self.is_markup() ? escaped(*value) : shown(*value);
+      if (!charge(shown_value.size())) return {};
+      out += shown_value;
+      i = close;
+    }
+  }
+  return text(std::move(out));
 }
 
 TemplateValue TemplateInterpreter::string_method(const std::string& s, const std::string& name,

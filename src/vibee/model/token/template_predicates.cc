@@ -52,7 +52,7 @@ bool TemplateInterpreter::test(const std::string& name, const TemplateValue& v, 
            v.is_undefined();
   if (is("sequence")) return v.is_sequence() || v.is_string() || v.is(Kind::dict) || v.is_undefined();
   if (is("callable")) return v.is(Kind::macro) || v.is(Kind::function) || v.is(Kind::method);
-  if (is("escaped")) return false;
+  if (is("escaped")) return v.is_markup();
   if (is("filter"))
     return v.is_string() && (find_text_filter(v.string()) != nullptr || find_sequence_filter(v.string()) != nullptr);
   if (is("test")) {

@@ -58,6 +58,12 @@ class TemplateInterpreter {
   TemplateValue distinct_dict(std::vector<std::pair<TemplateValue, TemplateValue>> pairs);
   /// Python's str(value), paid for.
   std::string shown(const TemplateValue& value);
+  /// The same with the characters of HTML escaped, where it is not markup already.
+  std::string escaped(const TemplateValue& value);
+  /// Text that is markup where `from` is.
+  static TemplateValue like(const TemplateValue& from, TemplateValue text) {
+    return from.is_markup() && text.is_string() ? TemplateValue::markup(std::string(text.string())) : text;
+  }
   /// The items that a loop over `value` sees; iterators are emptied.
   bool iterate(const TemplateValue& value, TemplateList* items);
   bool same(const TemplateValue& a, const TemplateValue& b);
@@ -107,6 +113,7 @@ class TemplateInterpreter {
   TemplateValue call_function(const std::string& name, const TemplateCall& arguments);
   TemplateValue call_method(const TemplateValue& self, const std::string& name, const TemplateCall& arguments);
   TemplateValue string_method(const std::string& self, const std::string& name, const TemplateCall& arguments);
+  TemplateValue braces(const TemplateValue& self, const TemplateCall& call);
 
   TemplateValue context_;
   TemplateLimits limits_;

@@ -70,7 +70,7 @@ TemplateValue join(In& in, const TemplateValue& v, const Call& call) {
 /// map, and the select family: what is applied to each item.
 TemplateValue map(In& in, const TemplateValue& v, const Call& call) {
   TemplateList items, out;
-  if (v.is_undefined() || !in.iterate(v, &items)) return in.iterator({});
+  if (!v.truthy() || !in.iterate(v, &items)) return in.iterator({});
   const bool by_attribute = call.plain.empty();
   TemplateCall rest;
   const TemplateValue *attribute = nullptr, *fallback = nullptr;
@@ -97,6 +97,7 @@ template <bool keep, bool by_attribute>
 TemplateValue select(In& in, const TemplateValue& v, const Call& call) {
   TemplateList items, out;
   if (by_attribute && call.plain.empty()) return in.fail("selectattr and rejectattr need the name of an attribute");
+  if (!v.truthy()) return in.iterator({});  // as Jinja does, whatever it is
   if (!in.iterate(v, &items)) return {};
   const size_t skip = by_attribute ? 1 : 0;
   TemplateCall rest;

@@ -98,6 +98,11 @@ TemplateValue TemplateValue::of(std::string s) {
   v.object_ = std::make_shared<const std::string>(std::move(s));
   return v;
 }
+TemplateValue TemplateValue::markup(std::string s) {
+  TemplateValue v = of(std::move(s));
+  v.integer_ = 1;
+  return v;
+}
 TemplateValue TemplateValue::list(TemplateList items) {
   TemplateValue v;
   v.kind_ = Kind::list;

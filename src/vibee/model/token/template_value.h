@@ -48,6 +48,8 @@ class TemplateValue {
   static TemplateValue of(int64_t i);
   static TemplateValue of(double d);
   static TemplateValue of(std::string s);
+  /// Text that `safe` or `escape` made (Python's Markup): adding other text to it escapes that for HTML.
+  static TemplateValue markup(std::string s);
   static TemplateValue list(TemplateList items);
   static TemplateValue tuple(TemplateList items);
   static TemplateValue dict(std::vector<std::pair<TemplateValue, TemplateValue>> items);
@@ -64,6 +66,7 @@ class TemplateValue {
   bool is_undefined() const { return kind_ == Kind::undefined; }
   bool is_none() const { return kind_ == Kind::none; }
   bool is_string() const { return kind_ == Kind::string; }
+  bool is_markup() const { return kind_ == Kind::string && integer_ != 0; }
   bool is_sequence() const { return kind_ == Kind::list || kind_ == Kind::tuple; }
   /// bool counts as an integer, as in Python.
   bool is_integer() const { return kind_ == Kind::integer || kind_ == Kind::boolean; }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <set>
 
 #include "vibee/model/token/bpe.h"
 #include "vibee/model/token/decode_token.h"
@@ -161,23 +162,40 @@ void Tokenizer::add_piece(int32_t id, bool typed_bytes, bool in_model) {
   }
 }
 
-bool Tokenizer::may_cut_before_spaces() const {
-  if (spec_.algorithm != TokenModel::spm && spec_.algorithm != TokenModel::bpe) return false;
-  if (!spec_.pre_tokenizers.empty() || spec_.whole_words || index_.find(kSpaceSign) < 0) return false;
-  return std::none_of(spec_.tokens.begin(), spec_.tokens.end(), [](std::string_view token) {
-    for (size_t at = token.find(kSpaceSign, 1); at != std::string_view::npos; at = token.find(kSpaceSign, at + 1)) {
-      if (!token.substr(0, at).ends_with(kSpaceSign)) return true;
+/// Where no merge can cross the place before a run of space signs: a pattern of what stands between such places, or
+/// empty. No token has a sign behind another character but the few in `joins`, behind which the text is not cut.
+std::string Tokenizer::word_pattern() const {
+  constexpr size_t kMostJoins = 64;
+  constexpr uint32_t kSpaceCode = 0x2581;
+  const auto cuts = [](const PreTokenizerStep& step) {  // there already, or where bytes are the symbols
+    return step.kind == PreTokenizerStep::byte_level || (step.kind == PreTokenizerStep::metaspace && step.use_pattern);
+  };
+  if (spec_.algorithm != TokenModel::spm && spec_.algorithm != TokenModel::bpe) return {};
+  if (std::any_of(spec_.pre_tokenizers.begin(), spec_.pre_tokenizers.end(), cuts)) return {};
+  if (spec_.whole_words || index_.find(kSpaceSign) < 0) return {};
+  std::set<uint32_t> joins;
+  for (const std::string& token : spec_.tokens) {
+    uint32_t previous = 0;
+    for (size_t at = 0; at < token.size();) {
+      const Utf8Step step = utf8_step(std::string_view(token).substr(at));
+      if (step.kind != Utf8Step::character) return {};
+      if (at > 0 && step.code == kSpaceCode && previous != kSpaceCode) joins.insert(previous);
+      previous = step.code;
+      at += step.length;
     }
-    return false;
-  });
+    if (joins.size() > kMostJoins) return {};
+  }
+  std::string behind;
+  for (const uint32_t code : joins) behind += fmt::format("\\x{{{:x}}}", code);
+  if (behind.empty()) return "\xe2\x96\x81*[^\xe2\x96\x81]+";
+  return fmt::format("\xe2\x96\x81*(?:[^\xe2\x96\x81]|(?<=[{}])\xe2\x96\x81+)+", behind);
 }
 
 Status Tokenizer::compile() {
   VIBEE_ASSIGN(normalizer_, Normalizer::make(spec_.normalizers));
   std::vector<PreTokenizerStep> steps = spec_.pre_tokenizers;
-  if (may_cut_before_spaces()) {  // no merge can cross these places: the same ids, of words that the cache knows
-    steps.push_back({.kind = PreTokenizerStep::split, .pattern = "\xe2\x96\x81*[^\xe2\x96\x81]+", .is_regex = true});
-  }
+  if (std::string pattern = word_pattern(); !pattern.empty())  // the same ids, of words that the cache knows
+    steps.push_back({.kind = PreTokenizerStep::split, .pattern = std::move(pattern), .is_regex = true});
   VIBEE_ASSIGN(pre_, PreTokenizer::make(steps));
   std::vector<AddedToken> rules(spec_.tokens.size());
   for (size_t i = 0; i < rules.size(); ++i) rules[i].id = int32_t(i);

@@ -88,7 +88,7 @@ class Tokenizer {
   friend Result<std::unique_ptr<Tokenizer>> make_tokenizer(TokenizerSpec spec);
   Status compile();
   void add_piece(int32_t id, bool typed_bytes, bool in_model);
-  bool may_cut_before_spaces() const;
+  std::string word_pattern() const;
   Status encode_words(std::string_view text, bool first, Words* words, std::vector<int32_t>* ids) const;
 
   TokenizerSpec spec_;

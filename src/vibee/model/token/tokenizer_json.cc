@@ -267,23 +267,21 @@ Status read_merges(const Json& merges, const std::string& where, TokenizerSpec* 
   std::unordered_map<std::string_view, int32_t> known;
   for (size_t i = 0; i < spec->tokens.size(); ++i) known[spec->tokens[i]] = int32_t(i);
   for (const Json& merge : merges) {
-    std::string left, right;
+    TokenMerge both;
     if (merge.is_string()) {
-      const auto& text = merge.get_ref<const std::string&>();
-      const size_t space = text.find(' ');
-      if (space != std::string::npos) left = text.substr(0, space), right = text.substr(space + 1);
+      both = merge_of(merge.get_ref<const std::string&>());
     } else if (merge.is_array() && merge.size() == 2 && merge[0].is_string() && merge[1].is_string()) {
-      left = merge[0].get<std::string>();
-      right = merge[1].get<std::string>();
+      const auto& left = merge[0].get_ref<const std::string&>();
+      both = {left + merge[1].get_ref<const std::string&>(), uint32_t(left.size())};
     }
     const size_t rank = spec->merges.size();
-    if (left.empty() || right.empty() || left.find(' ') != std::string::npos || right.find(' ') != std::string::npos)
-      return wrong(where, "merges", fmt::format("has an element {} that is not two texts without spaces", rank));
-    for (const std::string& text : {left, right, left + right}) {
+    if (both.left().empty() || both.right().empty())
+      return wrong(where, "merges", fmt::format("has an element {} that is not two texts", rank));
+    for (const std::string_view text : {both.left(), both.right(), std::string_view(both.both)}) {
       if (!known.contains(text))
         return wrong(where, "merges", fmt::format("names {} at {}, which is not in the vocabulary", quote(text), rank));
     }
-    spec->merges.push_back(left + " " + right);
+    spec->merges.push_back(std::move(both));
   }
   return {};
 }

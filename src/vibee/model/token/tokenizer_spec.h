@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -90,6 +91,22 @@ struct AddedToken {
   bool outside_model = false;           ///< the model itself never makes it out of plain text
 };
 
+/// Two neighbours of a word that become one symbol.
+struct TokenMerge {
+  std::string both;
+  uint32_t left_bytes = 0;  ///< of `both`; each side has at least one
+  std::string_view left() const { return std::string_view(both).substr(0, left_bytes); }
+  std::string_view right() const { return std::string_view(both).substr(left_bytes); }
+  bool operator==(const TokenMerge&) const = default;
+};
+/// "left right", as GGUF and early files of tokenizers write it: the first space behind the first byte divides. Without
+/// one the left side is empty, which make_tokenizer refuses.
+inline TokenMerge merge_of(std::string_view text) {
+  const size_t space = text.find(' ', 1);
+  if (space == std::string_view::npos) return {std::string(text), 0};
+  return {std::string(text.substr(0, space)) + std::string(text.substr(space + 1)), uint32_t(space)};
+}
+
 enum class TokenModel : uint8_t {
   bpe,        ///< merges by rank
   spm,        ///< SentencePiece BPE: any two neighbours that spell a token, by its score
@@ -102,9 +119,9 @@ struct TokenizerSpec {
   std::string model;  ///< GGUF name: "gpt2" (BPE), "llama" (SentencePiece BPE), "bert" (WordPiece), "t5" (Unigram)
   std::string pre;    ///< GGUF name of the pre-tokenizer of "gpt2"; make_tokenizer expands it into the steps below
   std::vector<std::string> tokens;
-  std::vector<double> scores;       ///< one a token; "llama" and "t5" only
-  std::vector<uint8_t> types;       ///< one a token (TokenType); empty: all normal
-  std::vector<std::string> merges;  ///< "left right", best first; BPE only
+  std::vector<double> scores;      ///< one a token; "llama" and "t5" only
+  std::vector<uint8_t> types;      ///< one a token (TokenType); empty: all normal
+  std::vector<TokenMerge> merges;  ///< best first; BPE only
   int32_t bos = -1, eos = -1, eot = -1, unk = -1, pad = -1;
   std::vector<int32_t> ends;  ///< others that end an answer
   bool add_bos = false, add_eos = false;

@@ -26,8 +26,8 @@ TokenizerSpec small_gpt2(const std::vector<std::string>& merges, const std::vect
     std::string made = merge;
     made.erase(made.find(' '), 1);
     spec.tokens.push_back(made);
+    spec.merges.push_back(merge_of(merge));
   }
-  spec.merges = merges;
   spec.types.assign(spec.tokens.size(), uint8_t(TokenType::normal));
   for (const std::string& special : specials) {
     spec.tokens.push_back(special);
@@ -65,8 +65,8 @@ TEST(MakeTokenizer, RefusesBadMetadataAndSaysWhat) {
   expect([](S& s) { s.eos = 258; }, Code::corrupt, "eos id 258");
   expect([](S& s) { s.bos = -2; }, Code::corrupt, "bos id -2");
   expect([](S& s) { s.add_bos = true; }, Code::corrupt, "no bos id");
-  expect([](S& s) { s.merges[0] = "ab"; }, Code::corrupt, "merge 0");
-  expect([](S& s) { s.merges[0] = "a "; }, Code::corrupt, "merge 0");
+  expect([](S& s) { s.merges[0] = merge_of("ab"); }, Code::corrupt, "merge 0");
+  expect([](S& s) { s.merges[0] = merge_of("a "); }, Code::corrupt, "merge 0");
   expect([](S& s) { s.tokens[5] = std::string(5000, 'x'); }, Code::corrupt, "token 5 has 5000 bytes");
   expect([](S& s) { s.tokens[257] = std::string(2000, 'x'); }, Code::corrupt, "special token 257");
   expect([](S& s) { s.model = "llama"; }, Code::corrupt, "needs scores");

@@ -93,6 +93,50 @@ GgufValue gguf_text(std::string_view value) {
   return v;
 }
 
+namespace {
+
+GgufValue gguf_array(GgufType element, size_t count) {
+  GgufValue v{};
+  v.type = GgufType::array;
+  v.element = element;
+  v.count = count;
+  return v;
+}
+
+}  // namespace
+
+GgufValue gguf_texts(std::span<const std::string> values) {
+  GgufValue v = gguf_array(GgufType::string, values.size());
+  size_t bytes = 0;
+  for (const std::string& text : values) bytes += 8 + text.size();
+  v.bytes.reserve(bytes);
+  for (const std::string& text : values) {
+    uint8_t length[8];
+    store_u64(length, text.size());
+    v.bytes.insert(v.bytes.end(), length, length + 8);
+    v.bytes.insert(v.bytes.end(), text.begin(), text.end());
+  }
+  return v;
+}
+GgufValue gguf_floats(std::span<const double> values) {
+  GgufValue v = gguf_array(GgufType::f32, values.size());
+  v.bytes.resize(4 * values.size());
+  for (size_t i = 0; i < values.size(); ++i)
+    store_u32(v.bytes.data() + 4 * i, std::bit_cast<uint32_t>(float(values[i])));
+  return v;
+}
+GgufValue gguf_ints(std::span<const uint8_t> values) {
+  GgufValue v = gguf_array(GgufType::i32, values.size());
+  v.bytes.resize(4 * values.size());
+  for (size_t i = 0; i < values.size(); ++i) store_u32(v.bytes.data() + 4 * i, values[i]);
+  return v;
+}
+GgufValue gguf_bytes(std::string_view values) {
+  GgufValue v = gguf_array(GgufType::i8, values.size());
+  v.bytes.assign(values.begin(), values.end());
+  return v;
+}
+
 Result<Checkpoint> Checkpoint::assemble(CheckpointParts parts) {
   Checkpoint out;
   out.path_ = std::move(parts.path);

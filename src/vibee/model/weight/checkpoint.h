@@ -124,6 +124,10 @@ GgufValue gguf_u32(uint32_t value);
 GgufValue gguf_f32(float value);
 GgufValue gguf_bool(bool value);
 GgufValue gguf_text(std::string_view value);
+GgufValue gguf_texts(std::span<const std::string> values);
+GgufValue gguf_floats(std::span<const double> values);  ///< as f32
+GgufValue gguf_ints(std::span<const uint8_t> values);   ///< as i32
+GgufValue gguf_bytes(std::string_view values);          ///< as i8
 
 /// The type's name as messages print it: "u32", "string", ...
 std::string_view gguf_value_type_name(GgufType type);
@@ -131,5 +135,8 @@ std::string_view gguf_value_type_name(GgufType type);
 /// The tokenizer of a model file, with llama.cpp's defaults for what the file leaves out; ids are checked against the
 /// list.
 Result<TokenizerSpec> read_tokenizer(const Checkpoint& file);
+
+/// The tokenizer.* keys of a tokenizer in GGUF's words (gguf_spec.h), in the place of those that are there.
+void put_tokenizer(const TokenizerSpec& spec, GgufMetadata* metadata);
 
 }  // namespace vibee

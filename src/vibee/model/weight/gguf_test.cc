@@ -152,7 +152,7 @@ TEST(GgufTokenizer, ByteLevelDefaultsAndKeys) {
   EXPECT_FALSE(s->add_bos);
   EXPECT_FALSE(s->add_space_prefix);
   EXPECT_EQ(s->bos, -1);  // llama.cpp's default, 11, is not in this vocabulary
-  EXPECT_THAT(s->merges, ElementsAre("a b"));
+  EXPECT_THAT(s->merges, ElementsAre(TokenMerge{"ab", 1}));
   b.u32("tokenizer.ggml.bos_token_id", 2).u32("tokenizer.ggml.eos_token_id", 1).u32("tokenizer.ggml.eot_token_id", 0);
   b.u32("tokenizer.ggml.padding_token_id", 2).u32("tokenizer.ggml.unknown_token_id", 1);
   b.boolean("tokenizer.ggml.add_bos_token", true).boolean("tokenizer.ggml.add_eos_token", true);

@@ -94,7 +94,9 @@ Result<TokenizerSpec> read_file(const Checkpoint& file) {
   }
   VIBEE_TRY(read_types(file, spec));
   if (bytes) {
-    VIBEE_ASSIGN(spec.merges, file.get_strings("tokenizer.ggml.merges"));
+    VIBEE_ASSIGN(const std::vector<std::string> merges, file.get_strings("tokenizer.ggml.merges"));
+    spec.merges.reserve(merges.size());
+    for (const std::string& merge : merges) spec.merges.push_back(merge_of(merge));
   }
 
   if (pieces) {
@@ -140,6 +142,35 @@ Result<TokenizerSpec> read_tokenizer(const Checkpoint& file) {
     VIBEE_ASSIGN(spec.ends, file.get_ints("vibee.eos_token_ids"));
   }
   return spec;
+}
+
+void put_tokenizer(const TokenizerSpec& spec, GgufMetadata* metadata) {
+  const auto key = [&](std::string_view name) -> GgufValue& {
+    return (*metadata)[fmt::format("tokenizer.ggml.{}", name)];
+  };
+  std::erase_if(*metadata, [](const auto& row) { return row.first.starts_with("tokenizer."); });
+  key("model") = gguf_text(spec.model);
+  key("pre") = gguf_text(spec.pre.empty() ? "default" : spec.pre);
+  key("tokens") = gguf_texts(spec.tokens);
+  if (!spec.scores.empty()) key("scores") = gguf_floats(spec.scores);
+  if (!spec.types.empty()) key("token_type") = gguf_ints(spec.types);
+  if (spec.model == "gpt2") {
+    std::vector<std::string> merges;
+    for (const TokenMerge& merge : spec.merges) merges.push_back(fmt::format("{} {}", merge.left(), merge.right()));
+    key("merges") = gguf_texts(merges);
+  }
+  const std::pair<std::string_view, int32_t> ids[] = {{"bos_token_id", spec.bos},
+                                                      {"eos_token_id", spec.eos},
+                                                      {"eot_token_id", spec.eot},
+                                                      {"unknown_token_id", spec.unk},
+                                                      {"padding_token_id", spec.pad}};
+  for (const auto& [name, id] : ids)
+    if (id >= 0) key(name) = gguf_u32(uint32_t(id));
+  key("add_bos_token") = gguf_bool(spec.add_bos);
+  key("add_eos_token") = gguf_bool(spec.add_eos);
+  if (spec.model == "llama" || spec.model == "t5") key("add_space_prefix") = gguf_bool(spec.add_space_prefix);
+  if (!spec.charsmap.empty()) key("precompiled_charsmap") = gguf_bytes(spec.charsmap);
+  if (!spec.chat_template.empty()) (*metadata)["tokenizer.chat_template"] = gguf_text(spec.chat_template);
 }
 
 }  // namespace vibee

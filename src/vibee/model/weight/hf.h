@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "vibee/base/text/json_object.h"
+#include "vibee/model/token/tokenizer_json_write.h"
 #include "vibee/model/weight/gguf_write.h"
 #include "vibee/model/weight/json.h"
 
@@ -76,11 +77,12 @@ extern const HfArchitecture kHfDecoder;
 Result<Checkpoint> open_hf(const std::string& directory, std::span<const HfArchitecture* const> known);
 
 /// Writes a directory that `transformers` loads and open_hf reads back: config.json, generation_config.json,
-/// model.safetensors (shards of at most `shard_bytes` and their index), and metadata.gguf, which holds what config.json
-/// has no keys for, the tokenizer above all. The directory must not be there yet; it appears whole or not at all.
-/// Refuses formats of blocks and what no model_type can say.
+/// model.safetensors (shards of at most `shard_bytes` and their index), `tokenizer` (of a directory its own files
+/// instead), and metadata.gguf, which holds what those have no keys for. The directory must not be there yet; it
+/// appears whole or not at all. Refuses formats of blocks and what no model_type can say.
 Status write_hf(const std::string& directory, std::span<const HfArchitecture* const> known, const Checkpoint& file,
-                std::span<const TensorInfo> tensors, const TensorBytes& read, const WriteProgress& progress = nullptr,
+                std::span<const TensorInfo> tensors, const TensorBytes& read,
+                std::span<const TokenizerFile> tokenizer = {}, const WriteProgress& progress = nullptr,
                 uint64_t shard_bytes = 5'000'000'000);
 
 }  // namespace vibee

@@ -62,8 +62,8 @@ bool computed(std::string_view name) { return name.starts_with("rope_f"); }
 class HfWriter {
  public:
   HfWriter(const Checkpoint& file, std::span<const TensorInfo> tensors, const TensorBytes& read,
-           const WriteProgress& progress)
-      : file_(file), tensors_(tensors), read_(read), progress_(progress) {}
+           std::span<const TokenizerFile> tokenizer, const WriteProgress& progress)
+      : file_(file), tensors_(tensors), read_(read), tokenizer_(tokenizer), progress_(progress) {}
 
   Status run(const std::string& directory, std::span<const HfArchitecture* const> known, uint64_t shard_bytes) {
     std::error_code failed;
@@ -185,9 +185,9 @@ class HfWriter {
     if (file_.is_directory()) return {};
     VIBEE_ASSIGN(const std::string generation, write_hf_generation(file_));
     VIBEE_TRY(small_file(place + "/generation_config.json", generation));
-    if (!file_.has("tokenizer.chat_template")) return {};
-    VIBEE_ASSIGN(const std::string chat, file_.get_string("tokenizer.chat_template"));
-    return small_file(place + "/chat_template.jinja", chat);
+    for (const TokenizerFile& file : tokenizer_)
+      VIBEE_TRY(small_file(fmt::format("{}/{}", place, file.name), file.text));
+    return {};
   }
 
   Status shards(const std::string& place, uint64_t shard_bytes) {
@@ -285,6 +285,7 @@ class HfWriter {
   const Checkpoint& file_;
   std::span<const TensorInfo> tensors_;
   const TensorBytes& read_;
+  std::span<const TokenizerFile> tokenizer_;
   const WriteProgress& progress_;
   const HfArchitecture* hf_ = nullptr;
   std::vector<Output> outputs_;
@@ -294,9 +295,9 @@ class HfWriter {
 }  // namespace
 
 Status write_hf(const std::string& directory, std::span<const HfArchitecture* const> known, const Checkpoint& file,
-                std::span<const TensorInfo> tensors, const TensorBytes& read, const WriteProgress& progress,
-                uint64_t shard_bytes) {
-  return HfWriter(file, tensors, read, progress).run(directory, known, shard_bytes);
+                std::span<const TensorInfo> tensors, const TensorBytes& read, std::span<const TokenizerFile> tokenizer,
+                const WriteProgress& progress, uint64_t shard_bytes) {
+  return HfWriter(file, tensors, read, tokenizer, progress).run(directory, known, shard_bytes);
 }
 
 }  // namespace vibee
