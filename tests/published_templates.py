@@ -12,7 +12,6 @@ error vibee must give one too. Exit status 77, and the reason, where the templat
 import argparse
 import collections
 import concurrent.futures
-import datetime
 import glob
 import importlib.util
 import json
@@ -21,7 +20,6 @@ import subprocess
 import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-NOW = 1735689600  # what strftime_now takes for the time
 PUBLISHED = "~/.cache/vibee/peers/llama_cpp-*/llama_cpp_python-*/vendor/llama.cpp/models/templates"
 
 
@@ -51,7 +49,6 @@ def main():
         skip(f"no published templates in {PUBLISHED}; run `make peers`, or name a folder with --templates")
     maker = goldens_maker()
     env = maker.environment()
-    env.globals["strftime_now"] = lambda f: datetime.datetime.fromtimestamp(NOW, datetime.timezone.utc).strftime(f)
     with open(os.path.join(ROOT, "data/golden/template/templates.json"), encoding="utf-8") as f:
         conversations = json.load(f)["conversations"]
     del conversations["snippet"]
@@ -60,7 +57,7 @@ def main():
         with open(file, encoding="utf-8") as f:
             expected = maker.render(env, f.read(), conversations[name])
         run = subprocess.run(
-            [args.vibee, "tokenizer", "render", file, "--now", str(NOW)],
+            [args.vibee, "tokenizer", "render", file, "--now", str(maker.NOW)],
             input=json.dumps(conversations[name]).encode(), capture_output=True, env={**os.environ, "TZ": "UTC"}, check=False,
         )
         got = run.stdout.decode("utf-8", "surrogateescape") if run.returncode == 0 else None

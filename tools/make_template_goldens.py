@@ -9,6 +9,7 @@ template is rendered over every conversation, every snippet over the conversatio
 as null, because messages differ. Needs the PyPI package jinja2.
 """
 
+import datetime
 import json
 import os
 import sys
@@ -16,6 +17,8 @@ import sys
 import jinja2
 import jinja2.ext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+NOW = 1735732800  # what strftime_now takes for the time: noon of a day that is the same one almost everywhere
 
 
 class Generation(jinja2.ext.Extension):
@@ -43,6 +46,7 @@ def environment():
     )
     env.filters["tojson"] = tojson
     env.globals["raise_exception"] = raise_exception
+    env.globals["strftime_now"] = lambda f: datetime.datetime.fromtimestamp(NOW, datetime.timezone.utc).strftime(f)
     return env
 
 

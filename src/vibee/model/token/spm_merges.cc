@@ -11,6 +11,8 @@
 namespace vibee {
 namespace {
 
+constexpr uint64_t kMostWork = uint64_t(1) << 29;  // published vocabularies take 16 MB
+
 using Ids = std::unordered_map<std::string_view, int32_t>;
 
 Ids ids_of(std::span<const std::string> tokens, const std::vector<bool>& usable) {
@@ -23,8 +25,8 @@ Ids ids_of(std::span<const std::string> tokens, const std::vector<bool>& usable)
 
 }  // namespace
 
-std::vector<TokenMerge> merges_of_scores(std::span<const std::string> tokens, std::span<const double> scores,
-                                         const std::vector<bool>& usable) {
+Result<std::vector<TokenMerge>> merges_of_scores(std::span<const std::string> tokens, std::span<const double> scores,
+                                                 const std::vector<bool>& usable) {
   struct Split {
     double score;
     int32_t left_length, right_length;  // in characters
@@ -32,6 +34,10 @@ std::vector<TokenMerge> merges_of_scores(std::span<const std::string> tokens, st
     uint32_t left_bytes;
   };
   const Ids ids = ids_of(tokens, usable);
+  uint64_t work = 0;
+  for (const auto& [text, whole] : ids) work += uint64_t(text.size()) * text.size();
+  if (work > kMostWork)
+    return error(Code::unsupported, "tokens so long that their splits take {} bytes, more than {}", work, kMostWork);
   std::vector<Split> splits;
   for (const auto& [text, whole] : ids) {
     std::vector<size_t> ends;
@@ -84,7 +90,8 @@ Result<std::vector<double>> scores_of_merges(std::span<const std::string> tokens
     });
     return list;
   };
-  if (order(merges_of_scores(tokens, scores, usable)) != order({merges.begin(), merges.end()}))
+  VIBEE_ASSIGN(std::vector<TokenMerge> made, merges_of_scores(tokens, scores, usable));
+  if (order(std::move(made)) != order({merges.begin(), merges.end()}))
     return error(Code::unsupported, "the merges are not those that scores of the tokens would give");
   return scores;
 }

@@ -14,8 +14,9 @@
 namespace vibee {
 
 /// The merges of tokens and their scores, best first. Tokens without `usable` neither are merged nor are parts.
-std::vector<TokenMerge> merges_of_scores(std::span<const std::string> tokens, std::span<const double> scores,
-                                         const std::vector<bool>& usable);
+/// Refuses vocabularies of so long tokens that their splits would take more than half a GB to look at.
+Result<std::vector<TokenMerge>> merges_of_scores(std::span<const std::string> tokens, std::span<const double> scores,
+                                                 const std::vector<bool>& usable);
 
 /// Scores whose merges are exactly `merges` (0 and below; tokens that nothing merges to come last), or
 /// Code::unsupported where no scores give them.

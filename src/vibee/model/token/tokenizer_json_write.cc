@@ -188,7 +188,7 @@ class Writer {
         usable[i] = type != TokenType::control && type != TokenType::unknown && type != TokenType::byte &&
                     byte_of(spec_.tokens[i]) < 0 && !is_filler(spec_, i);
       }
-      merges = merges_of_scores(spec_.tokens, spec_.scores, usable);
+      VIBEE_ASSIGN(merges, merges_of_scores(spec_.tokens, spec_.scores, usable));
     }
     std::string out;
     for (const TokenMerge& merge : spec_.algorithm == TokenModel::spm ? merges : spec_.merges) {

@@ -145,15 +145,20 @@ TEST(SpmMerges, FollowTheScores) {
   const std::vector<std::string> tokens = {"a", "b", "ab", "aba", "ba", "x y", "x", " y"};
   const std::vector<double> scores = {0, 0, -1, -2, -1, -5, 0, 0};
   const std::vector<bool> all(8, true);
-  const auto merges = merges_of_scores(tokens, scores, all);
+  const auto merges = *merges_of_scores(tokens, scores, all);
   const std::vector<TokenMerge> expected = {{"ab", 1}, {"ba", 1}, {"aba", 2}, {"aba", 1}, {"x y", 1}};
   EXPECT_EQ(merges, expected);
   const auto back = scores_of_merges(tokens, merges, all);
   ASSERT_TRUE(back.ok()) << back.status().message();
-  EXPECT_EQ(merges_of_scores(tokens, *back, all), merges);
+  EXPECT_EQ(*merges_of_scores(tokens, *back, all), merges);
   std::vector<TokenMerge> fewer = {merges[0], merges[2]};
   EXPECT_FALSE(scores_of_merges(tokens, fewer, all).ok());
   EXPECT_FALSE(scores_of_merges(tokens, std::vector<TokenMerge>{{"zz", 1}}, all).ok());
+  std::vector<std::string> runs;  // every one splits into every other
+  for (size_t i = 1; i <= 1500; ++i) runs.emplace_back(i, 'a');
+  const auto huge = merges_of_scores(runs, std::vector<double>(1500), std::vector<bool>(1500, true));
+  ASSERT_FALSE(huge.ok());
+  EXPECT_NE(huge.status().message().find("tokens so long"), std::string::npos);
 }
 
 TEST(TokenizerJsonWrite, WhatTheFilesCannotSayIsRefused) {
