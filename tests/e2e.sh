@@ -64,6 +64,13 @@ printf 'Round trip: na\xc3\xafve caf\xc3\xa9, 42 & \xe4\xbd\xa0.' > "$work/text"
   python3 -c 'import json,sys; print(" ".join(map(str, json.load(sys.stdin)["ids"])))' > "$work/ids"
 "$vibee" tokenizer decode smollm2-135m $(cat "$work/ids") > "$work/decoded"
 [ "$(cat "$work/decoded")" = "$(cat "$work/text")" ] || die "decoding the ids does not give the text"
+rm "$work/folder/metadata.gguf"
+"$vibee" convert "$work/folder" "$work/foreign.gguf" > /dev/null 2> "$work/err"
+[ ! -s "$work/err" ] || die "converting a directory warns: $(cat "$work/err")"
+for from in "$work/folder/tokenizer.json" "$work/foreign.gguf"; do
+  [ "$("$vibee" tokenizer encode "$from" --text LICENSE)" = "$("$vibee" tokenizer encode smollm2-135m --text LICENSE)" ] ||
+    die "$from gives other ids"
+done
 say "convert to files and directories, tokenizer both ways"
 
 tools/run_docs --in . docs/quickstart.md
