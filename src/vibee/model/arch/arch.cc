@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vibee/model/arch/arch.h"
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <map>
@@ -9,6 +10,7 @@
 #include "vibee/kernels/attention/attention.h"
 #include "vibee/model/layer/decoder.h"
 #include "vibee/model/weight/gguf.h"
+#include "vibee/model/weight/hf_names.h"
 
 namespace vibee {
 namespace {
@@ -151,6 +153,16 @@ Status read_variants(const Checkpoint& file, ModelConfig* c) {
   return {};
 }
 
+Status not_built(const Checkpoint& file, const std::string& architecture) {
+  std::string known;
+  for (const Architecture& a : kArchitectures) known += (known.empty() ? "" : ", ") + std::string(a.id);
+  std::vector<std::string> names;
+  for (const TensorInfo& t : file.tensors())
+    if (!may_be_ignored(t.name)) names.push_back(t.name);
+  return error(Code::unsupported, "{}: architecture {} is not built; {} are{}", file.path(), quote(architecture), known,
+               hf_nearest(hf_architectures(), names, true, architecture));
+}
+
 }  // namespace
 
 Result<Checkpoint> open_checkpoint(const std::string& path) {
@@ -228,22 +240,19 @@ Result<ModelConfig> read_config(const Checkpoint& file) {
   if (file.has("general.name")) {
     VIBEE_ASSIGN(c.name, file.get_string("general.name"));
   }
+  const auto built = std::find_if(std::begin(kArchitectures), std::end(kArchitectures),
+                                  [&](const Architecture& a) { return a.id == c.architecture; });
+  if (built == std::end(kArchitectures)) return not_built(file, c.architecture);
   const TensorInfo* embedding = file.find("token_embd.weight");
   if (embedding == nullptr || embedding->shape.size() != 2 || embedding->shape[1] == 0 ||
       embedding->shape[1] > (1u << 20))
     return error(Code::corrupt, "{}: tensor 'token_embd.weight' is missing or not [dim, vocabulary]", file.path());
   c.vocab = uint32_t(embedding->shape[1]);
   c.tied = file.find("output.weight") == nullptr;
-  std::string known;
-  for (const Architecture& a : kArchitectures) {
-    known += (known.empty() ? "" : ", ") + std::string(a.id);
-    if (a.id != c.architecture) continue;
-    VIBEE_TRY(a.configure(file, &c));
-    VIBEE_TRY(read_pooling(file, &c));
-    VIBEE_TRY(check_tensors(file, c));
-    return c;
-  }
-  return error(Code::unsupported, "{}: architecture '{}' is not built; {} are", file.path(), c.architecture, known);
+  VIBEE_TRY(built->configure(file, &c));
+  VIBEE_TRY(read_pooling(file, &c));
+  VIBEE_TRY(check_tensors(file, c));
+  return c;
 }
 
 Status set_output(std::string_view path, Output output, std::optional<Pooling> pooling, ModelConfig* c) {

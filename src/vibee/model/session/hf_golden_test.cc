@@ -11,7 +11,9 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "vibee/kit/gguf_builder.h"
 #include "vibee/model/session/session.h"
+#include "vibee/model/weight/hf_names.h"
 
 namespace vibee {
 namespace {
@@ -132,7 +134,7 @@ TEST_F(HfMistakes, AreNamed) {
   EXPECT_EQ(message(config_), "no error");
   EXPECT_THAT(with("model_type", "lama"), HasSubstr("model_type \"lama\" is not built; llama, mistral, mixtral"));
   EXPECT_THAT(with("model_type", "lama"), HasSubstr("the nearest is \"llama\", whose tensors have the same names"));
-  EXPECT_THAT(with("model_type", "gpt3"), HasSubstr("the nearest is \"gpt2\", which lacks 20 of its tensors, such as"));
+  EXPECT_THAT(with("model_type", "gpt3"), HasSubstr("the nearest is \"phi3\", whose tensors"));
   EXPECT_THAT(with("model_type", 3), HasSubstr("\"model_type\" is 3"));
   EXPECT_THAT(with("hidden_act", "relu"), HasSubstr("key \"hidden_act\" is \"relu\"; built for"));
   EXPECT_THAT(with("hidden_size", "x"), HasSubstr("key \"hidden_size\" is \"x\", wanted an integer"));
@@ -157,6 +159,40 @@ TEST_F(HfMistakes, AreNamed) {
   EXPECT_THAT(open_checkpoint(dir_).status().message(), HasSubstr("not JSON"));
   std::filesystem::remove(dir_ + "/config.json");
   EXPECT_THAT(open_checkpoint(dir_).status().message(), HasSubstr("config.json"));
+}
+
+/// By its tensors, whatever the names are like.
+TEST(HfNearest, NamesTheNeighbourAndWhatItLacks) {
+  const auto nearest = [](const std::vector<std::string>& names, bool gguf, std::string_view type) {
+    return hf_nearest(hf_architectures(), names, gguf, type);
+  };
+  EXPECT_EQ(nearest({"model.embed_tokens.weight", "model.layers.0.self_attn.q_proj.weight",
+                     "model.layers.0.mlp.experts.1.up_proj.weight", "model.layers.0.linear_attn.A_log",
+                     "model.layers.1.linear_attn.A_log"},
+                    false, "qwen3_next"),
+            "; the nearest is \"qwen3_moe\", where tensors of these kinds are missing: "
+            "\"model.layers.{}.linear_attn.A_log\"");
+  EXPECT_THAT(nearest({"embeddings.LayerNorm.weight", "encoder.layer.7.output.dense.bias"}, false, "roberta"),
+              HasSubstr("the nearest is \"bert\", whose tensors have the same names"));
+  EXPECT_EQ(nearest({"token_embd.weight", "blk.0.ssm_in.weight", "blk.0.attn_norm.weight", "blk.1.ssm_in.weight"}, true,
+                    "mamba"),
+            "; the nearest is \"llama\", where tensors of these kinds are missing: \"blk.{}.ssm_in.weight\"");
+  std::vector<std::string> many;
+  for (char c = 'a'; c < 'i'; ++c) many.push_back(std::string("blk.0.") + c);
+  EXPECT_THAT(nearest(many, true, "x"), HasSubstr("\"blk.{}.e\" and 3 more"));
+
+  const std::string path = testing::TempDir() + "nearest.gguf";
+  GgufBuilder builder;
+  const std::vector<uint8_t> bytes = builder.str("general.architecture", "mamba")
+                                         .tensor("blk.0.ssm_in.weight", Format::f32, {4}, std::vector<uint8_t>(16))
+                                         .build();
+  std::ofstream(path, std::ios::binary)
+      .write(reinterpret_cast<const char*>(bytes.data()), std::streamsize(bytes.size()));
+  auto file = open_checkpoint(path);
+  ASSERT_TRUE(file.ok()) << file.status().message();
+  EXPECT_THAT(read_config(*file).status().message(), HasSubstr("architecture \"mamba\" is not built; llama"));
+  EXPECT_THAT(read_config(*file).status().message(), HasSubstr("are missing: \"blk.{}.ssm_in.weight\""));
+  std::filesystem::remove(path);
 }
 
 TEST_F(HfMistakes, RopeBeforeTransformersFive) {

@@ -44,20 +44,6 @@ constexpr HfTensorRule kTensors[] = {
     {"lm_head.weight", "output.weight"},
 };
 
-size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<size_t> row(b.size() + 1);
-  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
-  for (size_t i = 0; i < a.size(); ++i) {
-    size_t corner = std::exchange(row[0], i + 1);
-    for (size_t j = 0; j < b.size(); ++j) {
-      const size_t change = corner + (a[i] == b[j] ? 0 : 1);
-      corner = row[j + 1];
-      row[j + 1] = std::min({change, row[j] + 1, corner + 1});
-    }
-  }
-  return row[b.size()];
-}
-
 /// Rows of an architecture and its bases, nearest first, one for each value of `key`.
 template <class Row>
 std::vector<Row> inherited(const HfArchitecture& hf, std::span<const Row> HfArchitecture::*table,
@@ -95,21 +81,14 @@ std::vector<HfFixedKey> hf_fixed(const HfArchitecture& hf) {
 }
 
 Result<const HfArchitecture*> find_hf_architecture(const JsonValue& config,
-                                                   std::span<const HfArchitecture* const> known,
-                                                   const HfArchitecture** nearest) {
+                                                   std::span<const HfArchitecture* const> known) {
   const JsonValue* type = config.find("model_type");
   if (type == nullptr || !type->is(JsonValue::Kind::text))
     return error(Code::corrupt, "key \"model_type\" is {}", type ? type->describe() : "missing");
   std::string all;
-  size_t least = SIZE_MAX;
   for (const HfArchitecture* hf : known) {
     if (hf->model_type == type->text) return hf;
     all += (all.empty() ? "" : ", ") + std::string(hf->model_type);
-    const size_t distance = edit_distance(hf->model_type, std::string_view(type->text).substr(0, 64));
-    if (distance < least) {
-      least = distance;
-      *nearest = hf;
-    }
   }
   return error(Code::unsupported, "model_type {} is not built; {} are", quote(type->text), all);
 }

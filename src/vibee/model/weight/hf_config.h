@@ -9,10 +9,9 @@
 
 namespace vibee {
 
-/// The architecture of a config.json's model_type; an error names the nearest one that is built.
+/// The architecture of a config.json's model_type; Code::unsupported when none has it.
 Result<const HfArchitecture*> find_hf_architecture(const JsonValue& config,
-                                                   std::span<const HfArchitecture* const> known,
-                                                   const HfArchitecture** nearest);
+                                                   std::span<const HfArchitecture* const> known);
 
 /// A table computed from config.json that GGUF stores as a tensor.
 struct HfComputed {

@@ -6,7 +6,6 @@
 
 #include "vibee/base/text/quote.h"
 #include "vibee/kernels/pointwise/pointwise.h"
-#include "vibee/model/weight/json.h"
 
 namespace vibee {
 namespace {
@@ -53,6 +52,16 @@ Result<Mode> find_mode(const JsonValue& config) {
 
 }  // namespace
 
+Status read_pooling_config(const JsonValue& config, std::string_view id, GgufMetadata* metadata) {
+  VIBEE_ASSIGN(const Mode mode, find_mode(config));
+  if (mode.gguf != 0) {
+    (*metadata)[fmt::format("{}.pooling_type", id)] = gguf_u32(mode.gguf);
+  } else {
+    (*metadata)["vibee.pooling"] = gguf_text(name(mode.pooling));
+  }
+  return {};
+}
+
 Status read_hf_pooling(const std::string& directory, std::string_view id, GgufMetadata* metadata) {
   const std::string path = directory + "/modules.json";
   std::error_code ignored;
@@ -74,12 +83,7 @@ Status read_hf_pooling(const std::string& directory, std::string_view id, GgufMe
                      folder->describe());
       const std::string config = fmt::format("{}/{}/config.json", directory, folder->text);
       VIBEE_ASSIGN(const JsonValue json, read(config));
-      auto mode = find_mode(json);
-      if (!mode.ok()) return mode.take_status().within(quote(config, 400));
-      if (mode->gguf != 0)
-        (*metadata)[fmt::format("{}.pooling_type", id)] = gguf_u32(mode->gguf);
-      else
-        (*metadata)["vibee.pooling"] = gguf_text(name(mode->pooling));
+      VIBEE_TRY(read_pooling_config(json, id, metadata).within(quote(config, 400)));
       pooled = true;
     } else {
       return error(Code::unsupported,

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A directory's tensors by the rules of its architecture.
 #include <algorithm>
-#include <charconv>
 #include <filesystem>
 
 #include "vibee/base/memory/checked.h"
@@ -9,6 +8,7 @@
 #include "vibee/formats/packed/little_endian.h"
 #include "vibee/model/weight/gguf.h"
 #include "vibee/model/weight/hf_config.h"
+#include "vibee/model/weight/hf_names.h"
 #include "vibee/model/weight/hf_pooling.h"
 #include "vibee/model/weight/hf_source.h"
 #include "vibee/model/weight/sampling_defaults.h"
@@ -17,32 +17,6 @@ namespace vibee {
 namespace {
 
 constexpr uint64_t kMaxConfig = 4 << 20;
-constexpr uint32_t kMaxIndex = 1 << 16;  // layers, experts
-
-struct Match {
-  uint32_t layer = 0, expert = 0;
-};
-
-/// Numbers in place of "{}" and "{e}".
-bool matches(std::string_view pattern, std::string_view name, Match* match) {
-  while (!pattern.empty()) {
-    if (pattern[0] == '{') {
-      const size_t close = pattern.find('}');
-      uint32_t& number = close == 1 ? match->layer : match->expert;
-      const auto [end, failed] = std::from_chars(name.data(), name.data() + name.size(), number);
-      if (failed != std::errc() || number >= kMaxIndex) return false;
-      const auto digits = size_t(end - name.data());
-      if (digits > 1 && name[0] == '0') return false;  // "01" would be a second name of 1
-      name.remove_prefix(digits);
-      pattern.remove_prefix(close + 1);
-    } else {
-      if (name.empty() || name[0] != pattern[0]) return false;
-      name.remove_prefix(1);
-      pattern.remove_prefix(1);
-    }
-  }
-  return name.empty();
-}
 
 std::string with_layer(std::string_view pattern, uint32_t layer) {
   const size_t at = pattern.find("{}");
@@ -68,8 +42,8 @@ class HfReader {
     auto config = parse_json(text);
     if (!config.ok()) return config.take_status().within(quote(path, 400));
     VIBEE_ASSIGN(SafetensorsSet files, open_safetensors_directory(directory_));
-    auto found = find_hf_architecture(*config, known_, &nearest_);
-    if (!found.ok()) return unknown(found.take_status().within(quote(path, 400)), files);
+    auto found = find_hf_architecture(*config, known_);
+    if (!found.ok()) return unknown(found.take_status().within(quote(path, 400)), *config, files);
     hf_ = *found;
 
     CheckpointParts parts;
@@ -106,29 +80,13 @@ class HfReader {
   }
 
  private:
-  /// What is missing for a model_type without tables: the tensors that its nearest neighbour does not know.
-  Status unknown(Status status, const SafetensorsSet& files) {
-    if (status.code() != Code::unsupported || nearest_ == nullptr) return status;
-    const std::vector<HfTensorRule> rules = hf_tensors(*nearest_);
-    std::string strange;
-    size_t count = 0;
-    for (const auto& [name, place] : files.tensors())
-      if (rule_of(rules, *nearest_, name, nullptr) == nullptr && count++ == 0) strange = quote(name);
-    return error(Code::unsupported, "{}; the nearest is {}, {}", status.message(), quote(nearest_->model_type),
-                 count == 0 ? "whose tensors have the same names"
-                            : fmt::format("which lacks {} of its tensors, such as {}", count, strange));
-  }
-
-  static const HfTensorRule* rule_of(const std::vector<HfTensorRule>& rules, const HfArchitecture& hf,
-                                     const std::string& name, Match* match) {
-    Match ignored;
-    if (match == nullptr) match = &ignored;
-    for (const HfTensorRule& rule : rules)
-      if (matches(rule.hf, name, match)) return &rule;
-    if (hf.prefix.empty()) return nullptr;
-    for (const HfTensorRule& rule : rules)
-      if (rule.hf.starts_with(hf.prefix) && matches(rule.hf.substr(hf.prefix.size()), name, match)) return &rule;
-    return nullptr;
+  /// What is missing for a model_type without tables.
+  Status unknown(Status status, const JsonValue& config, const SafetensorsSet& files) const {
+    if (status.code() != Code::unsupported) return status;
+    std::vector<std::string> names;
+    for (const auto& [name, place] : files.tensors()) names.push_back(name);
+    return error(Code::unsupported, "{}{}", status.message(),
+                 hf_nearest(known_, names, false, config.find("model_type")->text));
   }
 
   /// Metadata that config.json has no keys for.
@@ -144,8 +102,8 @@ class HfReader {
   Status collect(const SafetensorsSet& files) {
     rules_ = hf_tensors(*hf_);
     for (const auto& [name, place] : files.tensors()) {
-      Match match;
-      const HfTensorRule* rule = rule_of(rules_, *hf_, name, &match);
+      HfMatch match;
+      const HfTensorRule* rule = hf_rule_of(rules_, *hf_, name, &match);
       if (rule == nullptr)
         return error(Code::unsupported, "{}: tensor {} is not of model_type {} as it is built",
                      quote(place.file->path(), 400), quote(name), quote(hf_->model_type));
@@ -218,7 +176,6 @@ class HfReader {
   const std::string& directory_;
   std::span<const HfArchitecture* const> known_;
   const HfArchitecture* hf_ = nullptr;
-  const HfArchitecture* nearest_ = nullptr;
   bool tied_ = false;
   std::vector<HfTensorRule> rules_;
   std::vector<HfComputed> computed_;

@@ -6,7 +6,6 @@
 
 #include "vibee/base/text/json_object.h"
 #include "vibee/base/text/quote.h"
-#include "vibee/model/weight/json.h"
 
 namespace vibee {
 namespace {
@@ -80,7 +79,9 @@ Status read_ends(const JsonValue& ends, GgufMetadata* metadata) {
   return {};
 }
 
-Status read_config(const JsonValue& config, GgufMetadata* metadata) {
+}  // namespace
+
+Status read_generation_config(const JsonValue& config, GgufMetadata* metadata) {
   if (!config.is(JsonValue::Kind::object)) return error(Code::corrupt, "is no object");
   if (const JsonValue* ends = config.find("eos_token_id")) VIBEE_TRY(read_ends(*ends, metadata));
   const JsonValue* sample = config.find("do_sample");
@@ -102,8 +103,6 @@ Status read_config(const JsonValue& config, GgufMetadata* metadata) {
   }
   return {};
 }
-
-}  // namespace
 
 std::string SamplingDefaults::describe() const {
   std::string text;
@@ -142,7 +141,7 @@ Status read_hf_generation(const std::string& directory, GgufMetadata* metadata) 
   VIBEE_ASSIGN(const std::string text, read_small_file(path, kMostConfig));
   auto config = parse_json(text);
   if (!config.ok()) return config.take_status().within(quote(path, 400));
-  return read_config(*config, metadata).within(quote(path, 400));
+  return read_generation_config(*config, metadata).within(quote(path, 400));
 }
 
 Result<std::string> write_hf_generation(const Checkpoint& file) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "vibee/model/weight/checkpoint.h"
+#include "vibee/model/weight/json.h"
 
 namespace vibee {
 
@@ -28,6 +29,8 @@ Result<SamplingDefaults> read_sampling_defaults(const Checkpoint& file);
 /// Reads DIRECTORY/generation_config.json, if there is one, into general.sampling.*, "vibee.sampling.typical_p" and
 /// "vibee.eos_token_ids". Values of the wrong kind or out of range are errors that name file and field.
 Status read_hf_generation(const std::string& directory, GgufMetadata* metadata);
+/// Of its parsed text; errors do not name the file.
+Status read_generation_config(const JsonValue& config, GgufMetadata* metadata);
 /// The inverse, for a file that is no directory: the JSON of a generation_config.json.
 Result<std::string> write_hf_generation(const Checkpoint& file);
 
