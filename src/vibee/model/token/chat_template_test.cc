@@ -108,6 +108,34 @@ TEST(ChatTemplate, WorkAndMemoryAreBounded) {
   EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(60));
 }
 
+// What published attacks on loaders of templates reach for (CVE-2024-34359, CVE-2026-5760): nothing is there.
+TEST(ChatTemplate, NothingBeyondTheDataIsReached) {
+  const char* reaching[] = {
+      "{{ ''.__class__.__mro__[1].__subclasses__() }}",
+      "{{ messages.__class__.__base__.__subclasses__() }}",
+      "{{ self.__init__.__globals__ }}",
+      "{{ self._TemplateReference__context }}",
+      "{{ cycler.__init__.__globals__.os.popen('id').read() }}",
+      "{{ joiner.__init__ }}",
+      "{{ lipsum.__globals__['os'] }}",
+      "{{ raise_exception.__globals__.items() }}",
+      "{{ range.__self__.open('/etc/passwd') }}",
+      "{{ namespace.__init__.__globals__ }}",
+      "{{ ''|attr('__class__') }}",
+      "{{ [messages]|map(attribute='__class__.__name__')|first.x }}",
+      "{{ '{0.__class__}'.format(messages) }}",
+      "{{ '{0[0]}'.format(messages) }}",
+      "{{ ('%s'|safe).format.__globals__.x }}",
+      "{{ loop.__class__.x }}",
+      "{% macro m() %}{% endmacro %}{{ m.__globals__.x }}",
+      "{% include '/etc/passwd' %}",
+      "{% import 'os' as os %}{{ os }}",
+      "{% from 'os' import popen %}",
+      "{% extends '/etc/passwd' %}",
+  };
+  for (const char* source : reaching) EXPECT_NE(message_of(source, {{"messages", {"a"}}}), "") << source;
+}
+
 TEST(ChatTemplate, TimeIsTheCallersToGive) {
   const auto parsed = ChatTemplate::parse("{{ strftime_now('%Y') }}");
   ASSERT_TRUE(parsed.ok());

@@ -56,6 +56,9 @@ class Writer {
     JsonObject out;
     out.text("tokenizer_class", "PreTrainedTokenizerFast");
     put_names(&out);
+    const bool typed =
+        std::any_of(spec_.pair.begin(), spec_.pair.end(), [](const TemplatePart& p) { return p.type_id > 0; });
+    if (typed) out.raw("model_input_names", R"(["input_ids", "token_type_ids", "attention_mask"])");
     return out.boolean("add_bos_token", spec_.add_bos)
                .boolean("add_eos_token", spec_.add_eos)
                .boolean("clean_up_tokenization_spaces", false)

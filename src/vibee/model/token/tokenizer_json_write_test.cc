@@ -141,6 +141,13 @@ TEST(TokenizerJsonWrite, SentencePieceBpeByItsMerges) {
   }
 }
 
+TEST(TokenizerJsonWrite, PairsOfTwoTypesAreSaid) {
+  TokenizerSpec spec = small_gpt2({}, {"<s>"});
+  EXPECT_EQ(write_tokenizer_files(spec)->at(1).text.find("token_type_ids"), std::string::npos);
+  spec.pair = {{}, {.id = 256}, {.sequence = 1, .type_id = 1}};
+  EXPECT_NE(write_tokenizer_files(spec)->at(1).text.find("token_type_ids"), std::string::npos);
+}
+
 TEST(SpmMerges, FollowTheScores) {
   const std::vector<std::string> tokens = {"a", "b", "ab", "aba", "ba", "x y", "x", " y"};
   const std::vector<double> scores = {0, 0, -1, -2, -1, -5, 0, 0};
