@@ -12,6 +12,34 @@
 namespace vibee {
 namespace {
 
+// A token that holds a space joins the words around it there and nowhere else; texts of one word may be of any length.
+TEST(Spm, TokensThatHoldASpaceJoinWords) {
+  TokenizerSpec spec;
+  spec.model = "llama";
+  spec.tokens = {"<unk>",
+                 "a",
+                 ">",
+                 "\xe2\x96\x81",
+                 "\xe2\x96\x81"
+                 "a",
+                 ">\xe2\x96\x81",
+                 ">\xe2\x96\x81"
+                 "a"};
+  spec.scores = {0, 0, 0, 0, -2, -1, -3};
+  spec.types = {2, 1, 1, 1, 1, 1, 1};
+  spec.unk = 0;
+  spec.add_space_prefix = false;
+  const auto made = make_tokenizer(spec);
+  ASSERT_TRUE(made.ok()) << made.status().message();
+  std::vector<int32_t> ids;
+  ASSERT_TRUE((*made)->encode("a a> a>  a", true, &ids).ok());
+  EXPECT_EQ(ids, (std::vector<int32_t>{1, 4, 6, 5, 4}));
+  ids.clear();
+  const Status status = (*made)->encode(std::string(1 << 20, 'a') + "> a", true, &ids);
+  ASSERT_TRUE(status.ok()) << status.message();
+  EXPECT_EQ(ids.size(), (1u << 20) + 1);
+}
+
 TEST(Spm, IdsEqualThoseOfHuggingFaceTokenizers) {
   const auto golden = read_golden("token/llama.json");
   const auto texts = golden_texts();

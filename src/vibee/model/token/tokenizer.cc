@@ -188,7 +188,8 @@ std::string Tokenizer::word_pattern() const {
   std::string behind;
   for (const uint32_t code : joins) behind += fmt::format("\\x{{{:x}}}", code);
   if (behind.empty()) return "\xe2\x96\x81*[^\xe2\x96\x81]+";
-  return fmt::format("\xe2\x96\x81*(?:[^\xe2\x96\x81]|(?<=[{}])\xe2\x96\x81+)+", behind);
+  // Possessive: a text of one word of any length leaves nothing to come back to.
+  return fmt::format("\xe2\x96\x81*+(?:[^\xe2\x96\x81]++|(?<=[{}])\xe2\x96\x81++)++", behind);
 }
 
 Status Tokenizer::compile() {
