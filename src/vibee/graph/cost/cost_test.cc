@@ -102,7 +102,9 @@ TEST(Cost, IsDefinedForEveryOp) {
     if (op == Op::kv_append) in = {s, x, x};
     if (op == Op::attention) in = {x, s};
     if (op == Op::linear_qkv) in = {act, q, q, q, x, s};
-    g.add(op, in, attrs);
+    Attrs own = attrs;
+    if (op == Op::pool_rows) own["kind"] = std::string("mean");
+    g.add(op, in, own);
     ASSERT_TRUE(g.status().ok()) << g.status().message();
     const StepCost c = node_cost(g, g.nodes.back(), {3, 2}, {7, KvFormat::f32});
     for (double v : {c.flops, c.weight_bytes, c.kv_bytes, c.row_bytes})
