@@ -12,6 +12,7 @@
 #include <nlohmann/json.hpp>
 
 #include "vibee/kit/gguf_builder.h"
+#include "vibee/kit/golden_directories.h"
 #include "vibee/model/session/session.h"
 #include "vibee/model/weight/hf_names.h"
 
@@ -22,7 +23,7 @@ using testing::HasSubstr;
 
 const std::string kGoldens = std::string(VIBEE_SOURCE_DIR) + "/data/golden/";
 
-class HfGolden : public testing::TestWithParam<const char*> {};
+class HfGolden : public testing::TestWithParam<std::string> {};
 
 TEST_P(HfGolden, LogitsAndGreedyTokensAreThoseOfTransformers) {
   const std::string directory = kGoldens + "hf/" + GetParam();
@@ -66,9 +67,7 @@ TEST_P(HfGolden, LogitsAndGreedyTokensAreThoseOfTransformers) {
   RecordProperty("max_abs_error", fmt::format("{:.2e}", worst));
 }
 
-INSTANTIATE_TEST_SUITE_P(All, HfGolden,
-                         testing::Values("llama3", "mistral", "mixtral", "qwen2", "qwen3", "qwen3moe", "gemma",
-                                         "gemma2", "phi3", "olmo2", "gpt2"));
+INSTANTIATE_TEST_SUITE_P(All, HfGolden, testing::ValuesIn(golden_directories()));
 
 class HfTwin : public testing::TestWithParam<std::string> {};
 
