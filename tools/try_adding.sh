@@ -11,7 +11,7 @@ fail() { echo "tools/try_adding.sh: $*" >&2; exit 1; }
 
 rm -rf "$build/try_adding"
 mkdir -p "$copy"
-for part in src include python examples cmake tools data docs tests CMakeLists.txt CMakePresets.json; do cp -r "$source/$part" "$copy/"; done
+for part in src include python examples bench cmake tools data docs tests CMakeLists.txt CMakePresets.json; do cp -r "$source/$part" "$copy/"; done
 cd "$copy"
 snapshot() { find . -path ./build -prune -o -type f -exec sha256sum {} + | sort; }
 snapshot > ../before
