@@ -18,7 +18,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   spec.add_space_prefix = size % 2 == 0;
   for (std::string_view one = line(); !one.empty(); one = line()) {
     if (one[0] == '+') {
-      spec.merges.push_back(merge_of(one.substr(1)));
+      spec.merges.push_back(vibee::merge_of(one.substr(1)));
       continue;
     }
     spec.types.push_back(uint8_t(one[0] - '0'));
