@@ -36,6 +36,8 @@ def rate(command: list[str]) -> tuple[float, bytes]:
 
 
 def main() -> None:
+    if sys.argv[1:2] in (["-h"], ["--help"]):
+        sys.exit(__doc__)
     model = sys.argv[1] if len(sys.argv) > 1 else "smollm2-135m"
     runs = int(sys.argv[2]) if len(sys.argv) > 2 else 11
     binary = [str(BUILD / "bin/vibee"), "run", model, "--raw", "Once upon a time", "--tokens", str(TOKENS), "--greedy", "--ignore-end", "--quiet"]

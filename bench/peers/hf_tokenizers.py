@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Encoding speed of vibee beside Hugging Face tokenizers, one thread each, in turn; medians of the ratios.
 
-  bench/peers/tokenizers.py --text DIR [--pairs 7] [--json] [--record]
+  bench/peers/hf_tokenizers.py --text DIR [--pairs 7] [--json] [--record]
 
 Tokenizers: those of SmolLM2 (byte-level BPE) and Gemma 3 (SentencePiece BPE), exported from the cache of vibee, and a
 Unigram and a WordPiece trained here on the text. Texts: the files below DIR whole (cut at --limit bytes), their lines one by one,
