@@ -183,7 +183,7 @@ Result<std::string> ModelCache::pull(const std::string& what, const PullProgress
     const std::string scratch = fmt::format("{}/partial/listing.{}", directory(), ::getpid());
     auto planned = plan_hub(what, options_.hub, scratch, options_.http,
                             [&] { return tell(progress, "asking " + options_.hub.endpoint, 0, 0); });
-    fs::remove(scratch, none);
+    for (const char* ending : {"", ".etag"}) fs::remove(scratch + ending, none);
     if (!planned.ok()) return planned.take_status();
     plan = std::move(*planned);
   }
