@@ -5,6 +5,12 @@
 #include <chrono>
 
 namespace vibee {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+double between(Clock::time_point a, Clock::time_point b) { return std::chrono::duration<double>(b - a).count(); }
+
+}  // namespace
 
 std::string_view name(Finish finish) {
   switch (finish) {
@@ -34,12 +40,14 @@ Result<uint32_t> Engine::submit(GenerateRequest request) {
                  uint64_t(session_.pages().pages()) * kPageTokens -
                      std::min<uint64_t>(uint64_t(session_.pages().pages()) * kPageTokens, request.prompt.size()));
   }
-  waiting_.emplace_back(next_id_, std::move(request));
+  if (request.max_tokens == 0 && !request.prompt_logprobs)
+    return error(Code::invalid, "max_tokens is 0, and no logprobs of the prompt are asked for: there is nothing to do");
+  waiting_.push_back({next_id_, std::move(request), Clock::now()});
   return next_id_++;
 }
 
 void Engine::cancel(uint32_t id) {
-  std::erase_if(waiting_, [&](const auto& entry) { return entry.first == id; });
+  std::erase_if(waiting_, [&](const auto& entry) { return entry.id == id; });
   for (auto& r : running_)
     if (r->id == id) r->cancelled = true;
 }
@@ -80,9 +88,9 @@ void Engine::admit() {
     show();
     const Limits limits{session_.options().max_rows, session_.options().sequences, options_.chunk, options_.time};
     if (!options_.policy->admits(views_, limits)) return;
-    GenerateRequest& request = waiting_[at].second;
+    GenerateRequest& request = waiting_[at].request;
     SequenceState state = session_.new_sequence();
-    PrefixIndex* prefix = options_.prefix;
+    PrefixIndex* prefix = request.prompt_logprobs ? nullptr : options_.prefix;
     // At least one token is computed: there must be logits to draw from.
     if (prefix) state = prefix->match(request.space, std::span(request.prompt).first(request.prompt.size() - 1));
     if (prefix && waits_for_leader(request, state.length())) {
@@ -92,14 +100,14 @@ void Engine::admit() {
     const auto fits = [&] {
       uint64_t needed = outstanding(state, request);
       for (const auto& r : running_) needed += outstanding(r->state, r->request);
-      return needed <= session_.pages().free_pages() + (prefix ? prefix->evictable() : 0);
+      return needed <= session_.pages().free_pages() + (options_.prefix ? options_.prefix->evictable() : 0);
     };
     // A page shared in part is needed twice for a moment; where that is too much, only whole ones are shared.
     if (!fits()) state.truncate(state.length() / kPageTokens * kPageTokens);
     if (!fits()) return;
     stats_.prompt_tokens += request.prompt.size();
     stats_.reused_tokens += state.length();
-    auto r = std::unique_ptr<Running>(new Running{waiting_[at].first,
+    auto r = std::unique_ptr<Running>(new Running{waiting_[at].id,
                                                   {},
                                                   std::move(state),
                                                   Sampler(request.sampling, pointwise(session_.model().isa())),
@@ -107,18 +115,20 @@ void Engine::admit() {
                                                   StopStrings(request.stop),
                                                   request.prompt});
     r->request = std::move(request);
+    r->submitted = waiting_[at].submitted;
+    r->times.reused = r->state.length();
     running_.push_back(std::move(r));
     waiting_.erase(waiting_.begin() + ptrdiff_t(at));
   }
 }
 
 void Engine::show() {
-  const auto now = std::chrono::steady_clock::now();
+  const auto now = Clock::now();
   views_.clear();
   for (const auto& r : running_) {
     SeqView v{r->state.length(), uint32_t(r->tokens.size()) - r->state.length(), r->generated == 0, r->begun};
     if (options_.time != nullptr && !v.prompt)
-      v.slack_s = float(options_.time->promise_s - std::chrono::duration<double>(now - r->last_token).count());
+      v.slack_s = float(options_.time->promise_s - between(r->last_token, now));
     views_.push_back(v);
   }
 }
@@ -135,14 +145,17 @@ void Engine::pack() {
   for (const bool prompts : {false, true}) {  // who generates comes first where logits are few
     for (size_t i = 0; i < running_.size(); ++i) {
       Running& r = *running_[i];
-      const uint32_t n = std::min(row_count_[i], left);
+      const bool scored = prompts && r.request.prompt_logprobs;  // every row has logits
+      const uint32_t n = std::min({row_count_[i], left, scored ? logits : left});
       const bool whole = n == views_[i].missing;
       if (views_[i].prompt != prompts || n == 0 || (whole && logits == 0)) continue;
-      rows_.push_back({&r.state, std::span(r.tokens).subspan(r.state.length(), n), whole ? 1u : 0u});
+      const uint32_t wanted = scored ? n : whole;
+      rows_.push_back({&r.state, std::span(r.tokens).subspan(r.state.length(), n), wanted});
       row_owner_.push_back(&r);
+      if (!r.begun) r.started = Clock::now();
       r.begun = true;
       left -= n;
-      logits -= whole;
+      logits -= wanted;
     }
   }
 }
@@ -169,18 +182,35 @@ void Engine::leave() {
   });
 }
 
+/// Logits [rows][vocabulary] of the prompt's tokens from `first` on say how likely the next one was.
+void Engine::score_prompt(Running& r, std::span<const float> logits, uint32_t first) {
+  const uint32_t vocab = session_.model().config().vocab;
+  for (uint32_t i = 0; uint64_t(i) * vocab < logits.size() && first + i + 1 < r.tokens.size(); ++i)
+    r.prompt_scores.push_back(
+        r.sampler.score(logits.subspan(size_t(i) * vocab, vocab), r.tokens[first + i + 1], *r.request.prompt_logprobs));
+}
+
 void Engine::accept(Running& r, std::span<float> logits, const OnToken& on_token) {
-  TokenEvent event{r.id, r.sampler.sample(logits, r.tokens, uint32_t(r.tokens.size())), {}};
-  const Tokenizer& tokenizer = session_.model().tokenizer();
-  const int32_t token = event.sampled.token;
-  r.tokens.push_back(token);
-  r.last_token = std::chrono::steady_clock::now();
-  ++r.generated;
-  if (tokenizer.is_end(token) && !r.request.ignore_end) {
-    event.finish = Finish::end_token;
-  } else {
-    event.text = r.stop.push(r.decoder.push(token));
-    if (r.stop.stopped()) event.finish = Finish::stop_string;
+  const auto begin = Clock::now();
+  TokenEvent event{r.id, {-1, 0, {}}, {}};
+  if (r.generated == 0) {
+    event.prompt = std::move(r.prompt_scores);
+    r.first_token = begin;
+    r.times.queue = between(r.submitted, r.started);
+    r.times.prompt = between(r.started, begin);
+  }
+  if (r.request.max_tokens > 0) {
+    event.sampled = r.sampler.sample(logits, r.tokens, uint32_t(r.tokens.size()));
+    const Tokenizer& tokenizer = session_.model().tokenizer();
+    const int32_t token = event.sampled.token;
+    r.tokens.push_back(token);
+    ++r.generated;
+    if (tokenizer.is_end(token) && !r.request.ignore_end) {
+      event.finish = Finish::end_token;
+    } else {
+      event.text = r.stop.push(r.decoder.push(token));
+      if (r.stop.stopped()) event.finish = Finish::stop_string;
+    }
   }
   if (event.finish == Finish::none && r.generated >= r.request.max_tokens) event.finish = Finish::length;
   if (event.finish == Finish::none && r.tokens.size() >= session_.options().context) event.finish = Finish::context;
@@ -189,6 +219,10 @@ void Engine::accept(Running& r, std::span<float> logits, const OnToken& on_token
     event.text += r.stop.finish();
   }
   if (event.finish != Finish::none) r.cancelled = true;  // leaves after this step
+  r.last_token = Clock::now();
+  r.times.decode = between(r.first_token, r.last_token);
+  r.times.sampling += between(begin, r.last_token);
+  event.times = r.times;
   if (on_token) on_token(event);
 }
 
@@ -208,9 +242,9 @@ Status Engine::step(const OnToken& on_token) {
     load.rows += uint32_t(n);
     load.row_keys += n * rows_[i].state->length() + n * (n + 1) / 2;
   }
-  const auto begin = std::chrono::steady_clock::now();
+  const auto begin = Clock::now();
   VIBEE_ASSIGN(const std::span<float> logits, session_.step(rows_));
-  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  const double seconds = between(begin, Clock::now());
   ++stats_.steps;
   stats_.rows += load.rows;
   stats_.prompt_rows += prompt_rows;
@@ -223,7 +257,10 @@ Status Engine::step(const OnToken& on_token) {
     Running& r = *row_owner_[i];
     if (r.generated == 0) publish(r, r.state.length() / kPageTokens * kPageTokens);  // whole pages: nobody copies
     if (rows_[i].logits == 0) continue;
-    accept(r, logits.subspan(at++ * vocab, vocab), on_token);
+    const auto mine = logits.subspan(at * vocab, size_t(rows_[i].logits) * vocab);
+    at += rows_[i].logits;
+    if (r.generated == 0 && r.request.prompt_logprobs) score_prompt(r, mine, r.state.length() - rows_[i].logits);
+    if (r.state.length() == r.tokens.size()) accept(r, mine.last(vocab), on_token);
   }
   leave();
   return {};

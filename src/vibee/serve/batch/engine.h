@@ -31,14 +31,28 @@ struct GenerateRequest {
   std::vector<std::string> stop;
   bool ignore_end = false;  ///< go on after an end token
   uint64_t space = 0;       ///< requests of different spaces never share what was computed
+  /// How many alternatives to report for each token of the prompt, the first one excepted; nothing of such a prompt is
+  /// reused. With it max_tokens may be 0.
+  std::optional<uint32_t> prompt_logprobs = {};
+};
+
+/// Where the time of a request went so far; seconds.
+struct RequestTimes {
+  double queue = 0;    ///< until its first step
+  double prompt = 0;   ///< from then to its first token
+  double decode = 0;   ///< from then on
+  double sampling = 0;  ///< of these: choosing its tokens and writing them as text
+  uint32_t reused = 0;  ///< tokens of its prompt that were computed earlier
 };
 
 /// What one step gave to one request.
 struct TokenEvent {
   uint32_t request;
-  Sampled sampled;
+  Sampled sampled;   ///< token -1: nothing was generated (max_tokens is 0)
   std::string text;  ///< may be empty: half a character, or held back for a stop string
   Finish finish = Finish::none;
+  RequestTimes times = {};
+  std::vector<Sampled> prompt = {};  ///< with the first event, where prompt_logprobs asked for it
 };
 using OnToken = std::function<void(const TokenEvent&)>;
 
@@ -66,6 +80,8 @@ class Engine {
   /// its number.
   Result<uint32_t> submit(GenerateRequest request);
   void cancel(uint32_t request);
+  size_t waiting() const { return waiting_.size(); }
+  size_t running() const { return running_.size(); }
   bool idle() const { return waiting_.empty() && running_.empty(); }
   /// One step; events in the order of the batch.
   Status step(const OnToken& on_token);
@@ -87,7 +103,14 @@ class Engine {
     uint32_t generated = 0;
     bool begun = false;      ///< a step had rows of it
     bool cancelled = false;  ///< leaves before the next step
-    std::chrono::steady_clock::time_point last_token = {};
+    std::chrono::steady_clock::time_point submitted = {}, started = {}, first_token = {}, last_token = {};
+    RequestTimes times = {};
+    std::vector<Sampled> prompt_scores = {};
+  };
+  struct Waiting {
+    uint32_t id;
+    GenerateRequest request;
+    std::chrono::steady_clock::time_point submitted;
   };
   void admit();
   bool waits_for_leader(const GenerateRequest& request, uint32_t reused) const;
@@ -97,12 +120,13 @@ class Engine {
   void pack();
   void publish(const Running& r, uint32_t tokens);
   void leave();
+  void score_prompt(Running& r, std::span<const float> logits, uint32_t first);
   void accept(Running& r, std::span<float> logits, const OnToken& on_token);
 
   Session& session_;
   EngineOptions options_;
   uint32_t next_id_ = 0;
-  std::deque<std::pair<uint32_t, GenerateRequest>> waiting_;
+  std::deque<Waiting> waiting_;
   std::vector<std::unique_ptr<Running>> running_;
   std::vector<SeqView> views_;       ///< of running_
   std::vector<uint32_t> row_count_;  ///< the policy's answer, of running_

@@ -183,19 +183,34 @@ int32_t Sampler::choose(std::span<const float> logits, uint32_t position) {
   return winner;
 }
 
-Sampled Sampler::sample(std::span<float> logits, std::span<const int32_t> seen, uint32_t position) {
-  Sampled out;
+float Sampler::log_sum(std::span<const float> logits) const {
   const auto n = uint32_t(logits.size());
   const float top = pw_.max(logits.data(), n);
-  const auto log_sum = float(double(top) + std::log(double(pw_.sum_exp(logits.data(), n, top))));
-  if (params_.logprobs > 0) {
-    keep_top_k(logits, params_.logprobs);
-    for (const Candidate& c : candidates_) out.top.push_back({c.token, c.logit - log_sum});
-  }
+  return float(double(top) + std::log(double(pw_.sum_exp(logits.data(), n, top))));
+}
+
+void Sampler::report_top(std::span<const float> logits, float log_sum, uint32_t k, Sampled* out) {
+  if (k == 0) return;
+  keep_top_k(logits, k);
+  for (const Candidate& c : candidates_) out->top.push_back({c.token, c.logit - log_sum});
+}
+
+Sampled Sampler::sample(std::span<float> logits, std::span<const int32_t> seen, uint32_t position) {
+  Sampled out;
+  const float sum = log_sum(logits);
+  report_top(logits, sum, params_.logprobs, &out);
   adjust(logits, seen);
   out.token = choose(logits, position);
   for (const auto& [token, value] : saved_) logits[size_t(token)] = value;
-  out.logprob = logits[size_t(out.token)] - log_sum;
+  out.logprob = logits[size_t(out.token)] - sum;
+  return out;
+}
+
+Sampled Sampler::score(std::span<const float> logits, int32_t token, uint32_t alternatives) {
+  Sampled out{token, 0, {}};
+  const float sum = log_sum(logits);
+  report_top(logits, sum, alternatives, &out);
+  out.logprob = logits[size_t(token)] - sum;
   return out;
 }
 

@@ -52,6 +52,8 @@ class Sampler {
   /// The token at absolute position `position` given logits [vocab] and the tokens before it. The row is changed and
   /// put back.
   Sampled sample(std::span<float> logits, std::span<const int32_t> seen, uint32_t position);
+  /// What the model says of a token that is given, with the `alternatives` likeliest.
+  Sampled score(std::span<const float> logits, int32_t token, uint32_t alternatives);
   const SamplingParams& params() const { return params_; }
 
  private:
@@ -59,6 +61,8 @@ class Sampler {
     int32_t token;
     float logit;
   };
+  float log_sum(std::span<const float> logits) const;
+  void report_top(std::span<const float> logits, float log_sum, uint32_t k, Sampled* out);
   void adjust(std::span<float> logits, std::span<const int32_t> seen);
   int32_t choose(std::span<const float> logits, uint32_t position);
   /// Tokens with logit >= threshold, best first (ties: lower id first).
