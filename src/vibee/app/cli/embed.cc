@@ -2,7 +2,6 @@
 // vibee embed.
 #include "vibee/app/jobs/embed.h"
 
-#include <cmath>
 #include <cstdio>
 
 #include "vibee/app/cli/args.h"
@@ -13,13 +12,6 @@
 #include "vibee/core/measure/measure.h"
 
 namespace vibee {
-namespace {
-
-/// The shortest decimal that reads back as the same float; JSON has no words for what is no number.
-std::string json_float(float v) { return std::isfinite(v) ? fmt::format("{}", v) : "null"; }
-
-}  // namespace
-
 int verb_embed(int argc, char** argv) {
   LoadConfig config;
   set_embed_defaults(&config);

@@ -16,6 +16,10 @@ volatile std::sig_atomic_t g_interrupted = 0;  // signal handlers can reach noth
 
 void add_model_args(Args& args, LoadConfig& c, bool with_batch) {
   args.add("MODEL", c.model, "a GGUF file, or a name from `vibee list`").required();
+  add_load_args(args, c, with_batch);
+}
+
+void add_load_args(Args& args, LoadConfig& c, bool with_batch) {
   args.add("-t,--threads", c.threads, "threads; 0: one a core");
   args.add("--isa", c.isa, "scalar, avx2 or avx512; default: the best of this CPU");
   args.add("-c,--ctx", c.context, "positions a sequence; 0: the model's own, at most 4096");
@@ -33,7 +37,8 @@ void add_model_args(Args& args, LoadConfig& c, bool with_batch) {
   args.add("--prefix", c.prefix, "how what was computed is found for texts that begin alike").one_of(indices);
   if (with_batch) {
     args.add("--policy", c.policy, "who runs in a step").one_of(policies);
-    args.add("--tbt", c.tbt_ms, "with --policy sarathi: milliseconds between two tokens; 0: three single steps")
+    args.add("--tbt", c.tbt_ms,
+             "with --policy sarathi: milliseconds between two tokens; 0: three steps of one row, at least 50")
         .between(0, 1e6);
   }
   args.add("--disable", c.disable, "turn a pass or technique off by its id; may be given several times");

@@ -8,7 +8,9 @@
 
 namespace vibee {
 
-/// MODEL --threads --isa --ctx --chunk --kv --memory --disable, and --batch where asked for.
+/// --threads --isa --ctx --chunk --kv --memory --disable, and --batch where asked for.
+void add_load_args(Args& args, LoadConfig& config, bool with_batch = false);
+/// MODEL and the same.
 void add_model_args(Args& args, LoadConfig& config, bool with_batch = false);
 
 struct SamplingArgs {

@@ -171,7 +171,7 @@ class Exchange final : public HttpExchange {
 
 class Server final : public HttpServer {
  public:
-  Server(const HttpOptions& options, HttpHandler handler) : options_(options), handler_(std::move(handler)) {}
+  Server(const HttpServerOptions& options, HttpHandler handler) : options_(options), handler_(std::move(handler)) {}
   Status open();
   Result<std::shared_ptr<asio::ssl::context>> read_tls() const;
 
@@ -223,7 +223,7 @@ class Server final : public HttpServer {
     });
   }
 
-  HttpOptions options_;
+  HttpServerOptions options_;
   HttpHandler handler_;
   asio::io_context io_{1};
   tcp::acceptor acceptor_{io_};
@@ -385,7 +385,8 @@ class StreamConnection final : public Connection {
     buffer_.consume(parser.put(buffer_.data(), e));
     if (e == http::error::need_more) e = {};
     if (!e && !parser.is_header_done()) e = http::error::bad_value;
-    if (e == http::error::body_limit) co_return refuse(413, fmt::format("the body is larger than {} bytes", limits().body));
+    if (e == http::error::body_limit)
+      co_return refuse(413, fmt::format("the body is larger than {} bytes", limits().body));
     if (e) co_return refuse(400, "not an HTTP request: " + e.message());
 
     HttpRequest request;
@@ -472,7 +473,8 @@ Result<std::shared_ptr<asio::ssl::context>> Server::read_tls() const {
   context->use_certificate_chain_file(options_.tls_certificate, e);
   if (e) return error(Code::invalid, "{}: no certificate in PEM: {}", options_.tls_certificate, e.message());
   context->use_private_key_file(options_.tls_key, asio::ssl::context::pem, e);
-  if (e) return error(Code::invalid, "{}: no private key in PEM of that certificate: {}", options_.tls_key, e.message());
+  if (e)
+    return error(Code::invalid, "{}: no private key in PEM of that certificate: {}", options_.tls_key, e.message());
   return context;
 }
 
@@ -520,7 +522,7 @@ awaitable<void> Server::accept() {
 
 }  // namespace
 
-Result<std::unique_ptr<HttpServer>> HttpServer::listen(const HttpOptions& options, HttpHandler handler) {
+Result<std::unique_ptr<HttpServer>> HttpServer::listen(const HttpServerOptions& options, HttpHandler handler) {
   auto server = std::make_unique<Server>(options, std::move(handler));
   VIBEE_TRY(server->open());
   return std::unique_ptr<HttpServer>(std::move(server));

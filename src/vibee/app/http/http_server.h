@@ -26,9 +26,9 @@ struct HttpLimits {
   uint32_t connections = 4096;
 };
 
-struct HttpOptions {
-  std::string host = "127.0.0.1";  ///< an address, or a name that has one
-  uint16_t port = 0;               ///< 0: any free one
+struct HttpServerOptions {
+  std::string host = "127.0.0.1";        ///< an address, or a name that has one
+  uint16_t port = 0;                     ///< 0: any free one
   std::string tls_certificate, tls_key;  ///< files in PEM; both or none
   HttpLimits limits;
 };
@@ -62,7 +62,7 @@ struct HttpHandler {
 
 class HttpServer {
  public:
-  static Result<std::unique_ptr<HttpServer>> listen(const HttpOptions& options, HttpHandler handler);
+  static Result<std::unique_ptr<HttpServer>> listen(const HttpServerOptions& options, HttpHandler handler);
   virtual ~HttpServer() = default;
   virtual uint16_t port() const = 0;
   /// Serves until stop().

@@ -55,7 +55,14 @@ Result<Resolved> resolve(const LoadConfig& c) {
   if (config.takes_whole()) session.max_rows = std::max(session.max_rows, session.context);
   session.max_logits = std::min(c.logits ? c.logits : c.batch, session.max_rows);
   VIBEE_ASSIGN(session.kv, parse_kv(c.kv));
-  VIBEE_ASSIGN(const MemoryPlan plan, Session::plan_memory(file, config, model, session));
+  VIBEE_ASSIGN(MemoryPlan plan, Session::plan_memory(file, config, model, session));
+  // A fifth of what is available stays for texts, answers and everybody else.
+  const uint64_t limit = c.memory ? *c.memory : available_memory() / 5 * 4;
+  if (c.shrink_pages && plan.total() > limit) {
+    const uint64_t least = (session.context + kPageTokens - 1) / kPageTokens, fixed = plan.weights + plan.arena;
+    session.pages = uint32_t(std::max(least, limit > fixed ? (limit - fixed) / plan.page_bytes : 0));
+    VIBEE_ASSIGN(plan, Session::plan_memory(file, config, model, session));
+  }
   VIBEE_ASSIGN(SamplingDefaults sampling, read_sampling_defaults(file));
   return Resolved{std::move(path),    std::move(file), std::move(config), std::move(model), session, plan,
                   std::move(sampling)};
@@ -92,7 +99,7 @@ Result<Loaded> load(const LoadConfig& config) {
   if (out.engine.policy == &kSarathiServe) {
     VIBEE_ASSIGN(StepTime time, measure_step_time(*out.session));
     const double floor = time.seconds({1, 1});
-    time.promise_s = config.tbt_ms > 0 ? config.tbt_ms / 1e3 : 3 * floor;
+    time.promise_s = config.tbt_ms > 0 ? config.tbt_ms / 1e3 : std::max(0.05, 3 * floor);
     if (time.promise_s < floor)
       return error(Code::invalid, "--tbt {}: a step of one row takes {:.1f} ms here; promise at least that",
                    config.tbt_ms, 1e3 * floor);

@@ -28,7 +28,9 @@ struct LoadConfig {
   std::string attention_split = "auto";  ///< v1691: auto or off
   std::string prefix = "radix";          ///< what is kept for sequences that begin alike; off: nothing
   std::string policy = "chunked";        ///< who runs in a step (serve/batch/batch.h)
-  double tbt_ms = 0;                 ///< promised time between tokens, for the policy sarathi; 0: three single steps
+  /// Promised time between tokens, for the policy sarathi; 0: three steps of one row, at least 50 ms.
+  double tbt_ms = 0;
+  bool shrink_pages = false;         ///< where memory is short, fewer KV pages than the full context of all sequences
   std::vector<std::string> disable;  ///< passes and techniques
   std::optional<Output> output = Output::logits;  ///< what steps give; empty: what the model was made to give
   std::optional<Pooling> pooling;                 ///< of embeddings; empty: as the model's files say

@@ -11,5 +11,7 @@ namespace vibee {
 std::string json_quote(std::string_view text);
 /// The shortest digits that read back as the same double; null for infinities and NaN, which JSON does not have.
 std::string json_number(double value);
+/// The shortest digits that read back as the same float.
+std::string json_float(float value);
 
 }  // namespace vibee

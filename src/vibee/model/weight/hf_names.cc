@@ -6,6 +6,7 @@
 #include <charconv>
 #include <set>
 
+#include "vibee/base/text/edit_distance.h"
 #include "vibee/base/text/quote.h"
 #include "vibee/model/weight/hf_config.h"
 
@@ -14,20 +15,6 @@ namespace {
 
 constexpr uint32_t kMaxIndex = 1 << 16;  // layers, experts
 constexpr size_t kNamed = 5;             // kinds of tensors that a message lists
-
-size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<size_t> row(b.size() + 1);
-  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
-  for (size_t i = 0; i < a.size(); ++i) {
-    size_t corner = std::exchange(row[0], i + 1);
-    for (size_t j = 0; j < b.size(); ++j) {
-      const size_t change = corner + (a[i] == b[j] ? 0 : 1);
-      corner = row[j + 1];
-      row[j + 1] = std::min({change, row[j] + 1, corner + 1});
-    }
-  }
-  return row[b.size()];
-}
 
 /// "blk.{}.attn_q.weight" of any layer: numbers between dots as "{}".
 std::string kind_of(std::string_view name) {

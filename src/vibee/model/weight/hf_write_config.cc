@@ -10,16 +10,15 @@ namespace vibee {
 namespace {
 
 /// The shortest decimal that reads back as the same float.
-std::string json_float(double v) { return fmt::format("{}", float(v)); }
 
 /// `rope_theta` and `rope_scaling`: transformers 5 still reads this older form, 4 reads no other.
 Status write_rope(const HfArchitecture& hf, const Checkpoint& file, uint64_t head_dim, JsonObject* config) {
   const auto key = [&](std::string_view k) { return fmt::format("{}.rope.{}", hf.id, k); };
   VIBEE_ASSIGN(const double theta, file.get_f64_or(key("freq_base"), 10000));
-  config->raw("rope_theta", json_float(theta));
+  config->raw("rope_theta", json_float(float(theta)));
   if (hf.rope.two_kinds) {
     VIBEE_ASSIGN(const double local, file.get_f64_or(key("freq_base_swa"), 10000));
-    config->raw("rope_local_base_freq", json_float(local));
+    config->raw("rope_local_base_freq", json_float(float(local)));
   }
   VIBEE_ASSIGN(const uint64_t dims, file.get_u64_or(key("dimension_count"), head_dim));
   if (dims != head_dim) config->number("partial_rotary_factor", double(dims) / double(head_dim));
@@ -36,7 +35,7 @@ Status write_rope(const HfArchitecture& hf, const Checkpoint& file, uint64_t hea
                    "positions); config.json cannot say it");
     config->raw("rope_scaling", JsonObject()
                                     .text("rope_type", "llama3")
-                                    .raw("factor", json_float(factor))
+                                    .raw("factor", json_float(float(factor)))
                                     .number("low_freq_factor", 1)
                                     .number("high_freq_factor", 4)
                                     .integer("original_max_position_embeddings", 8192)
@@ -50,7 +49,7 @@ Status write_rope(const HfArchitecture& hf, const Checkpoint& file, uint64_t hea
   VIBEE_ASSIGN(const double factor, file.get_f64(key("scaling.factor")));
   if (type == "none") return {};
   JsonObject scaling;
-  scaling.text("rope_type", type).raw("factor", json_float(factor));
+  scaling.text("rope_type", type).raw("factor", json_float(float(factor)));
   if (type == "yarn") {
     VIBEE_ASSIGN(const uint64_t context, file.get_u64(key("scaling.original_context_length")));
     VIBEE_ASSIGN(const double fast, file.get_f64_or(key("scaling.yarn_beta_fast"), 32));
@@ -58,7 +57,7 @@ Status write_rope(const HfArchitecture& hf, const Checkpoint& file, uint64_t hea
     VIBEE_ASSIGN(const double attention, file.get_f64_or(key("scaling.attn_factor"), 1));
     if (attention != 1) return error(Code::unsupported, "key \"{}\" is not written", key("scaling.attn_factor"));
     scaling.integer("original_max_position_embeddings", context);
-    scaling.raw("beta_fast", json_float(fast)).raw("beta_slow", json_float(slow));
+    scaling.raw("beta_fast", json_float(float(fast))).raw("beta_slow", json_float(float(slow)));
   } else if (type != "linear") {
     return error(Code::unsupported, "rotary scaling {} is not written", quote(type));
   }
@@ -93,7 +92,7 @@ Result<std::string> write_hf_config(const HfArchitecture& hf, const Checkpoint& 
       }
     } else if (rule.type == GgufType::f32) {
       VIBEE_ASSIGN(const double v, file.get_f64(key(rule.gguf)));
-      config.raw(rule.hf, json_float(v));
+      config.raw(rule.hf, json_float(float(v)));
     } else {
       VIBEE_ASSIGN(const uint64_t v, file.get_u64(key(rule.gguf)));
       config.integer(rule.hf, v);

@@ -31,6 +31,7 @@ struct GenerateRequest {
   std::vector<std::string> stop;
   bool ignore_end = false;  ///< go on after an end token
   uint64_t space = 0;       ///< requests of different spaces never share what was computed
+  int priority = 0;         ///< larger first among those that wait
   /// How many alternatives to report for each token of the prompt, the first one excepted; nothing of such a prompt is
   /// reused. With it max_tokens may be 0.
   std::optional<uint32_t> prompt_logprobs = {};
@@ -38,9 +39,9 @@ struct GenerateRequest {
 
 /// Where the time of a request went so far; seconds.
 struct RequestTimes {
-  double queue = 0;    ///< until its first step
-  double prompt = 0;   ///< from then to its first token
-  double decode = 0;   ///< from then on
+  double queue = 0;     ///< until its first step
+  double prompt = 0;    ///< from then to its first token
+  double decode = 0;    ///< from then on
   double sampling = 0;  ///< of these: choosing its tokens and writing them as text
   uint32_t reused = 0;  ///< tokens of its prompt that were computed earlier
 };

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+// vibee serve.
+#include <cstdio>
+#include <cstdlib>
+
+#include "vibee/app/cli/args.h"
+#include "vibee/app/cli/cli.h"
+#include "vibee/app/cli/model_args.h"
+#include "vibee/app/jobs/embed.h"
+#include "vibee/app/server/api_server.h"
+#include "vibee/core/measure/measure.h"
+
+namespace vibee {
+namespace {
+
+void log_line(const std::string& line) { std::fputs(("vibee serve: " + line + "\n").c_str(), stderr); }
+
+/// What the model was made for decides how it is served: texts that are embedded come in steps as wholes.
+Result<LoadConfig> config_for(LoadConfig config) {
+  config.output = std::nullopt;
+  VIBEE_ASSIGN(const Resolved resolved, resolve(config));
+  if (pools(resolved.config.output)) set_embed_defaults(&config);
+  config.output = resolved.config.output;
+  return config;
+}
+
+std::string pool_line(const std::string& id, const LoadConfig& config, const ServedModel* = nullptr) {
+  auto r = resolve(config);
+  if (!r.ok()) return id;
+  const uint64_t tokens = uint64_t(r->plan.page_count) * kPageTokens;
+  return fmt::format(
+      "{}: {:.1f} MiB of weights, {:.1f} of work, {:.1f} of keys and values: {} tokens, {} answers of {} at once", id,
+      double(r->plan.weights) / (1 << 20), double(r->plan.arena) / (1 << 20), double(r->plan.pages) / (1 << 20), tokens,
+      std::min<uint64_t>(r->session.sequences, tokens / r->session.context), r->session.context);
+}
+
+}  // namespace
+
+int verb_serve(int argc, char** argv) {
+  LoadConfig load;
+  load.batch = 32;
+  load.policy = "sarathi";
+  load.shrink_pages = true;
+  ServeConfig config;
+  config.http.port = 8080;
+  config.log = log_line;
+  std::vector<std::string> models;
+  std::string api_key;
+  uint32_t port = 8080;
+  uint64_t body = config.http.limits.body;
+  bool dry = false;
+  Args args(
+      "serve",
+      "Answers many at once over the OpenAI interface: /v1/chat/completions, /v1/completions, /v1/embeddings, "
+      "/v1/rerank, "
+      "/v1/models, /metrics and more (docs/serving.md). Only this machine can reach it, unless --host says otherwise.");
+  args.add("MODEL", models, "GGUF files or names from `vibee list`; NAME=MODEL gives one another name").required();
+  args.add("--host", config.http.host, "the address to listen on");
+  args.add("-p,--port", port, "the port; 0: any free one, which is printed").between(0, 65535);
+  add_load_args(args, load, true);
+  args.add("--api-key", api_key, "a key that may do everything; also from VIBEE_API_KEY");
+  args.add("--api-keys", config.key_file, "a file of lines NAME SCOPES KEY (or sha256:HEX); read again on SIGHUP");
+  args.add("--no-auth", config.no_auth, "other machines may use the server without a key");
+  args.add("--allow-host", config.access.hosts,
+           "a name under which the server may be addressed, beside localhost and addresses");
+  args.add("--allow-origin", config.access.origins,
+           "pages of elsewhere that may use the server, e.g. https://app.example");
+  args.add("--tls-cert", config.http.tls_certificate, "a certificate chain in PEM: the server speaks HTTPS");
+  args.add("--tls-key", config.http.tls_key, "its private key in PEM");
+  args.add("--queue", config.queue, "prompts that may wait, a model; beyond that 429 with Retry-After").between(0, 1e6);
+  args.add("--drain", config.drain_s, "seconds that answers under way get after SIGTERM").between(0, 86400);
+  args.add("--max-body", body, "bytes of a request's body, at most").between(1, double(uint64_t(1) << 40));
+  args.add("--max-connections", config.http.limits.connections, "open connections, at most").between(1, 1e6);
+  args.add("--dry-run", dry, "print the memory that it would take, and end");
+  args.example("vibee serve smollm2-135m")
+      .example("vibee serve chat=smollm2-135m gemma3-270m minilm-l6 --port 9000")
+      .example("vibee serve smollm2-135m --host 0.0.0.0 --api-keys keys.txt --tls-cert cert.pem --tls-key key.pem");
+  if (auto exit_status = args.parse(argc, argv)) return *exit_status;
+  config.http.port = uint16_t(port);
+  config.http.limits.body = body;
+  if (const char* key = std::getenv("VIBEE_API_KEY"); key && api_key.empty()) api_key = key;
+  if (!api_key.empty()) config.access.keys.push_back(Access::key_of("default", api_key, 15));
+  std::vector<std::pair<std::string, LoadConfig>> loads;
+  for (const std::string& text : models) {
+    const size_t equals = text.find('=');
+    LoadConfig one = load;
+    one.model = equals == text.npos ? text : text.substr(equals + 1);
+    auto ready = config_for(one);
+    if (!ready.ok()) return fail("serve", ready.status());
+    loads.emplace_back(equals == text.npos ? text : text.substr(0, equals), std::move(*ready));
+  }
+  if (dry) {
+    for (const auto& [id, one] : loads) std::puts(pool_line(id, one).c_str());
+    return kExitOk;
+  }
+  auto server = ApiServer::create(std::move(config));
+  if (!server.ok()) return fail("serve", server.status());
+  const Timer timer;
+  for (const auto& [id, one] : loads) {
+    log_line(pool_line(id, one));
+    if (const Status s = (*server)->add_model(one, id); !s.ok()) return fail("serve", s);
+  }
+  log_line(fmt::format("ready after {:.2f} s", timer.seconds()));
+  (*server)->run();
+  return kExitOk;
+}
+
+}  // namespace vibee

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+// /v1/embeddings and /v1/rerank: whole texts between two steps of the engine.
+#include <array>
+
+#include "vibee/app/server/api_server.h"
+
+namespace vibee {
+namespace {
+
+std::string base64(std::span<const float> values) {
+  static constexpr char kDigits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  const auto* bytes = reinterpret_cast<const uint8_t*>(values.data());
+  const size_t n = values.size_bytes();
+  std::string out;
+  for (size_t i = 0; i < n; i += 3) {
+    const uint32_t v =
+        uint32_t(bytes[i]) << 16 | uint32_t(i + 1 < n ? bytes[i + 1] : 0) << 8 | uint32_t(i + 2 < n ? bytes[i + 2] : 0);
+    out += kDigits[v >> 18];
+    out += kDigits[v >> 12 & 63];
+    out += i + 1 < n ? kDigits[v >> 6 & 63] : '=';
+    out += i + 2 < n ? kDigits[v & 63] : '=';
+  }
+  return out;
+}
+
+std::string usage(uint64_t tokens) {
+  return fmt::format("{{\"prompt_tokens\": {}, \"total_tokens\": {}}}", tokens, tokens);
+}
+
+}  // namespace
+
+void ApiServer::embeddings(Call call) {
+  const auto body = read_body(call);
+  if (!body) return;
+  FieldReader fields("embeddings", *body);
+  if (fields.failed) return refuse(call, *fields.failed);
+  ServedModel* model = find_model(call, *body, Output::embedding);
+  if (!model) return;
+  std::vector<std::string> texts = fields.texts("input", 2048);
+  const std::string encoding = fields.text("encoding_format", "float");
+  const uint32_t width = model->model().config().dim;
+  if (!fields.has("input"))
+    fields.fail("input", "'input' is missing", "missing_field");
+  else if (texts.empty())
+    fields.fail("input", "'input' is empty");
+  if (encoding != "float" && encoding != "base64")
+    fields.fail("encoding_format", fmt::format("'encoding_format' is '{}'; use float or base64", encoding));
+  if (fields.integer("dimensions", width, 1, 1 << 24) != width)
+    fields.fail("dimensions", fmt::format("'dimensions' may be {} alone: the model was not made to be cut", width));
+  if (fields.failed) return refuse(call, *fields.failed);
+  auto shared = std::make_shared<Call>(std::move(call));
+  auto gone = std::make_shared<std::atomic<bool>>(false);
+  shared->exchange->on_gone([gone] { *gone = true; });
+  HttpServer* http = http_.get();
+  model->worker->run_on_session(
+      [this, shared, gone, http, model, encoding, texts = std::move(texts)](Session& session, Engine&) {
+        auto result = embed(session, texts, {}, [gone] { return gone->load(); });
+        http->post([this, shared, model, encoding, result = std::move(result)]() mutable {
+          if (!result.ok()) {
+            ApiError e = api_error(result.status());
+            e.param = "input";
+            return refuse(*shared, e);
+          }
+          uint64_t tokens = 0;
+          std::vector<std::string> data;
+          for (size_t i = 0; i < result->size(); ++i) {
+            const Embedding& e = (*result)[i];
+            tokens += e.text.tokens;
+            std::vector<std::string> numbers;
+            if (encoding == "float")
+              for (const float v : e.values) numbers.push_back(json_float(v));
+            const std::string values = encoding == "float" ? json_array(numbers) : json_quote(base64(e.values));
+            data.push_back(fmt::format("{{\"object\": \"embedding\", \"index\": {}, \"embedding\": {}}}", i, values));
+          }
+          answer(*shared, fmt::format("{{\"object\": \"list\", \"data\": {}, \"model\": {}, \"usage\": {}}}",
+                                      json_array(data), json_quote(model->id), usage(tokens)));
+        });
+      });
+}
+
+void ApiServer::rank(Call call) {
+  const auto body = read_body(call);
+  if (!body) return;
+  FieldReader fields("rerank", *body);
+  if (fields.failed) return refuse(call, *fields.failed);
+  ServedModel* model = find_model(call, *body, Output::scores);
+  if (!model) return;
+  const std::string query = fields.text("query");
+  std::vector<std::string> documents = fields.texts("documents", 2048);
+  if (!fields.has("query")) fields.fail("query", "'query' is missing", "missing_field");
+  if (documents.empty()) fields.fail("documents", "'documents' is missing or empty", "missing_field");
+  const uint64_t best = fields.integer("top_n", documents.size(), 1, 1 << 20);
+  const bool with_texts = fields.boolean("return_documents", false);
+  if (fields.failed) return refuse(call, *fields.failed);
+  auto shared = std::make_shared<Call>(std::move(call));
+  auto gone = std::make_shared<std::atomic<bool>>(false);
+  shared->exchange->on_gone([gone] { *gone = true; });
+  HttpServer* http = http_.get();
+  model->worker->run_on_session([=, this, documents = std::move(documents)](Session& session, Engine&) {
+    auto result = rerank(session, query, documents, {}, [gone] { return gone->load(); });
+    http->post([=, this, result = std::move(result)]() mutable {
+      if (!result.ok()) {
+        ApiError e = api_error(result.status());
+        e.param = "documents";
+        return refuse(*shared, e);
+      }
+      uint64_t tokens = 0;
+      for (const Ranked& r : *result) tokens += r.text.tokens;
+      std::vector<std::string> results;
+      for (const Ranked& r : *result) {
+        if (results.size() == best) break;
+        JsonObject o;
+        o.integer("index", r.index).number("relevance_score", r.score);
+        if (with_texts) o.raw("document", JsonObject().text("text", documents[r.index]).str());
+        results.push_back(o.str());
+      }
+      answer(*shared, fmt::format("{{\"object\": \"list\", \"results\": {}, \"model\": {}, \"usage\": {}}}",
+                                  json_array(results), json_quote(model->id), usage(tokens)));
+    });
+  });
+}
+
+}  // namespace vibee

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+// /v1/chat/completions and /v1/completions.
+#include <cmath>
+
+#include "vibee/app/server/api_server.h"
+
+namespace vibee {
+
+void ApiServer::chat(Call call) {
+  auto body = read_body(call);
+  if (!body) return;
+  ServedModel* model = find_model(call, *body, Output::logits);
+  if (model) complete(std::move(call), read_chat_request(*body, *model), *model);
+}
+
+void ApiServer::completions(Call call) {
+  auto body = read_body(call);
+  if (!body) return;
+  ServedModel* model = find_model(call, *body, Output::logits);
+  if (model) complete(std::move(call), read_completion_request(*body, *model), *model);
+}
+
+void ApiServer::complete(Call call, std::variant<CompletionRequest, ApiError> read, ServedModel& model) {
+  if (auto* wrong = std::get_if<ApiError>(&read)) return refuse(call, *wrong);
+  if (draining_)
+    return refuse(call, {503, "shutting_down", "the server takes no new requests: it is shutting down", {}, 5});
+  CompletionRequest request = std::move(std::get<CompletionRequest>(read));
+  const auto count = uint32_t(request.parts.size());
+  const uint32_t room = model.worker->loaded().session->options().sequences + config_.queue;
+  if (model.under_way + count > room) {
+    if (count > room)
+      return refuse(call, {400, "too_many_answers", fmt::format("{} answers at once, at most {}", count, room), "n"});
+    // How long until so many have gone, at the rate at which they went lately.
+    const double wait = model.rate > 0 ? (model.under_way + count - room) / model.rate : 1;
+    return refuse(call, {429,
+                         "queue_full",
+                         fmt::format("{} answers are under way or wait; one is expected to be free in {:.1f} s",
+                                     model.under_way, wait),
+                         {},
+                         std::max(1.0, wait)});
+  }
+  const uint64_t space = space_of(call, request.salt);
+  for (GenerateRequest& part : request.parts) {
+    part.space = space;
+    part.priority = request.priority;
+  }
+  model.under_way += count;
+  const uint64_t timeout = request.timeout_ms, number = next_answer_++;
+  std::vector<GenerateRequest> parts = request.parts;
+  CompletionAnswer::Hooks hooks;
+  const std::string id = model.id, route(call.route);
+  ServedModel* m = &model;
+  hooks.first_token = [] {};
+  hooks.gap = [this, id](double s) { metrics_.observe(Metric::itl_seconds, id, s); };
+  hooks.done = [this, m, count, number, route](const CompletionOutcome& o) {
+    m->under_way -= count;
+    answers_.erase(number);
+    metrics_.add(Metric::requests, fmt::format("{},{}", route, o.outcome));
+    metrics_.add(Metric::prompt_tokens, m->id, double(o.prompt_tokens));
+    metrics_.add(Metric::cached_tokens, m->id, double(o.cached_tokens));
+    metrics_.add(Metric::generated_tokens, m->id, double(o.generated_tokens));
+    if (o.outcome == "ok") {
+      metrics_.observe(Metric::ttft_seconds, m->id, o.first_token_s);
+      metrics_.observe(Metric::e2e_seconds, m->id, o.total_s);
+      metrics_.observe(Metric::queue_seconds, m->id, o.times.queue);
+      metrics_.observe(Metric::prefill_seconds, m->id, o.times.prompt);
+      metrics_.observe(Metric::decode_seconds, m->id, o.times.decode);
+      if (o.generated_tokens > count)
+        metrics_.observe(Metric::tpot_seconds, m->id, o.times.decode * count / double(o.generated_tokens - count));
+      // One answer of so many parts took total_s beside under_way others: Little's law gives the rate.
+      const double now = (m->under_way + count) / std::max(1e-3, o.total_s);
+      m->rate = m->rate == 0 ? now : 0.9 * m->rate + 0.1 * now;
+    }
+    end_if_drained();
+  };
+  HttpExchange* exchange = call.exchange.get();
+  const auto answer = std::make_shared<CompletionAnswer>(std::move(request), model, call.exchange,
+                                                         std::move(call.headers), std::move(hooks));
+  answers_[number] = answer;
+  const uint64_t job = model.worker->submit(std::move(parts), answer);
+  exchange->on_gone([m, job, answer] {
+    m->worker->cancel(job);
+    answer->fail({499, "client_gone", "the client has gone", {}}, "cancelled");
+  });
+  if (timeout == 0) return;
+  http_->after(double(timeout) / 1e3, [m, job, weak = std::weak_ptr(answer), timeout] {
+    const auto a = weak.lock();
+    if (!a || a->done()) return;
+    m->worker->cancel(job);
+    a->fail({504, "timeout", fmt::format("the answer was not complete after timeout_ms, {}", timeout), "timeout_ms"},
+            "timeout");
+  });
+}
+
+}  // namespace vibee

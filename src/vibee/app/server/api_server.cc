@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vibee/app/server/api_server.h"
+
+#include <algorithm>
+#include <csignal>
+#include <random>
+
+#include "vibee/model/cache/digest.h"
+
+namespace vibee {
+namespace {
+
+constexpr ApiServer::Route kRoutes[] = {
+#define VIBEE_ROUTE(method, path, scope, handler, help) {#method, path, Scope::scope, help},
+#include "vibee/app/server/routes.inc"
+#undef VIBEE_ROUTE
+};
+
+bool fits(std::string_view pattern, std::string_view path, std::string* rest) {
+  if (!pattern.ends_with("/*")) return pattern == path;
+  const std::string_view stem = pattern.substr(0, pattern.size() - 1);
+  if (!path.starts_with(stem) || path.size() == stem.size()) return false;
+  *rest = path.substr(stem.size());
+  return true;
+}
+
+/// "%2F" and the like; what is not well formed stays.
+std::string unescape(std::string_view text) {
+  std::string out;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const auto hex = [&](size_t at) {
+      const char c = at < text.size() ? text[at] : 'x';
+      return c >= '0' && c <= '9'   ? c - '0'
+             : c >= 'a' && c <= 'f' ? c - 'a' + 10
+             : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                    : -1;
+    };
+    if (text[i] == '%' && hex(i + 1) >= 0 && hex(i + 2) >= 0) {
+      out += char(hex(i + 1) * 16 + hex(i + 2));
+      i += 2;
+    } else {
+      out += text[i];
+    }
+  }
+  return out;
+}
+
+struct Found {
+  const ApiServer::Route* route = nullptr;
+  size_t index = 0;
+  std::string rest;
+  std::string allowed;  ///< methods of the path, where the method is another
+};
+
+Found find_route(const HttpRequest& request) {
+  Found out;
+  const std::string_view method = request.method == "HEAD" ? "GET" : request.method;
+  for (size_t i = 0; i < std::size(kRoutes); ++i) {
+    std::string rest;
+    if (!fits(kRoutes[i].path, request.path, &rest)) continue;
+    out.allowed += (out.allowed.empty() ? "" : ", ") + std::string(kRoutes[i].method);
+    if (kRoutes[i].method == method) {
+      out.route = &kRoutes[i];
+      out.index = i;
+      out.rest = unescape(rest);
+    }
+  }
+  return out;
+}
+
+std::string printable(std::string_view text) {
+  std::string out;
+  for (const char c : text.substr(0, 64)) out += c > ' ' && c < 127 && c != '"' && c != '\\' ? c : '_';
+  return out;
+}
+
+}  // namespace
+
+std::span<const ApiServer::Route> ApiServer::routes() { return kRoutes; }
+
+ApiServer::~ApiServer() = default;
+
+Result<std::unique_ptr<ApiServer>> ApiServer::create(ServeConfig config) {
+  std::unique_ptr<ApiServer> out(new ApiServer(std::move(config)));
+  ServeConfig& c = out->config_;
+  if (!c.key_file.empty()) {
+    VIBEE_ASSIGN(auto keys, Access::read_keys(c.key_file));
+    for (ApiKey& key : keys) c.access.keys.push_back(std::move(key));
+  }
+  const bool loopback = c.http.host == "localhost" || c.http.host.starts_with("127.") || c.http.host == "::1";
+  if (!loopback && c.access.keys.empty() && !c.no_auth)
+    return error(Code::invalid,
+                 "--host {}: other machines could use this server; set --api-key or --api-keys, or say --no-auth",
+                 c.http.host);
+  std::random_device device;
+  for (int i = 0; i < 8; ++i) out->secret_ += fmt::format("{:08x}", device());
+  ApiServer* self = out.get();
+  HttpHandler handler;
+  handler.before_body = [self](const HttpRequest& request) { return self->before_body(request); };
+  handler.handle = [self](HttpRequest request, std::shared_ptr<HttpExchange> exchange) {
+    self->handle(std::move(request), std::move(exchange));
+  };
+  handler.refuse = [self](int status, std::string_view what) {
+    const ApiError error{status,
+                         status == 413   ? "body_too_large"
+                         : status == 431 ? "headers_too_large"
+                         : status == 408 ? "request_timeout"
+                                         : "invalid_request",
+                         std::string(what),
+                         {}};
+    self->metrics_.add(Metric::refusals, error.code);
+    return error.response();
+  };
+  VIBEE_ASSIGN(out->http_, HttpServer::listen(c.http, std::move(handler)));
+  return out;
+}
+
+Status ApiServer::add_model(const LoadConfig& config, const std::string& id) {
+  for (const auto& m : models_)
+    if (m->id == id)
+      return error(Code::invalid, "two models are named '{}'; give one another name with NAME=MODEL", id);
+  HttpServer* http = http_.get();
+  VIBEE_ASSIGN(auto model,
+               ServedModel::load(config, id, [http](std::function<void()> call) { http->post(std::move(call)); }));
+  models_.push_back(std::move(model));
+  return {};
+}
+
+void ApiServer::run() {
+  const auto stop = [this] {
+    if (draining_) {
+      log("stopping at once");
+      return http_->stop();
+    }
+    drain();
+  };
+  http_->on_signal(SIGTERM, stop);
+  http_->on_signal(SIGINT, stop);
+  http_->on_signal(SIGHUP, [this] { reload(); });
+  std::signal(SIGPIPE, SIG_IGN);
+  http_->run();
+  models_.clear();  // their threads post to http_
+}
+
+void ApiServer::reload() {
+  // Everything is read before anything is changed.
+  Access access = config_.access;
+  if (!config_.key_file.empty()) {
+    auto keys = Access::read_keys(config_.key_file);
+    if (!keys.ok()) return log("SIGHUP: nothing changed: " + keys.status().message());
+    access.keys = std::move(*keys);
+  }
+  if (!config_.http.tls_certificate.empty()) {
+    if (const Status s = http_->reload_tls(); !s.ok()) return log("SIGHUP: nothing changed: " + s.message());
+  }
+  log(fmt::format("SIGHUP: {} keys{}", access.keys.size(),
+                  config_.http.tls_certificate.empty() ? "" : ", TLS files read again"));
+  config_.access = std::move(access);
+}
+
+void ApiServer::drain() {
+  if (std::exchange(draining_, true)) return;
+  log(fmt::format("draining: {} answers under way get up to {} s", answers_.size(), config_.drain_s));
+  http_->after(config_.drain_s, [this] {
+    const auto left = answers_;
+    for (const auto& [id, weak] : left)
+      if (const auto a = weak.lock()) a->fail({503, "shutting_down", "the server is shutting down", {}}, "failed");
+    http_->after(0.2, [this] { http_->stop(); });
+  });
+  end_if_drained();
+}
+
+void ApiServer::end_if_drained() {
+  if (!draining_ || !answers_.empty()) return;
+  http_->close_idle();
+  http_->after(0.2, [this] { http_->stop(); });  // the last bytes go out
+}
+
+std::optional<HttpResponse> ApiServer::before_body(const HttpRequest& request) {
+  std::string key;
+  const Found found = find_route(request);
+  std::optional<ApiError> error;
+  HttpHeaders more;
+  if (request.method == "OPTIONS") {  // what a browser asks before a page of elsewhere may post
+    HttpHeaders cors = config_.access.cors(request);
+    if (!cors.empty()) {
+      cors.emplace_back("Access-Control-Allow-Methods", "GET, POST");
+      cors.emplace_back("Access-Control-Allow-Headers", "authorization, content-type, x-request-id");
+      return HttpResponse{204, std::move(cors), {}};
+    }
+  }
+  // Who may not use anything learns nothing about what there is.
+  const Scope scope = found.route ? found.route->scope : Scope(15);
+  if (request.header("host").empty()) error = ApiError{400, "invalid_request", "the request has no Host header", {}};
+  if (!error) error = config_.access.check(request, scope, &key);
+  if (!error && found.allowed.empty())
+    error = ApiError{404, "unknown_route", fmt::format("there is nothing at {}", printable(request.path)), {}};
+  if (!error && !found.route) {
+    error = ApiError{405, "method_not_allowed", fmt::format("{} takes {}", printable(request.path), found.allowed), {}};
+    more.emplace_back("Allow", found.allowed);
+  }
+  if (!error) return {};
+  metrics_.add(Metric::refusals, error->code);
+  metrics_.add(Metric::requests, fmt::format("{},refused", found.route ? found.route->path : "other"));
+  HttpResponse response = error->response();
+  response.headers.insert(response.headers.end(), more.begin(), more.end());
+  return response;
+}
+
+void ApiServer::handle(HttpRequest request, std::shared_ptr<HttpExchange> exchange) {
+  const Found found = find_route(request);
+  Call call{std::move(request), std::move(exchange), {}, found.rest, found.route->path, {}};
+  if (config_.access.check(call.request, found.route->scope, &call.key)) return;  // before_body has answered
+  call.headers = config_.access.cors(call.request);
+  const std::string id = printable(call.request.header("x-request-id"));
+  if (!id.empty()) call.headers.emplace_back("x-request-id", id);
+  static constexpr void (ApiServer::*kHandlers[])(Call) = {
+#define VIBEE_ROUTE(method, path, scope, handler, help) &ApiServer::handler,
+#include "vibee/app/server/routes.inc"
+#undef VIBEE_ROUTE
+  };
+  const std::shared_ptr<HttpExchange> keep = call.exchange;
+  const std::string_view route = call.route;
+  try {
+    (this->*kHandlers[found.index])(std::move(call));
+  } catch (const std::bad_alloc&) {
+    metrics_.add(Metric::requests, fmt::format("{},failed", route));
+    if (!keep->begun()) keep->respond(ApiError{503, "out_of_memory", "out of memory", {}}.response());
+  }
+}
+
+void ApiServer::refuse(Call& call, const ApiError& error) {
+  metrics_.add(Metric::refusals, error.code);
+  metrics_.add(Metric::requests, fmt::format("{},refused", call.route));
+  HttpResponse response = error.response();
+  response.headers.insert(response.headers.end(), call.headers.begin(), call.headers.end());
+  call.exchange->respond(std::move(response));
+}
+
+void ApiServer::answer(Call& call, std::string json, int status) {
+  metrics_.add(Metric::requests, fmt::format("{},ok", call.route));
+  HttpHeaders headers = std::move(call.headers);
+  headers.emplace_back("Content-Type", "application/json");
+  call.exchange->respond({status, std::move(headers), std::move(json)});
+}
+
+std::optional<Json> ApiServer::read_body(Call& call) {
+  auto body = parse_body(call.request.body);
+  if (auto* wrong = std::get_if<ApiError>(&body)) {
+    refuse(call, *wrong);
+    return {};
+  }
+  return std::move(std::get<Json>(body));
+}
+
+ServedModel* ApiServer::find_model(Call& call, const Json& body, std::optional<Output> output) {
+  const auto at = body.find("model");
+  const bool named = at != body.end() && at->is_string() && !at->get_ref<const std::string&>().empty();
+  ServedModel* found = nullptr;
+  for (const auto& m : models_) {
+    const bool fits = named ? m->id == at->get_ref<const std::string&>() : !output || m->output() == *output;
+    if (fits && !found) found = m.get();
+  }
+  if (!found) {
+    std::string list;
+    for (const auto& m : models_) list += (list.empty() ? "" : ", ") + m->id;
+    refuse(call,
+           named ? ApiError{404, "model_not_found",
+                            fmt::format("there is no model '{}' here; loaded: {}", printable(at->get<std::string>()),
+                                        list),
+                            "model"}
+                 : ApiError{400, "model_not_found", fmt::format("no model here does this; loaded: {}", list), "model"});
+    return nullptr;
+  }
+  if (output && found->output() != *output) {
+    constexpr std::string_view kDoes[] = {"generates text", "gives hidden rows", "gives embeddings", "gives scores"};
+    refuse(call,
+           {400, *output == Output::scores ? "model_cannot_rerank" : "model_cannot_do_this",
+            fmt::format("the model '{}' {}: it does not do this", found->id, kDoes[size_t(found->output())]), "model"});
+    return nullptr;
+  }
+  return found;
+}
+
+uint64_t ApiServer::space_of(const Call& call, const std::string& salt) const {
+  Digest digest;
+  digest.update(fmt::format("{}|{}|{}|", secret_, call.key.size(), call.key));
+  digest.update(salt);
+  return std::strtoull(digest.finish().substr(0, 16).c_str(), nullptr, 16);
+}
+
+}  // namespace vibee

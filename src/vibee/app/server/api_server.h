@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+// The interface over HTTP: routes (routes.inc), who may use them, and the models behind them. All members run on the
+// thread of run(); models have threads of their own (engine_worker.h).
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "vibee/app/http/http_server.h"
+#include "vibee/app/server/access.h"
+#include "vibee/app/server/completion_answer.h"
+#include "vibee/app/server/metrics.h"
+#include "vibee/app/server/served_model.h"
+
+namespace vibee {
+
+struct ServeConfig {
+  HttpServerOptions http;
+  Access access;
+  std::string key_file;                         ///< read again on SIGHUP
+  bool no_auth = false;                         ///< other machines may use it without a key
+  uint32_t queue = 512;                         ///< prompts that may wait, a model
+  double drain_s = 30;                          ///< for what is under way at the end
+  double health_s = 10;                         ///< a token older than this is no sign of life
+  std::function<void(const std::string&)> log;  ///< a line about what the server does
+};
+
+class ApiServer {
+ public:
+  /// Listens; models are added next, then run().
+  static Result<std::unique_ptr<ApiServer>> create(ServeConfig config);
+  ~ApiServer();
+
+  Status add_model(const LoadConfig& config, const std::string& id);
+  uint16_t port() const { return http_->port(); }
+  /// Serves until it is drained: after SIGTERM or SIGINT, or /admin/drain.
+  void run();
+
+  struct Route {
+    std::string_view method, path;
+    Scope scope;
+    std::string_view help;
+  };
+  static std::span<const Route> routes();
+
+ private:
+  struct Call {
+    HttpRequest request;
+    std::shared_ptr<HttpExchange> exchange;
+    std::string key;   ///< the name of the key that was given
+    std::string rest;  ///< what stands for "*"
+    std::string_view route;
+    HttpHeaders headers;  ///< that every answer to it carries
+  };
+  explicit ApiServer(ServeConfig config) : config_(std::move(config)) {}
+
+  std::optional<HttpResponse> before_body(const HttpRequest& request);
+  void handle(HttpRequest request, std::shared_ptr<HttpExchange> exchange);
+  void refuse(Call& call, const ApiError& error);
+  void answer(Call& call, std::string json, int status = 200);
+
+#define VIBEE_ROUTE(method, path, scope, handler, help) void handler(Call call);
+#include "vibee/app/server/routes.inc"
+#undef VIBEE_ROUTE
+
+  /// The body, and the model that it names; without one, the first that gives `output`. Null: the call was refused.
+  ServedModel* find_model(Call& call, const Json& body, std::optional<Output> output);
+  std::optional<Json> read_body(Call& call);
+  void complete(Call call, std::variant<CompletionRequest, ApiError> request, ServedModel& model);
+  uint64_t space_of(const Call& call, const std::string& salt) const;
+  std::string model_json(const ServedModel& model) const;
+  void drain();
+  void end_if_drained();
+  void reload();
+  void log(const std::string& line) const {
+    if (config_.log) config_.log(line);
+  }
+
+  ServeConfig config_;
+  std::unique_ptr<HttpServer> http_;
+  std::vector<std::unique_ptr<ServedModel>> models_;
+  Metrics metrics_;
+  std::string secret_;                                           ///< of this process: keeps apart what keys computed
+  std::map<uint64_t, std::weak_ptr<CompletionAnswer>> answers_;  ///< under way
+  uint64_t next_answer_ = 0;
+  bool draining_ = false;
+};
+
+}  // namespace vibee

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the server says about itself: models, health, metrics.
+#include <unistd.h>
+
+#include <fstream>
+
+#include "vibee/app/server/api_server.h"
+#include "vibee/base/memory/huge_buffer.h"
+
+namespace vibee {
+
+std::string ApiServer::model_json(const ServedModel& m) const {
+  const SessionOptions& o = m.worker->loaded().session->options();
+  constexpr std::string_view kTasks[] = {"generate", "hidden", "embed", "rerank"};
+  return JsonObject()
+      .text("id", m.id)
+      .text("object", "model")
+      .integer("created", int64_t(m.loaded_at))
+      .text("owned_by", "vibee")
+      .text("task", kTasks[size_t(m.output())])
+      .integer("context", o.context)
+      .integer("sequences", o.sequences)
+      .integer("memory_bytes", m.worker->loaded().plan.total())
+      .text("system_fingerprint", m.fingerprint)
+      .str();
+}
+
+void ApiServer::models(Call call) {
+  std::vector<std::string> data;
+  for (const auto& m : models_) data.push_back(model_json(*m));
+  answer(call, "{\"object\": \"list\", \"data\": " + json_array(data) + "}");
+}
+
+void ApiServer::model(Call call) {
+  for (const auto& m : models_)
+    if (m->id == call.rest) return answer(call, model_json(*m));
+  refuse(call, {404, "model_not_found", "there is no such model here", "model"});
+}
+
+void ApiServer::live(Call call) { answer(call, "{\"status\": \"ok\"}"); }
+
+void ApiServer::ready(Call call) {
+  if (draining_) return refuse(call, {503, "shutting_down", "the server is shutting down", {}});
+  for (const auto& m : models_)
+    if (!m->worker->idle() && m->worker->age() > config_.health_s)
+      return refuse(call, {503,
+                           "engine_stuck",
+                           fmt::format("the model '{}' has made no token for {:.0f} s", m->id, m->worker->age()),
+                           {}});
+  answer(call, "{\"status\": \"ok\"}");
+}
+
+void ApiServer::health(Call call) {
+  // A model that has made no token lately is asked for one: a port that is open proves nothing.
+  struct State {
+    Call call;
+    size_t left = 0;
+    bool done = false;
+  };
+  auto state = std::make_shared<State>();
+  state->call = std::move(call);
+  const auto finish = [this, state](bool in_time) {
+    if (std::exchange(state->done, true)) return;
+    std::vector<std::string> rows;
+    bool good = in_time;
+    for (const auto& m : models_) {
+      const EngineWorker::View v = m->worker->view();
+      const double age = m->worker->age();
+      good &= age <= config_.health_s;
+      rows.push_back(JsonObject()
+                         .text("id", m->id)
+                         .number("last_step_age_s", age)
+                         .number("last_step_ms", 1e3 * v.last_step_s)
+                         .integer("running", v.running)
+                         .integer("waiting", v.waiting)
+                         .integer("failures", v.failures)
+                         .str());
+    }
+    answer(state->call,
+           fmt::format("{{\"status\": \"{}\", \"models\": {}}}", good ? "ok" : "failing", json_array(rows)),
+           good ? 200 : 503);
+  };
+  HttpServer* http = http_.get();
+  for (const auto& m : models_) {
+    if (m->worker->age() <= config_.health_s || !m->worker->idle()) continue;
+    ++state->left;
+    m->worker->try_step([http, state, finish] {
+      http->post([state, finish] {
+        if (--state->left == 0) finish(true);
+      });
+    });
+  }
+  if (state->left == 0) return finish(true);
+  http_->after(5, [finish] { finish(false); });
+}
+
+void ApiServer::metrics_page(Call call) {
+  for (const auto& m : models_) {
+    const EngineWorker::View v = m->worker->view();
+    metrics_.set(Metric::running, m->id, v.running);
+    metrics_.set(Metric::waiting, m->id, v.waiting);
+    metrics_.set(Metric::kv_pages, m->id + ",free", v.free_pages);
+    metrics_.set(Metric::kv_pages, m->id + ",cached", v.kept_pages);
+    metrics_.set(Metric::kv_pages, m->id + ",locked", double(v.pages - v.free_pages - v.kept_pages));
+    metrics_.set(Metric::kv_usage, m->id, double(v.pages - v.free_pages - v.kept_pages) / std::max(1u, v.pages));
+    metrics_.set(Metric::steps, m->id, double(v.stats.steps));
+    metrics_.set(Metric::step_failures, m->id, double(v.failures));
+  }
+  metrics_.set(Metric::connections, "", http_->connections());
+  metrics_.set(Metric::sent_bytes, "", double(http_->bytes_sent()));
+  metrics_.set(Metric::resident_bytes, "", double(resident_memory()));
+  metrics_.add(Metric::requests, fmt::format("{},ok", call.route));
+  HttpHeaders headers = std::move(call.headers);
+  headers.emplace_back("Content-Type", "text/plain; version=0.0.4; charset=utf-8");
+  call.exchange->respond({200, std::move(headers), metrics_.text()});
+}
+
+void ApiServer::drain_now(Call call) {
+  answer(call, "{\"status\": \"draining\"}");
+  drain();
+}
+
+}  // namespace vibee

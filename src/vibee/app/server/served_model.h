@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// A model as the interface knows it: its name, its worker, its template parsed once.
+#pragma once
+
+#include <ctime>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "vibee/app/server/engine_worker.h"
+#include "vibee/app/server/fields.h"
+#include "vibee/model/token/chat_template.h"
+
+namespace vibee {
+
+struct ServedModel {
+  std::string id;
+  std::unique_ptr<EngineWorker> worker;
+  std::optional<ChatTemplate> chat_template;
+  std::time_t loaded_at = 0;
+  uint32_t under_way = 0;   ///< prompts that are not finished
+  double rate = 0;          ///< of them finished a second, lately
+  std::string fingerprint;  ///< equal fingerprint, seed and request: equal bytes
+
+  const Model& model() const { return *worker->loaded().model; }
+  const Tokenizer& tokenizer() const { return model().tokenizer(); }
+  Output output() const { return model().config().output; }
+
+  static Result<std::unique_ptr<ServedModel>> load(const LoadConfig& config, std::string id, EngineWorker::Post post);
+};
+
+/// The prompt of a conversation, its special tokens spelled out. `messages` and the rest are as the client sent them.
+Result<std::string> render_chat(const ServedModel& model, const Json& messages, const Json* tools, const Json* extra);
+/// The conversation as templates read it: roles known, text parts joined. Or what is wrong with it.
+std::variant<Json, ApiError> read_messages(const Json& messages);
+
+}  // namespace vibee
