@@ -3,6 +3,7 @@
 
 #include <sys/socket.h>
 
+#include <array>
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
@@ -33,6 +34,7 @@ namespace http = beast::http;
 using asio::awaitable;
 using asio::ip::tcp;
 using ErrorCode = boost::system::error_code;
+using TlsStream = beast::ssl_stream<beast::tcp_stream>;
 constexpr auto kTuple = asio::as_tuple(asio::use_awaitable);
 
 std::chrono::steady_clock::duration seconds(double s) {
@@ -225,11 +227,11 @@ class Server final : public HttpServer {
 
   HttpServerOptions options_;
   HttpHandler handler_;
+  std::set<Connection*> connections_;  // before io_: what that still holds at the end takes itself off
   asio::io_context io_{1};
   tcp::acceptor acceptor_{io_};
   std::shared_ptr<asio::ssl::context> tls_;
   std::vector<std::unique_ptr<asio::signal_set>> signals_;
-  std::set<Connection*> connections_;
   bool closing_ = false;
   uint64_t bytes_sent_ = 0;
 };
@@ -264,51 +266,56 @@ class StreamConnection final : public Connection {
     socket().close();
   }
 
-  awaitable<void> run() {
-    const auto self = shared_from_this();  // until the coroutine ends
-    if constexpr (!std::is_same_v<Stream, beast::tcp_stream>) {
-      socket().expires_after(seconds(limits().header_s));
-      auto [e] = co_await stream_.async_handshake(asio::ssl::stream_base::server, kTuple);
-      if (e) co_return;
-      socket().expires_never();
-    }
-    asio::co_spawn(stream_.get_executor(), write_all(), asio::detached);
+  /// `self` here and below: it lives until the coroutine is through.
+  awaitable<void> run(std::shared_ptr<Connection> self) {
+    // Not `if (!co_await ...)`: g++ 12 makes a frame of that which cannot be resumed.
+    const bool open = co_await greet(stream_);
+    if (!open) co_return;
+    spawn(write_all(self));
     while (!gone_ && keep_) {
-      if (!co_await one_request()) break;
+      const bool answered = co_await one_request();
+      if (!answered) break;
       while (!gone_ && unsent() > 0) co_await done_.wait();
       if (server_.closing_) break;
     }
     while (!gone_ && unsent() > 0) co_await done_.wait();
-    if (!gone_) co_await shut_down();
+    if (!gone_) co_await part(stream_);
     lost();
     socket().close();
   }
 
  private:
   const HttpLimits& limits() const { return server_.options_.limits; }
+  void spawn(awaitable<void> work) { asio::co_spawn(stream_.get_executor(), std::move(work), asio::detached); }
   beast::tcp_stream& socket() { return beast::get_lowest_layer(stream_); }
 
-  awaitable<void> shut_down() {
+  awaitable<bool> greet(beast::tcp_stream&) { co_return true; }
+  awaitable<bool> greet(TlsStream& stream) {
+    socket().expires_after(seconds(limits().header_s));
+    auto [e] = co_await stream.async_handshake(asio::ssl::stream_base::server, kTuple);
+    socket().expires_never();
+    co_return !e;
+  }
+
+  awaitable<void> part(TlsStream& stream) {
+    socket().expires_after(seconds(5));
+    co_await stream.async_shutdown(kTuple);
+  }
+  /// What the client still sends is read for a moment: closing on unread bytes would reset the connection and take the
+  /// answer from the client.
+  awaitable<void> part(beast::tcp_stream& stream) {
     ErrorCode ignored;
-    if constexpr (!std::is_same_v<Stream, beast::tcp_stream>) {
-      socket().expires_after(seconds(5));
-      co_await stream_.async_shutdown(kTuple);
-    } else {
-      socket().socket().shutdown(tcp::socket::shutdown_send, ignored);
-      // What the client still sends is read for a moment: closing on unread bytes would reset the connection and take
-      // the answer from the client.
-      socket().expires_after(seconds(1));
-      char waste[4096];
-      for (int i = 0; i < 64; ++i) {
-        auto [e, n] = co_await stream_.async_read_some(asio::buffer(waste), kTuple);
-        if (e) break;
-      }
+    stream.socket().shutdown(tcp::socket::shutdown_send, ignored);
+    stream.expires_after(seconds(1));
+    std::array<char, 4096> waste;
+    for (int i = 0; i < 64; ++i) {
+      auto [e, n] = co_await stream.async_read_some(asio::buffer(waste), kTuple);
+      if (e) break;
     }
   }
 
   /// Sends what is queued, in pieces each of which must get away in time.
-  awaitable<void> write_all() {
-    const auto self = shared_from_this();
+  awaitable<void> write_all(std::shared_ptr<Connection> self) {
     std::string piece;
     while (!gone_) {
       if (out_.empty()) {
@@ -436,14 +443,13 @@ class StreamConnection final : public Connection {
     }
     request.body = std::move(parser.get().body());
     server_.handler_.handle(std::move(request), exchange(keep_));
-    asio::co_spawn(stream_.get_executor(), watch(turn_), asio::detached);
+    spawn(watch(shared_from_this(), turn_));
     while (!answered_ && !gone_) co_await done_.wait();
     co_return !gone_;
   }
 
   /// Finds out that the client left while its answer is being made.
-  awaitable<void> watch(uint64_t turn) {
-    const auto self = shared_from_this();
+  awaitable<void> watch(std::shared_ptr<Connection> self, uint64_t turn) {
     const auto under_way = [&] { return !gone_ && !answered_ && turn_ == turn; };
     while (under_way()) {
       auto [e] = co_await socket().socket().async_wait(tcp::socket::wait_read, kTuple);
@@ -510,11 +516,11 @@ awaitable<void> Server::accept() {
     ErrorCode ignored;
     socket.set_option(tcp::no_delay(true), ignored);
     const std::string peer = socket.remote_endpoint(ignored).address().to_string();
-    const auto start = [&](auto connection) { asio::co_spawn(io_, connection->run(), asio::detached); };
+    const auto start = [&](const auto& c) { asio::co_spawn(io_, c->run(c), asio::detached); };
     const asio::any_io_executor executor = io_.get_executor();
     if (tls_)
-      start(std::make_shared<StreamConnection<beast::ssl_stream<beast::tcp_stream>>>(
-          *this, executor, peer, tls_, beast::tcp_stream(std::move(socket)), *tls_));
+      start(std::make_shared<StreamConnection<TlsStream>>(*this, executor, peer, tls_,
+                                                          beast::tcp_stream(std::move(socket)), *tls_));
     else
       start(std::make_shared<StreamConnection<beast::tcp_stream>>(*this, executor, peer, nullptr, std::move(socket)));
   }
