@@ -37,6 +37,9 @@ void add_load_args(Args& args, LoadConfig& c, bool with_batch) {
   args.add("--prefix", c.prefix, "how what was computed is found for texts that begin alike").one_of(indices);
   if (with_batch) {
     args.add("--policy", c.policy, "who runs in a step").one_of(policies);
+    std::vector<std::string> orders;
+    for (const RequestOrder* order : request_orders()) orders.emplace_back(order->id);
+    args.add("--order", c.order, "who of those that wait goes first").one_of(orders);
     args.add("--tbt", c.tbt_ms,
              "with --policy sarathi: milliseconds between two tokens; 0: three steps of one row, at least 50")
         .between(0, 1e6);

@@ -24,7 +24,7 @@ Result<LoadConfig> config_for(LoadConfig config) {
   return config;
 }
 
-std::string pool_line(const std::string& id, const LoadConfig& config, const ServedModel* = nullptr) {
+std::string pool_line(const std::string& id, const LoadConfig& config) {
   auto r = resolve(config);
   if (!r.ok()) return id;
   const uint64_t tokens = uint64_t(r->plan.page_count) * kPageTokens;
@@ -40,6 +40,7 @@ int verb_serve(int argc, char** argv) {
   LoadConfig load;
   load.batch = 32;
   load.policy = "sarathi";
+  load.order = "vtc";
   load.shrink_pages = true;
   ServeConfig config;
   config.http.port = 8080;

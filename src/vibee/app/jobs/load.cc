@@ -90,6 +90,7 @@ Result<Loaded> load(const LoadConfig& config) {
   Loaded out;
   out.plan = r.plan;
   VIBEE_ASSIGN(out.engine.policy, find_policy(config.policy));
+  VIBEE_ASSIGN(out.engine.order, find_order(config.order));
   for (const TensorInfo& t : r.file.tensors()) out.parameters += t.elements();
   out.sampling = std::move(r.sampling);
   VIBEE_ASSIGN(out.model, Model::load(std::move(r.file), r.model));

@@ -28,6 +28,7 @@ struct LoadConfig {
   std::string attention_split = "auto";  ///< v1691: auto or off
   std::string prefix = "radix";          ///< what is kept for sequences that begin alike; off: nothing
   std::string policy = "chunked";        ///< who runs in a step (serve/batch/batch.h)
+  std::string order = "fcfs";        ///< who of those that wait goes first (serve/batch/order.h)
   /// Promised time between tokens, for the policy sarathi; 0: three steps of one row, at least 50 ms.
   double tbt_ms = 0;
   bool shrink_pages = false;         ///< where memory is short, fewer KV pages than the full context of all sequences

@@ -43,6 +43,7 @@ void ApiServer::complete(Call call, std::variant<CompletionRequest, ApiError> re
   for (GenerateRequest& part : request.parts) {
     part.space = space;
     part.priority = request.priority;
+    part.key = space_of(call, {});
   }
   model.under_way += count;
   const uint64_t timeout = request.timeout_ms, number = next_answer_++;
@@ -51,6 +52,11 @@ void ApiServer::complete(Call call, std::variant<CompletionRequest, ApiError> re
   const std::string id = model.id, route(call.route);
   ServedModel* m = &model;
   hooks.first_token = [] {};
+  const auto job = std::make_shared<uint64_t>(0);
+  hooks.behind = [this, m, job, number] {
+    m->worker->pause(*job, true);
+    wait_for_reader(*m, *job, number);
+  };
   hooks.gap = [this, id](double s) { metrics_.observe(Metric::itl_seconds, id, s); };
   hooks.done = [this, m, count, number, route](const CompletionOutcome& o) {
     m->under_way -= count;
@@ -77,18 +83,29 @@ void ApiServer::complete(Call call, std::variant<CompletionRequest, ApiError> re
   const auto answer = std::make_shared<CompletionAnswer>(std::move(request), model, call.exchange,
                                                          std::move(call.headers), std::move(hooks));
   answers_[number] = answer;
-  const uint64_t job = model.worker->submit(std::move(parts), answer);
+  *job = model.worker->submit(std::move(parts), answer);
   exchange->on_gone([m, job, answer] {
-    m->worker->cancel(job);
+    m->worker->cancel(*job);
     answer->fail({499, "client_gone", "the client has gone", {}}, "cancelled");
   });
   if (timeout == 0) return;
   http_->after(double(timeout) / 1e3, [m, job, weak = std::weak_ptr(answer), timeout] {
     const auto a = weak.lock();
     if (!a || a->done()) return;
-    m->worker->cancel(job);
+    m->worker->cancel(*job);
     a->fail({504, "timeout", fmt::format("the answer was not complete after timeout_ms, {}", timeout), "timeout_ms"},
             "timeout");
+  });
+}
+
+/// Lets an answer go on when its client has caught up.
+void ApiServer::wait_for_reader(ServedModel& model, uint64_t job, uint64_t number) {
+  http_->after(0.05, [this, &model, job, number] {
+    const auto at = answers_.find(number);
+    const auto answer = at == answers_.end() ? nullptr : at->second.lock();
+    if (!answer || answer->done()) return;
+    if (answer->unsent() > CompletionAnswer::kMostUnsent / 4) return wait_for_reader(model, job, number);
+    model.worker->pause(job, false);
   });
 }
 

@@ -71,6 +71,7 @@ class ApiServer {
   ServedModel* find_model(Call& call, const Json& body, std::optional<Output> output);
   std::optional<Json> read_body(Call& call);
   void complete(Call call, std::variant<CompletionRequest, ApiError> request, ServedModel& model);
+  void wait_for_reader(ServedModel& model, uint64_t job, uint64_t number);
   uint64_t space_of(const Call& call, const std::string& salt) const;
   std::string model_json(const ServedModel& model) const;
   void drain();

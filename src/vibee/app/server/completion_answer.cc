@@ -184,7 +184,10 @@ void CompletionAnswer::token(uint32_t part, TokenEvent event) {
   p.text += event.text;
   p.finish = event.finish;
   if (request_.stream) send(part, event, first);
-  if (event.finish != Finish::none && --unfinished_ == 0) finish();
+  if (event.finish != Finish::none && --unfinished_ == 0) return finish();
+  const bool behind = unsent() > kMostUnsent;
+  if (behind && !told_behind_) hooks_.behind();
+  told_behind_ = behind;
 }
 
 void CompletionAnswer::send(uint32_t index, const TokenEvent& event, bool first) {

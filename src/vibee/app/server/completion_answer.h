@@ -27,6 +27,7 @@ class CompletionAnswer final : public JobReceiver {
   struct Hooks {
     std::function<void()> first_token;
     std::function<void(double)> gap;                     ///< seconds between two tokens of an answer
+    std::function<void()> behind;                        ///< the client takes what comes more slowly than it is made
     std::function<void(const CompletionOutcome&)> done;  ///< once, whatever happened
   };
   /// `headers` go out with the answer.
@@ -38,6 +39,9 @@ class CompletionAnswer final : public JobReceiver {
   /// Ends with an error, where it has not ended.
   void fail(const ApiError& error, std::string_view outcome);
   bool done() const { return done_; }
+  /// Bytes that wait for the client.
+  size_t unsent() const { return exchange_ ? exchange_->unsent() : 0; }
+  static constexpr size_t kMostUnsent = 256 << 10;
 
  private:
   struct Part {
@@ -79,7 +83,7 @@ class CompletionAnswer final : public JobReceiver {
   uint32_t unfinished_;
   Timer timer_;
   double first_s_ = 0;
-  bool done_ = false;
+  bool done_ = false, told_behind_ = false;
 };
 
 }  // namespace vibee

@@ -24,26 +24,22 @@ EngineWorker::~EngineWorker() {
   thread_.join();
 }
 
+void EngineWorker::send(Message message) {
+  const std::lock_guard lock(mutex_);
+  inbox_.push_back(std::move(message));
+  wake_.notify_one();
+}
+
 uint64_t EngineWorker::submit(std::vector<GenerateRequest> parts, std::shared_ptr<JobReceiver> receiver) {
   const uint64_t id = next_job_++;
   ++jobs_under_way_;
-  const std::lock_guard lock(mutex_);
-  inbox_.emplace_back(Job{id, std::move(parts), std::move(receiver)});
-  wake_.notify_one();
+  send(Job{id, std::move(parts), std::move(receiver)});
   return id;
 }
 
-void EngineWorker::cancel(uint64_t job) {
-  const std::lock_guard lock(mutex_);
-  inbox_.emplace_back(Cancel{job});
-  wake_.notify_one();
-}
-
-void EngineWorker::run_on_session(SessionWork work) {
-  const std::lock_guard lock(mutex_);
-  inbox_.emplace_back(std::move(work));
-  wake_.notify_one();
-}
+void EngineWorker::cancel(uint64_t job) { send(Cancel{job}); }
+void EngineWorker::pause(uint64_t job, bool paused) { send(Pause{job, paused}); }
+void EngineWorker::run_on_session(SessionWork work) { send(std::move(work)); }
 
 void EngineWorker::try_step(std::function<void()> done) {
   run_on_session([this, done = std::move(done)](Session& session, Engine& engine) {
@@ -110,6 +106,10 @@ void EngineWorker::take(Message message) {
       if (r.id == cancel->id)
         for (uint32_t request : r.requests) engine_->cancel(request);
     end(cancel->id);
+  } else if (auto* pause = std::get_if<Pause>(&message)) {
+    for (const Running& r : running_)
+      if (r.id == pause->id)
+        for (uint32_t request : r.requests) engine_->pause(request, pause->paused);
   } else {
     std::get<SessionWork>(message)(*loaded_.session, *engine_);
   }
@@ -125,7 +125,7 @@ void EngineWorker::loop() {
     std::vector<Message> messages;
     {
       std::unique_lock lock(mutex_);
-      if (engine_->idle()) wake_.wait(lock, [&] { return stop_ || !inbox_.empty(); });
+      if (engine_->idle() || engine_->stalled()) wake_.wait(lock, [&] { return stop_ || !inbox_.empty(); });
       if (stop_) break;
       messages.swap(inbox_);
     }

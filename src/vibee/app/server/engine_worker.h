@@ -42,6 +42,8 @@ class EngineWorker {
   /// All parts together or, with failed(), none. From any thread; so are all that follow.
   uint64_t submit(std::vector<GenerateRequest> parts, std::shared_ptr<JobReceiver> receiver);
   void cancel(uint64_t job);
+  /// Holds a job back, or lets it go on: its client does not keep up.
+  void pause(uint64_t job, bool paused);
   void run_on_session(SessionWork work);
   /// A step of one token that nobody asked for, to see whether the model still makes any; age() tells. `done` is called
   /// on the worker's thread.
@@ -72,7 +74,11 @@ class EngineWorker {
   struct Cancel {
     uint64_t id;
   };
-  using Message = std::variant<Job, Cancel, SessionWork>;
+  struct Pause {
+    uint64_t id;
+    bool paused;
+  };
+  using Message = std::variant<Job, Cancel, Pause, SessionWork>;
   struct Running {
     uint64_t id;
     std::vector<uint32_t> requests;  ///< of the engine, of parts not finished; index: part
@@ -82,6 +88,7 @@ class EngineWorker {
 
   EngineWorker(const LoadConfig& config, Post post) : config_(config), post_(std::move(post)) {}
   void loop();
+  void send(Message message);
   void take(Message message);
   void begin(Job job);
   void end(uint64_t job);

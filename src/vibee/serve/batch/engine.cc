@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 
 namespace vibee {
 namespace {
@@ -42,14 +43,62 @@ Result<uint32_t> Engine::submit(GenerateRequest request) {
   }
   if (request.max_tokens == 0 && !request.prompt_logprobs)
     return error(Code::invalid, "max_tokens is 0, and no logprobs of the prompt are asked for: there is nothing to do");
-  waiting_.push_back({next_id_, std::move(request), Clock::now()});
+  auto r = std::unique_ptr<Sequence>(new Sequence{next_id_,
+                                                  {},
+                                                  session_.new_sequence(),
+                                                  Sampler(request.sampling, pointwise(session_.model().isa())),
+                                                  StreamDecoder(session_.model().tokenizer()),
+                                                  StopStrings(request.stop),
+                                                  request.prompt});
+  r->request = std::move(request);
+  r->submitted = Clock::now();
+  double least = INFINITY;
+  for (const auto& [key, service] : service_) least = std::min(least, service.tokens);
+  Service& service = service_.try_emplace(r->request.key, Service{least < INFINITY ? least : 0, 0}).first->second;
+  ++service.requests;
+  waiting_.push_back(std::move(r));
   return next_id_++;
 }
 
+void Engine::forget_key(uint64_t key) {
+  const auto at = service_.find(key);
+  if (--at->second.requests == 0) service_.erase(at);
+}
+
 void Engine::cancel(uint32_t id) {
-  std::erase_if(waiting_, [&](const auto& entry) { return entry.id == id; });
+  std::erase_if(waiting_, [&](const auto& r) {
+    if (r->id == id) forget_key(r->request.key);
+    return r->id == id;
+  });
   for (auto& r : running_)
     if (r->id == id) r->cancelled = true;
+}
+
+void Engine::pause(uint32_t id, bool paused) {
+  for (auto* list : {&waiting_, &running_})
+    for (auto& r : *list)
+      if (r->id == id) r->paused = paused;
+}
+
+bool Engine::preempt(uint32_t id) {
+  for (size_t i = 0; i < running_.size(); ++i) {
+    if (running_[i]->id != id || running_[i]->cancelled) continue;
+    put_back(i);
+    return true;
+  }
+  return false;
+}
+
+void Engine::put_back(size_t at) {
+  std::unique_ptr<Sequence> r = std::move(running_[at]);
+  running_.erase(running_.begin() + ptrdiff_t(at));
+  publish(*r, r->state.length());  // nothing is lost, unless somebody needs the pages meanwhile
+  r->state.truncate(0);
+  r->begun = false;
+  ++r->preempted;
+  ++stats_.preempted;
+  const auto later = [](const auto& a, const auto& b) { return a->id < b->id; };
+  waiting_.insert(std::upper_bound(waiting_.begin(), waiting_.end(), r, later), std::move(r));
 }
 
 Engine::~Engine() {
@@ -69,90 +118,137 @@ uint64_t Engine::outstanding(const SequenceState& state, const GenerateRequest& 
   return uint64_t(worst) - std::min(worst, state.page_count()) + copied;
 }
 
-/// Whether somebody who came earlier is computing the same beginning right now: cheaper to wait than to compute it
-/// twice.
-bool Engine::waits_for_leader(const GenerateRequest& request, uint32_t reused) const {
+/// Whether somebody is computing the same beginning right now: cheaper to wait than to compute it twice.
+bool Engine::waits_for_leader(const Sequence& waiting, uint32_t reused) const {
   for (const auto& r : running_) {
-    if (r->generated > 0 || r->request.space != request.space) continue;
-    const auto [a, b] = std::mismatch(r->tokens.begin(), r->tokens.end(), request.prompt.begin(), request.prompt.end());
+    if (!r->in_prompt() || r->paused || r->cancelled || r->request.space != waiting.request.space) continue;
+    const auto [a, b] = std::mismatch(r->tokens.begin(), r->tokens.end(), waiting.tokens.begin(), waiting.tokens.end());
     const auto shared = uint32_t(a - r->tokens.begin()) / kPageTokens * kPageTokens;
     if (shared > reused && r->state.length() < shared) return true;
   }
   return false;
 }
 
+Limits Engine::limits() const {
+  const SessionOptions& o = session_.options();
+  return {o.max_rows, o.sequences, options_.chunk ? std::min(options_.chunk, o.max_rows) : o.max_rows, options_.time};
+}
+
 /// Moves waiting requests to the running ones while the policy takes more and every page that they can ever need is
 /// there; the first for whom it is not stops those behind it.
 void Engine::admit() {
-  for (size_t at = 0; at < waiting_.size();) {
-    show();
-    const Limits limits{session_.options().max_rows, session_.options().sequences, options_.chunk, options_.time};
-    if (!options_.policy->admits(views_, limits)) return;
-    GenerateRequest& request = waiting_[at].request;
-    SequenceState state = session_.new_sequence();
-    PrefixIndex* prefix = request.prompt_logprobs ? nullptr : options_.prefix;
-    // At least one token is computed: there must be logits to draw from.
-    if (prefix) state = prefix->match(request.space, std::span(request.prompt).first(request.prompt.size() - 1));
-    if (prefix && waits_for_leader(request, state.length())) {
-      ++at;
-      continue;
-    }
-    const auto fits = [&] {
-      uint64_t needed = outstanding(state, request);
-      for (const auto& r : running_) needed += outstanding(r->state, r->request);
-      return needed <= session_.pages().free_pages() + (options_.prefix ? options_.prefix->evictable() : 0);
-    };
-    // A page shared in part is needed twice for a moment; where that is too much, only whole ones are shared.
-    if (!fits()) state.truncate(state.length() / kPageTokens * kPageTokens);
-    if (!fits()) return;
-    stats_.prompt_tokens += request.prompt.size();
-    stats_.reused_tokens += state.length();
-    auto r = std::unique_ptr<Running>(new Running{waiting_[at].id,
-                                                  {},
-                                                  std::move(state),
-                                                  Sampler(request.sampling, pointwise(session_.model().isa())),
-                                                  StreamDecoder(session_.model().tokenizer()),
-                                                  StopStrings(request.stop),
-                                                  request.prompt});
-    r->request = std::move(request);
-    r->submitted = waiting_[at].submitted;
-    r->times.reused = r->state.length();
-    running_.push_back(std::move(r));
-    waiting_.erase(waiting_.begin() + ptrdiff_t(at));
+  if (waiting_.empty()) return;
+  // Most steps admit nobody: then the order is not asked either.
+  show();
+  if (!options_.policy->admits(views_, limits()) && !options_.preempt) return;
+  const auto now = Clock::now();
+  std::vector<WaitingView> views;
+  for (const auto& r : waiting_) {
+    WaitingView v{r->request.priority, between(r->submitted, now), service_[r->request.key].tokens, 0};
+    // The first of many are enough to choose from: a look-up each is the price of this order.
+    if (options_.order->asks_reused && options_.prefix && views.size() < 128)
+      v.reused = options_.prefix->match(r->request.space, std::span(r->tokens).first(r->tokens.size() - 1)).length();
+    views.push_back(v);
   }
+  std::vector<uint32_t> order(waiting_.size());
+  order_waiting(*options_.order, options_.aging_s, views, order);
+  std::vector<uint32_t> ids;
+  for (const uint32_t i : order) ids.push_back(waiting_[i]->id);
+  for (const uint32_t id : ids) {
+    const auto at = std::find_if(waiting_.begin(), waiting_.end(), [&](const auto& r) { return r->id == id; });
+    if (at != waiting_.end() && !admit(size_t(at - waiting_.begin()))) return;
+  }
+}
+
+/// Puts somebody of a smaller class back; false when there is nobody.
+bool Engine::take_place_for(const Sequence& waiting) {
+  if (!options_.preempt) return false;
+  size_t victim = running_.size();
+  for (size_t i = 0; i < running_.size(); ++i) {
+    const Sequence& r = *running_[i];
+    if (r.request.priority >= waiting.request.priority || r.preempted >= kMostPreemptions || r.cancelled) continue;
+    const bool better = victim == running_.size() || r.request.priority < running_[victim]->request.priority ||
+                        (r.request.priority == running_[victim]->request.priority && r.id > running_[victim]->id);
+    if (better) victim = i;
+  }
+  if (victim == running_.size()) return false;
+  put_back(victim);
+  return true;
+}
+
+/// False when neither it nor anybody behind it can start now.
+bool Engine::admit(size_t at) {
+  const uint32_t id = waiting_[at]->id;
+  const auto find = [&] {  // somebody who is put back moves the others
+    return std::find_if(waiting_.begin(), waiting_.end(), [&](const auto& r) { return r->id == id; });
+  };
+  for (show(); !options_.policy->admits(views_, limits()); show())
+    if (!take_place_for(**find())) return false;
+  Sequence& r = **find();
+  PrefixIndex* prefix = r.request.prompt_logprobs && r.generated == 0 ? nullptr : options_.prefix;
+  // At least one token is computed: there must be logits to draw from.
+  if (prefix) r.state = prefix->match(r.request.space, std::span(r.tokens).first(r.tokens.size() - 1));
+  if (prefix && waits_for_leader(r, r.state.length())) {
+    r.state.truncate(0);
+    return true;
+  }
+  const auto fits = [&] {
+    uint64_t needed = outstanding(r.state, r.request);
+    for (const auto& other : running_) needed += outstanding(other->state, other->request);
+    return needed <= session_.pages().free_pages() + (options_.prefix ? options_.prefix->evictable() : 0);
+  };
+  // A page shared in part is needed twice for a moment; where that is too much, only whole ones are shared.
+  if (!fits()) r.state.truncate(r.state.length() / kPageTokens * kPageTokens);
+  while (!fits()) {
+    if (take_place_for(r)) continue;
+    r.state.truncate(0);
+    return false;
+  }
+  if (r.preempted == 0) {
+    stats_.prompt_tokens += r.tokens.size();
+    stats_.reused_tokens += r.state.length();
+    r.times.reused = r.state.length();
+  }
+  service_[r.request.key].tokens += r.missing();
+  const auto place = find();
+  running_.push_back(std::move(*place));
+  waiting_.erase(place);
+  return true;
 }
 
 void Engine::show() {
   const auto now = Clock::now();
   views_.clear();
+  active_.clear();
   for (const auto& r : running_) {
-    SeqView v{r->state.length(), uint32_t(r->tokens.size()) - r->state.length(), r->generated == 0, r->begun};
+    if (r->paused) continue;
+    SeqView v{r->state.length(), r->missing(), r->in_prompt(), r->begun};
     if (options_.time != nullptr && !v.prompt)
       v.slack_s = float(options_.time->promise_s - between(r->last_token, now));
     views_.push_back(v);
+    active_.push_back(r.get());
   }
 }
 
 void Engine::pack() {
   const SessionOptions& o = session_.options();
   show();
-  row_count_.assign(running_.size(), 0);
-  const uint32_t chunk = options_.chunk ? std::min(options_.chunk, o.max_rows) : o.max_rows;
-  options_.policy->pack(views_, {o.max_rows, o.sequences, chunk, options_.time}, row_count_);
+  row_count_.assign(active_.size(), 0);
+  options_.policy->pack(views_, limits(), row_count_);
   rows_.clear();
   row_owner_.clear();
   uint32_t left = o.max_rows, logits = o.max_logits;
   for (const bool prompts : {false, true}) {  // who generates comes first where logits are few
-    for (size_t i = 0; i < running_.size(); ++i) {
-      Running& r = *running_[i];
-      const bool scored = prompts && r.request.prompt_logprobs;  // every row has logits
+    for (size_t i = 0; i < active_.size(); ++i) {
+      Sequence& r = *active_[i];
+      const bool scored = r.generated == 0 && r.request.prompt_logprobs;  // every row has logits
       const uint32_t n = std::min({row_count_[i], left, scored ? logits : left});
       const bool whole = n == views_[i].missing;
       if (views_[i].prompt != prompts || n == 0 || (whole && logits == 0)) continue;
       const uint32_t wanted = scored ? n : whole;
       rows_.push_back({&r.state, std::span(r.tokens).subspan(r.state.length(), n), wanted});
       row_owner_.push_back(&r);
-      if (!r.begun) r.started = Clock::now();
+      if (r.started == Clock::time_point()) r.started = Clock::now();
       r.begun = true;
       left -= n;
       logits -= wanted;
@@ -170,27 +266,29 @@ Status Engine::make_room(uint64_t pages) {
   return {};
 }
 
-void Engine::publish(const Running& r, uint32_t tokens) {
+void Engine::publish(const Sequence& r, uint32_t tokens) {
   if (options_.prefix) options_.prefix->insert(r.request.space, std::span(r.tokens).first(tokens), r.state);
 }
 
 /// Who is done or cancelled goes; what was computed stays findable.
 void Engine::leave() {
   std::erase_if(running_, [&](const auto& r) {
-    if (r->cancelled) publish(*r, r->state.length());
-    return r->cancelled;
+    if (!r->cancelled) return false;
+    publish(*r, r->state.length());
+    forget_key(r->request.key);
+    return true;
   });
 }
 
 /// Logits [rows][vocabulary] of the prompt's tokens from `first` on say how likely the next one was.
-void Engine::score_prompt(Running& r, std::span<const float> logits, uint32_t first) {
+void Engine::score_prompt(Sequence& r, std::span<const float> logits, uint32_t first) {
   const uint32_t vocab = session_.model().config().vocab;
   for (uint32_t i = 0; uint64_t(i) * vocab < logits.size() && first + i + 1 < r.tokens.size(); ++i)
     r.prompt_scores.push_back(
         r.sampler.score(logits.subspan(size_t(i) * vocab, vocab), r.tokens[first + i + 1], *r.request.prompt_logprobs));
 }
 
-void Engine::accept(Running& r, std::span<float> logits, const OnToken& on_token) {
+void Engine::accept(Sequence& r, std::span<float> logits, const OnToken& on_token) {
   const auto begin = Clock::now();
   TokenEvent event{r.id, {-1, 0, {}}, {}};
   if (r.generated == 0) {
@@ -205,6 +303,7 @@ void Engine::accept(Running& r, std::span<float> logits, const OnToken& on_token
     const int32_t token = event.sampled.token;
     r.tokens.push_back(token);
     ++r.generated;
+    service_[r.request.key].tokens += 2;
     if (tokenizer.is_end(token) && !r.request.ignore_end) {
       event.finish = Finish::end_token;
     } else {
@@ -230,7 +329,8 @@ Status Engine::step(const OnToken& on_token) {
   leave();
   admit();
   pack();
-  if (rows_.empty()) return {};
+  stalled_ = rows_.empty();
+  if (stalled_) return {};
   uint64_t pages = 0;  // admission has seen to it that there are enough
   for (const StepRows& r : rows_) pages += r.state->pages_for(uint32_t(r.tokens.size()));
   VIBEE_TRY(make_room(pages));
@@ -238,7 +338,7 @@ Status Engine::step(const OnToken& on_token) {
   StepLoad load;
   for (size_t i = 0; i < rows_.size(); ++i) {
     const uint64_t n = rows_[i].tokens.size();
-    prompt_rows += row_owner_[i]->generated == 0 ? n : 0;
+    prompt_rows += row_owner_[i]->in_prompt() ? n : 0;
     load.rows += uint32_t(n);
     load.row_keys += n * rows_[i].state->length() + n * (n + 1) / 2;
   }
@@ -254,8 +354,10 @@ Status Engine::step(const OnToken& on_token) {
   const uint32_t vocab = session_.model().config().vocab;
   size_t at = 0;
   for (size_t i = 0; i < rows_.size(); ++i) {
-    Running& r = *row_owner_[i];
-    if (r.generated == 0) publish(r, r.state.length() / kPageTokens * kPageTokens);  // whole pages: nobody copies
+    Sequence& r = *row_owner_[i];
+    // What a client of theirs waits for may be the beginning of somebody else's prompt.
+    if (r.generated == 0 || r.state.length() < r.tokens.size())
+      publish(r, r.state.length() / kPageTokens * kPageTokens);  // whole pages: nobody copies
     if (rows_[i].logits == 0) continue;
     const auto mine = logits.subspan(at * vocab, size_t(rows_[i].logits) * vocab);
     at += rows_[i].logits;

@@ -5,8 +5,8 @@
 #pragma once
 
 #include <chrono>
-#include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -15,6 +15,7 @@
 #include "vibee/model/session/session.h"
 #include "vibee/model/token/detokenizer.h"
 #include "vibee/serve/batch/batch.h"
+#include "vibee/serve/batch/order.h"
 #include "vibee/serve/decode/sampler.h"
 #include "vibee/serve/decode/stop.h"
 #include "vibee/serve/kvcache/kvcache.h"
@@ -31,7 +32,8 @@ struct GenerateRequest {
   std::vector<std::string> stop;
   bool ignore_end = false;  ///< go on after an end token
   uint64_t space = 0;       ///< requests of different spaces never share what was computed
-  int priority = 0;         ///< larger first among those that wait
+  int priority = 0;         ///< its class: a larger one goes before, and may take a place from a smaller one
+  uint64_t key = 0;         ///< whose it is, for orders that are fair between keys
   /// How many alternatives to report for each token of the prompt, the first one excepted; nothing of such a prompt is
   /// reused. With it max_tokens may be 0.
   std::optional<uint32_t> prompt_logprobs = {};
@@ -62,6 +64,9 @@ struct EngineOptions {
   uint32_t chunk = 0;             ///< rows a step should have; 0: all that it can
   PrefixIndex* prefix = nullptr;  ///< of the session's pages; null: nothing is reused
   StepTime* time = nullptr;       ///< for policies that keep a promise; corrected by every step
+  const RequestOrder* order = &kFirstCome;
+  double aging_s = 10;  ///< who waits so long gains a class
+  bool preempt = true;  ///< whether a request may be put back for one of a larger class
 };
 
 struct EngineStats {
@@ -69,6 +74,7 @@ struct EngineStats {
   uint64_t rows = 0;  ///< of all steps
   uint64_t prompt_tokens = 0,
            reused_tokens = 0;     ///< of admitted requests, and those of them that were not computed again
+  uint64_t preempted = 0;         ///< times that a request was put back
   uint64_t decode_only_rows = 0;  ///< rows of steps without prompt rows
   double prompt_seconds = 0, decode_seconds = 0;  ///< of steps with and without prompt rows
 };
@@ -81,9 +87,16 @@ class Engine {
   /// its number.
   Result<uint32_t> submit(GenerateRequest request);
   void cancel(uint32_t request);
+  /// A request that is paused keeps what it has and gets no rows: its client does not keep up.
+  void pause(uint32_t request, bool paused);
+  /// Puts a request that runs back among those that wait; its answer goes on later, with the same bytes. False when it
+  /// does not run.
+  bool preempt(uint32_t request);
   size_t waiting() const { return waiting_.size(); }
   size_t running() const { return running_.size(); }
   bool idle() const { return waiting_.empty() && running_.empty(); }
+  /// Whether the last step found nothing to do, because all who run are paused.
+  bool stalled() const { return stalled_; }
   /// One step; events in the order of the batch.
   Status step(const OnToken& on_token);
   /// Gives pages of nobody back until `pages` are free: for steps of the session that are not the engine's.
@@ -93,46 +106,62 @@ class Engine {
   const EngineStats& stats() const { return stats_; }
 
  private:
-  struct Running {
+  /// A request from its arrival to its end.
+  struct Sequence {
     uint32_t id;
     GenerateRequest request;
-    SequenceState state;
+    SequenceState state;  ///< empty while it waits
     Sampler sampler;
     StreamDecoder decoder;
     StopStrings stop;
     std::vector<int32_t> tokens;  ///< prompt and generated
     uint32_t generated = 0;
-    bool begun = false;      ///< a step had rows of it
+    uint32_t preempted = 0;  ///< times
+    bool begun = false;      ///< a step had rows of it since it was admitted
     bool cancelled = false;  ///< leaves before the next step
+    bool paused = false;
     std::chrono::steady_clock::time_point submitted = {}, started = {}, first_token = {}, last_token = {};
     RequestTimes times = {};
     std::vector<Sampled> prompt_scores = {};
+
+    uint32_t missing() const { return uint32_t(tokens.size()) - state.length(); }
+    /// Whether more than its next token is to be computed, or that is its first.
+    bool in_prompt() const { return generated == 0 || missing() > 1; }
   };
-  struct Waiting {
-    uint32_t id;
-    GenerateRequest request;
-    std::chrono::steady_clock::time_point submitted;
+  /// What the keys of those who are here got.
+  struct Service {
+    double tokens = 0;
+    uint32_t requests = 0;
   };
+  static constexpr uint32_t kMostPreemptions = 4;
+
   void admit();
-  bool waits_for_leader(const GenerateRequest& request, uint32_t reused) const;
+  bool admit(size_t waiting);
+  bool take_place_for(const Sequence& waiting);
+  void put_back(size_t running);
+  bool waits_for_leader(const Sequence& waiting, uint32_t reused) const;
   uint32_t worst_pages(const GenerateRequest& request) const;
   uint64_t outstanding(const SequenceState& state, const GenerateRequest& request) const;
+  Limits limits() const;
   void show();
   void pack();
-  void publish(const Running& r, uint32_t tokens);
+  void publish(const Sequence& r, uint32_t tokens);
   void leave();
-  void score_prompt(Running& r, std::span<const float> logits, uint32_t first);
-  void accept(Running& r, std::span<float> logits, const OnToken& on_token);
+  void forget_key(uint64_t key);
+  void score_prompt(Sequence& r, std::span<const float> logits, uint32_t first);
+  void accept(Sequence& r, std::span<float> logits, const OnToken& on_token);
 
   Session& session_;
   EngineOptions options_;
   uint32_t next_id_ = 0;
-  std::deque<Waiting> waiting_;
-  std::vector<std::unique_ptr<Running>> running_;
-  std::vector<SeqView> views_;       ///< of running_
-  std::vector<uint32_t> row_count_;  ///< the policy's answer, of running_
-  std::vector<StepRows> rows_;       ///< of the coming step
-  std::vector<Running*> row_owner_;
+  std::vector<std::unique_ptr<Sequence>> waiting_, running_;  ///< in order of arrival, of admission
+  std::map<uint64_t, Service> service_;                       ///< by key
+  std::vector<Sequence*> active_;                             ///< those of running_ that are not paused
+  std::vector<SeqView> views_;                                ///< of active_
+  std::vector<uint32_t> row_count_;                           ///< the policy's answer, of active_
+  std::vector<StepRows> rows_;                                ///< of the coming step
+  std::vector<Sequence*> row_owner_;
+  bool stalled_ = false;
   EngineStats stats_;
 };
 

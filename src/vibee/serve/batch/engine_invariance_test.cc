@@ -93,7 +93,7 @@ TEST_P(EngineInvariance, AnswersDoNotDependOnTheCompany) {
   EXPECT_GT(reasons[Finish::stop_string], 0u);
   EXPECT_GT(reasons[Finish::context], 0u);
 
-  uint64_t reused = 0;
+  uint64_t reused = 0, preempted = 0;
   RandomStream random(5, Purpose::test);
   for (uint32_t c = 0; c < kCompositions; ++c) {
     const uint32_t batch = 1 + random.below(16), rows = 1 + random.below(48), logits = 1 + random.below(batch);
@@ -109,9 +109,9 @@ TEST_P(EngineInvariance, AnswersDoNotDependOnTheCompany) {
     const auto prefix = kind < kinds.size() ? kinds[kind].make(&(*session)->pages()) : nullptr;
     StepTime cost({{1, 1e-6}, {64, 1e-4}}, 1e-8);
     cost.promise_s = random.below(2) ? 1e-5 : 1e-2;
-    const EngineOptions options{policies[random.below(uint32_t(policies.size()))],
-                                random.below(2) ? 1 + random.below(rows) : 0, prefix.get(),
-                                random.below(2) ? &cost : nullptr};
+    const EngineOptions options{
+        policies[random.below(uint32_t(policies.size()))], random.below(2) ? 1 + random.below(rows) : 0, prefix.get(),
+        random.below(2) ? &cost : nullptr, request_orders()[random.below(uint32_t(request_orders().size()))]};
     SCOPED_TRACE(fmt::format("policy {}, prefix {}", options.policy->id, prefix ? kinds[kind].id : "off"));
     Engine engine(**session, options);
     std::vector<uint32_t> order(kRequests);
@@ -126,7 +126,10 @@ TEST_P(EngineInvariance, AnswersDoNotDependOnTheCompany) {
     for (uint32_t steps = 0; !order.empty() || !engine.idle(); ++steps) {
       ASSERT_LT(steps, 5000u);
       for (uint32_t n = random.below(4); n > 0 && !order.empty(); --n) {
-        const auto id = engine.submit(request(order.back(), m.vocab));
+        GenerateRequest one = request(order.back(), m.vocab);
+        one.priority = int(random.below(3));
+        one.key = random.below(3);
+        const auto id = engine.submit(std::move(one));
         ASSERT_TRUE(id.ok()) << id.status().message();
         number[*id] = order.back();
         order.pop_back();
@@ -139,6 +142,14 @@ TEST_P(EngineInvariance, AnswersDoNotDependOnTheCompany) {
         }
         engine.cancel(*id);
       }
+      if (random.below(4) == 0 &&
+          !number.empty()) {  // somebody is put back, somebody's client stops reading for a step
+        engine.preempt(std::next(number.begin(), random.below(uint32_t(number.size())))->first);
+        const uint32_t slow = std::next(number.begin(), random.below(uint32_t(number.size())))->first;
+        engine.pause(slow, true);
+        ASSERT_TRUE(engine.step(collect).ok());
+        engine.pause(slow, false);
+      }
       const Status stepped = engine.step(collect);
       ASSERT_TRUE(stepped.ok()) << stepped.message();
     }
@@ -150,9 +161,12 @@ TEST_P(EngineInvariance, AnswersDoNotDependOnTheCompany) {
       EXPECT_EQ((*session)->pages().free_pages() + prefix->evictable(), (*session)->pages().pages());
       prefix->clear();
       reused += engine.stats().reused_tokens;
+      preempted += engine.stats().preempted;
     }
     EXPECT_EQ((*session)->pages().free_pages(), (*session)->pages().pages());
   }
+  EXPECT_GT(reused, 0u);
+  EXPECT_GT(preempted, 0u);
 }
 
 INSTANTIATE_TEST_SUITE_P(Tiny, EngineInvariance, testing::Values(Format::f32, Format::q4_1),
