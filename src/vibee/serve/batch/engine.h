@@ -17,6 +17,7 @@
 #include "vibee/serve/batch/batch.h"
 #include "vibee/serve/decode/sampler.h"
 #include "vibee/serve/decode/stop.h"
+#include "vibee/serve/grammar/grammar.h"
 #include "vibee/serve/kvcache/kvcache.h"
 
 namespace vibee {
@@ -31,6 +32,9 @@ struct GenerateRequest {
   std::vector<std::string> stop;
   bool ignore_end = false;  ///< go on after an end token
   uint64_t space = 0;       ///< requests of different spaces never share what was computed
+  /// What the text keeps to, compiled for this model's tokenizer; null: anything. The end token is drawn where the text
+  /// may end, and alone where it must.
+  std::shared_ptr<const Grammar> grammar = nullptr;
 };
 
 /// What one step gave to one request.
@@ -84,6 +88,7 @@ class Engine {
     StreamDecoder decoder;
     StopStrings stop;
     std::vector<int32_t> tokens;  ///< prompt and generated
+    std::optional<GrammarState> grammar = {};
     uint32_t generated = 0;
     bool begun = false;      ///< a step had rows of it
     bool cancelled = false;  ///< leaves before the next step
