@@ -8,6 +8,7 @@
 #include "vibee/app/cli/args.h"
 #include "vibee/app/cli/chat.h"
 #include "vibee/app/cli/cli.h"
+#include "vibee/app/cli/grammar_args.h"
 #include "vibee/app/cli/model_args.h"
 #include "vibee/app/cli/profile.h"
 #include "vibee/app/cli/read_text.h"
@@ -50,6 +51,7 @@ std::string limit_line(const Loaded& loaded, const GenerateStats& s) {
 int verb_run(int argc, char** argv) {
   LoadConfig config;
   SamplingArgs sampling;
+  GrammarArgs grammar;
   std::string prompt, prompts_file, system, demo, trace;
   bool json = false, raw = false, profile = false, quiet = false;
   Args args("run",
@@ -61,6 +63,7 @@ int verb_run(int argc, char** argv) {
   args.add("--system", system, "a system message before the prompt");
   args.add("--raw", raw, "no chat template");
   sampling.add_to(args);
+  grammar.add_to(args);
   args.add("--logprobs", sampling.logprobs, "with --json: alternatives to report for each token").between(0, 100);
   args.add("--profile", profile, "print where the time went, call by call");
   args.add("--trace", trace, "write a Chrome trace of the calls to this file");
@@ -69,7 +72,9 @@ int verb_run(int argc, char** argv) {
   args.add("--json", json, "print an array of objects");
   args.example("vibee run smollm2-135m \"Why is the sky blue?\"")
       .example("vibee run model.gguf --raw \"Once upon a time\" -n 64 --greedy")
-      .example("vibee run smollm2-135m --prompts prompts.txt --batch 16 --json");
+      .example("vibee run smollm2-135m --prompts prompts.txt --batch 16 --json")
+      .example("vibee run smollm2-135m \"Which year was it?\" --regex \"[12][0-9]{3}\"")
+      .example("vibee run smollm2-135m \"Describe a cat.\" --json-schema cat.json");
   if (auto exit_status = args.parse(argc, argv)) return *exit_status;
   catch_interrupt();
   if (!demo.empty()) prompt = demo;
@@ -96,6 +101,9 @@ int verb_run(int argc, char** argv) {
     if (!ids.ok()) return fail("run", ids.status());
     prompts.push_back(std::move(*ids));
   }
+  auto compiled = grammar.compile(loaded->model->tokenizer());
+  if (!compiled.ok()) return fail("run", compiled.status());
+  generate_with->grammar = *compiled;
   generate_with->engine = loaded->engine;
   if (profile || !trace.empty()) loaded->session->plan().enable_profile();
   const bool stream = !json && prompts.size() == 1;

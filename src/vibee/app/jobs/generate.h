@@ -21,6 +21,7 @@ struct GenerateConfig {
   std::vector<std::string> stop;
   bool ignore_end = false;
   EngineOptions engine;  ///< Loaded::engine
+  std::shared_ptr<const Grammar> grammar = nullptr;  ///< GenerateRequest::grammar
 };
 
 /// What is drawn with when the user says nothing: as the model's files say, where they say how; else temperature 0.7,

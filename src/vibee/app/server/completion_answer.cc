@@ -147,7 +147,8 @@ std::string CompletionAnswer::timings() const {
       .number("queue_ms", 1e3 * t.queue)
       .number("prompt_ms", 1e3 * t.prompt)
       .number("decode_ms", 1e3 * (t.decode - t.sampling))
-      .number("sampling_ms", 1e3 * t.sampling)
+      .number("sampling_ms", 1e3 * (t.sampling - t.grammar))
+      .number("grammar_ms", 1e3 * t.grammar)
       .number("network_ms", 1e3 * std::max(0.0, total - t.queue - t.prompt - t.decode))
       .number("total_ms", 1e3 * total)
       .str();

@@ -34,6 +34,54 @@ void read_bias(FieldReader& fields, const Tokenizer& tokenizer, SamplingParams* 
   }
 }
 
+/// What the text is to keep to: response_format of OpenAI's interface, or our grammar.
+std::optional<GrammarSource> grammar_source(FieldReader& fields) {
+  const auto text_of = [&](const Json& j, std::string_view key, const std::string& where) -> std::string {
+    const auto at = j.find(key);
+    if (at != j.end() && at->is_string()) return at->get<std::string>();
+    fields.fail(where, fmt::format("'{}' is missing or not a string", where), "missing_field");
+    return {};
+  };
+  if (const Json* j = fields.find("response_format"); j && !fields.failed) {
+    if (fields.has("grammar")) fields.fail("grammar", "'grammar' and 'response_format' exclude one another");
+    const std::string type = text_of(*j, "type", "response_format.type");
+    if (type == "text" || fields.failed) return {};
+    if (type == "json_object") return GrammarSource{GrammarSource::json_object, {}};
+    if (type != "json_schema") {
+      fields.fail("response_format.type",
+                  fmt::format("'response_format.type' is '{}'; use text, json_object or json_schema", type));
+      return {};
+    }
+    const auto outer = j->find("json_schema");
+    if (outer == j->end() || !outer->is_object() || !outer->contains("schema") || !(*outer)["schema"].is_object()) {
+      fields.fail("response_format.json_schema.schema", "'response_format.json_schema.schema' is missing or no object",
+                  "missing_field");
+      return {};
+    }
+    return GrammarSource{GrammarSource::json_schema, (*outer)["schema"].dump()};
+  }
+  if (const Json* j = fields.find("grammar"); j && !fields.failed) {
+    const std::string type = text_of(*j, "type", "grammar.type"), value = text_of(*j, "value", "grammar.value");
+    if (fields.failed) return {};
+    if (type == "regex") return GrammarSource{GrammarSource::regex, value};
+    if (type == "gbnf") return GrammarSource{GrammarSource::gbnf, value};
+    fields.fail("grammar.type", fmt::format("'grammar.type' is '{}'; use gbnf or regex", type));
+  }
+  return {};
+}
+
+void read_grammar(FieldReader& fields, const ServedModel& model, GenerateRequest* r) {
+  const auto source = grammar_source(fields);
+  if (!source || fields.failed) return;
+  const char* field = fields.has("grammar") ? "grammar" : "response_format";
+  if (r->ignore_end) return fields.fail("ignore_eos", fmt::format("'ignore_eos' would go past the end of '{}'", field));
+  auto grammar = model.grammars->compile(*source);
+  if (!grammar.ok())
+    return fields.fail(field, grammar.status().message(),
+                       grammar.status().code() == Code::unsupported ? "unsupported_grammar" : "invalid_grammar");
+  r->grammar = std::move(*grammar);
+}
+
 /// What both routes have.
 GenerateRequest read_common(FieldReader& fields, const ServedModel& model, CompletionRequest* out) {
   GenerateRequest r;
@@ -100,11 +148,7 @@ GenerateRequest read_common(FieldReader& fields, const ServedModel& model, Compl
       else
         fields.fail("vibee." + key, fmt::format("unknown field 'vibee.{}'", key), "unknown_field");
     }
-  for (const char* later : {"response_format", "grammar"}) {
-    const Json* j = fields.find(later);
-    if (j && !fields.failed && j->value("type", "") != "text")
-      fields.fail(later, fmt::format("'{}' is not built yet", later), "unsupported_field");
-  }
+  read_grammar(fields, model, &r);
   return r;
 }
 

@@ -16,6 +16,7 @@ Result<std::unique_ptr<ServedModel>> ServedModel::load(const LoadConfig& config,
     if (!parsed.ok()) return parsed.take_status().within("chat template of " + out->model().path());
     out->chat_template = std::move(*parsed);
   }
+  if (out->output() == Output::logits) out->grammars = std::make_unique<GrammarCompiler>(out->tokenizer());
   // Bytes depend on the weights and on how numbers are kept, not on threads, batch or schedule.
   Digest digest;
   digest.update(fmt::format("{}|{}|{}|{}|{}", out->model().path(), out->worker->loaded().parameters, config.kv,

@@ -10,6 +10,7 @@
 #include "vibee/app/server/engine_worker.h"
 #include "vibee/app/server/fields.h"
 #include "vibee/model/token/chat_template.h"
+#include "vibee/serve/grammar/grammar.h"
 
 namespace vibee {
 
@@ -17,6 +18,7 @@ struct ServedModel {
   std::string id;
   std::unique_ptr<EngineWorker> worker;
   std::optional<ChatTemplate> chat_template;
+  std::unique_ptr<GrammarCompiler> grammars;  ///< of a model that generates
   std::time_t loaded_at = 0;
   uint32_t under_way = 0;   ///< prompts that are not finished
   double rate = 0;          ///< of them finished a second, lately

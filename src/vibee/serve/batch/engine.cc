@@ -34,6 +34,11 @@ Result<uint32_t> Engine::submit(GenerateRequest request) {
   for (const std::string& stop : request.stop)
     if (stop.empty()) return error(Code::invalid, "a stop string is empty");
   VIBEE_TRY(validate(request.sampling, session_.model().config().vocab));
+  if (request.grammar && request.ignore_end)
+    return error(Code::invalid, "a grammar ends its text with an end token, which ignore_end would go past; use one");
+  if (request.grammar && request.grammar->trie().size() > session_.model().config().vocab)
+    return error(Code::invalid, "the grammar was compiled for a vocabulary of {}, the model has {}",
+                 request.grammar->trie().size(), session_.model().config().vocab);
   if (worst_pages(request) > session_.pages().pages()) {
     return error(Code::invalid,
                  "{} prompt and {} new tokens take {} KV pages, there are {}; ask for at most {} new tokens",
@@ -51,6 +56,7 @@ Result<uint32_t> Engine::submit(GenerateRequest request) {
                                                   StopStrings(request.stop),
                                                   request.prompt});
   r->request = std::move(request);
+  if (r->request.grammar) r->grammar.emplace(r->request.grammar);
   r->submitted = Clock::now();
   double least = INFINITY;
   for (const auto& [key, service] : service_) least = std::min(least, service.tokens);
@@ -298,9 +304,12 @@ void Engine::accept(Sequence& r, std::span<float> logits, const OnToken& on_toke
     r.times.prompt = between(r.started, begin);
   }
   if (r.request.max_tokens > 0) {
-    event.sampled = r.sampler.sample(logits, r.tokens, uint32_t(r.tokens.size()));
+    const std::span<const uint64_t> allowed = r.grammar ? r.grammar->mask() : std::span<const uint64_t>();
+    r.times.grammar += between(begin, Clock::now());
+    event.sampled = r.sampler.sample(logits, r.tokens, uint32_t(r.tokens.size()), allowed);
     const Tokenizer& tokenizer = session_.model().tokenizer();
     const int32_t token = event.sampled.token;
+    if (r.grammar) VIBEE_CHECK(r.grammar->accept(token), "token {} is not in the mask", token);
     r.tokens.push_back(token);
     ++r.generated;
     service_[r.request.key].tokens += 2;

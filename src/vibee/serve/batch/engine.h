@@ -18,6 +18,7 @@
 #include "vibee/serve/batch/order.h"
 #include "vibee/serve/decode/sampler.h"
 #include "vibee/serve/decode/stop.h"
+#include "vibee/serve/grammar/grammar.h"
 #include "vibee/serve/kvcache/kvcache.h"
 
 namespace vibee {
@@ -34,6 +35,9 @@ struct GenerateRequest {
   uint64_t space = 0;       ///< requests of different spaces never share what was computed
   int priority = 0;         ///< its class: a larger one goes before, and may take a place from a smaller one
   uint64_t key = 0;         ///< whose it is, for orders that are fair between keys
+  /// What the text keeps to, compiled for this model's tokenizer; null: anything. The end token is drawn where the text
+  /// may end, and alone where it must.
+  std::shared_ptr<const Grammar> grammar = nullptr;
   /// How many alternatives to report for each token of the prompt, the first one excepted; nothing of such a prompt is
   /// reused. With it max_tokens may be 0.
   std::optional<uint32_t> prompt_logprobs = {};
@@ -44,6 +48,7 @@ struct RequestTimes {
   double queue = 0;     ///< until its first step
   double prompt = 0;    ///< from then to its first token
   double decode = 0;    ///< from then on
+  double grammar = 0;   ///< of these: finding out what the grammar allows
   double sampling = 0;  ///< of these: choosing its tokens and writing them as text
   uint32_t reused = 0;  ///< tokens of its prompt that were computed earlier
 };
@@ -115,6 +120,7 @@ class Engine {
     StreamDecoder decoder;
     StopStrings stop;
     std::vector<int32_t> tokens;  ///< prompt and generated
+    std::optional<GrammarState> grammar = {};
     uint32_t generated = 0;
     uint32_t preempted = 0;  ///< times
     bool begun = false;      ///< a step had rows of it since it was admitted

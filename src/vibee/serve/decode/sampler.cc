@@ -2,6 +2,7 @@
 #include "vibee/serve/decode/sampler.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 
 #include "vibee/base/random/philox.h"
@@ -195,13 +196,32 @@ void Sampler::report_top(std::span<const float> logits, float log_sum, uint32_t 
   for (const Candidate& c : candidates_) out->top.push_back({c.token, c.logit - log_sum});
 }
 
-Sampled Sampler::sample(std::span<float> logits, std::span<const int32_t> seen, uint32_t position) {
+/// A copy of the row in which what is not allowed cannot be drawn.
+std::span<float> Sampler::masked(std::span<const float> logits, std::span<const uint64_t> allowed) {
+  masked_.assign(logits.size(), -INFINITY);
+  for (size_t begin = 0; begin < logits.size() && begin / 64 < allowed.size(); begin += 64) {
+    const uint64_t bits = allowed[begin / 64];
+    const size_t n = std::min<size_t>(64, logits.size() - begin);
+    for (size_t i = 0; i < n; ++i) masked_[begin + i] = bits >> i & 1 ? logits[begin + i] : -INFINITY;
+  }
+  return masked_;
+}
+
+Sampled Sampler::sample(std::span<float> logits, std::span<const int32_t> seen, uint32_t position,
+                        std::span<const uint64_t> allowed) {
   Sampled out;
   const float sum = log_sum(logits);
   report_top(logits, sum, params_.logprobs, &out);
-  adjust(logits, seen);
-  out.token = choose(logits, position);
-  for (const auto& [token, value] : saved_) logits[size_t(token)] = value;
+  const std::span<float> row = allowed.empty() ? logits : masked(logits, allowed);
+  adjust(row, seen);
+  out.token = choose(row, position);
+  for (const auto& [token, value] : saved_) row[size_t(token)] = value;
+  // Where every allowed logit is lost (not a number, or at minus infinity) the first of them stands for all.
+  if (!allowed.empty() && !(allowed[size_t(out.token) / 64] >> (out.token % 64) & 1)) {
+    const auto word = std::ranges::find_if(allowed, [](uint64_t bits) { return bits != 0; });
+    VIBEE_CHECK(word != allowed.end(), "no token is allowed");
+    out.token = int32_t((word - allowed.begin()) * 64 + std::countr_zero(*word));
+  }
   out.logprob = logits[size_t(out.token)] - sum;
   return out;
 }

@@ -50,8 +50,10 @@ class Sampler {
  public:
   Sampler(SamplingParams params, const PointwiseKernels& kernels);
   /// The token at absolute position `position` given logits [vocab] and the tokens before it. The row is changed and
-  /// put back.
-  Sampled sample(std::span<float> logits, std::span<const int32_t> seen, uint32_t position);
+  /// put back. With `allowed`, bit t of word t / 64 for token t, only tokens that have one are drawn: before any filter,
+  /// as if the others had no probability. At least one must have one; log-probabilities stay those of the whole row.
+  Sampled sample(std::span<float> logits, std::span<const int32_t> seen, uint32_t position,
+                 std::span<const uint64_t> allowed = {});
   /// What the model says of a token that is given, with the `alternatives` likeliest.
   Sampled score(std::span<const float> logits, int32_t token, uint32_t alternatives);
   const SamplingParams& params() const { return params_; }
@@ -64,6 +66,7 @@ class Sampler {
   float log_sum(std::span<const float> logits) const;
   void report_top(std::span<const float> logits, float log_sum, uint32_t k, Sampled* out);
   void adjust(std::span<float> logits, std::span<const int32_t> seen);
+  std::span<float> masked(std::span<const float> logits, std::span<const uint64_t> allowed);
   int32_t choose(std::span<const float> logits, uint32_t position);
   /// Tokens with logit >= threshold, best first (ties: lower id first).
   void gather(std::span<const float> logits, float threshold);
@@ -75,6 +78,7 @@ class Sampler {
   const PointwiseKernels& pw_;
   std::vector<Candidate> candidates_;
   std::vector<std::pair<int32_t, float>> saved_;
+  std::vector<float> masked_;
 };
 
 }  // namespace vibee

@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vibee/serve/grammar/matcher.h"
+
+#include <algorithm>
+#include <memory>
+#include <unordered_set>
+
+namespace vibee {
+namespace {
+
+/// Calls `visit(node, state)` for every node below `root` that an automaton in `state` reaches, and says whether to
+/// look at its children.
+template <class Visit>
+void walk(const Automata& automata, const TokenTrie& trie, uint32_t root, uint32_t state, const Visit& visit) {
+  const std::span<const TokenTrie::Node> nodes = trie.nodes();
+  const uint8_t* classes = automata.classes_of(state);
+  // Nodes whose children are being looked at; a token has at most as many as bytes.
+  struct Open {
+    uint32_t end, state;
+  };
+  std::vector<Open> open = {{nodes[root].end, state}};
+  for (uint32_t at = root + 1; at < nodes[root].end;) {
+    while (at >= open.back().end) open.pop_back();
+    const uint32_t next = automata.row_of(open.back().state)[classes[nodes[at].byte]];
+    if (next == Automata::kDead) {
+      at = nodes[at].end;
+      continue;
+    }
+    visit(at, next);
+    if (nodes[at].end > at + 1) open.push_back({nodes[at].end, next});
+    ++at;
+  }
+}
+
+void set_bits(std::span<const int32_t> tokens, std::span<uint64_t> bits) {
+  for (const int32_t token : tokens) bits[size_t(token) / 64] |= uint64_t(1) << (token % 64);
+}
+
+uint64_t pair_of(uint32_t a, uint32_t b) { return uint64_t(a) << 32 | b; }
+
+}  // namespace
+
+LocalMask local_mask(const Automata& automata, const TokenTrie& trie, uint32_t state) {
+  LocalMask out;
+  walk(automata, trie, 0, state, [&](uint32_t node, uint32_t reached) {
+    const auto tokens = trie.tokens_at(node);
+    out.tokens.insert(out.tokens.end(), tokens.begin(), tokens.end());
+    if (automata.accepting(reached) && trie.nodes()[node].end > node + 1) out.exits.push_back(node);
+  });
+  std::ranges::sort(out.tokens);
+  if (out.tokens.size() > trie.size() / 32) {
+    out.bits.resize((trie.size() + 63) / 64);
+    set_bits(out.tokens, out.bits);
+    out.tokens = {};
+  }
+  return out;
+}
+
+size_t bytes_of(const LocalMask& mask) {
+  return sizeof(mask) + mask.tokens.capacity() * 4 + mask.bits.capacity() * 8 + mask.exits.capacity() * 4;
+}
+
+uint32_t Matcher::push(uint32_t position, uint32_t parent) {
+  const auto [at, fresh] = known_.emplace(pair_of(position, parent), uint32_t(nodes_.size()));
+  if (fresh) nodes_.push_back({position, parent, nodes_[parent].height + 1});
+  return at->second;
+}
+
+Matcher::Threads Matcher::expand(uint32_t position, uint32_t parent) {
+  Threads out;
+  std::unordered_set<uint64_t> seen, listed;
+  std::vector<std::pair<uint32_t, uint32_t>> open = {{position, parent}};
+  while (!open.empty() && seen.size() < kMaxExpansion && out.list.size() < kMaxThreads) {
+    auto [at, up] = open.back();
+    open.pop_back();
+    if (!seen.insert(pair_of(at, up)).second) continue;
+    const RuleTable::Position& p = rules_.at(at);
+    if (p.kind == RuleTable::end) {
+      if (up == kBottom)
+        out.complete = true;
+      else
+        open.push_back({nodes_[up].position, nodes_[up].parent});
+      continue;
+    }
+    // A call at the end of its rule leaves nothing to come back to.
+    const uint32_t back = rules_.at(at + 1).kind == RuleTable::end ? up : push(at + 1, up);
+    if (p.kind == RuleTable::terminal) {
+      if (automata_.moves(p.id) && listed.insert(pair_of(p.id, back)).second) out.list.push_back({p.id, back});
+      if (automata_.accepting(p.id)) open.push_back({at + 1, up});
+    } else {
+      const std::span<const uint32_t> alternatives = rules_.alternatives(p.id);
+      for (size_t i = alternatives.size(); i-- > 0;)
+        if (nodes_[back].height + rules_.at(alternatives[i]).need <= RuleTable::kMaxStack)
+          open.push_back({alternatives[i], back});
+    }
+  }
+  return out;
+}
+
+const Matcher::Threads& Matcher::closure(uint32_t stack) {
+  if (const auto known = closures_.find(stack); known != closures_.end()) return known->second;
+  Threads out;
+  if (stack == kBottom)
+    out.complete = true;
+  else
+    out = expand(nodes_[stack].position, nodes_[stack].parent);
+  return closures_.emplace(stack, std::move(out)).first->second;
+}
+
+Matcher::Threads Matcher::start() { return expand(rules_.root(), kBottom); }
+
+Matcher::Threads Matcher::read(std::span<const uint32_t> words) {
+  Threads out;
+  for (size_t at = 0; at < words.size();) {
+    const uint32_t state = words[at], height = words[at + 1];
+    uint32_t stack = kBottom;
+    for (size_t i = height; i-- > 0;) stack = push(words[at + 2 + i], stack);
+    out.list.push_back({state, stack});
+    at += 2 + height;
+  }
+  return out;
+}
+
+std::vector<uint32_t> Matcher::write(const Threads& threads) const {
+  std::vector<uint32_t> out;
+  for (const Thread& t : threads.list) {
+    out.insert(out.end(), {t.state, nodes_[t.stack].height});
+    for (uint32_t at = t.stack; at != kBottom; at = nodes_[at].parent) out.push_back(nodes_[at].position);
+  }
+  return out;
+}
+
+Matcher::Threads Matcher::advance(Threads threads, std::string_view bytes) {
+  std::unordered_set<uint64_t> listed;
+  for (const char byte : bytes) {
+    Threads next;
+    listed.clear();
+    const auto add = [&](const Thread& t) {
+      if (next.list.size() < kMaxWork && listed.insert(pair_of(t.state, t.stack)).second) next.list.push_back(t);
+    };
+    for (const Thread& t : threads.list) {
+      const uint32_t state = automata_.step(t.state, uint8_t(byte));
+      if (state != Automata::kDead) add({state, t.stack});
+    }
+    const size_t moved = next.list.size();  // first, so that what stays inside one automaton is never dropped
+    for (size_t i = 0; i < moved && next.list.size() < kMaxWork; ++i) {
+      if (!automata_.accepting(next.list[i].state)) continue;
+      const Threads& behind = closure(next.list[i].stack);
+      next.complete |= behind.complete;
+      for (const Thread& t : behind.list) add(t);
+    }
+    std::erase_if(next.list, [&](const Thread& t) { return !automata_.moves(t.state); });
+    threads = std::move(next);
+  }
+  if (threads.list.size() > kMaxThreads) threads.list.resize(kMaxThreads);
+  return threads;
+}
+
+void Matcher::mask(const Threads& threads, const TokenTrie& trie,
+                   const std::function<std::shared_ptr<const LocalMask>(uint32_t)>& local, std::span<uint64_t> bits) {
+  // Nodes of the trie at which a stack goes on.
+  std::vector<std::pair<uint32_t, uint32_t>> open;
+  std::unordered_set<uint64_t> seen;
+  size_t work = 0;
+  const auto leave = [&](uint32_t node, uint32_t stack) {
+    if (stack != kBottom && work < kMaxWork && seen.insert(pair_of(node, stack)).second) open.push_back({node, stack});
+  };
+  for (const Thread& t : threads.list) {
+    const auto mask = local(t.state);
+    set_bits(mask->tokens, bits);
+    for (size_t i = 0; i < mask->bits.size(); ++i) bits[i] |= mask->bits[i];
+    for (const uint32_t node : mask->exits) leave(node, t.stack);
+  }
+  std::vector<uint32_t> found;  // nodes that were reached through the end of an automaton's text
+  while (!open.empty()) {
+    const auto [node, stack] = open.back();
+    open.pop_back();
+    const Threads& behind = closure(stack);
+    work += behind.list.size();
+    if (work >= kMaxWork) return;  // what advance() may not reach is not promised
+    for (const Thread& t : behind.list) {
+      walk(automata_, trie, node, t.state, [&](uint32_t at, uint32_t state) {
+        found.push_back(at);
+        if (automata_.accepting(state) && trie.nodes()[at].end > at + 1) leave(at, t.stack);
+      });
+    }
+  }
+  for (const uint32_t node : found) set_bits(trie.tokens_at(node), bits);
+}
+
+}  // namespace vibee

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vibee/serve/grammar/token_trie.h"
+
+#include <algorithm>
+#include <numeric>
+
+namespace vibee {
+
+TokenTrie::TokenTrie(const Tokenizer& tokenizer) {
+  begin_.push_back(0);
+  for (int32_t id = 0; id < tokenizer.size(); ++id) {
+    if (tokenizer.is_end(id)) ends_.push_back(id);
+    const bool text = !tokenizer.is_end(id) && !tokenizer.is_control(id) && tokenizer.type(id) != TokenType::unused;
+    if (text) text_ += tokenizer.piece(id);
+    begin_.push_back(uint32_t(text_.size()));
+    if (begin_[size_t(id)] < begin_.back()) tokens_.push_back(id);
+  }
+  std::sort(tokens_.begin(), tokens_.end(), [&](int32_t a, int32_t b) {
+    const int order = bytes(a).compare(bytes(b));
+    return order != 0 ? order < 0 : a < b;
+  });
+  nodes_.push_back({0, 0, 0});
+  std::vector<uint32_t> path = {0};  // nodes from the root to the token before
+  std::string_view before;
+  for (uint32_t i = 0; i < tokens_.size(); ++i) {
+    const std::string_view text = bytes(tokens_[i]);
+    const auto same =
+        size_t(std::mismatch(text.begin(), text.end(), before.begin(), before.end()).first - text.begin());
+    for (; path.size() > same + 1; path.pop_back()) nodes_[path.back()].end = uint32_t(nodes_.size());
+    for (size_t at = same; at < text.size(); ++at) {
+      path.push_back(uint32_t(nodes_.size()));
+      nodes_.push_back({0, i, uint8_t(text[at])});
+    }
+    if (text.size() == 1) spells_[uint8_t(text[0])] = true;
+    before = text;
+  }
+  for (; !path.empty(); path.pop_back()) nodes_[path.back()].end = uint32_t(nodes_.size());
+  nodes_.push_back({uint32_t(nodes_.size() + 1), uint32_t(tokens_.size()), 0});
+}
+
+}  // namespace vibee

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// The vocabulary as a trie of bytes in depth-first order: what an automaton walks to find every token that it can read.
+// Tokens that no text becomes (control, unknown, unused, end) are not in it.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "vibee/model/token/tokenizer.h"
+
+namespace vibee {
+
+class TokenTrie {
+ public:
+  struct Node {
+    uint32_t end;    ///< index behind the last node of this subtree; the first child stands at the node's own index + 1
+    uint32_t token;  ///< index of its first token in tokens(); the next node's is behind its last
+    uint8_t byte;
+  };
+  /// Of all tokens of `tokenizer`, which is not kept.
+  explicit TokenTrie(const Tokenizer& tokenizer);
+
+  /// Node 0 is the root; one node more than there are stands behind the last.
+  std::span<const Node> nodes() const { return nodes_; }
+  /// Ids in the order of their bytes: several may have the same ones.
+  std::span<const int32_t> tokens() const { return tokens_; }
+  /// Tokens of the node itself.
+  std::span<const int32_t> tokens_at(uint32_t node) const {
+    return std::span(tokens_).subspan(nodes_[node].token, nodes_[node + 1].token - nodes_[node].token);
+  }
+  /// The bytes of a token; empty for one that is not in the trie.
+  std::string_view bytes(int32_t token) const {
+    return std::string_view(text_).substr(begin_[size_t(token)], begin_[size_t(token) + 1] - begin_[size_t(token)]);
+  }
+  /// Tokens that end a text.
+  std::span<const int32_t> ends() const { return ends_; }
+  /// Whether a token of this one byte exists: only such bytes can always be written.
+  bool spells(uint8_t byte) const { return spells_[byte]; }
+  /// Ids of the vocabulary, in the trie or not.
+  uint32_t size() const { return uint32_t(begin_.size() - 1); }
+
+ private:
+  std::vector<Node> nodes_;
+  std::vector<int32_t> tokens_, ends_;
+  std::vector<uint32_t> begin_;
+  std::string text_;
+  bool spells_[256] = {};
+};
+
+}  // namespace vibee
