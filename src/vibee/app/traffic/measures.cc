@@ -62,11 +62,11 @@ Summary summarize(std::vector<double> values) {
   return s;
 }
 
-bool Limits::met(const RequestRecord& r) const {
+bool LatencyLimits::met(const RequestRecord& r) const {
   return r.completed() && (!ttft || r.ttft() <= *ttft) && (!tpot || r.tpot() <= *tpot) && (!e2el || r.e2el() <= *e2el);
 }
 
-Result<Limits> parse_limits(std::string_view text) {
+Result<LatencyLimits> parse_limits(std::string_view text) {
   const auto wrong = [&] {
     return error(Code::invalid, "--goodput {}: write limits in milliseconds and a share, e.g. ttft:1500,tpot:80@0.9",
                  quote(text));
@@ -75,7 +75,7 @@ Result<Limits> parse_limits(std::string_view text) {
     const auto [end, failed] = std::from_chars(digits.data(), digits.data() + digits.size(), *value);
     return failed == std::errc() && end == digits.data() + digits.size() && *value > 0 && std::isfinite(*value);
   };
-  Limits out;
+  LatencyLimits out;
   std::string_view rest = text;
   if (const size_t at = rest.find('@'); at != rest.npos) {
     if (!number(rest.substr(at + 1), &out.share) || out.share > 1) return wrong();
@@ -108,7 +108,7 @@ Share wilson(uint64_t met, uint64_t of) {
   return {p, std::max(0.0, (middle - spread) / scale), std::min(1.0, (middle + spread) / scale)};
 }
 
-Measures measure(std::span<const RequestRecord> records, const Limits& limits,
+Measures measure(std::span<const RequestRecord> records, const LatencyLimits& limits,
                  std::span<const std::vector<uint32_t>> tokens_of_piece) {
   Measures m;
   m.requests = records.size();

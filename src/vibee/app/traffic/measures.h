@@ -33,15 +33,15 @@ struct Summary {
 };
 Summary summarize(std::vector<double> values);
 
-/// Limits that a request must meet to count; seconds.
-struct Limits {
+/// LatencyLimits that a request must meet to count; seconds.
+struct LatencyLimits {
   std::optional<double> ttft, tpot, e2el;
   double share = 0.9;  ///< of the requests that should meet them
   bool any() const { return ttft || tpot || e2el; }
   bool met(const RequestRecord& record) const;
 };
 /// "ttft:1500,tpot:80@0.9": milliseconds, and the share (0.9 when it is left out).
-Result<Limits> parse_limits(std::string_view text);
+Result<LatencyLimits> parse_limits(std::string_view text);
 
 /// Bounds of a share at 95 %, by Wilson, "Probable inference" (JASA 1927).
 struct Share {
@@ -70,7 +70,7 @@ struct Measures {
 };
 
 /// `tokens_of_piece[i]`, where given, are the tokens of each piece of record i.
-Measures measure(std::span<const RequestRecord> records, const Limits& limits,
+Measures measure(std::span<const RequestRecord> records, const LatencyLimits& limits,
                  std::span<const std::vector<uint32_t>> tokens_of_piece = {});
 
 }  // namespace vibee
