@@ -55,7 +55,7 @@ std::vector<double> arrival_times(const Arrivals& a, size_t n, uint64_t seed) {
     now += gamma_variate(a.burstiness, random) / (a.burstiness * rate);
     times[i] = now;
   }
-  if (a.rate == a.rate_end && now > 0)
+  if (a.rate == a.rate_end && now > 1e-100)
     for (double& t : times) t *= double(n) / a.rate / now;
   return times;
 }

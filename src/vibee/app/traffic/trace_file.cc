@@ -16,7 +16,7 @@ namespace {
 
 constexpr uint32_t kBlock = 512;               // tokens that a hash id stands for
 constexpr uint64_t kLargestFile = 1ull << 30;  // bytes
-constexpr uint64_t kMostTokens = 1 << 28;      // of all prompts
+constexpr uint64_t kMostTokens = 1 << 26;      // of all prompts: about 350 MB of text
 constexpr int64_t kLongestPrompt = 1 << 24;    // tokens
 enum Part : uint32_t { kBlockPart = 11, kTextPart };
 
@@ -27,7 +27,9 @@ struct Reader {
   uint64_t seed;
   uint64_t line = 0, tokens = 0;
 
-  uint32_t scaled(int64_t n) const { return uint32_t(std::max(1.0, std::round(double(n) * config.length_scale))); }
+  uint32_t scaled(int64_t n) const {
+    return uint32_t(std::clamp(std::round(double(n) * config.length_scale), 1.0, 4e9));
+  }
 
   Status set_text(int64_t input, int64_t output, Conversation* to) {
     if (input < 1 || input > kLongestPrompt || output < 1 || output > kLongestPrompt)

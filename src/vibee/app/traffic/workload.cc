@@ -12,7 +12,7 @@ namespace {
 // What part_seed() draws for.
 enum Part : uint32_t { kLengthsPart = 1, kGroupPart, kSharedPart, kOwnPart };
 
-constexpr uint64_t kMostTokens = 1 << 28;  // of a workload: about 1.5 GB of text
+constexpr uint64_t kMostTokens = 1 << 26;  // of a workload: about 350 MB of text
 
 }  // namespace
 
