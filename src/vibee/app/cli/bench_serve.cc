@@ -10,6 +10,7 @@
 #include "vibee/app/cli/model_args.h"
 #include "vibee/app/cli/open_tokenizer.h"
 #include "vibee/app/traffic/bench_serve.h"
+#include "vibee/base/text/json_object.h"
 #include "vibee/model/weight/atomic_file.h"
 
 namespace vibee {
@@ -24,7 +25,8 @@ struct ServeArgs {
   std::optional<double> zipf, think, scale, burstiness, stretch;
   double wait = 0, timeout = 600, temperature = 0;
   uint64_t seed = 1;
-  bool ids = false, keep_end = false, insecure = false, json = false;
+  uint32_t sweep = 0;
+  bool ids = false, keep_end = false, insecure = false, json = false, find = false;
 
   void add_to(Args& args) {
     std::vector<std::string> presets;
@@ -50,6 +52,9 @@ struct ServeArgs {
     args.add("--time-scale", stretch, "with a trace: send at its times, multiplied by this").between(1e-9, 1e9);
     args.add("--warmup", warmup, "conversations sent before, one at a time, that do not count").between(0, 1e6);
     args.add("--goodput", goodput, "limits in ms and the share that should meet them: ttft:1500,tpot:80@0.9");
+    args.add("--find-rate", find,
+             "search the largest rate at which the share of --goodput meets its limits, in 12 runs at most");
+    args.add("--sweep", sweep, "run from one client to all at once, with so many rates between").between(1, 100);
     args.add("--endpoint", endpoint, "chat or completions").one_of({"chat", "completions"});
     args.add("--served-model", model, "the model's name at the server; default: the first of /v1/models");
     args.add("--tokenizer", tokenizer,
@@ -67,9 +72,11 @@ struct ServeArgs {
     args.add("--seed", seed, "same seed, same texts and times");
     args.add("--json", json, "print an object");
     args.add("--json-out", json_out, "write the object to this file");
-    args.add("--html", html, "write a page with distributions and a timeline to this file");
+    args.add("--html", html,
+             "write a page with distributions and a timeline (of a series: of its best or last run) to this file");
     args.example("vibee bench serve --url http://127.0.0.1:8080 --workload W-32 --html report.html")
         .example("vibee bench serve --rate 4 --prompt 200 --output 64 --goodput ttft:1500,tpot:80@0.9")
+        .example("vibee bench serve --workload W-open --find-rate")
         .example("vibee bench serve --file trace.csv --time-scale 0.5 --tokenizer smollm2-135m");
   }
 
@@ -155,23 +162,54 @@ void show(const TrafficProgress& p) {
              stderr);
 }
 
-Result<TrafficReport> run(const ServeArgs& a) {
+/// What is printed and written.
+struct Output {
+  std::string text, json, html;
+  bool good = false;
+};
+
+Output output_of(const TrafficReport& r) {
+  return {report_text(r), report_json(r), report_html(r), r.all.completed > 0 && !r.run.interrupted};
+}
+
+Result<Output> run(const ServeArgs& a) {
+  if (a.find && a.sweep)
+    return error(Code::invalid, "--find-rate and --sweep are two series of runs; give one of them");
   VIBEE_ASSIGN(const TrafficConfig config, a.config());
   std::unique_ptr<Tokenizer> tokenizer;
   if (!a.tokenizer.empty()) {
     VIBEE_ASSIGN(tokenizer, open_tokenizer(a.tokenizer));
   }
   VIBEE_ASSIGN(Target target, a.target(tokenizer.get()));
-  VIBEE_ASSIGN(const Traffic traffic, make_traffic(config, tokenizer.get()));
+  const bool several = a.find || a.sweep;
+  Traffic traffic;
+  if (!several) {
+    VIBEE_ASSIGN(traffic, make_traffic(config, tokenizer.get()));
+  }
   VIBEE_TRY(prepare_target(&target, a.wait));
-  const bool terminal = isatty(STDERR_FILENO);
-  auto report = run_bench(target, config, traffic, a.workload.empty() ? "own workload" : a.workload,
-                          [&](const TrafficProgress& p) {
-                            if (terminal) show(p);
-                            return !interrupted();
-                          });
-  if (terminal) std::fputs("\r\033[K", stderr);
-  return report;
+  const std::string name = a.workload.empty() ? "own workload" : a.workload;
+  const auto progress = [terminal = isatty(STDERR_FILENO)](const TrafficProgress& p) {
+    if (terminal) show(p);
+    return !interrupted();
+  };
+  if (a.find) {
+    VIBEE_ASSIGN(const RateReport r, search_rate(target, config, name, progress));
+    Output out = output_of(r.report);
+    out.text += "\n" + found_text(r.found, config.limits);
+    out.json = JsonObject().raw("search", found_json(r.found)).raw("report", out.json).str();
+    return out;
+  }
+  if (a.sweep) {
+    VIBEE_ASSIGN(const auto reports, sweep_rates(target, config, a.sweep, name, progress));
+    Output out = output_of(reports.back());
+    out.text = sweep_text(reports);
+    std::vector<std::string> items;
+    for (const TrafficReport& r : reports) items.push_back(report_json(r));
+    out.json = JsonObject().raw("sweep", json_array(items)).str();
+    return out;
+  }
+  VIBEE_ASSIGN(const TrafficReport report, run_bench(target, config, traffic, name, progress));
+  return output_of(report);
 }
 
 }  // namespace
@@ -187,19 +225,16 @@ int verb_bench_serve(int argc, char** argv) {
   a.add_to(args);
   if (auto exit_status = args.parse(argc, argv)) return *exit_status;
   catch_interrupt();
-  const auto report = run(a);
-  if (!report.ok()) return fail("bench serve", report.status());
-  const std::string object = report_json(*report) + "\n";
-  if (!a.json_out.empty()) {
-    const Status written = write_file(a.json_out, object);
+  const auto out = run(a);
+  if (isatty(STDERR_FILENO)) std::fputs("\r\033[K", stderr);
+  if (!out.ok()) return fail("bench serve", out.status());
+  for (const auto& [path, text] : {std::pair(a.json_out, out->json + "\n"), std::pair(a.html, out->html)}) {
+    if (path.empty()) continue;
+    const Status written = write_file(path, text);
     if (!written.ok()) return fail("bench serve", written);
   }
-  if (!a.html.empty()) {
-    const Status written = write_file(a.html, report_html(*report));
-    if (!written.ok()) return fail("bench serve", written);
-  }
-  std::fputs((a.json ? object : report_text(*report)).c_str(), stdout);
-  return report->all.completed == 0 || report->run.interrupted ? kExitFailed : kExitOk;
+  std::fputs((a.json ? out->json + "\n" : out->text).c_str(), stdout);
+  return out->good ? kExitOk : kExitFailed;
 }
 
 }  // namespace vibee

@@ -6,6 +6,8 @@
 #include <cmath>
 #include <ctime>
 
+#include "vibee/base/text/json_object.h"
+
 namespace vibee {
 namespace {
 
@@ -96,6 +98,111 @@ Result<TrafficReport> run_bench(const Target& target, const TrafficConfig& confi
     report.by_part.push_back(measure(mine, config.limits, my_tokens));
   }
   return report;
+}
+
+namespace {
+
+constexpr uint64_t kSweepRuns = 1000;  // where their numbers begin: other texts than those of a search
+
+/// A run of its own among several: the first part arrives as told, and the texts are new to the server.
+Result<TrafficReport> run_one(const Target& target, TrafficConfig config, const Arrivals& arrivals, uint64_t number,
+                              const std::string& name, const std::function<bool(const TrafficProgress&)>& progress) {
+  config.seed = part_seed(config.seed, 41, number);
+  config.parts[0].arrivals = arrivals;
+  VIBEE_ASSIGN(const Traffic traffic, make_traffic(config, target.tokenizer));
+  VIBEE_ASSIGN(TrafficReport report, run_bench(target, config, traffic, name, progress));
+  if (report.run.interrupted) return error(Code::cancelled, "interrupted in run {}", number + 1);
+  return report;
+}
+
+Arrivals at_rate(Arrivals arrivals, double rate) {
+  if (arrivals.kind != Arrivals::Kind::rate) arrivals.burstiness = 1;
+  arrivals.kind = Arrivals::Kind::rate;
+  arrivals.rate = arrivals.rate_end = rate;
+  return arrivals;
+}
+
+}  // namespace
+
+Result<RateReport> search_rate(const Target& target, const TrafficConfig& config, const std::string& name,
+                               const std::function<bool(const TrafficProgress&)>& progress) {
+  constexpr uint32_t kMostRuns = 12;
+  if (!config.limits.any()) return error(Code::invalid, "--find-rate needs limits: --goodput ttft:1500,tpot:80@0.9");
+  const Arrivals& arrivals = config.parts[0].arrivals;
+  const double start = arrivals.kind == Arrivals::Kind::rate && std::isfinite(arrivals.rate) ? arrivals.rate : 1;
+  std::vector<std::pair<double, TrafficReport>> reports;
+  RateReport out;
+  VIBEE_ASSIGN(
+      out.found, find_rate(start, config.limits.share, kMostRuns, [&](double rate, uint32_t n) -> Result<RateTrial> {
+        VIBEE_ASSIGN(TrafficReport report, run_one(target, config, at_rate(arrivals, rate), n, name, progress));
+        const Measures m = report.all;
+        reports.emplace_back(rate, std::move(report));
+        return RateTrial{rate, m.met, m.requests - m.cancelled};
+      }));
+  size_t shown = reports.size() - 1;
+  for (size_t i = 0; i < reports.size(); ++i)
+    if (reports[i].first == out.found.rate) shown = i;
+  out.report = std::move(reports[shown].second);
+  out.report.parts[0] += fmt::format(" at {:.4g}/s", reports[shown].first);
+  return out;
+}
+
+Result<std::vector<TrafficReport>> sweep_rates(const Target& target, const TrafficConfig& config, uint32_t steps,
+                                               const std::string& name,
+                                               const std::function<bool(const TrafficProgress&)>& progress) {
+  std::vector<TrafficReport> out;
+  const auto add = [&](const Arrivals& arrivals) -> Status {
+    VIBEE_ASSIGN(TrafficReport report, run_one(target, config, arrivals, kSweepRuns + out.size(), name, progress));
+    out.push_back(std::move(report));
+    return {};
+  };
+  Arrivals alone;
+  alone.clients = 1;
+  const Arrivals& own = config.parts[0].arrivals;
+  VIBEE_TRY(add(alone));
+  VIBEE_TRY(add(at_rate(own, INFINITY)));
+  const double low = out[0].all.request_rate(), high = out[1].all.request_rate();
+  if (!(low > 0 && high > 0))
+    return error(Code::io, "no request was completed; {}", frequent_errors(out[0].run.records, 1)[0]);
+  for (uint32_t i = 1; i <= steps; ++i) VIBEE_TRY(add(at_rate(own, low + (high - low) * i / (steps + 1))));
+  std::rotate(out.begin() + 1, out.begin() + 2, out.end());  // the saturated run last
+  return out;
+}
+
+std::string sweep_text(const std::vector<TrafficReport>& reports) {
+  std::string out = fmt::format("{:<44}{:>10}{:>12}{:>10}{:>10}{:>10}{:>10}{:>12}\n", "", "req/s", "tokens/s",
+                                "TTFT p50", "TTFT p95", "TPOT p50", "ITL p99", "goodput/s");
+  for (const TrafficReport& r : reports) {
+    const Measures& m = r.all;
+    const std::string goodput = r.limits.any() ? fmt::format("{:.3f}", m.goodput()) : "-";
+    const size_t comma = r.parts[0].find("), ");
+    out += fmt::format("{:<44}{:>10.3f}{:>12.1f}{:>10.1f}{:>10.1f}{:>10.2f}{:>10.2f}{:>12}\n",
+                       r.parts[0].substr(comma == std::string::npos ? 0 : comma + 3, 43), m.request_rate(),
+                       m.output_rate(), 1e3 * m.ttft.p50, 1e3 * m.ttft.p95, 1e3 * m.tpot.p50, 1e3 * m.itl.p99, goodput);
+  }
+  return out;
+}
+
+std::string found_text(const FoundRate& found, const LatencyLimits& limits) {
+  std::string out;
+  for (const RateTrial& t : found.trials)
+    out += fmt::format("{:>10.4g}/s: {} of {} within {}\n", t.rate, t.met, t.of, limits_text(limits));
+  if (found.rate == 0) return out + "no rate that was tried passes\n";
+  return out + fmt::format("largest rate: {:.4g}/s{}{}\n", found.rate,
+                           found.confirmed ? ", confirmed with three seeds" : ", not confirmed with three seeds",
+                           found.bounded ? "" : "; higher ones were not tried");
+}
+
+std::string found_json(const FoundRate& found) {
+  std::vector<std::string> trials;
+  for (const RateTrial& t : found.trials)
+    trials.push_back(JsonObject().number("rate", t.rate).integer("met", t.met).integer("of", t.of).str());
+  return JsonObject()
+      .number("rate", found.rate)
+      .boolean("confirmed", found.confirmed)
+      .boolean("bounded", found.bounded)
+      .raw("trials", json_array(trials))
+      .str();
 }
 
 }  // namespace vibee

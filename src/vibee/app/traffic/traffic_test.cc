@@ -6,6 +6,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "vibee/app/traffic/bench_serve.h"
 #include "vibee/kit/python_server.h"
 #include "vibee/model/weight/json.h"
@@ -205,6 +207,33 @@ TEST_F(Mock, AReportHoldsEveryFigure) {
   EXPECT_THAT(page, HasSubstr("<svg"));
   EXPECT_EQ(page.find("http-equiv"), std::string::npos);
   EXPECT_EQ(page.find("src="), std::string::npos);  // nothing from elsewhere
+}
+
+TEST_F(Mock, SeriesFindTheirWay) {
+  ASSERT_TRUE(prepare_target(&target_, 0).ok());
+  TrafficConfig config;
+  config.parts[0].workload.conversations = 60;
+  config.limits = *parse_limits("ttft:5000@0.5");
+  const auto go = [](const TrafficProgress&) { return true; };
+  EXPECT_TRUE(parse_rate("200", &config.parts[0].arrivals).ok());
+  const auto found = search_rate(target_, config, "x", go);
+  ASSERT_TRUE(found.ok()) << found.status().message();
+  EXPECT_GE(found->found.rate, 200);  // the mock is faster than any rate of 12 runs from there, or the machine's limit
+  EXPECT_LE(found->found.trials.size(), 12u);
+  EXPECT_EQ(found->report.all.completed, 60u);
+  const auto sweep = sweep_rates(target_, config, 2, "x", go);
+  ASSERT_TRUE(sweep.ok()) << sweep.status().message();
+  ASSERT_EQ(sweep->size(), 4u);
+  EXPECT_EQ(sweep->front().all.most_at_once, 1u);
+  const std::string text = sweep_text(*sweep);
+  EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 5);
+  EXPECT_THAT(text.substr(text.rfind("\n", text.size() - 2)), HasSubstr("all at once"));
+  std::set<std::string> prompts;
+  for (const JsonValue& line : lines("log"))
+    prompts.insert(line.find("body")->find("messages")->items.back().find("content")->text);
+  EXPECT_EQ(prompts.size(), lines("log").size());  // no run repeats what the server has seen
+  config.limits = {};
+  EXPECT_THAT(search_rate(target_, config, "x", go).status().message(), HasSubstr("--goodput"));
 }
 
 TEST(Target, WhatCannotBeReachedIsOneLine) {
