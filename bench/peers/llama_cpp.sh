@@ -17,26 +17,11 @@ while [ $# -gt 0 ]; do
   esac
   shift
 done
-version=0.3.36
-cache=${XDG_CACHE_HOME:-$HOME/.cache}/vibee/peers/llama_cpp-$version
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/vibee/peers
 vibee=build/release/bin/vibee
 [ -x "$vibee" ] || { echo "build first: make build" >&2; exit 1; }
 
-if [ -z "$bin" ]; then
-  bin=$cache/build/bin
-  if [ ! -x "$bin/llama-bench" ]; then
-    mkdir -p "$cache"
-    echo "building llama.cpp in $cache (about 15 minutes on 2 cores)" >&2
-    [ -e "$cache/llama_cpp_python-$version.tar.gz" ] ||
-      python3 -m pip download --quiet --no-deps --no-binary :all: "llama-cpp-python==$version" -d "$cache" >&2 ||
-      { echo "the source package could not be fetched" >&2; exit 1; }
-    tar -xzf "$cache/llama_cpp_python-$version.tar.gz" -C "$cache"
-    cmake -G Ninja -S "$cache/llama_cpp_python-$version/vendor/llama.cpp" -B "$cache/build" -DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=OFF \
-      -DGGML_NATIVE=ON -DLLAMA_BUILD_UI=OFF -DLLAMA_USE_PREBUILT_UI=OFF -DLLAMA_OPENSSL=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_APP=OFF \
-      -DLLAMA_CURL=OFF -DGGML_CCACHE=OFF > "$cache/cmake.log" 2>&1
-    ninja -C "$cache/build" llama-bench llama-batched-bench llama-quantize llama-simple llama-perplexity > "$cache/build.log" 2>&1
-  fi
-fi
+[ -n "$bin" ] || bin=$(bench/peers/build_llama_cpp.sh llama-bench llama-batched-bench llama-quantize llama-simple llama-perplexity)
 
 for model in smollm2-135m gemma3-270m; do "$vibee" pull "$model" > /dev/null; done
 path_of() { "$vibee" list --json | python3 -c 'import json,sys; print(next(m["path"] for m in json.load(sys.stdin) if m["name"]==sys.argv[1]))' "$1"; }

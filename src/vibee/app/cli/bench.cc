@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // vibee bench MODEL: how fast, and how near the machine's limit. vibee bench ID: one technique. vibee bench --compare:
-// two builds.
+// two builds. vibee bench serve: a server (bench_serve.cc).
 #include <unistd.h>
 
 #include <cstdio>
@@ -10,6 +10,7 @@
 
 #include "vibee/app/catalog/catalog.h"
 #include "vibee/app/cli/args.h"
+#include "vibee/app/cli/bench_serve.h"
 #include "vibee/app/cli/cli.h"
 #include "vibee/app/cli/model_args.h"
 #include "vibee/app/cli/technique_run.h"
@@ -22,12 +23,6 @@
 
 namespace vibee {
 namespace {
-
-Status write_whole(const std::string& path, const std::string& text) {
-  VIBEE_ASSIGN(AtomicFile file, AtomicFile::create(path + ".part"));
-  VIBEE_TRY(file.append({reinterpret_cast<const uint8_t*>(text.data()), text.size()}));
-  return file.commit(path);
-}
 
 std::string report_text(const BenchReport& r, const BenchConfig& c) {
   std::string out = fmt::format("load {:.2f} s; first token of a prompt of 20 after {:.4f} s\n", r.load_seconds,
@@ -156,6 +151,7 @@ int bench_executor() {
 
 int verb_bench(int argc, char** argv) {
   if (argc == 2 && std::string_view(argv[1]) == "executor") return bench_executor();
+  if (argc > 1 && std::string_view(argv[1]) == "serve") return verb_bench_serve(argc - 1, argv + 1);
   if (names_technique(argc, argv)) {
     TechniqueArgs technique;
     Args args("bench", "Times techniques against this machine's limits.");
@@ -172,7 +168,7 @@ int verb_bench(int argc, char** argv) {
   Args args("bench",
             "Times a model (prompt, generation, several sequences together) and gives each figure as a share of what "
             "this machine allows, "
-            "measured in the same run. `vibee bench ID` times a technique.");
+            "measured in the same run. `vibee bench ID` times a technique, `vibee bench serve` a server.");
   add_model_args(args, config);
   args.add("-p,--prompt", bench.prompt, "tokens of the prompt").between(1, 1 << 20);
   args.add("-n,--tokens", bench.generate, "tokens to generate").between(2, 1 << 20);
@@ -184,6 +180,7 @@ int verb_bench(int argc, char** argv) {
   args.add("--least", least, "smallest difference that --compare reports, in percent").between(0, 100);
   args.add("--json-out", out, "write the report to this file");
   args.add("--json", json, "print an object");
+  describe_bench_serve(args);
   args.example("vibee bench smollm2-135m")
       .example("vibee bench smollm2-135m --compare ./vibee-old")
       .example("vibee bench memory_efficient_attn");
@@ -200,7 +197,7 @@ int verb_bench(int argc, char** argv) {
   if (!report.ok()) return fail("bench", report.status());
   const std::string object = bench_json(*report, config, bench);
   if (!out.empty()) {
-    const Status written = write_whole(out, object + "\n");
+    const Status written = write_file(out, object + "\n");
     if (!written.ok()) return fail("bench", written);
   }
   std::fputs((json ? object + "\n" : report_text(*report, bench)).c_str(), stdout);

@@ -7,6 +7,7 @@
 
 #include "vibee/app/cli/args.h"
 #include "vibee/app/cli/cli.h"
+#include "vibee/app/cli/open_tokenizer.h"
 #include "vibee/app/cli/read_text.h"
 #include "vibee/base/text/json_object.h"
 #include "vibee/base/text/quote.h"
@@ -21,27 +22,6 @@
 
 namespace vibee {
 namespace {
-
-Result<TokenizerSpec> read_spec(const std::string& model) {
-  if (!model.ends_with(".json")) {
-    VIBEE_ASSIGN(const std::string path, resolve_model(model));
-    VIBEE_ASSIGN(const Checkpoint file, open_checkpoint(path));
-    return read_tokenizer(file);
-  }
-  VIBEE_ASSIGN(const std::string json, read_text(model));
-  VIBEE_ASSIGN(TokenizerSpec spec, read_tokenizer_json(json, model));
-  const std::string config = (std::filesystem::path(model).parent_path() / "tokenizer_config.json").string();
-  if (std::filesystem::exists(config)) {
-    VIBEE_ASSIGN(const std::string text, read_text(config));
-    VIBEE_TRY(read_tokenizer_config(text, config, &spec));
-  }
-  return spec;
-}
-
-Result<std::unique_ptr<Tokenizer>> open_tokenizer(const std::string& model) {
-  VIBEE_ASSIGN(TokenizerSpec spec, read_spec(model));
-  return make_tokenizer(std::move(spec));
-}
 
 struct EncodeArgs {
   std::string model, path = "-";
@@ -162,7 +142,7 @@ Status bench(const BenchArgs& a) {
 }
 
 Status export_files(const std::string& model, const std::string& directory) {
-  VIBEE_ASSIGN(TokenizerSpec spec, read_spec(model));
+  VIBEE_ASSIGN(TokenizerSpec spec, read_tokenizer_spec(model));
   VIBEE_ASSIGN(const std::vector<TokenizerFile> files, write_tokenizer_files(std::move(spec)));
   std::error_code failed;
   std::filesystem::create_directories(directory, failed);
@@ -188,7 +168,7 @@ Status render(const RenderArgs& a) {
   if (a.model.ends_with(".jinja")) {
     VIBEE_ASSIGN(source, read_text(a.model));
   } else {
-    VIBEE_ASSIGN(const TokenizerSpec spec, read_spec(a.model));
+    VIBEE_ASSIGN(const TokenizerSpec spec, read_tokenizer_spec(a.model));
     source = spec.chat_template;
     if (source.empty()) return error(Code::invalid, "{}: has no chat template", quote(a.model, 400));
   }

@@ -5,9 +5,6 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <signal.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -18,6 +15,7 @@
 #include <iterator>
 #include <thread>
 
+#include "vibee/kit/python_server.h"
 #include "vibee/model/cache/cache.h"
 #include "vibee/model/cache/digest.h"
 
@@ -49,35 +47,9 @@ std::string hash_of(std::string_view text) {
   return h.finish();
 }
 
-/// A process of its own; killed when this one ends.
-class Server {
- public:
-  explicit Server(const fs::path& root) {
-    fs::create_directories(root);
-    pid_ = ::fork();
-    if (pid_ == 0) {
-      ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-      ::execlp("python3", "python3", VIBEE_SOURCE_DIR "/tests/hub_server.py", root.c_str(), nullptr);
-      ::_exit(127);
-    }
-    for (int i = 0; i < 2000 && !fs::exists(root / "port"); ++i)
-      std::this_thread::sleep_for(std::chrono::milliseconds(10));
-    url_ = "http://127.0.0.1:" + read(root / "port");
-  }
-  ~Server() {
-    ::kill(pid_, SIGKILL);
-    ::waitpid(pid_, nullptr, 0);
-  }
-  const std::string& url() const { return url_; }
-
- private:
-  pid_t pid_;
-  std::string url_;
-};
-
 class HubPull : public testing::Test {
  protected:
-  HubPull() : root_(new_root()), server_(root_ / "hub") {
+  HubPull() : root_(new_root()), server_("hub_server.py", root_ / "hub") {
     options_.directory = (root_ / "cache").string();
     options_.known = {};
     options_.hub = {server_.url(), ""};
@@ -121,7 +93,7 @@ class HubPull : public testing::Test {
   }
 
   fs::path root_;
-  Server server_;
+  PythonServer server_;
   CacheOptions options_;
   std::string gguf_;
 };
@@ -231,7 +203,7 @@ TEST_F(HubPull, TokensGoToTheHubAlone) {
 
   const fs::path other = root_ / "other";
   write(other / "some/gguf/small-Q8_0.gguf", pattern(50000, 2));
-  const Server elsewhere(other);
+  const PythonServer elsewhere("hub_server.py", other);
   std::string url = elsewhere.url();
   url.replace(url.find("127.0.0.1"), 9, "localhost");  // another host by name
   faults("redirect " + url);

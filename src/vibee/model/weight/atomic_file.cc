@@ -63,4 +63,10 @@ Status AtomicFile::commit(const std::string& path) {
   return {};
 }
 
+Status write_file(const std::string& path, std::string_view text) {
+  VIBEE_ASSIGN(AtomicFile file, AtomicFile::create(path + ".part"));
+  VIBEE_TRY(file.append({reinterpret_cast<const uint8_t*>(text.data()), text.size()}));
+  return file.commit(path);
+}
+
 }  // namespace vibee

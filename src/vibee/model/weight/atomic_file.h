@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "vibee/base/status/status.h"
 
@@ -29,5 +30,8 @@ class AtomicFile {
   std::string path_;
   uint64_t size_ = 0;
 };
+
+/// `text` as the whole of the file `path`.
+Status write_file(const std::string& path, std::string_view text);
 
 }  // namespace vibee

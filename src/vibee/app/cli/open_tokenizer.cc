@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vibee/app/cli/open_tokenizer.h"
+
+#include <filesystem>
+
+#include "vibee/app/cli/read_text.h"
+#include "vibee/model/arch/arch.h"
+#include "vibee/model/cache/cache.h"
+#include "vibee/model/token/tokenizer_json.h"
+
+namespace vibee {
+
+Result<TokenizerSpec> read_tokenizer_spec(const std::string& model) {
+  if (!model.ends_with(".json")) {
+    VIBEE_ASSIGN(const std::string path, resolve_model(model));
+    VIBEE_ASSIGN(const Checkpoint file, open_checkpoint(path));
+    return read_tokenizer(file);
+  }
+  VIBEE_ASSIGN(const std::string json, read_text(model));
+  VIBEE_ASSIGN(TokenizerSpec spec, read_tokenizer_json(json, model));
+  const std::string config = (std::filesystem::path(model).parent_path() / "tokenizer_config.json").string();
+  if (std::filesystem::exists(config)) {
+    VIBEE_ASSIGN(const std::string text, read_text(config));
+    VIBEE_TRY(read_tokenizer_config(text, config, &spec));
+  }
+  return spec;
+}
+
+Result<std::unique_ptr<Tokenizer>> open_tokenizer(const std::string& model) {
+  VIBEE_ASSIGN(TokenizerSpec spec, read_tokenizer_spec(model));
+  return make_tokenizer(std::move(spec));
+}
+
+}  // namespace vibee
