@@ -73,6 +73,9 @@ for from in "$work/folder/tokenizer.json" "$work/foreign.gguf"; do
 done
 say "convert to files and directories, tokenizer both ways"
 
+python3 -W ignore tests/server_test.py "$vibee" smollm2-135m -f > "$work/server.log" 2>&1 || { tail -n 60 "$work/server.log" >&2; die "the server"; }
+say "server: $(sed -n 's/^Ran \(.*\)$/\1/p' "$work/server.log")"
+
 tools/run_docs --in . docs/quickstart.md
 build/venv/bin/pip install --quiet mypy
 build/venv/bin/python -m mypy --strict --cache-dir "$work/mypy" examples/generate.py > "$work/mypy.log" || { cat "$work/mypy.log" >&2; die "mypy"; }
