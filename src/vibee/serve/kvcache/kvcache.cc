@@ -2,6 +2,7 @@
 #include "vibee/serve/kvcache/kvcache.h"
 
 #include "vibee/base/text/quote.h"
+#include "vibee/serve/kvcache/prefix_caching.h"
 #include "vibee/serve/kvcache/radix_attention.h"
 
 namespace vibee {
@@ -11,7 +12,8 @@ template <class Index>
 std::unique_ptr<PrefixIndex> make(PageStore* store) {
   return std::make_unique<Index>(store);
 }
-constexpr PrefixIndexKind kKinds[] = {{"radix", "radix_attention", make<RadixIndex>}};
+constexpr PrefixIndexKind kKinds[] = {{"radix", "radix_attention", make<RadixIndex>},
+                                      {"hash", "prefix_caching", make<HashIndex>}};
 
 }  // namespace
 
@@ -19,6 +21,11 @@ SequenceState PrefixIndex::match(uint64_t space, std::span<const int32_t> tokens
   found_.clear();
   const uint32_t length = find(space, tokens, &found_);
   return SequenceState::share(store_, found_, length);
+}
+
+void PrefixIndex::insert(uint64_t space, std::span<const int32_t> tokens, const SequenceState& state) {
+  VIBEE_CHECK(tokens.size() <= state.length(), "{} of {}", tokens.size(), state.length());
+  add(space, tokens, state);
 }
 
 void PrefixIndex::hold(uint32_t page) {

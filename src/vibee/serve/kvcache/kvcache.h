@@ -28,7 +28,7 @@ class PrefixIndex {
   SequenceState match(uint64_t space, std::span<const int32_t> tokens);
   /// Publishes `tokens`, which are the first ones of `state`. Positions in a page that is still being written may be
   /// published too: whoever writes next copies that page first.
-  virtual void insert(uint64_t space, std::span<const int32_t> tokens, const SequenceState& state) = 0;
+  void insert(uint64_t space, std::span<const int32_t> tokens, const SequenceState& state);
   /// Gives one page back to the store, the one that was of least use; false when every page is in use.
   virtual bool evict() = 0;
   virtual void clear() = 0;
@@ -41,8 +41,11 @@ class PrefixIndex {
  protected:
   /// Pages of the longest stored prefix into `pages`; its length.
   virtual uint32_t find(uint64_t space, std::span<const int32_t> tokens, std::vector<uint32_t>* pages) = 0;
+  /// As insert(); an index of whole pages takes those.
+  virtual void add(uint64_t space, std::span<const int32_t> tokens, const SequenceState& state) = 0;
   void hold(uint32_t page);
   void drop(uint32_t page);
+  uint32_t page_count() const { return uint32_t(held_.size()); }
   bool in_use(uint32_t page) const { return store_->owners(page) > 1; }
   uint64_t evicted_ = 0;
 
