@@ -97,6 +97,9 @@ void Engine::admit() {
     // A page shared in part is needed twice for a moment; where that is too much, only whole ones are shared.
     if (!fits()) state.truncate(state.length() / kPageTokens * kPageTokens);
     if (!fits()) return;
+    if (prefix)
+      prefix->load(request.space, std::span(request.prompt).first(request.prompt.size() - 1),
+                   stats_.prompt_rows ? stats_.prompt_seconds / double(stats_.prompt_rows) : 0, &state);
     stats_.prompt_tokens += request.prompt.size();
     stats_.reused_tokens += state.length();
     auto r = std::unique_ptr<Running>(new Running{waiting_[at].first,

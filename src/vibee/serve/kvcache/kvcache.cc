@@ -2,6 +2,7 @@
 #include "vibee/serve/kvcache/kvcache.h"
 
 #include "vibee/base/text/quote.h"
+#include "vibee/serve/kvcache/disk_tier.h"
 #include "vibee/serve/kvcache/prefix_caching.h"
 #include "vibee/serve/kvcache/radix_attention.h"
 
@@ -26,6 +27,15 @@ SequenceState PrefixIndex::match(uint64_t space, std::span<const int32_t> tokens
 void PrefixIndex::insert(uint64_t space, std::span<const int32_t> tokens, const SequenceState& state) {
   VIBEE_CHECK(tokens.size() <= state.length(), "{} of {}", tokens.size(), state.length());
   add(space, tokens, state);
+  if (tier_) tier_->publish(space, tokens, state);
+}
+
+void PrefixIndex::load(uint64_t space, std::span<const int32_t> tokens, double row_seconds, SequenceState* state) {
+  if (!tier_) return;
+  const uint32_t before = state->length();
+  tier_->load(
+      space, tokens, row_seconds, [this] { return evict(); }, state);
+  if (state->length() > before) add(space, tokens.first(state->length()), *state);
 }
 
 void PrefixIndex::hold(uint32_t page) {

@@ -16,6 +16,8 @@
 
 namespace vibee {
 
+class DiskTier;
+
 class PrefixIndex {
  public:
   explicit PrefixIndex(PageStore* store) : store_(store), held_(store->pages()) {}
@@ -29,6 +31,11 @@ class PrefixIndex {
   /// Publishes `tokens`, which are the first ones of `state`. Positions in a page that is still being written may be
   /// published too: whoever writes next copies that page first.
   void insert(uint64_t space, std::span<const int32_t> tokens, const SequenceState& state);
+  /// Continues what match() gave with pages of the tier below, while loading is no slower than computing rows of
+  /// `row_seconds` (0: not known), and publishes them. Takes the pages that computing would have taken.
+  void load(uint64_t space, std::span<const int32_t> tokens, double row_seconds, SequenceState* state);
+  /// What is published goes on to a tier, which outlives the index; null: none.
+  void set_tier(DiskTier* tier) { tier_ = tier; }
   /// Gives one page back to the store, the one that was of least use; false when every page is in use.
   virtual bool evict() = 0;
   virtual void clear() = 0;
@@ -51,6 +58,7 @@ class PrefixIndex {
 
  private:
   PageStore* store_;
+  DiskTier* tier_ = nullptr;
   std::vector<bool> held_;  // by this index; it owns a page once
   std::vector<uint32_t> found_;
 };
