@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vibee/app/jobs/kv_disk.h"
 
-#include <fmt/ranges.h>
-
 #include <algorithm>
 #include <charconv>
 
@@ -35,7 +33,8 @@ Result<std::string> kv_identity(const Checkpoint& file, const ModelConfig& confi
   }
   std::vector<uint8_t> chunk(1 << 20);
   for (const TensorInfo& t : file.tensors()) {
-    digest.update(fmt::format("{} {} {} ", t.name, info(t.format).name, fmt::join(t.shape, "x")));
+    digest.update(fmt::format("{} {} ", t.name, info(t.format).name));
+    for (const uint64_t n : t.shape) digest.update(fmt::format("{} ", n));
     for (uint64_t at = 0; at < t.bytes; at += chunk.size()) {
       const auto part = std::span(chunk).first(size_t(std::min<uint64_t>(chunk.size(), t.bytes - at)));
       VIBEE_TRY(file.read(t, at, part));
@@ -53,7 +52,8 @@ std::string kv_disk_line(const DiskTierStats& s) {
                                  s.log.records, double(s.log.bytes) / (1 << 20));
   if (s.skipped) line += fmt::format(", {} not stored", s.skipped);
   if (s.log.bad) line += fmt::format(", {} broken ones passed over", s.log.bad);
-  if (s.log.foreign) line += fmt::format("; {} files of {} passed over", s.log.foreign, fmt::join(s.log.others, ", "));
+  for (size_t i = 0; i < s.log.others.size(); ++i)
+    line += fmt::format("{} {}", i == 0 ? "; passed over pages of" : ",", s.log.others[i]);
   if (!s.error.ok()) line += "; " + s.error.message();
   return line;
 }

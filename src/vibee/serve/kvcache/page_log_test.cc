@@ -4,6 +4,8 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -176,6 +178,28 @@ TEST_F(PageLogTest, BrokenRecordsAreCountedAndNeverGiven) {
     for (const std::string& s : segments()) fs::remove(s);
   }
   EXPECT_GT(bad, 100u);
+}
+
+TEST_F(PageLogTest, AWriterThatIsKilledLeavesNothingWrong) {
+  RandomStream random(4, Purpose::test);
+  uint32_t most = 0;
+  for (int i = 0; i < 20; ++i) {
+    const pid_t child = ::fork();
+    ASSERT_GE(child, 0);
+    if (child == 0) {
+      auto log = PageLog::open(folder_.path(), 400000, kShape, "a model");
+      for (uint32_t n = 0; log.ok(); n = (n + 1) % 100) (void)(*log)->append(key(n), page(n)).ok();
+      ::_exit(1);
+    }
+    ::usleep(500 + random.below(8000));
+    ::kill(child, SIGKILL);
+    ::waitpid(child, nullptr, 0);
+    open(400000);
+    most = std::max(most, found(100));
+    EXPECT_LE(bytes_there(), 400000u);
+    log_.reset();
+  }
+  EXPECT_GT(most, 5u);
 }
 
 TEST_F(PageLogTest, FilesThatAreNotItsOwnStay) {

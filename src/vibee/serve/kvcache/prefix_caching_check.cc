@@ -3,9 +3,13 @@
 // whether anything was reused.
 #include <algorithm>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
 
 #include "vibee/core/technique/context.h"
+#include "vibee/kit/temp_folder.h"
 #include "vibee/kit/trial_model.h"
+#include "vibee/serve/kvcache/disk_tier.h"
 #include "vibee/serve/kvcache/prefix_caching.h"
 
 namespace vibee {
@@ -166,17 +170,75 @@ Status check_answers(CheckContext& context) {
   return {};
 }
 
+/// Restarts with a folder in which a bit flips or an end is missing each time: answers stay, bad records are counted.
+Status check_disk(CheckContext& context) {
+  VIBEE_ASSIGN(const TrialModel model, TrialModel::make(context.settings(), false));
+  const TempFolder folder;
+  const std::string file = folder.path() + "/00000001.kv";
+  const SessionOptions o{128, 2, 40, 2, KvFormat::f16};
+  TrialRequest request{model.prompt(100, 1), 4, 0};
+  std::vector<int32_t> want;
+  {
+    VIBEE_ASSIGN(const auto session, model.session(o));
+    VIBEE_ASSIGN(const Trial trial, run_trial(*session, {}, {&request, 1}));
+    want = trial.tokens[0];
+  }
+  RandomStream random(context.settings().seed + 3, Purpose::test, 1673);
+  uint64_t loaded = 0, bad = 0;
+  size_t differing = 0, broken = 0;
+  const int restarts = context.settings().quick ? 40 : 200;
+  for (int i = 0; i < restarts; ++i) {
+    if (!context.proceed("restarts", double(i) / restarts)) return error(Code::cancelled, "stopped");
+    VIBEE_ASSIGN(const auto session, model.session(o));
+    VIBEE_ASSIGN(const auto tier,
+                 DiskTier::open({folder.path(), 64 << 20, "checked", "checked", o.context}, &session->pages()));
+    HashIndex index(&session->pages());
+    index.set_tier(tier.get());
+    EngineOptions options;
+    options.prefix = &index;
+    VIBEE_ASSIGN(const Trial trial, run_trial(*session, options, {&request, 1}));
+    differing += trial.tokens[0] != want;
+    tier->flush();
+    const DiskTierStats stats = tier->stats();
+    loaded += stats.loaded;
+    bad += stats.log.bad;
+    if (i % 2 == 0) continue;  // the broken ones are written anew before the next is broken
+    ++broken;
+    std::error_code why;
+    const uint64_t size = std::filesystem::file_size(file, why);
+    if (why) return error(Code::io, "{}: {}", file, why.message());
+    if (random.below(4) == 0) {
+      std::filesystem::resize_file(file, size - 1 - random.below(uint32_t(session->pages().page_bytes())), why);
+    } else {
+      std::fstream f(file, std::ios::in | std::ios::out | std::ios::binary);
+      const uint64_t at = random.below(uint32_t(size));
+      f.seekg(std::streamoff(at));
+      const int byte = f.get();
+      f.seekp(std::streamoff(at));
+      f.put(char(byte ^ 1 << random.below(8)));
+    }
+  }
+  context.equal(
+      "answers that depend on what the disk held", double(differing), 0, "",
+      fmt::format("{} restarts, {} of them after a flipped bit or a cut, {} pages loaded", restarts, broken, loaded));
+  context.at_least("broken records passed over", double(bad), double(broken) / 20);
+  context.at_least("pages loaded a restart", double(loaded) / restarts, 3);
+  return {};
+}
+
 }  // namespace
 
 Status check_prefix_caching(CheckContext& context) {
   for (const char* part :
        {"eviction by frequency, cost and S3-FIFO", "a host tier (on a CPU the host's memory is the cache)",
-        "compression of cold pages", "salts made from API keys, quotas and pins (the server's)"})
+        "compression of cold pages, and the disk read beside steps",
+        "salts made from API keys, quotas and pins (the server's)"})
     context.not_built(part);
   if (context.describe_only()) return {};
   VIBEE_TRY(check_lengths(context));
   VIBEE_TRY(check_pressure(context));
-  return check_answers(context);
+  VIBEE_TRY(check_answers(context));
+  return check_disk(context);
 }
 
 }  // namespace vibee
