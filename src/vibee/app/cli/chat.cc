@@ -50,6 +50,10 @@ int chat_loop(Loaded& loaded, const GenerateConfig& config, std::vector<ChatMess
     messages.push_back({"assistant", result->texts[0]});
     if (terminal) std::fputs(fmt::format("[{}]\n", speed_line(result->stats)).c_str(), stderr);
   }
+  if (loaded.disk) {
+    loaded.disk->flush();
+    std::fputs(fmt::format("[{}]\n", kv_disk_line(loaded.disk->stats())).c_str(), stderr);
+  }
   return kExitOk;
 }
 
@@ -61,9 +65,11 @@ int verb_chat(int argc, char** argv) {
             "A conversation on the terminal through the model's chat template; standard input may also be a file of "
             "messages.");
   add_model_args(args, config);
+  add_kv_disk(args, config);
   args.add("--system", system, "a system message");
   sampling.add_to(args);
-  args.example("vibee chat smollm2-135m --system \"Answer in one sentence.\"");
+  args.example("vibee chat smollm2-135m --system \"Answer in one sentence.\"")
+      .example("vibee chat smollm2-135m --kv-disk ~/.cache/vibee/pages,4G");
   if (auto exit_status = args.parse(argc, argv)) return *exit_status;
   catch_interrupt();
   auto loaded = load(config);

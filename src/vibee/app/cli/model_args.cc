@@ -47,6 +47,11 @@ void add_load_args(Args& args, LoadConfig& c, bool with_batch) {
   args.add("--disable", c.disable, "turn a pass or technique off by its id; may be given several times");
 }
 
+void add_kv_disk(Args& args, LoadConfig& c) {
+  args.add("--kv-disk", c.kv_disk,
+           "DIR,SIZE: keep what was computed in this folder, at most SIZE of it (500M, 4G), for later runs");
+}
+
 void SamplingArgs::add_to(Args& args) {
   args.add("-n,--tokens", max_tokens, "tokens to generate, at most").between(1, 1 << 26);
   args.add("--temperature", temperature, "0: greedy; this and the next five as the model's files say, else 0.7")

@@ -13,6 +13,9 @@ void add_load_args(Args& args, LoadConfig& config, bool with_batch = false);
 /// MODEL and the same.
 void add_model_args(Args& args, LoadConfig& config, bool with_batch = false);
 
+/// --kv-disk, of the verbs whose texts another run may go on with.
+void add_kv_disk(Args& args, LoadConfig& config);
+
 struct SamplingArgs {
   std::optional<double> temperature, top_p, min_p, typical_p, repetition_penalty;  ///< empty: as the model's files say
   std::optional<uint64_t> top_k;

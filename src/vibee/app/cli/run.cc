@@ -58,6 +58,7 @@ int verb_run(int argc, char** argv) {
             "Generates text. A prompt goes through the model's chat template when it has one; --raw continues the text "
             "as it stands.");
   add_model_args(args, config, true);
+  add_kv_disk(args, config);
   args.add("PROMPT", prompt, "the prompt; `-` reads it from standard input");
   args.add("--prompts", prompts_file, "a file with one prompt a line, generated together in batches of --batch");
   args.add("--system", system, "a system message before the prompt");
@@ -151,6 +152,10 @@ int verb_run(int argc, char** argv) {
         fmt::format("[{}; loaded in {:.2f} s; seed {}]\n", speed_line(s), loaded->seconds, generate_with->sampling.seed)
             .c_str(),
         stderr);
+    if (loaded->disk) {
+      loaded->disk->flush();
+      std::fputs(fmt::format("[{}]\n", kv_disk_line(loaded->disk->stats())).c_str(), stderr);
+    }
   }
   if (profile) std::fputs(profile_table(loaded->session->plan()).c_str(), stderr);
   if (!trace.empty()) {

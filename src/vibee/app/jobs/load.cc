@@ -2,6 +2,7 @@
 #include "vibee/app/jobs/load.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <thread>
 
 #include "vibee/core/measure/measure.h"
@@ -93,10 +94,25 @@ Result<Loaded> load(const LoadConfig& config) {
   VIBEE_ASSIGN(out.engine.order, find_order(config.order));
   for (const TensorInfo& t : r.file.tensors()) out.parameters += t.elements();
   out.sampling = std::move(r.sampling);
+  DiskTierConfig disk;
+  if (!config.kv_disk.empty()) {
+    if (config.prefix == "off")
+      return error(Code::invalid, "--kv-disk needs an index of pages; leave out --prefix off");
+    VIBEE_ASSIGN(const KvDisk where, parse_kv_disk(config.kv_disk));
+    VIBEE_ASSIGN(std::string identity, kv_identity(r.file, r.config, r.session));
+    disk = {where.folder, where.limit, std::move(identity), std::filesystem::path(r.path).filename().string(),
+            r.session.context};
+  }
   VIBEE_ASSIGN(out.model, Model::load(std::move(r.file), r.model));
   VIBEE_ASSIGN(out.session, Session::create(*out.model, r.session));
   VIBEE_ASSIGN(out.prefix, make_prefix_index(config.prefix, &out.session->pages()));
   out.engine.prefix = out.prefix.get();
+  if (!disk.folder.empty()) {
+    auto tier = DiskTier::open(disk, &out.session->pages());
+    if (!tier.ok()) return tier.take_status().within("--kv-disk");
+    out.disk = std::move(*tier);
+    out.prefix->set_tier(out.disk.get());
+  }
   if (out.engine.policy == &kSarathiServe) {
     VIBEE_ASSIGN(StepTime time, measure_step_time(*out.session));
     const double floor = time.seconds({1, 1});

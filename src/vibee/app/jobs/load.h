@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "vibee/app/jobs/kv_disk.h"
 #include "vibee/model/session/session.h"
 #include "vibee/model/weight/sampling_defaults.h"
 #include "vibee/serve/batch/engine.h"
@@ -27,6 +28,7 @@ struct LoadConfig {
   std::optional<uint64_t> memory;        ///< cap in bytes; empty: what the system has
   std::string attention_split = "auto";  ///< v1691: auto or off
   std::string prefix = "radix";          ///< what is kept for sequences that begin alike; off: nothing
+  std::string kv_disk;                   ///< DIR,SIZE: what is kept outlives the process; empty: it does not
   std::string policy = "chunked";        ///< who runs in a step (serve/batch/batch.h)
   std::string order = "fcfs";        ///< who of those that wait goes first (serve/batch/order.h)
   /// Promised time between tokens, for the policy sarathi; 0: three steps of one row, at least 50 ms.
@@ -41,6 +43,7 @@ struct Loaded {
   std::unique_ptr<Model> model;
   std::unique_ptr<Session> session;
   MemoryPlan plan;
+  std::unique_ptr<DiskTier> disk;  ///< below `prefix`; null without --kv-disk
   std::unique_ptr<PrefixIndex> prefix;
   std::unique_ptr<StepTime> step_time;
   EngineOptions engine;       ///< with `prefix` and `step_time`

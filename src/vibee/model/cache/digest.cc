@@ -51,6 +51,15 @@ std::string Digest::finish() {
   return out;
 }
 
+std::array<uint8_t, 32> sha256_of(std::span<const uint8_t> bytes) {
+  std::array<uint8_t, 32> out;
+  sha256_ctx context;
+  sha256_init(&context);
+  sha256_update(&context, bytes.size(), bytes.data());
+  sha256_digest(&context, out.size(), out.data());
+  return out;
+}
+
 Status digest_file(const std::string& path, Digest* digest, const std::function<bool(uint64_t)>& step) {
   VIBEE_ASSIGN(const auto source, open_file_source(path));
   std::vector<uint8_t> chunk(1 << 20);

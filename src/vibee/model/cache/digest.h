@@ -2,6 +2,7 @@
 // SHA-256 and SHA-1 of streams and files (nettle behind them).
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -27,6 +28,9 @@ class Digest {
   struct State;
   std::unique_ptr<State> state_;
 };
+
+/// SHA-256 of a few bytes.
+std::array<uint8_t, 32> sha256_of(std::span<const uint8_t> bytes);
 
 /// Adds a whole file to `digest`; `step` gets the bytes done so far and stops the work by returning false.
 Status digest_file(const std::string& path, Digest* digest, const std::function<bool(uint64_t)>& step = {});

@@ -22,6 +22,7 @@ class PageStore {
 
   uint32_t pages() const { return uint32_t(owners_.size()); }
   uint32_t free_pages() const { return uint32_t(free_.size()); }
+  uint64_t page_bytes() const { return page_bytes_; }
   /// Bytes of all pages, without the kKvSlack behind them.
   uint64_t bytes() const { return uint64_t(pages()) * page_bytes_; }
   std::span<const KvView> views() const { return views_; }

@@ -210,6 +210,9 @@ bool Engine::admit(size_t at) {
     r.state.truncate(0);
     return false;
   }
+  if (prefix)
+    prefix->load(r.request.space, std::span(r.tokens).first(r.tokens.size() - 1),
+                 stats_.prompt_rows ? stats_.prompt_seconds / double(stats_.prompt_rows) : 0, &r.state);
   if (r.preempted == 0) {
     stats_.prompt_tokens += r.tokens.size();
     stats_.reused_tokens += r.state.length();

@@ -52,6 +52,7 @@ Result<Trial> run_trial(Session& session, const EngineOptions& options, std::spa
       request.prompt = r.prompt;
       request.max_tokens = r.tokens;
       request.ignore_end = true;
+      request.space = r.space;
       VIBEE_TRY(engine.submit(std::move(request)).take_status());
     }
     if (engine.idle()) {

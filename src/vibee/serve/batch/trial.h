@@ -15,6 +15,7 @@ struct TrialRequest {
   std::vector<int32_t> prompt;
   uint32_t tokens = 1;  ///< exactly so many are generated, greedily
   double arrival_s = 0;
+  uint64_t space = 0;
 };
 
 struct Trial {

@@ -2,6 +2,8 @@
 #include "vibee/serve/kvcache/kvcache.h"
 
 #include "vibee/base/text/quote.h"
+#include "vibee/serve/kvcache/disk_tier.h"
+#include "vibee/serve/kvcache/prefix_caching.h"
 #include "vibee/serve/kvcache/radix_attention.h"
 
 namespace vibee {
@@ -11,7 +13,8 @@ template <class Index>
 std::unique_ptr<PrefixIndex> make(PageStore* store) {
   return std::make_unique<Index>(store);
 }
-constexpr PrefixIndexKind kKinds[] = {{"radix", "radix_attention", make<RadixIndex>}};
+constexpr PrefixIndexKind kKinds[] = {{"radix", "radix_attention", make<RadixIndex>},
+                                      {"hash", "prefix_caching", make<HashIndex>}};
 
 }  // namespace
 
@@ -19,6 +22,20 @@ SequenceState PrefixIndex::match(uint64_t space, std::span<const int32_t> tokens
   found_.clear();
   const uint32_t length = find(space, tokens, &found_);
   return SequenceState::share(store_, found_, length);
+}
+
+void PrefixIndex::insert(uint64_t space, std::span<const int32_t> tokens, const SequenceState& state) {
+  VIBEE_CHECK(tokens.size() <= state.length(), "{} of {}", tokens.size(), state.length());
+  add(space, tokens, state);
+  if (tier_) tier_->publish(space, tokens, state);
+}
+
+void PrefixIndex::load(uint64_t space, std::span<const int32_t> tokens, double row_seconds, SequenceState* state) {
+  if (!tier_) return;
+  const uint32_t before = state->length();
+  tier_->load(
+      space, tokens, row_seconds, [this] { return evict(); }, state);
+  if (state->length() > before) add(space, tokens.first(state->length()), *state);
 }
 
 void PrefixIndex::hold(uint32_t page) {

@@ -16,6 +16,8 @@
 
 namespace vibee {
 
+class DiskTier;
+
 class PrefixIndex {
  public:
   explicit PrefixIndex(PageStore* store) : store_(store), held_(store->pages()) {}
@@ -28,7 +30,12 @@ class PrefixIndex {
   SequenceState match(uint64_t space, std::span<const int32_t> tokens);
   /// Publishes `tokens`, which are the first ones of `state`. Positions in a page that is still being written may be
   /// published too: whoever writes next copies that page first.
-  virtual void insert(uint64_t space, std::span<const int32_t> tokens, const SequenceState& state) = 0;
+  void insert(uint64_t space, std::span<const int32_t> tokens, const SequenceState& state);
+  /// Continues what match() gave with pages of the tier below, while loading is no slower than computing rows of
+  /// `row_seconds` (0: not known), and publishes them. Takes the pages that computing would have taken.
+  void load(uint64_t space, std::span<const int32_t> tokens, double row_seconds, SequenceState* state);
+  /// What is published goes on to a tier, which outlives the index; null: none.
+  void set_tier(DiskTier* tier) { tier_ = tier; }
   /// Gives one page back to the store, the one that was of least use; false when every page is in use.
   virtual bool evict() = 0;
   virtual void clear() = 0;
@@ -41,13 +48,17 @@ class PrefixIndex {
  protected:
   /// Pages of the longest stored prefix into `pages`; its length.
   virtual uint32_t find(uint64_t space, std::span<const int32_t> tokens, std::vector<uint32_t>* pages) = 0;
+  /// As insert(); an index of whole pages takes those.
+  virtual void add(uint64_t space, std::span<const int32_t> tokens, const SequenceState& state) = 0;
   void hold(uint32_t page);
   void drop(uint32_t page);
+  uint32_t page_count() const { return uint32_t(held_.size()); }
   bool in_use(uint32_t page) const { return store_->owners(page) > 1; }
   uint64_t evicted_ = 0;
 
  private:
   PageStore* store_;
+  DiskTier* tier_ = nullptr;
   std::vector<bool> held_;  // by this index; it owns a page once
   std::vector<uint32_t> found_;
 };

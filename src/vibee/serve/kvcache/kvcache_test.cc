@@ -140,6 +140,25 @@ TEST_P(PrefixIndexTest, UnderPressurePagesComeBackAndWhatIsFoundIsRight) {
   EXPECT_EQ(store_->free_pages(), store_->pages());
 }
 
+TEST_P(PrefixIndexTest, EveryPageThatIsCountedComesBack) {
+  start(100);
+  Tokens a(64, 1), b(96, 1);  // b goes on where a ends, but has computed all of it itself
+  b.back() = 2;
+  SequenceState first(store_.get()), second(store_.get());
+  ASSERT_TRUE(compute(&first, a).ok());
+  ASSERT_TRUE(compute(&second, b).ok());
+  index_->insert(0, a, first);
+  index_->insert(0, b, second);
+  first.truncate(0);  // a's pages are nobody's, what continues them is b's
+  const uint32_t counted = index_->evictable();
+  EXPECT_EQ(counted, 4u);
+  for (uint32_t i = 0; i < counted; ++i) EXPECT_TRUE(index_->evict()) << i;
+  EXPECT_EQ(read(second), b);
+  second.truncate(0);
+  index_->clear();
+  EXPECT_EQ(store_->free_pages(), store_->pages());
+}
+
 INSTANTIATE_TEST_SUITE_P(All, PrefixIndexTest, testing::ValuesIn(prefix_index_kinds()),
                          [](const auto& row) { return std::string(row.param.id); });
 

@@ -118,8 +118,7 @@ uint32_t RadixIndex::split(uint32_t node, uint32_t keep) {
   return upper;
 }
 
-void RadixIndex::insert(uint64_t space, std::span<const int32_t> tokens, const SequenceState& state) {
-  VIBEE_CHECK(tokens.size() <= state.length(), "{} of {}", tokens.size(), state.length());
+void RadixIndex::add(uint64_t space, std::span<const int32_t> tokens, const SequenceState& state) {
   if (tokens.empty()) return;
   auto [root, fresh] = roots_.try_emplace(space, 0);
   if (fresh) {
@@ -189,23 +188,40 @@ void RadixIndex::remove(uint32_t node) {
   }
 }
 
-bool RadixIndex::evict() {
-  for (const auto [used, leaf] : leaves_) {  // copies: their entry may go below
-    Node& n = nodes_[leaf];
-    if (in_use(n.pages.back())) continue;
-    ++evicted_;
-    drop(n.pages.back());
-    n.pages.pop_back();
-    const uint32_t end = (n.end() - 1) / kPageTokens * kPageTokens;
-    if (end > n.begin) {
-      n.tokens.resize(end - n.begin);
-    } else {
-      leaves_.erase({used, leaf});
-      remove(leaf);
-    }
-    return true;
+/// Takes the last page of a leaf; whether that was nobody's.
+bool RadixIndex::shorten(uint32_t leaf) {
+  Node& n = nodes_[leaf];
+  const bool free = !in_use(n.pages.back());
+  drop(n.pages.back());
+  n.pages.pop_back();
+  const uint32_t end = (n.end() - 1) / kPageTokens * kPageTokens;
+  if (end > n.begin) {
+    n.tokens.resize(end - n.begin);
+  } else {
+    leaves_.erase({n.used, leaf});
+    remove(leaf);
   }
-  return false;
+  evicted_ += free;
+  return free;
+}
+
+bool RadixIndex::evict() {
+  for (const auto& [used, leaf] : leaves_)
+    if (!in_use(nodes_[leaf].pages.back())) return shorten(leaf);
+  // A page of nobody may still be continued by pages in use, of a sequence that computed the same tokens itself. They
+  // go too: nothing finds them without it.
+  const auto above_nobodys = [&](uint32_t node) {
+    for (; node != kNone; node = nodes_[node].parent)
+      for (const uint32_t page : nodes_[node].pages)
+        if (!in_use(page)) return true;
+    return false;
+  };
+  for (;;) {
+    const auto leaf =
+        std::find_if(leaves_.begin(), leaves_.end(), [&](const auto& entry) { return above_nobodys(entry.second); });
+    if (leaf == leaves_.end()) return false;
+    if (shorten(leaf->second)) return true;
+  }
 }
 
 void RadixIndex::clear() {

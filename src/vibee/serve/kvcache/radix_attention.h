@@ -20,7 +20,6 @@ class RadixIndex final : public PrefixIndex {
  public:
   explicit RadixIndex(PageStore* store) : PrefixIndex(store) {}
   ~RadixIndex() override { clear(); }
-  void insert(uint64_t space, std::span<const int32_t> tokens, const SequenceState& state) override;
   bool evict() override;
   void clear() override;
 
@@ -30,6 +29,7 @@ class RadixIndex final : public PrefixIndex {
 
  protected:
   uint32_t find(uint64_t space, std::span<const int32_t> tokens, std::vector<uint32_t>* pages) override;
+  void add(uint64_t space, std::span<const int32_t> tokens, const SequenceState& state) override;
 
  private:
   static constexpr uint32_t kNone = ~0u;
@@ -68,6 +68,7 @@ class RadixIndex final : public PrefixIndex {
   void unlink(uint32_t node);
   uint32_t split(uint32_t node, uint32_t keep);
   void remove(uint32_t node);
+  bool shorten(uint32_t leaf);
   void touch(uint32_t node, uint64_t now);
   uint32_t page_of(uint32_t node, uint32_t index) const;
 
