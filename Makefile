@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # The commands of this repository. `make help` explains them; CMake and Ninja do the work.
-.PHONY: help demo build test check docs goldens fuzz soak proof peers fresh clean \
+.PHONY: help demo build test check docs page goldens fuzz soak proof peers fresh clean \
         test-build test-unit test-asan test-tsan test-fuzz test-e2e
 .NOTPARALLEL:
 JOBS := $(shell nproc)
@@ -53,6 +53,11 @@ docs: build  ## write docs/techniques.md and docs/verbs
 
 goldens:  ## make the committed golden data again: make goldens SMOLLM2=FILE GEMMA3=FILE
 	@tools/goldens.sh $(SMOLLM2) $(GEMMA3)
+
+page: build  ## drive the page of vibee serve in headless Chromium, screenshots in build/page
+	@tools/install.sh page
+	@$(VIBEE) pull smollm2-135m > /dev/null && $(VIBEE) pull gemma3-270m > /dev/null
+	@/usr/bin/python3 tests/page_test.py $(VIBEE) smollm2-135m gemma3-270m --shots build/page
 
 fuzz:  ## fuzz every target for 30 minutes, write bench/results/fuzz-DATE.json
 	@tools/install.sh build test

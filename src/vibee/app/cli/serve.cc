@@ -59,6 +59,7 @@ int verb_serve(int argc, char** argv) {
   args.add("--host", config.http.host, "the address to listen on");
   args.add("-p,--port", port, "the port; 0: any free one, which is printed").between(0, 65535);
   add_load_args(args, load, true);
+  add_kv_disk(args, load);
   args.add("--api-key", api_key, "a key that may do everything; also from VIBEE_API_KEY");
   args.add("--api-keys", config.key_file, "a file of lines NAME SCOPES KEY (or sha256:HEX); read again on SIGHUP");
   args.add("--no-auth", config.no_auth, "other machines may use the server without a key");
@@ -89,6 +90,12 @@ int verb_serve(int argc, char** argv) {
     auto ready = config_for(one);
     if (!ready.ok()) return fail("serve", ready.status());
     loads.emplace_back(equals == text.npos ? text : text.substr(0, equals), std::move(*ready));
+  }
+  if (!load.kv_disk.empty()) {
+    if (loads.size() > 1) return fail_usage("serve", "--kv-disk is of one model; serve the others by another process");
+    const auto disk = parse_kv_disk(load.kv_disk);
+    if (!disk.ok()) return fail("serve", disk.status());
+    config.secret_file = disk->folder + "/serve.secret";
   }
   if (dry) {
     for (const auto& [id, one] : loads) std::puts(pool_line(id, one).c_str());

@@ -7,6 +7,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "vibee/app/http/base64.h"
 #include "vibee/model/cache/digest.h"
 
 namespace vibee {
@@ -119,11 +120,18 @@ std::optional<ApiError> Access::check(const HttpRequest& request, Scope needed, 
   if (auto refused = check_host(request)) return refused;
   if (keys.empty()) return {};
   std::string_view given = request.header("authorization");
-  constexpr std::string_view kBearer = "bearer ";
-  if (lower(given).starts_with(kBearer))
+  constexpr std::string_view kBearer = "bearer ", kBasic = "basic ";
+  std::string password;
+  if (lower(given).starts_with(kBearer)) {
     given = given.substr(kBearer.size());
-  else
+  } else if (lower(given).starts_with(kBasic)) {  // what browsers ask for: any name, the key for a password
+    const std::string pair = base64_decode(given.substr(kBasic.size())).value_or("");
+    const size_t colon = pair.find(':');
+    if (colon != pair.npos) password = pair.substr(colon + 1);
+    given = password;
+  } else {
     given = request.header("x-api-key");
+  }
   if (given.empty()) return ApiError{401, "missing_api_key", "a key is needed: send `Authorization: Bearer KEY`", {}};
   const std::string hash = sha256(given);
   const ApiKey* found = nullptr;

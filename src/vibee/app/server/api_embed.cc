@@ -1,26 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // /v1/embeddings and /v1/rerank: whole texts between two steps of the engine.
-#include <array>
-
+#include "vibee/app/http/base64.h"
 #include "vibee/app/server/api_server.h"
 
 namespace vibee {
 namespace {
 
-std::string base64(std::span<const float> values) {
-  static constexpr char kDigits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  const auto* bytes = reinterpret_cast<const uint8_t*>(values.data());
-  const size_t n = values.size_bytes();
-  std::string out;
-  for (size_t i = 0; i < n; i += 3) {
-    const uint32_t v =
-        uint32_t(bytes[i]) << 16 | uint32_t(i + 1 < n ? bytes[i + 1] : 0) << 8 | uint32_t(i + 2 < n ? bytes[i + 2] : 0);
-    out += kDigits[v >> 18];
-    out += kDigits[v >> 12 & 63];
-    out += i + 1 < n ? kDigits[v >> 6 & 63] : '=';
-    out += i + 2 < n ? kDigits[v & 63] : '=';
-  }
-  return out;
+std::span<const uint8_t> bytes_of(std::span<const float> values) {
+  return {reinterpret_cast<const uint8_t*>(values.data()), values.size_bytes()};
 }
 
 std::string usage(uint64_t tokens) {
@@ -69,7 +56,8 @@ void ApiServer::embeddings(Call call) {
             std::vector<std::string> numbers;
             if (encoding == "float")
               for (const float v : e.values) numbers.push_back(json_float(v));
-            const std::string values = encoding == "float" ? json_array(numbers) : json_quote(base64(e.values));
+            const std::string values =
+                encoding == "float" ? json_array(numbers) : json_quote(base64_encode(bytes_of(e.values)));
             data.push_back(fmt::format("{{\"object\": \"embedding\", \"index\": {}, \"embedding\": {}}}", i, values));
           }
           answer(*shared, fmt::format("{{\"object\": \"list\", \"data\": {}, \"model\": {}, \"usage\": {}}}",

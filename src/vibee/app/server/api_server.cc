@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vibee/app/server/api_server.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <csignal>
+#include <filesystem>
+#include <fstream>
 #include <random>
 
 #include "vibee/model/cache/digest.h"
@@ -54,7 +59,7 @@ struct Found {
 
 Found find_route(const HttpRequest& request) {
   Found out;
-  const std::string_view method = request.method == "HEAD" ? "GET" : request.method;
+  const std::string method = request.method == "HEAD" ? "GET" : request.method;
   for (size_t i = 0; i < std::size(kRoutes); ++i) {
     std::string rest;
     if (!fits(kRoutes[i].path, request.path, &rest)) continue;
@@ -66,6 +71,27 @@ Found find_route(const HttpRequest& request) {
     }
   }
   return out;
+}
+
+/// The secret in a file that only its owner reads, made when there is none; without a file a new one.
+Result<std::string> read_secret(const std::string& path) {
+  std::string secret;
+  if (!path.empty()) {
+    std::ifstream file(path);
+    if (file >> secret && secret.size() == 64) return secret;
+    if (file.is_open()) return error(Code::corrupt, "{}: is no secret of 64 digits; remove it to get a new one", path);
+  }
+  std::random_device device;
+  secret.clear();
+  for (int i = 0; i < 8; ++i) secret += fmt::format("{:08x}", device());
+  if (path.empty()) return secret;
+  std::error_code ignored;
+  std::filesystem::create_directories(std::filesystem::path(path).parent_path(), ignored);
+  const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  const bool written = fd >= 0 && ::write(fd, secret.data(), secret.size()) == ssize_t(secret.size());
+  if (fd >= 0) ::close(fd);
+  if (!written) return error(Code::io, "{}: cannot be written", path);
+  return secret;
 }
 
 std::string printable(std::string_view text) {
@@ -92,8 +118,7 @@ Result<std::unique_ptr<ApiServer>> ApiServer::create(ServeConfig config) {
     return error(Code::invalid,
                  "--host {}: other machines could use this server; set --api-key or --api-keys, or say --no-auth",
                  c.http.host);
-  std::random_device device;
-  for (int i = 0; i < 8; ++i) out->secret_ += fmt::format("{:08x}", device());
+  VIBEE_ASSIGN(out->secret_, read_secret(c.secret_file));
   ApiServer* self = out.get();
   HttpHandler handler;
   handler.before_body = [self](const HttpRequest& request) { return self->before_body(request); };
@@ -203,6 +228,9 @@ std::optional<HttpResponse> ApiServer::before_body(const HttpRequest& request) {
   metrics_.add(Metric::refusals, error->code);
   metrics_.add(Metric::requests, fmt::format("{},refused", found.route ? found.route->path : "other"));
   HttpResponse response = error->response();
+  // A browser asks its user for the key then, as a password under any name.
+  if (error->status == 401 && (request.path == "/" || request.path.starts_with("/ui")))
+    response.headers = {{"Content-Type", "application/json"}, {"WWW-Authenticate", "Basic realm=\"vibee\""}};
   response.headers.insert(response.headers.end(), more.begin(), more.end());
   return response;
 }

@@ -21,11 +21,12 @@ namespace vibee {
 struct ServeConfig {
   HttpServerOptions http;
   Access access;
-  std::string key_file;                         ///< read again on SIGHUP
-  bool no_auth = false;                         ///< other machines may use it without a key
-  uint32_t queue = 512;                         ///< prompts that may wait, a model
-  double drain_s = 30;                          ///< for what is under way at the end
-  double health_s = 10;                         ///< a token older than this is no sign of life
+  std::string key_file;     ///< read again on SIGHUP
+  std::string secret_file;  ///< keeps apart what keys computed across restarts; empty: a new secret each time
+  bool no_auth = false;     ///< other machines may use it without a key
+  uint32_t queue = 512;     ///< prompts that may wait, a model
+  double drain_s = 30;      ///< for what is under way at the end
+  double health_s = 10;     ///< a token older than this is no sign of life
   std::function<void(const std::string&)> log;  ///< a line about what the server does
 };
 
@@ -74,6 +75,9 @@ class ApiServer {
   void wait_for_reader(ServedModel& model, uint64_t job, uint64_t number);
   uint64_t space_of(const Call& call, const std::string& salt) const;
   std::string model_json(const ServedModel& model) const;
+  ServedModel* named_model(Call& call);
+  struct Watch;
+  void watch(std::shared_ptr<Watch> watch);
   void drain();
   void end_if_drained();
   void reload();

@@ -18,6 +18,7 @@ std::string ApiServer::model_json(const ServedModel& m) const {
       .integer("created", int64_t(m.loaded_at))
       .text("owned_by", "vibee")
       .text("task", kTasks[size_t(m.output())])
+      .boolean("chat", m.chat_template.has_value())
       .integer("context", o.context)
       .integer("sequences", o.sequences)
       .integer("memory_bytes", m.worker->loaded().plan.total())

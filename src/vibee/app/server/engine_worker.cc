@@ -135,6 +135,7 @@ void EngineWorker::loop() {
       continue;
     }
     std::vector<Event> events;
+    const EngineStats before = engine_->stats();
     const auto begin = std::chrono::steady_clock::now();
     const auto on_token = [&](const TokenEvent& event) {
       for (Running& r : running_) {
@@ -152,6 +153,14 @@ void EngineWorker::loop() {
       status = error(Code::no_memory, "out of memory in a step");
     }
     const auto now = std::chrono::steady_clock::now();
+    const EngineStats& after = engine_->stats();
+    if (after.steps != before.steps) {
+      constexpr size_t kKept = 256;
+      last_steps_.push_back({after.steps, uint32_t(after.prompt_rows - before.prompt_rows),
+                             uint32_t(after.rows - before.rows - (after.prompt_rows - before.prompt_rows)),
+                             1e3 * std::chrono::duration<double>(now - begin).count()});
+      if (last_steps_.size() > kKept) last_steps_.pop_front();
+    }
     show();
     if (!events.empty()) {
       post_([events = std::move(events)]() mutable {

@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -60,6 +61,13 @@ class EngineWorker {
     uint64_t failures = 0;  ///< steps that failed
   };
   View view() const;
+  /// One of the last steps; only for work on the session (run_on_session).
+  struct StepRecord {
+    uint64_t number = 0;
+    uint32_t prompt_rows = 0, generated = 0;
+    double ms = 0;
+  };
+  const std::deque<StepRecord>& last_steps() const { return last_steps_; }
   /// Seconds since a step ended well; of a worker that never made one, since it started.
   double age() const;
   /// Whether it has nothing to do.
@@ -98,7 +106,8 @@ class EngineWorker {
   Post post_;
   Loaded loaded_;
   std::optional<Engine> engine_;
-  std::vector<Running> running_;  // of the thread
+  std::vector<Running> running_;       // of the thread
+  std::deque<StepRecord> last_steps_;  // of the thread
 
   mutable std::mutex mutex_;  // of what follows
   std::condition_variable wake_;

@@ -58,6 +58,23 @@ double Metrics::value(Metric metric, std::string_view labels) const {
   return at == values_.end() ? 0 : at->second;
 }
 
+double Metrics::quantile(Metric metric, std::string_view labels, double q) const {
+  const auto at = histograms_.find({metric, std::string(labels)});
+  if (at == histograms_.end()) return 0;
+  const Histogram& h = at->second;
+  double below = 0;
+  for (size_t b = 0; b <= kBuckets; ++b) {
+    const auto here = double(h.counts[b]);
+    if (here > 0 && below + here >= q * double(h.count)) {
+      const double low = b == 0 ? 0 : kFirst * std::pow(kRatio, double(b) - 1),
+                   high = kFirst * std::pow(kRatio, double(b));
+      return low + (high - low) * (q * double(h.count) - below) / here;
+    }
+    below += here;
+  }
+  return 0;
+}
+
 std::string Metrics::text() const {
   std::string out;
   for (size_t i = 0; i < std::size(kRows); ++i) {

@@ -25,6 +25,8 @@ class Metrics {
   void set(Metric metric, std::string_view labels, double value) { values_[{metric, std::string(labels)}] = value; }
   void observe(Metric metric, std::string_view labels, double seconds);
   double value(Metric metric, std::string_view labels) const;
+  /// Of a histogram, interpolated inside a bucket; 0 of none.
+  double quantile(Metric metric, std::string_view labels, double q) const;
   std::string text() const;
 
  private:

@@ -111,6 +111,26 @@ Engine::~Engine() {
   for (auto& r : running_) publish(*r, r->state.length());
 }
 
+void Engine::set_options(EngineOptions options) {
+  options.prefix = options_.prefix;
+  options_ = options;
+}
+
+std::vector<SequenceInfo> Engine::sequences() const {
+  std::vector<SequenceInfo> out;
+  for (const auto* list : {&running_, &waiting_}) {
+    for (const auto& r : *list) {
+      const std::string_view state = list == &waiting_ ? "waiting"
+                                     : r->paused       ? "paused"
+                                     : r->in_prompt()  ? "prompt"
+                                                       : "generating";
+      out.push_back({r->id, uint32_t(r->request.prompt.size()), r->times.reused, r->state.length(), r->generated,
+                     r->request.max_tokens, state});
+    }
+  }
+  return out;
+}
+
 /// Pages that a request can need in its whole life.
 uint32_t Engine::worst_pages(const GenerateRequest& request) const {
   const uint64_t tokens =
@@ -315,6 +335,7 @@ void Engine::accept(Sequence& r, std::span<float> logits, const OnToken& on_toke
     if (r.grammar) VIBEE_CHECK(r.grammar->accept(token), "token {} is not in the mask", token);
     r.tokens.push_back(token);
     ++r.generated;
+    ++stats_.generated;
     service_[r.request.key].tokens += 2;
     if (tokenizer.is_end(token) && !r.request.ignore_end) {
       event.finish = Finish::end_token;

@@ -75,6 +75,7 @@ struct EngineOptions {
 };
 
 struct EngineStats {
+  uint64_t generated = 0;  ///< tokens
   uint64_t steps = 0, prompt_rows = 0;
   uint64_t rows = 0;  ///< of all steps
   uint64_t prompt_tokens = 0,
@@ -82,6 +83,12 @@ struct EngineStats {
   uint64_t preempted = 0;         ///< times that a request was put back
   uint64_t decode_only_rows = 0;  ///< rows of steps without prompt rows
   double prompt_seconds = 0, decode_seconds = 0;  ///< of steps with and without prompt rows
+};
+
+/// A request that is here, as those who watch see it.
+struct SequenceInfo {
+  uint32_t id = 0, prompt = 0, reused = 0, computed = 0, generated = 0, max_tokens = 0;
+  std::string_view state;  ///< waiting, prompt, generating or paused
 };
 
 class Engine {
@@ -109,6 +116,10 @@ class Engine {
   /// Steps until idle or `stop()` is true.
   Status run(const OnToken& on_token, const std::function<bool()>& stop = {});
   const EngineStats& stats() const { return stats_; }
+  std::vector<SequenceInfo> sequences() const;
+  const EngineOptions& options() const { return options_; }
+  /// Others from the next step on; `prefix` stays as it is.
+  void set_options(EngineOptions options);
 
  private:
   /// A request from its arrival to its end.

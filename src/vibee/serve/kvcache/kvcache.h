@@ -40,6 +40,15 @@ class PrefixIndex {
   virtual bool evict() = 0;
   virtual void clear() = 0;
 
+  bool holds(uint32_t page) const { return held_[page]; }
+  /// A run of stored tokens and what it continues, for those who watch.
+  struct Run {
+    int32_t parent = -1;  ///< index of the run that it continues; -1: it begins a text
+    uint32_t tokens = 0;
+    uint64_t used = 0;  ///< the larger, the later
+  };
+  /// At most so many of them, parents before children; empty where an index keeps no runs.
+  virtual std::vector<Run> runs(size_t most) const { return {}; }
   /// Pages that evict() can still give back.
   uint32_t evictable() const;
   /// Pages given back so far.

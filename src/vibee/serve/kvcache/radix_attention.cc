@@ -242,4 +242,21 @@ size_t RadixIndex::bytes() const {
   return sum + (children_.size() + roots_.size() + leaves_.size()) * kMapNode + children_.bucket_count() * 8;
 }
 
+std::vector<PrefixIndex::Run> RadixIndex::runs(size_t most) const {
+  std::vector<Run> out;
+  std::vector<std::pair<uint32_t, int32_t>> open;  // nodes, and the run before each; in order of their depth
+  for (const auto& [space, root] : roots_) open.emplace_back(root, -1);
+  for (size_t at = 0; at < open.size() && out.size() < most; ++at) {
+    const auto [node, parent] = open[at];
+    int32_t me = parent;
+    if (nodes_[node].parent != kNone) {
+      me = int32_t(out.size());
+      out.push_back({parent, uint32_t(nodes_[node].tokens.size()), nodes_[node].used});
+    }
+    for (uint32_t child = nodes_[node].first_child; child != kNone; child = nodes_[child].next)
+      open.emplace_back(child, me);
+  }
+  return out;
+}
+
 }  // namespace vibee

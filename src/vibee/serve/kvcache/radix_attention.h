@@ -22,6 +22,7 @@ class RadixIndex final : public PrefixIndex {
   ~RadixIndex() override { clear(); }
   bool evict() override;
   void clear() override;
+  std::vector<Run> runs(size_t most) const override;
 
   size_t nodes() const { return nodes_.size() - free_.size(); }
   /// Bytes beside the pages.
