@@ -34,6 +34,11 @@ class SchemaScalars : public SchemaReader {
       }
       types &= allowed;
     }
+    if (const auto values = candidates(c)) {
+      uint32_t there = 0;
+      for (const Json* v : *values) there |= type_of(*v);
+      types &= there;
+    }
     return types;
   }
 
