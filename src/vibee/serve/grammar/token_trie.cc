@@ -19,7 +19,7 @@ TokenTrie::TokenTrie(const Tokenizer& tokenizer) {
     const int order = bytes(a).compare(bytes(b));
     return order != 0 ? order < 0 : a < b;
   });
-  nodes_.push_back({0, 0, 0});
+  nodes_.push_back({0, 0, 0, 0});
   std::vector<uint32_t> path = {0};  // nodes from the root to the token before
   std::string_view before;
   for (uint32_t i = 0; i < tokens_.size(); ++i) {
@@ -29,13 +29,14 @@ TokenTrie::TokenTrie(const Tokenizer& tokenizer) {
     for (; path.size() > same + 1; path.pop_back()) nodes_[path.back()].end = uint32_t(nodes_.size());
     for (size_t at = same; at < text.size(); ++at) {
       path.push_back(uint32_t(nodes_.size()));
-      nodes_.push_back({0, i, uint8_t(text[at])});
+      nodes_.push_back({0, i, uint8_t(text[at]), uint32_t(at + 1)});
     }
     if (text.size() == 1) spells_[uint8_t(text[0])] = true;
     before = text;
+    depth_ = std::max(depth_, uint32_t(text.size()));
   }
   for (; !path.empty(); path.pop_back()) nodes_[path.back()].end = uint32_t(nodes_.size());
-  nodes_.push_back({uint32_t(nodes_.size() + 1), uint32_t(tokens_.size()), 0});
+  nodes_.push_back({uint32_t(nodes_.size() + 1), uint32_t(tokens_.size()), 0, 0});
 }
 
 }  // namespace vibee

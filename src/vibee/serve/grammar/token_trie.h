@@ -17,7 +17,8 @@ class TokenTrie {
   struct Node {
     uint32_t end;    ///< index behind the last node of this subtree; the first child stands at the node's own index + 1
     uint32_t token;  ///< index of its first token in tokens(); the next node's is behind its last
-    uint8_t byte;
+    uint32_t byte : 8;
+    uint32_t depth : 24;  ///< bytes from the root
   };
   /// Of all tokens of `tokenizer`, which is not kept.
   explicit TokenTrie(const Tokenizer& tokenizer);
@@ -34,6 +35,8 @@ class TokenTrie {
   std::string_view bytes(int32_t token) const {
     return std::string_view(text_).substr(begin_[size_t(token)], begin_[size_t(token) + 1] - begin_[size_t(token)]);
   }
+  /// The most bytes of a token.
+  uint32_t depth() const { return depth_; }
   /// Tokens that end a text.
   std::span<const int32_t> ends() const { return ends_; }
   /// Whether a token of this one byte exists: only such bytes can always be written.
@@ -46,6 +49,7 @@ class TokenTrie {
   std::vector<int32_t> tokens_, ends_;
   std::vector<uint32_t> begin_;
   std::string text_;
+  uint32_t depth_ = 0;
   bool spells_[256] = {};
 };
 
