@@ -262,6 +262,10 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{GrammarSource::json_schema, R"({"oneOf":[{"type":"integer"},{"type":"number"}]})",
                 "JSON schema: \"/oneOf\": a choice whose branches 0 and 1 may share values (anyOf allows that) is not "
                 "supported"},
+        Refusal{GrammarSource::json_schema,
+                R"({"oneOf":[{"type":"string","format":"date"},{"maxLength":4,"type":"string"}]})",
+                "JSON schema: \"/oneOf\": a choice whose branches 0 and 1 may share values (anyOf allows that) is not "
+                "supported"},
         Refusal{GrammarSource::regex, "a(b", "regular expression: pattern, byte 3: ends too early"},
         Refusal{GrammarSource::regex, "a**", "regular expression: pattern, byte 2: \"*\" is out of place"},
         Refusal{GrammarSource::regex, "[b-a]", "regular expression: pattern, byte 4: a range out of order"},

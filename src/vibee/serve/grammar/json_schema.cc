@@ -80,8 +80,8 @@ class Schema : SchemaScalars {
       }
       return true;
     }
-    VIBEE_ASSIGN(const Re scalars_left, scalars(*left));
-    VIBEE_ASSIGN(const Re scalars_right, scalars(*right));
+    VIBEE_ASSIGN(const Re scalars_left, scalars(*left, true));
+    VIBEE_ASSIGN(const Re scalars_right, scalars(*right, true));
     Automata shared(ByteSet().set());
     VIBEE_ASSIGN(const uint32_t state, shared.add(regular_, regular_.all_of({scalars_left, scalars_right})));
     if (state != Automata::kDead) return false;
