@@ -13,14 +13,19 @@ class Walk {
  public:
   Walk(const Automata& automata, const TokenTrie& trie) : automata_(automata), trie_(trie), rows_(trie.depth() + 1) {}
 
-  /// Calls `visit(node, state)` for every node below `root` that is reached from `state`.
+  /// Calls `visit(node, state)` for every node below `root` that is reached from `state`, but for subtrees of plain
+  /// tokens of at most `plain` characters.
   template <class Visit>
-  void operator()(uint32_t root, uint32_t state, const Visit& visit) {
+  void operator()(uint32_t root, uint32_t state, uint32_t plain, const Visit& visit) {
     const std::span<const TokenTrie::Node> nodes = trie_.nodes();
     const Automata::View view = automata_.view(state);
     rows_[nodes[root].depth] = view.row(state);
     for (uint32_t at = root + 1, end = nodes[root].end; at < end;) {
       const TokenTrie::Node& node = nodes[at];
+      if (node.plain <= plain) {
+        at = node.end;
+        continue;
+      }
       const uint32_t next = view.next[rows_[node.depth - 1] + view.classes[node.byte]];
       if (next == Automata::kDead) {
         at = node.end;
@@ -38,6 +43,61 @@ class Walk {
   std::vector<uint32_t> rows_;  // of the states at the nodes above, by depth
 };
 
+/// Whether every ending of a character with bytes `low` to `high` first and `more` behind that leads to `target`.
+bool all_lead_to(const Automata& automata, const TokenTrie& trie, uint32_t state, uint32_t low, uint32_t high,
+                 uint32_t more, uint32_t target) {
+  uint32_t known = Automata::kDead;  // neighbours mostly lead to the same
+  for (uint32_t byte = low; byte <= high; ++byte) {
+    if (!trie.spells(uint8_t(byte))) continue;
+    const uint32_t next = automata.step(state, uint8_t(byte));
+    if (next == Automata::kDead) return false;
+    if (next == known) continue;
+    if (more == 0 ? next != target : !all_lead_to(automata, trie, next, 0x80, 0xbf, more - 1, target)) return false;
+    known = next;
+  }
+  return true;
+}
+
+/// The state behind every plain character, kDead where there is no such one.
+uint32_t behind_plain(const Automata& automata, const TokenTrie& trie, uint32_t state) {
+  const uint32_t target = automata.step(state, ' ');
+  if (target == Automata::kDead) return target;
+  for (uint32_t code = 0x20; code < 0x80; ++code)
+    if (TokenTrie::plain(code) && trie.spells(uint8_t(code)) && automata.step(state, uint8_t(code)) != target)
+      return Automata::kDead;
+  // The well-formed characters of several bytes (Unicode, table 3-7): first bytes, then the range of the second.
+  constexpr struct {
+    uint8_t first, last, low, high, more;
+  } kForms[] = {{0xc2, 0xdf, 0x80, 0xbf, 0}, {0xe0, 0xe0, 0xa0, 0xbf, 1}, {0xe1, 0xec, 0x80, 0xbf, 1},
+                {0xed, 0xed, 0x80, 0x9f, 1}, {0xee, 0xef, 0x80, 0xbf, 1}, {0xf0, 0xf0, 0x90, 0xbf, 2},
+                {0xf1, 0xf3, 0x80, 0xbf, 2}, {0xf4, 0xf4, 0x80, 0x8f, 2}};
+  for (const auto& form : kForms) {
+    uint32_t known = Automata::kDead;
+    for (uint32_t first = form.first; first <= form.last; ++first) {
+      if (!trie.spells(uint8_t(first))) continue;
+      const uint32_t next = automata.step(state, uint8_t(first));
+      if (next == Automata::kDead) return next;
+      if (next != known && !all_lead_to(automata, trie, next, form.low, form.high, form.more, target))
+        return Automata::kDead;
+      known = next;
+    }
+  }
+  return target;
+}
+
+/// How many plain characters in a row may come, none of which can be the last of the automaton's text; at most
+/// kMostPlain.
+uint32_t plain_run(const Automata& automata, const TokenTrie& trie, uint32_t state) {
+  uint32_t run = 0;
+  for (; run < TokenTrie::kMostPlain; ++run) {
+    const uint32_t next = behind_plain(automata, trie, state);
+    if (next == Automata::kDead || automata.accepting(next)) break;
+    if (next == state) return TokenTrie::kMostPlain;
+    state = next;
+  }
+  return run;
+}
+
 void set_bits(std::span<const int32_t> tokens, std::span<uint64_t> bits) {
   for (const int32_t token : tokens) bits[size_t(token) / 64] |= uint64_t(1) << (token % 64);
 }
@@ -48,12 +108,14 @@ uint64_t pair_of(uint32_t a, uint32_t b) { return uint64_t(a) << 32 | b; }
 
 LocalMask local_mask(const Automata& automata, const TokenTrie& trie, uint32_t state) {
   LocalMask out;
-  Walk(automata, trie)(0, state, [&](uint32_t node, uint32_t reached) {
+  const uint32_t plain = plain_run(automata, trie, state);
+  Walk(automata, trie)(0, state, plain, [&](uint32_t node, uint32_t reached) {
     const auto tokens = trie.tokens_at(node);
     out.tokens.insert(out.tokens.end(), tokens.begin(), tokens.end());
     if (automata.accepting(reached) && trie.nodes()[node].end > node + 1) out.exits.push_back(node);
   });
-  if (out.tokens.size() > trie.size() / 32) {
+  if (plain > 0) out.bits.assign(trie.plain_tokens(plain).begin(), trie.plain_tokens(plain).end());
+  if (plain > 0 || out.tokens.size() > trie.size() / 32) {
     out.bits.resize((trie.size() + 63) / 64);
     set_bits(out.tokens, out.bits);
     out.tokens = {};
@@ -185,7 +247,7 @@ void Matcher::mask(const Threads& threads, const TokenTrie& trie,
       for (const Thread& t : behind.list) {
         std::vector<uint32_t>* exits = t.stack == kBottom ? nullptr : &deeper[t.stack];
         for (const uint32_t node : nodes) {
-          walk(node, t.state, [&](uint32_t at, uint32_t state) {
+          walk(node, t.state, 0, [&](uint32_t at, uint32_t state) {
             found.push_back(at);
             if (exits && automata_.accepting(state) && trie.nodes()[at].end > at + 1) exits->push_back(at);
           });
