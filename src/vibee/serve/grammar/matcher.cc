@@ -240,7 +240,7 @@ void Matcher::mask(const Threads& threads, const TokenTrie& trie,
     std::map<uint32_t, std::vector<uint32_t>> deeper;
     for (auto& [stack, nodes] : open) {
       std::ranges::sort(nodes);
-      nodes.erase(std::ranges::unique(nodes).begin(), nodes.end());
+      nodes.erase(std::unique(nodes.begin(), nodes.end()), nodes.end());
       const Threads& behind = closure(stack);
       work += behind.list.size() * nodes.size();
       if (work >= kMaxWork) return;  // what advance() may not reach is not promised

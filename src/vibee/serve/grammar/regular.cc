@@ -99,7 +99,7 @@ Re Regular::combine(Kind kind, std::vector<Re> parts) {
   }
   if (none && !any) return kNothing;
   std::ranges::sort(parts);
-  parts.erase(std::ranges::unique(parts).begin(), parts.end());
+  parts.erase(std::unique(parts.begin(), parts.end()), parts.end());
   if (std::ranges::binary_search(parts, absorbing)) return absorbing;
   if (parts.empty()) return neutral;
   if (parts.size() == 1) return parts[0];
