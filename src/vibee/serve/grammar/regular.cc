@@ -139,6 +139,9 @@ Re Regular::derive(Re a, uint8_t byte) {
     case bytes: return sets_[n.a][byte] ? kEmpty : kNothing;
     case modular:
       return byte < '0' || byte > '9' ? kNothing : multiple(n.a, uint32_t((uint64_t(n.b) * 10 + byte - '0') % n.a));
+    case both:
+      if (nodes_[n.a].kind == bytes) return sets_[nodes_[n.a].a][byte] ? n.b : kNothing;
+      break;
     default: break;
   }
   const uint64_t key = uint64_t(a) << 8 | byte;
