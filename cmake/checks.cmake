@@ -18,5 +18,7 @@ set_tests_properties(try_adding PROPERTIES LABELS slow TIMEOUT 600)
 # The library as its users meet it: installed, built against, run; the pages that show it; the Python package.
 add_executable(make_tiny_model ${CMAKE_SOURCE_DIR}/tests/make_tiny_model.cc)
 target_link_libraries(make_tiny_model PRIVATE vibee_kit vibee_app_jobs)
+add_executable(grammar_probe ${CMAKE_SOURCE_DIR}/tests/grammar_probe.cc)
+target_link_libraries(grammar_probe PRIVATE vibee_app_jobs)
 add_test(NAME library COMMAND ${CMAKE_SOURCE_DIR}/tests/library.sh ${CMAKE_BINARY_DIR})
 set_tests_properties(library PROPERTIES LABELS slow TIMEOUT 300)

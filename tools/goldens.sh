@@ -13,4 +13,5 @@ build/goldens/bin/python tools/make_template_goldens.py data/golden/template
 build/goldens/bin/python tools/make_model_goldens.py data/golden/model
 build/goldens/bin/python tools/make_hf_goldens.py data/golden/hf
 build/goldens/bin/python tools/make_bert_goldens.py data/golden/bert
+build/goldens/bin/python tools/make_schema_goldens.py data/golden/grammar/schemas.json
 git --no-pager diff --stat -- data/golden

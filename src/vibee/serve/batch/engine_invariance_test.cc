@@ -36,7 +36,7 @@ void add(Answer* a, const TokenEvent& e) {
   a->finish = e.finish;
 }
 
-GenerateRequest request(uint32_t i, uint32_t vocab) {
+GenerateRequest request(uint32_t i, uint32_t vocab, const std::shared_ptr<const Grammar>& grammar) {
   RandomStream random(100 + i, Purpose::test);
   GenerateRequest r;
   r.prompt.resize(1 + random.below(40));
@@ -59,6 +59,10 @@ GenerateRequest request(uint32_t i, uint32_t vocab) {
   if (i % 5 == 4) r.sampling.logit_bias = {{300, 1.5f}};
   r.sampling.logprobs = i % 3;
   if (i % 2 == 1) r.stop = {"a", "\xC3"};
+  if (i % 4 == 3) {
+    r.grammar = grammar;
+    r.stop = {};
+  }
   return r;
 }
 
@@ -76,13 +80,17 @@ TEST_P(EngineInvariance, AnswersDoNotDependOnTheCompany) {
     ASSERT_TRUE(model.ok()) << model.status().message();
     models.push_back(std::move(*model));
   }
+  const auto grammar = GrammarCompiler(models[0]->tokenizer())
+                           .compile({GrammarSource::json_schema,
+                                     R"({"type":"array","items":{"enum":["ab",7,null,{"k":[1,2]}]},"maxItems":3})"});
+  ASSERT_TRUE(grammar.ok()) << grammar.status().message();
   std::vector<Answer> alone(kRequests);
   std::map<Finish, uint32_t> reasons;
   for (uint32_t i = 0; i < kRequests; ++i) {
     const auto session = Session::create(*models[0], {kContext, 1, kContext, 1, KvFormat::f16});
     ASSERT_TRUE(session.ok()) << session.status().message();
     Engine engine(**session);
-    const auto id = engine.submit(request(i, m.vocab));
+    const auto id = engine.submit(request(i, m.vocab, *grammar));
     ASSERT_TRUE(id.ok()) << id.status().message();
     const Status ran = engine.run([&](const TokenEvent& e) { add(&alone[i], e); });
     ASSERT_TRUE(ran.ok()) << ran.message();
@@ -92,6 +100,7 @@ TEST_P(EngineInvariance, AnswersDoNotDependOnTheCompany) {
   EXPECT_GT(reasons[Finish::length], 0u);
   EXPECT_GT(reasons[Finish::stop_string], 0u);
   EXPECT_GT(reasons[Finish::context], 0u);
+  EXPECT_GT(reasons[Finish::end_token], 0u);  // of grammars
 
   uint64_t reused = 0, preempted = 0;
   RandomStream random(5, Purpose::test);
@@ -126,7 +135,7 @@ TEST_P(EngineInvariance, AnswersDoNotDependOnTheCompany) {
     for (uint32_t steps = 0; !order.empty() || !engine.idle(); ++steps) {
       ASSERT_LT(steps, 5000u);
       for (uint32_t n = random.below(4); n > 0 && !order.empty(); --n) {
-        GenerateRequest one = request(order.back(), m.vocab);
+        GenerateRequest one = request(order.back(), m.vocab, *grammar);
         one.priority = int(random.below(3));
         one.key = random.below(3);
         const auto id = engine.submit(std::move(one));
@@ -135,7 +144,7 @@ TEST_P(EngineInvariance, AnswersDoNotDependOnTheCompany) {
         order.pop_back();
       }
       if (random.below(8) == 0 && !order.empty()) {  // somebody who leaves early
-        const auto id = engine.submit(request(random.below(kRequests), m.vocab));
+        const auto id = engine.submit(request(random.below(kRequests), m.vocab, *grammar));
         ASSERT_TRUE(id.ok());
         if (random.below(2)) {
           ASSERT_TRUE(engine.step(collect).ok());

@@ -51,6 +51,47 @@ std::vector<double> expected(const std::vector<float>& logits, const SamplingPar
   return q;
 }
 
+TEST(Sampler, DrawsOnlyWhatIsAllowedAsIfTheRestWereNotThere) {
+  const uint32_t n = 150;
+  RandomStream random(9, Purpose::test);
+  for (uint32_t trial = 0; trial < 200; ++trial) {
+    std::vector<float> logits = row(n);
+    if (trial % 5 == 4) logits[random.below(n)] = NAN;
+    const std::vector<float> before = logits;
+    std::vector<uint64_t> allowed((n + 63) / 64 - trial % 2);  // bits that are not there are 0
+    for (uint32_t i = 0; i <= random.below(20); ++i) {
+      const uint32_t t = random.below(uint32_t(allowed.size()) * 64);
+      if (t < n) allowed[t / 64] |= uint64_t(1) << (t % 64);
+    }
+    allowed[0] |= 4;
+    SamplingParams p;
+    p.seed = trial;
+    p.temperature = trial % 3 ? 0.9f : 0;
+    if (trial % 4 == 1) p.top_k = 5;
+    if (trial % 4 == 2) p.top_p = 0.8f;
+    if (trial % 7 == 3) p.typical_p = 0.7f;
+    if (trial % 4 == 3) p.min_p = 0.05f;
+    if (trial % 6 == 5) p.repetition_penalty = 1.5f;
+    const std::vector<int32_t> seen = {2, 5, 40};
+    Sampler sampler(p, pointwise(Isa::scalar));
+    const Sampled got = sampler.sample(logits, seen, 7, allowed);
+    ASSERT_TRUE(allowed[size_t(got.token) / 64] >> (got.token % 64) & 1) << trial;
+    EXPECT_EQ(std::memcmp(logits.data(), before.data(), n * 4), 0);
+    if (trial % 5 == 4) continue;
+    std::vector<float> without = before;
+    for (uint32_t t = 0; t < n; ++t)
+      if (t / 64 >= allowed.size() || !(allowed[t / 64] >> (t % 64) & 1)) without[t] = -INFINITY;
+    EXPECT_EQ(got.token, sampler.sample(without, seen, 7).token) << trial;
+    p.logprobs = 1;
+    std::vector<float> whole = before;
+    EXPECT_EQ(Sampler(p, pointwise(Isa::scalar)).sample(whole, seen, 7, allowed).logprob, got.logprob);
+  }
+  std::vector<float> lost(n, -INFINITY);
+  lost[3] = 1;
+  const std::vector<uint64_t> allowed = {0, 16};
+  EXPECT_EQ(Sampler({}, pointwise(Isa::scalar)).sample(lost, {}, 0, allowed).token, 68);
+}
+
 TEST(Sampler, DrawsTheFilteredDistribution) {
   const auto logits = row(40);
   SamplingParams cases[5];

@@ -86,10 +86,10 @@ Result<uint32_t> Automata::add(Regular& regular, Re expression) {
   for (uint32_t s = 0; s < n; ++s)
     if (lives[s]) number[s] = base + count++;
   if (lives[0]) {
-    classes_.push_back(class_of);
+    automata_.push_back({class_of, base, width});
     for (uint32_t s = 0; s < n; ++s) {
       if (!lives[s]) continue;
-      State state{uint32_t(next_.size()), uint32_t(classes_.size() - 1), regular.nullable(expressions[s]), false};
+      State state{uint32_t(next_.size()), uint32_t(automata_.size() - 1), regular.nullable(expressions[s]), false};
       for (uint32_t c = 0; c < width; ++c) {
         const uint32_t to = table[size_t(s) * width + c];
         next_.push_back(to == kDead ? kDead : number[to]);

@@ -26,17 +26,27 @@ class Automata {
 
   uint32_t step(uint32_t state, uint8_t byte) const {
     const State& s = states_[state];
-    return next_[s.row + classes_[s.automaton][byte]];
+    return next_[s.row + automata_[s.automaton].classes[byte]];
   }
   bool accepting(uint32_t state) const { return states_[state].accepting; }
   /// Whether any byte leads on.
   bool moves(uint32_t state) const { return states_[state].moves; }
   uint32_t size() const { return uint32_t(states_.size()); }
-  size_t bytes() const { return states_.size() * sizeof(State) + next_.size() * 4 + classes_.size() * 256; }
+  size_t bytes() const {
+    return states_.size() * sizeof(State) + next_.size() * 4 + automata_.size() * sizeof(Automaton);
+  }
 
-  /// What step() reads, for loops that stay in one automaton.
-  const uint8_t* classes_of(uint32_t state) const { return classes_[states_[state].automaton].data(); }
-  const uint32_t* row_of(uint32_t state) const { return next_.data() + states_[state].row; }
+  /// What step() reads, for loops that stay in the automaton of a state.
+  struct View {
+    const uint8_t* classes;
+    const uint32_t* next;  ///< the state behind class c of state s is next[row(s) + c]
+    uint32_t first, width;
+    uint32_t row(uint32_t state) const { return (state - first) * width; }
+  };
+  View view(uint32_t state) const {
+    const Automaton& a = automata_[states_[state].automaton];
+    return {a.classes.data(), next_.data() + states_[a.first].row, a.first, a.width};
+  }
 
  private:
   struct State {
@@ -44,10 +54,14 @@ class Automata {
     uint32_t automaton;
     bool accepting, moves;
   };
+  struct Automaton {
+    std::array<uint8_t, 256> classes;  ///< bytes that it does not tell apart
+    uint32_t first, width;
+  };
   ByteSet spelled_;
   std::vector<State> states_;
   std::vector<uint32_t> next_;
-  std::vector<std::array<uint8_t, 256>> classes_;  ///< of each automaton: bytes that it does not tell apart
+  std::vector<Automaton> automata_;
   std::unordered_map<Re, uint32_t> starts_;
 };
 

@@ -120,7 +120,7 @@ Re json_number(Regular& regular, const NumberRule& rule) {
   const Re minus = regular.literal("-");
   const bool bounded = rule.low || rule.high;
   uint32_t most = rule.fraction.value_or(Regular::kForever);
-  if (bounded) {
+  if (bounded && !rule.any_length) {
     size_t whole = 1;
     for (const auto& bound : {rule.low, rule.high})
       if (bound) whole = std::max(whole, bound->value.whole.size());

@@ -32,9 +32,10 @@ struct NumberRule {
   std::optional<Bound> low, high;
   uint32_t modulus = 1;                   ///< whole numbers that it divides
   std::optional<uint32_t> fraction = {};  ///< digits behind the point, at most
+  bool any_length = false;
 };
 /// Without bounds numbers may have exponents. With bounds they have none, and few enough digits that no reader's
-/// rounding to a double carries one over a bound.
+/// rounding to a double carries one over a bound, unless they may have `any_length`.
 Re json_number(Regular& regular, const NumberRule& rule);
 
 }  // namespace vibee

@@ -80,8 +80,15 @@ class Schema : SchemaScalars {
       }
       return true;
     }
-    VIBEE_ASSIGN(const Re scalars_left, scalars(*left));
-    VIBEE_ASSIGN(const Re scalars_right, scalars(*right));
+    const auto values_left = candidates(*left), values_right = candidates(*right);
+    if (values_left && values_right) {
+      const auto common = [&](const Json* v) {
+        return std::ranges::any_of(*values_right, [&](const Json* w) { return *v == *w; });
+      };
+      if (std::ranges::none_of(*values_left, common)) return true;
+    }
+    VIBEE_ASSIGN(const Re scalars_left, scalars(*left, true));
+    VIBEE_ASSIGN(const Re scalars_right, scalars(*right, true));
     Automata shared(ByteSet().set());
     VIBEE_ASSIGN(const uint32_t state, shared.add(regular_, regular_.all_of({scalars_left, scalars_right})));
     if (state != Automata::kDead) return false;

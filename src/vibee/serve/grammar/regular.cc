@@ -8,8 +8,8 @@
 namespace vibee {
 namespace {
 
-constexpr size_t kMaxNodes = 400'000, kMaxChildren = 4'000'000;
-constexpr uint64_t kMaxWork = 30'000'000;
+constexpr size_t kMaxNodes = 300'000, kMaxChildren = 4'000'000;
+constexpr uint64_t kMaxWork = 2'000'000;
 constexpr uint32_t kMaxDepth = 1000;
 
 }  // namespace
@@ -83,7 +83,7 @@ Re Regular::combine(Kind kind, std::vector<Re> parts) {
     parts[i] = neutral;
     parts.insert(parts.end(), children(n).begin(), children(n).end());
   }
-  work_ += parts.size();
+  work_ += parts.size() / 4;
   ByteSet joined;
   bool first = true, none = false;
   std::erase_if(parts, [&](Re part) {
@@ -99,7 +99,7 @@ Re Regular::combine(Kind kind, std::vector<Re> parts) {
   }
   if (none && !any) return kNothing;
   std::ranges::sort(parts);
-  parts.erase(std::ranges::unique(parts).begin(), parts.end());
+  parts.erase(std::unique(parts.begin(), parts.end()), parts.end());
   if (std::ranges::binary_search(parts, absorbing)) return absorbing;
   if (parts.empty()) return neutral;
   if (parts.size() == 1) return parts[0];
@@ -139,6 +139,17 @@ Re Regular::derive(Re a, uint8_t byte) {
     case bytes: return sets_[n.a][byte] ? kEmpty : kNothing;
     case modular:
       return byte < '0' || byte > '9' ? kNothing : multiple(n.a, uint32_t((uint64_t(n.b) * 10 + byte - '0') % n.a));
+    case both:
+      if (nullable(n.a)) break;
+      if (nodes_[n.a].kind == bytes) return sets_[nodes_[n.a].a][byte] ? n.b : kNothing;
+      if (++work_ > kMaxWork || depth_ > kMaxDepth) exhausted_ = true;
+      if (exhausted_) return kNothing;
+      {
+        ++depth_;
+        const Re left = derive(n.a, byte);
+        --depth_;
+        return concat(left, n.b);
+      }
     default: break;
   }
   const uint64_t key = uint64_t(a) << 8 | byte;
@@ -149,8 +160,8 @@ Re Regular::derive(Re a, uint8_t byte) {
   Re out = kNothing;
   switch (n.kind) {
     case both:
-      out = concat(derive(n.a, byte), n.b);
-      if (nullable(n.a)) out = any_of({out, derive(n.b, byte)});
+      out = concat(derive(n.a, byte), n.b);  // the first part may be empty
+      out = any_of({out, derive(n.b, byte)});
       break;
     case either:
     case every: {
@@ -161,7 +172,7 @@ Re Regular::derive(Re a, uint8_t byte) {
         parts.push_back(part);
         if (part == kNothing) break;
       }
-      work_ += n.b;
+      work_ += n.b / 4;  // most children are derived already, or at once
       out = combine(n.kind, std::move(parts));
       break;
     }

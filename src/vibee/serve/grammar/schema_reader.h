@@ -112,7 +112,7 @@ class SchemaReader {
       const Item item = open.back();
       open.pop_back();
       const Json& schema = *item.schema;
-      if (++items_ > kMaxItems) return unsupported(root_, "", "more than 100000 combinations of schemas");
+      if (++items_ > kMaxItems) return unsupported(root_, "", "more than a million combinations of schemas");
       if (schema.is_boolean()) {
         if (!schema.get<bool>()) return std::optional<Conjunction>();
         continue;
@@ -234,7 +234,7 @@ class SchemaReader {
   const Json& root_;
 
  private:
-  static constexpr size_t kMaxItems = 100'000;
+  static constexpr size_t kMaxItems = 1'000'000;
   static constexpr std::string_view
       kAnnotations[] = {"$schema",
                         "$id",

@@ -34,6 +34,11 @@ class SchemaScalars : public SchemaReader {
       }
       types &= allowed;
     }
+    if (const auto values = candidates(c)) {
+      uint32_t there = 0;
+      for (const Json* v : *values) there |= type_of(*v);
+      types &= there;
+    }
     return types;
   }
 
@@ -60,17 +65,18 @@ class SchemaScalars : public SchemaReader {
   }
 
   /// Texts of null, true, false, numbers and strings that satisfy everything.
-  Result<Re> scalars(const Conjunction& c) {
+  /// With `proving` all that may satisfy it, for proofs that two share nothing: formats are notes to many readers.
+  Result<Re> scalars(const Conjunction& c, bool proving = false) {
     const uint32_t types = types_of(c);
     std::vector<Re> parts;
     if (types & null) parts.push_back(regular_.literal("null"));
     if (types & boolean) parts.insert(parts.end(), {regular_.literal("true"), regular_.literal("false")});
     if (types & (whole | fraction)) {
-      VIBEE_ASSIGN(const Re numbers, numbers_of(c, !(types & fraction)));
+      VIBEE_ASSIGN(const Re numbers, numbers_of(c, !(types & fraction), proving));
       parts.push_back(numbers);
     }
     if (types & string) {
-      VIBEE_ASSIGN(const Re body, string_of(c));
+      VIBEE_ASSIGN(const Re body, string_of(c, proving));
       parts.push_back(regular_.sequence(std::vector{quote_, body, quote_}));
     }
     const Re any = regular_.any_of(std::move(parts));
@@ -82,8 +88,9 @@ class SchemaScalars : public SchemaReader {
     return regular_.all_of({any, regular_.any_of(std::move(texts))});
   }
 
-  Result<Re> numbers_of(const Conjunction& c, bool integer) {
+  Result<Re> numbers_of(const Conjunction& c, bool integer, bool proving) {
     NumberRule rule;
+    rule.any_length = proving;
     rule.integer = integer;
     const auto tighten = [](std::optional<Bound>* bound, Bound by, int sign) {
       const int order = *bound ? compare(by.value, (*bound)->value) * sign : 1;
@@ -114,7 +121,7 @@ class SchemaScalars : public SchemaReader {
   }
 
   /// What stands between the quotes.
-  Result<Re> string_of(const Conjunction& c) {
+  Result<Re> string_of(const Conjunction& c, bool proving = false) {
     uint64_t least = 0, most = Regular::kForever;
     std::vector<Re> parts;
     for (const Item& item : c) {
@@ -130,7 +137,7 @@ class SchemaScalars : public SchemaReader {
           return unsupported(*item.schema, key, fmt::format("the format {}", quote(v->get<std::string>())));
         auto parsed = parse_regex(regular_, pattern, json_char, !is_format);
         if (!parsed.ok()) return at(parsed.status().code(), *item.schema, key, parsed.status().message());
-        parts.push_back(*parsed);
+        if (!is_format || !proving) parts.push_back(*parsed);
       }
     }
     if (parts.empty() || least > 0 || most != Regular::kForever)
