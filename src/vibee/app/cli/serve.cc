@@ -17,9 +17,13 @@ void log_line(const std::string& line) { std::fputs(("vibee serve: " + line + "\
 
 /// What the model was made for decides how it is served: texts that are embedded come in steps as wholes.
 Result<LoadConfig> config_for(LoadConfig config) {
+  const uint32_t context = std::exchange(config.context, 0);  // it is for models that generate
   config.output = std::nullopt;
   VIBEE_ASSIGN(const Resolved resolved, resolve(config));
-  if (pools(resolved.config.output)) set_embed_defaults(&config);
+  if (pools(resolved.config.output))
+    set_embed_defaults(&config);
+  else
+    config.context = context;
   config.output = resolved.config.output;
   return config;
 }

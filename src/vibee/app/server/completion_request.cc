@@ -247,6 +247,9 @@ std::variant<CompletionRequest, ApiError> read_chat_request(const Json& body, co
   if (choice && *choice == "none") tools = nullptr;
   if (tools && tools->size() > 128)
     fields.fail("tools", fmt::format("'tools' has {} entries, at most 128", tools->size()));
+  if (tools && (!model.chat_template || model.chat_template->source().find("tools") == std::string::npos))
+    fields.fail("tools", "the chat template of this model does not know tools; use one that does",
+                "model_has_no_tools");
   if (choice && tools && *choice != "auto")
     fields.fail("tool_choice", "'tool_choice' other than auto and none is not built yet", "unsupported_field");
   Json extra = Json::object();
