@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Any bytes as a regular expression, where they begin with /, or else as GBNF.
-#include "vibee/serve/grammar/walk_fuzz.h"
+#include "vibee/kit/walk_grammar.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string text(reinterpret_cast<const char*>(data), size);

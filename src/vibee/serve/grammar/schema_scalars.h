@@ -3,6 +3,8 @@
 // Only json_schema.cc includes this.
 #pragma once
 
+#include <span>
+
 #include "vibee/serve/grammar/char_set.h"
 #include "vibee/serve/grammar/json_format.h"
 #include "vibee/serve/grammar/regex_syntax.h"
@@ -82,10 +84,11 @@ class SchemaScalars : public SchemaReader {
     const Re any = regular_.any_of(std::move(parts));
     const auto values = candidates(c);
     if (!values) return any;
-    std::vector<Re> texts;
+    std::vector<std::string> texts;
     for (const Json* v : *values)
-      if (!v->is_structured()) texts.push_back(text_of(*v));
-    return regular_.all_of({any, regular_.any_of(std::move(texts))});
+      if (!v->is_structured()) texts.push_back(v->is_number() ? number_text(*v) : v->dump());
+    std::ranges::sort(texts);
+    return regular_.all_of({any, one_of(texts, 0)});
   }
 
   Result<Re> numbers_of(const Conjunction& c, bool integer, bool proving) {
@@ -172,6 +175,24 @@ class SchemaScalars : public SchemaReader {
   const Re colon_ = regular_.concat(regular_.literal(":"), regular_.optional(regular_.literal(" ")));
 
  private:
+  /// Sorted texts from byte `at` on, which they share the bytes before; common beginnings are written once.
+  Re one_of(std::span<const std::string> texts, size_t at) {
+    constexpr size_t kMostShared = 64;  // what recursion goes through
+    std::vector<Re> parts;
+    for (size_t begin = 0, end; begin < texts.size(); begin = end) {
+      const auto rest = std::string_view(texts[begin]).substr(at);
+      const auto goes_on_alike = [&](const std::string& t) {
+        return !rest.empty() && t.size() > at && t[at] == rest[0] && at < kMostShared;
+      };
+      for (end = begin + 1; end < texts.size() && goes_on_alike(texts[end]);) ++end;
+      if (end == begin + 1)
+        parts.push_back(regular_.literal(rest));
+      else
+        parts.push_back(
+            regular_.concat(regular_.literal(rest.substr(0, 1)), one_of(texts.subspan(begin, end - begin), at + 1)));
+    }
+    return regular_.any_of(std::move(parts));
+  }
   static std::string number_text(const Json& number) {
     const std::string text = number.dump();
     const auto decimal = parse_decimal(text);

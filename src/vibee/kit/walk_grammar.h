@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// For this folder's fuzz targets: a text of a grammar by choices that depend on the source alone.
+// For fuzz targets: a text of a grammar by choices that depend on the source alone.
 #pragma once
 
 #include <bit>
