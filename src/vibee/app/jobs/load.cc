@@ -37,6 +37,8 @@ Result<Resolved> resolve(const LoadConfig& c) {
       session.balance_attention = false;
     } else if (id == "flash_decoding") {
       session.cut_keys = false;
+    } else if (id == "cascade_inference") {
+      session.cascade = false;
     } else {
       model.disable.push_back(id);  // a pass
     }

@@ -51,6 +51,7 @@ struct PlanOptions {
   KvFormat kv = KvFormat::f16;
   bool balance_attention = true;  ///< v1692: attention is dealt by cost
   bool cut_keys = true;           ///< v1691: threads share the keys of few rows
+  bool cascade = true;            ///< v1675: rows that share pages read them once
   bool float_rows = false;  ///< float rows meet integer weights as floats instead of being quantised (`--act f32`)
 };
 

@@ -69,7 +69,9 @@ void Plan::run(Team& team, const RaggedBatch& batch, std::span<const KvView> kv)
   const auto t = uint32_t(batch.tokens.size());
   const auto s = uint32_t(batch.logits_rows.size());
   VIBEE_CHECK(t > 0 && t <= options_.max_rows && s <= options_.max_logits, "rows {} logits {}", t, s);
-  for (WorkList& list : work_lists_) list.plan(batch.sequences, {options_.balance_attention, options_.cut_keys});
+  const WorkOptions division{options_.balance_attention, options_.cut_keys,
+                             options_.cascade ? Cascade::automatic : Cascade::off};
+  for (WorkList& list : work_lists_) list.plan(batch.sequences, division);
   const auto body = [&](uint32_t tid) {
     Worker worker{*this, batch, kv, team, tid, options_.threads, Sizes{t, s}, t <= kReplicatedRows};
     work(worker);

@@ -30,7 +30,7 @@ struct AttentionShape {
 /// What a shape must satisfy; the message names the field and the values that are built.
 Status validate(const AttentionShape& shape);
 
-/// The queries of one work item: `rows` consecutive rows of one sequence, `heads` heads that share one KV head.
+/// The queries of one work item: `rows` rows with the same pages, `heads` heads that share one KV head.
 struct QueryTile {
   const float* q = nullptr;  ///< first row, [row][heads][head_dim]
   uint32_t stride = 0;       ///< floats from row to row
@@ -38,6 +38,7 @@ struct QueryTile {
   uint32_t first = 0;        ///< last_key of the first row
   uint32_t head = 0, heads = 0;
   const uint32_t* pages = nullptr;
+  const uint32_t* list = nullptr;  ///< the rows of q, where they are not consecutive
 };
 /// Cuts the heads of every KV head into runs of at most `tile`: f(first head, heads).
 template <class F>

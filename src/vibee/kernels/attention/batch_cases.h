@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A made-up step over several stored sequences: what the checks and benches of v1691 and v1692 divide and run.
+// A made-up step over several stored sequences: what the checks and benches of v1675, v1691 and
+// v1692 divide and run.
 #pragma once
 
 #include <cstring>
@@ -13,9 +14,12 @@
 
 namespace vibee {
 
-/// `rows` new rows at the end of `length` stored positions.
+/// `rows` new rows at the end of `length` stored positions, the first `shared` of which are those of the earlier
+/// sequence `like`, page by page.
 struct StepSequence {
   uint32_t length, rows;
+  uint32_t shared = 0, like = 0;
+  uint32_t shared_pages() const { return shared / kPageTokens; }
 };
 
 /// Keys and values of all sequences in one page store; queries of the new rows.
@@ -25,7 +29,7 @@ class StoredStep {
       : shape_(shape) {
     RandomStream random(seed, Purpose::test, 1691);
     uint32_t pages = 0;
-    for (const StepSequence& s : what) pages += (s.length + kPageTokens - 1) / kPageTokens;
+    for (const StepSequence& s : what) pages += (s.length + kPageTokens - 1) / kPageTokens - s.shared_pages();
     view_.layout = {format, shape.kv_heads, shape.head_dim};
     view_.page_bytes = view_.layout.layer_bytes();
     store_.assign(pages * view_.page_bytes + kKvSlack, 0);
@@ -34,8 +38,10 @@ class StoredStep {
     uint32_t page = 0, row = 0;
     for (const StepSequence& s : what) {
       auto& mine = tables_.emplace_back();
-      for (uint32_t i = 0; i < s.length; i += kPageTokens) mine.push_back(page++);
-      for (uint32_t p = 0; p < s.length; ++p)
+      const uint32_t own = s.shared_pages() * kPageTokens;
+      if (own > 0) mine.assign(tables_[s.like].begin(), tables_[s.like].begin() + s.shared_pages());
+      for (uint32_t i = own; i < s.length; i += kPageTokens) mine.push_back(page++);
+      for (uint32_t p = own; p < s.length; ++p)
         for (uint32_t h = 0; h < shape.kv_heads; ++h) {
           for (uint32_t i = 0; i < shape.head_dim; ++i) key[i] = random.normal(), value[i] = random.normal();
           kv_store(pointwise_scalar, view_, mine[p / kPageTokens], p % kPageTokens, h, key.data(), value.data());

@@ -10,15 +10,18 @@
 
 #include "vibee/base/thread/team.h"
 #include "vibee/kernels/attention/attention.h"
+#include "vibee/kernels/attention/cascade_inference.h"
 
 namespace vibee {
 
-/// A tile of rows of one sequence and heads that share a KV head, over some of their splits.
+/// A tile of rows of one sequence and heads that share a KV head, over some of their splits; or sequences of one row
+/// each that share pages (v1675).
 struct WorkItem {
   static constexpr uint32_t kWhole = UINT32_MAX;
   uint32_t sequence, row, rows, head, heads;  ///< row: inside the sequence
   SplitRange splits;
-  uint32_t part;  ///< slot of its first split's part; kWhole: covers all splits and writes its rows
+  uint32_t part;         ///< slot of its first split's part; kWhole: covers all splits and writes its rows
+  uint32_t members = 0;  ///< above 0: `rows` of members() from this - 1 on, instead of `sequence`
 };
 
 /// Heads of a row whose parts lie in the slots from `part` on, one a split, to be folded in order.
@@ -26,9 +29,13 @@ struct MergeItem {
   uint32_t sequence, row, head, heads, splits, part;
 };
 
+/// Whether rows that share pages are one item (v1675): where that ends earlier by counted cost, or wherever they do.
+enum class Cascade : uint8_t { off, automatic, always };  // off with `--disable cascade_inference`
+
 struct WorkOptions {
   bool balance = true;   ///< deal by cost; else item i goes to thread i mod threads (`--disable flashinfer`)
   bool cut_keys = true;  ///< v1691 (`--disable flash_decoding`)
+  Cascade cascade = Cascade::automatic;
 };
 
 class WorkList {
@@ -52,6 +59,11 @@ class WorkList {
   }
   /// True when a barrier must stand between items and merges.
   bool has_merges() const { return !merges_.empty(); }
+  /// Sequences that items with `members` are of.
+  std::span<const uint32_t> members() const { return groups_.members(); }
+  std::span<const uint32_t> members(const WorkItem& item) const {
+    return groups_.members().subspan(item.members - 1, item.rows);
+  }
   /// Cost of the items of a thread, in keys times query vectors.
   uint64_t cost(uint32_t tid) const { return loads_[tid]; }
   uint64_t cost_of(const WorkItem& item, std::span<const SequenceRows> sequences) const;
@@ -62,7 +74,10 @@ class WorkList {
     const uint32_t begin = tid == 0 ? 0 : ends[tid - 1];
     return std::span(all).subspan(begin, ends[tid] - begin);
   }
+  void divide(std::span<const SequenceRows> sequences, const WorkOptions& options, bool cascade);
   void cut(std::span<const SequenceRows> sequences, const WorkOptions& options);
+  void stack(std::span<const SequenceRows> sequences);
+  uint64_t longest() const { return *std::max_element(loads_.begin(), loads_.end()); }
   void deal(std::span<const SequenceRows> sequences, bool balance);
 
   struct Order {
@@ -81,6 +96,8 @@ class WorkList {
   std::vector<Load> heap_;
   std::vector<uint32_t> owner_, item_ends_;
   std::vector<uint64_t> loads_;
+  PrefixGroups groups_;
+  std::vector<bool> grouped_;  ///< sequences whose rows are in items of groups
 };
 
 /// Where the queries of a step lie and where its outputs go.
@@ -99,8 +116,15 @@ template <class Barrier, class Write>
 void run_work(const WorkList& list, const BatchQueries& b, uint32_t tid, Barrier&& barrier, Write&& write) {
   const AttentionShape& shape = b.shape;
   const uint32_t slot = std::min(shape.group(), b.kernel.tile), width = shape.heads * shape.head_dim;
-  FoldState part[kMaxQueryTile], state[kMaxQueryTile];
+  FoldState part[kMaxQueryTile], state[kCascadeVectors];
   for (const WorkItem& item : list.items(tid)) {
+    if (item.members != 0) {
+      const auto members = list.members(item);
+      attend_members(b.kernel, shape, b.kv, b.q, b.sequences, members, item.head, item.heads, part, state);
+      for (uint32_t i = 0; i < members.size() * item.heads; ++i)
+        write(b.sequences[members[i / item.heads]].row, item.head + i % item.heads, state[i]);
+      continue;
+    }
     const SequenceRows& s = b.sequences[item.sequence];
     const QueryTile tile{b.q + uint64_t(s.row + item.row) * width,
                          width,

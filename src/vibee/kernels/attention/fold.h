@@ -149,9 +149,11 @@ void split_any(const AttentionShape& shape, const KvView& kv, const QueryTile& t
   static_assert(kTile == 4 || kTile == 12);
   Scratch t;
   const uint32_t count = tile.rows * tile.heads;
-  for (uint32_t m = 0; m < count; ++m)
-    std::memcpy(t.q[m], tile.q + (m / tile.heads) * tile.stride + (tile.head + m % tile.heads) * shape.head_dim,
+  for (uint32_t m = 0; m < count; ++m) {
+    const uint32_t row = tile.list ? tile.list[m / tile.heads] : m / tile.heads;
+    std::memcpy(t.q[m], tile.q + uint64_t(row) * tile.stride + (tile.head + m % tile.heads) * shape.head_dim,
                 shape.head_dim * 4);
+  }
   const uint32_t padded = count <= 4 ? count : count <= 6 ? 6 : count <= 8 ? 8 : 12;
   for (uint32_t m = count; m < padded; ++m) std::memset(t.q[m], 0, shape.head_dim * 4);
   // The scores of padding rows are read by the value loop: keep them finite.

@@ -48,6 +48,7 @@ PlanOptions plan_options(const SessionOptions& o, uint32_t threads, Isa isa) {
   p.kv = o.kv;
   p.balance_attention = o.balance_attention;
   p.cut_keys = o.cut_keys;
+  p.cascade = o.cascade;
   p.float_rows = o.float_rows;
   return p;
 }

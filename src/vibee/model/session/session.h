@@ -18,6 +18,7 @@ struct SessionOptions {
   KvFormat kv = KvFormat::f16;
   bool balance_attention = true;  ///< off with `--disable flashinfer`
   bool cut_keys = true;           ///< off with `--disable flash_decoding`
+  bool cascade = true;            ///< off with `--disable cascade_inference`
   bool float_rows = false;  ///< `--act f32`: rows are not quantised (slow; the pass quantize_activations must be off)
   uint32_t pages = 0;       ///< of keys and values; 0: the full context of all sequences
 };
