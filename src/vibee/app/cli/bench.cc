@@ -4,9 +4,6 @@
 #include <unistd.h>
 
 #include <cstdio>
-#include <fstream>
-#include <nlohmann/json.hpp>
-#include <sstream>
 
 #include "vibee/app/catalog/catalog.h"
 #include "vibee/app/cli/args.h"
@@ -15,11 +12,11 @@
 #include "vibee/app/cli/model_args.h"
 #include "vibee/app/cli/technique_run.h"
 #include "vibee/app/jobs/bench_model.h"
+#include "vibee/app/jobs/bench_process.h"
 #include "vibee/base/text/json_object.h"
 #include "vibee/core/measure/measure.h"
 #include "vibee/graph/exec/overhead.h"
 #include "vibee/model/weight/atomic_file.h"
-#include "vibee/model/cache/run_process.h"
 
 namespace vibee {
 namespace {
@@ -41,35 +38,6 @@ std::string report_text(const BenchReport& r, const BenchConfig& c) {
                            double(r.peak_resident) / (1 << 20));
 }
 
-struct Figures {
-  double prompt, generate, batch;
-};
-
-/// Figures of a report that `vibee bench --json-out` wrote.
-Result<Figures> read_report(const std::string& path) {
-  std::ifstream file(path);
-  const auto j = nlohmann::json::parse(file, nullptr, false);
-  const auto get = [&](const char* key) {
-    return j.is_object() && j.contains(key) && j[key].is_number() ? j[key].get<double>() : -1.0;
-  };
-  const Figures f{get("prompt_tokens_per_s"), get("generate_tokens_per_s"), get("batch_tokens_per_s")};
-  if (!(f.prompt > 0 && f.generate > 0))
-    return error(Code::corrupt, "{}: is not a report of `vibee bench --json-out`", path);
-  return f;
-}
-
-Result<Figures> run_binary(const std::string& binary, const std::vector<std::string>& arguments) {
-  const std::string out = fmt::format("/tmp/vibee-bench-{}.json", getpid());
-  std::vector<std::string> args = {binary, "bench"};
-  args.insert(args.end(), arguments.begin(), arguments.end());
-  args.insert(args.end(), {"--no-probe", "--runs", "3", "--json-out", out});
-  VIBEE_ASSIGN(const ProcessEnd end, run_process(args, {}, [] { return !interrupted(); }));
-  if (end.exit_code != 0) return error(Code::io, "{} bench ended with {}: {}", binary, end.exit_code, end.errors);
-  auto figures = read_report(out);
-  unlink(out.c_str());
-  return figures;
-}
-
 /// Interleaved A/B of this build against another binary, or this build against a stored report.
 int compare(const std::string& other, const LoadConfig& config, const BenchConfig& bench, uint32_t pairs, double least,
             bool json) {
@@ -79,19 +47,20 @@ int compare(const std::string& other, const LoadConfig& config, const BenchConfi
                                         "--tokens",
                                         std::to_string(bench.generate),
                                         "--sequences",
-                                        std::to_string(bench.sequences)};
+                                        std::to_string(bench.sequences),
+                                        "--runs",
+                                        "3"};
   if (config.threads) arguments.insert(arguments.end(), {"--threads", std::to_string(config.threads)});
   const bool stored = other.size() > 5 && other.ends_with(".json");
-  char self[4096];
-  const ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
-  if (length <= 0) return fail("bench", error(Code::io, "cannot find this binary through /proc/self/exe"));
-  self[length] = 0;
+  const auto self = own_binary();
+  if (!self.ok()) return fail("bench", self.status());
+  const auto go_on = [] { return !interrupted(); };
   std::vector<double> mine[3], theirs[3];
   for (uint32_t i = 0; i < pairs; ++i) {
     // The order within a pair alternates, so that a drift of the machine favours neither.
     for (int turn = 0; turn < 2; ++turn) {
       const bool me = (turn == 0) == (i % 2 == 0);
-      auto f = me ? run_binary(self, arguments) : stored ? read_report(other) : run_binary(other, arguments);
+      auto f = !me && stored ? read_bench_report(other) : bench_process(me ? *self : other, arguments, go_on);
       if (!f.ok()) return fail("bench", f.status());
       auto* to = me ? mine : theirs;
       to[0].push_back(f->prompt);

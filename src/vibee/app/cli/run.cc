@@ -13,6 +13,7 @@
 #include "vibee/app/cli/profile.h"
 #include "vibee/app/cli/read_text.h"
 #include "vibee/app/jobs/generate.h"
+#include "vibee/app/jobs/tuned_file.h"
 #include "vibee/base/text/json_object.h"
 #include "vibee/hw/device/probe.h"
 
@@ -53,7 +54,7 @@ int verb_run(int argc, char** argv) {
   SamplingArgs sampling;
   GrammarArgs grammar;
   std::string prompt, prompts_file, system, demo, trace;
-  bool json = false, raw = false, profile = false, quiet = false;
+  bool json = false, raw = false, profile = false, quiet = false, tuned = false;
   Args args("run",
             "Generates text. A prompt goes through the model's chat template when it has one; --raw continues the text "
             "as it stands.");
@@ -66,6 +67,7 @@ int verb_run(int argc, char** argv) {
   sampling.add_to(args);
   grammar.add_to(args);
   args.add("--logprobs", sampling.logprobs, "with --json: alternatives to report for each token").between(0, 100);
+  args.add("--tuned", tuned, "with what `vibee tune` chose for this model on this machine");
   args.add("--profile", profile, "print where the time went, call by call");
   args.add("--trace", trace, "write a Chrome trace of the calls to this file");
   args.add("--quiet", quiet, "the text only");
@@ -78,6 +80,12 @@ int verb_run(int argc, char** argv) {
       .example("vibee run smollm2-135m \"Describe a cat.\" --json-schema cat.json");
   if (auto exit_status = args.parse(argc, argv)) return *exit_status;
   catch_interrupt();
+  if (tuned) {
+    const auto settings = load_tuned(config.model);
+    if (!settings.ok()) return fail("run", settings.status());
+    const Status applied = apply_defaults(*settings, &config);
+    if (!applied.ok()) return fail("run", applied);
+  }
   if (!demo.empty()) prompt = demo;
   if (prompt.empty() == prompts_file.empty()) return fail_usage("run", "needs one of PROMPT and --prompts");
   std::vector<std::string> texts = {prompt};

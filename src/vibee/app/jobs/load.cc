@@ -9,6 +9,17 @@
 #include "vibee/model/cache/cache.h"
 
 namespace vibee {
+namespace {
+
+constexpr SessionSwitch kSwitches[] = {
+    {"flashinfer", "attention work planned once a step and dealt by cost", &SessionOptions::balance_attention},
+    {"flash_decoding", "threads share the keys of few rows", &SessionOptions::cut_keys},
+    {"cascade_inference", "rows that share pages read them once", &SessionOptions::cascade},
+};
+
+}  // namespace
+
+std::span<const SessionSwitch> session_switches() { return kSwitches; }
 
 Result<KvFormat> parse_kv(const std::string& text) {
   if (text == "f32") return KvFormat::f32;
@@ -33,12 +44,10 @@ Result<Resolved> resolve(const LoadConfig& c) {
   }
   SessionOptions session;
   for (const std::string& id : c.disable) {
-    if (id == "flashinfer") {
-      session.balance_attention = false;
-    } else if (id == "flash_decoding") {
-      session.cut_keys = false;
-    } else if (id == "cascade_inference") {
-      session.cascade = false;
+    const auto is = [&](const SessionSwitch& s) { return s.id == id; };
+    const auto found = std::find_if(std::begin(kSwitches), std::end(kSwitches), is);
+    if (found != std::end(kSwitches)) {
+      session.*found->on = false;
     } else {
       model.disable.push_back(id);  // a pass
     }

@@ -52,6 +52,13 @@ struct Loaded {
   double seconds = 0;
 };
 
+/// A technique that `--disable ID` turns off in a session; other ids are passes.
+struct SessionSwitch {
+  std::string_view id, summary;
+  bool SessionOptions::* on;
+};
+std::span<const SessionSwitch> session_switches();
+
 Result<KvFormat> parse_kv(const std::string& text);
 /// The file, configuration and options that a config stands for, without loading weights.
 struct Resolved {

@@ -4,25 +4,12 @@
 #include <cmath>
 
 #include "vibee/app/traffic/report.h"
+#include "vibee/base/text/xml_escape.h"
 
 namespace vibee {
 namespace {
 
 constexpr size_t kMostRows = 1500;  // requests of the timeline; a larger run shows every n-th
-
-std::string escape(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    switch (c) {
-      case '&': out += "&amp;"; break;
-      case '<': out += "&lt;"; break;
-      case '>': out += "&gt;"; break;
-      case '"': out += "&quot;"; break;
-      default: out += c;
-    }
-  }
-  return out;
-}
 
 /// Bars over bins of equal ratio: latencies spread over decades.
 std::string histogram(const char* title, std::vector<double> seconds) {
@@ -73,7 +60,7 @@ std::string timeline(const TrafficReport& r) {
   const auto rect = [&](const char* style, double from, double to, const std::string& title) {
     out += fmt::format(
         "<rect class=\"{}\" x=\"{:.2f}\" y=\"{:.2f}\" width=\"{:.2f}\" height=\"{:.2f}\"><title>{}</title></rect>",
-        style, x(from), double(row) * height, std::max(0.5, x(to) - x(from)), height * 0.8, escape(title));
+        style, x(from), double(row) * height, std::max(0.5, x(to) - x(from)), height * 0.8, xml_escape(title));
   };
   for (size_t i = 0; i < records.size(); i += step, ++row) {
     const RequestRecord& q = records[i];
@@ -123,8 +110,8 @@ std::string report_html(const TrafficReport& r) {
       "overflow:auto}figure{display:inline-block;margin:1em 1em 1em "
       "0}figcaption{margin-bottom:.4em}text{font-size:11px;fill:#555}"
       ".bar,.flow{fill:#3b6ea5}.wait{fill:#c9d7e6}.bad{fill:#c0392b}</style>";
-  out += fmt::format("<h1>{}: {}</h1><p>{}, {}</p><pre>{}</pre>", escape(r.workload), escape(r.model), escape(r.url),
-                     escape(r.date), escape(report_text(r)));
+  out += fmt::format("<h1>{}: {}</h1><p>{}, {}</p><pre>{}</pre>", xml_escape(r.workload), xml_escape(r.model),
+                     xml_escape(r.url), xml_escape(r.date), xml_escape(report_text(r)));
   out += histogram("Time to first token", std::move(ttft)) + histogram("Gaps between tokens", std::move(itl)) +
          histogram("Time a token", std::move(tpot)) + histogram("Whole answer", std::move(e2el));
   return out + timeline(r) + "</html>\n";

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+// What `vibee tune` chose, kept in the cache for `vibee run --tuned`: a file a model, valid for that file of the model
+// and this machine.
+#pragma once
+
+#include "vibee/app/jobs/tune.h"
+
+namespace vibee {
+
+/// What a choice was made for.
+struct TunedFor {
+  std::string model;  ///< path of the file or directory
+  uint64_t bytes = 0;
+  std::string cpu;
+};
+Result<TunedFor> tuned_for(const std::string& model);
+
+/// The whole report, in JSON.
+std::string tuned_text(const TuneReport& report);
+/// The settings of such a text; an error when it is none, or is of another file or machine.
+Result<std::vector<Setting>> parse_tuned(std::string_view text, const std::string& name, const TunedFor& now);
+
+/// Path of the file that was written.
+Result<std::string> save_tuned(const TuneReport& report);
+Result<std::vector<Setting>> load_tuned(const std::string& model);
+
+}  // namespace vibee
