@@ -299,6 +299,11 @@ class Open(unittest.TestCase):
         self.refused("/v1/embeddings", {"input": "a"}, 400, "model_not_found", "model")
         self.refused("/v1/rerank", {"query": "a", "documents": ["b"], "model": MODEL}, 400, "model_cannot_rerank", "model")
 
+    def test_tools_need_a_template_that_knows_them(self):
+        tool = {"type": "function", "function": {"name": "f"}}
+        self.refused("/v1/chat/completions", {"messages": TALK, "tools": [tool]}, 400, "model_has_no_tools", "tools")
+        self.ask("/v1/chat/completions", {"messages": TALK, "tools": [tool], "tool_choice": "none", "max_tokens": 2})
+
     def test_messages_in_parts(self):
         parts = [{"role": "user", "content": [{"type": "text", "text": "Why is the "}, {"type": "text", "text": "sky blue?"}]}]
         same = [self.ask("/apply-template", {"messages": m})["prompt"] for m in (parts, TALK)]
@@ -513,6 +518,45 @@ class Guarded(unittest.TestCase):
                 plain.settimeout(10)
                 self.assertNotIn(b"200", plain.recv(100))
                 plain.close()
+            finally:
+                self.assertEqual(s.stop(), 0)
+
+    def test_tools(self):
+        template = ("{%- if tools %}{{- '<|im_start|>system\\nYou may call these functions:\\n' }}{%- for t in tools %}{{- t | tojson }}{{- '\\n' }}{%- endfor %}"
+                    "{{- 'To call one, write <tool_call>{\"name\": ..., \"arguments\": ...}</tool_call>.<|im_end|>\\n' }}{%- endif %}"
+                    "{%- for m in messages %}{{- '<|im_start|>' + m.role + '\\n' + m.content }}"
+                    "{%- for c in m.tool_calls or [] %}{{- '<tool_call>' }}{{- c.function | tojson }}{{- '</tool_call>' }}{%- endfor %}{{- '<|im_end|>\\n' }}{%- endfor %}"
+                    "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}")
+        function = lambda name, properties: {"type": "function", "function": {"name": name, "parameters": {
+            "type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}}}
+        tools = [function("weather", {"city": {"type": "string", "maxLength": 12}}), function("add", {"a": {"type": "integer", "minimum": 0, "maximum": 99}})]
+        ask = {"messages": [{"role": "user", "content": "What is the weather in Oslo?"}], "tools": tools, "max_tokens": 80, "temperature": 0}
+        path = "/v1/chat/completions"
+        with tempfile.NamedTemporaryFile("w", suffix=".jinja") as file:
+            file.write(template)
+            file.flush()
+            s = Server("--ctx", "1024", "--batch", "4", "--chat-template", file.name)
+            try:
+                for choice, allowed in (("required", {"weather", "add"}), ({"type": "function", "function": {"name": "add"}}, {"add"})):
+                    body = {**ask, "tool_choice": choice}
+                    c = s.ask(path, body)["choices"][0]
+                    call = c["message"]["tool_calls"][0]
+                    self.assertEqual((c["finish_reason"], c["message"]["content"], call["type"]), ("tool_calls", None, "function"))
+                    self.assertIn(call["function"]["name"], allowed)
+                    self.assertEqual(set(json.loads(call["function"]["arguments"])), {"city"} if call["function"]["name"] == "weather" else {"a"})
+                    events, done = s.events(path, body)
+                    deltas = [d for e in events for x in e["choices"] for d in x["delta"].get("tool_calls", [])]
+                    self.assertEqual((done, [d["function"] for d in deltas], deltas[0]["index"]), (True, [call["function"]], 0))
+                    self.assertEqual(events[-1]["choices"][0]["finish_reason"], "tool_calls")
+                auto = s.ask(path, {**ask, "messages": ask["messages"] + [
+                    {"role": "assistant", "content": None, "tool_calls": [{"id": "1", "type": "function", "function": {"name": "weather", "arguments": "{\"city\": \"Oslo\"}"}}]},
+                    {"role": "tool", "tool_call_id": "1", "content": "It rains."}]})["choices"][0]
+                self.assertIn(auto["finish_reason"], ("stop", "length", "tool_calls"))
+                prompt = s.ask("/apply-template", {"messages": [{"role": "assistant", "tool_calls": [{"type": "function", "function": {"name": "f", "arguments": "{\"x\": 1}"}}]}]})["prompt"]
+                self.assertIn('"arguments": {"x": 1}', prompt)
+                for wrong, param in (({"tools": [{"type": "web"}]}, "tools[0].type"), ({"tool_choice": {"type": "function", "function": {"name": "no"}}}, "tool_choice"),
+                                     ({"tool_choice": "perhaps"}, "tool_choice")):
+                    self.assertEqual(s.ask(path, {**ask, **wrong}, 400)["error"]["param"], param)
             finally:
                 self.assertEqual(s.stop(), 0)
 

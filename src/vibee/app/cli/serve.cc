@@ -6,6 +6,7 @@
 #include "vibee/app/cli/args.h"
 #include "vibee/app/cli/cli.h"
 #include "vibee/app/cli/model_args.h"
+#include "vibee/app/cli/read_text.h"
 #include "vibee/app/jobs/embed.h"
 #include "vibee/app/server/api_server.h"
 #include "vibee/core/measure/measure.h"
@@ -50,7 +51,7 @@ int verb_serve(int argc, char** argv) {
   config.http.port = 8080;
   config.log = log_line;
   std::vector<std::string> models;
-  std::string api_key;
+  std::string api_key, template_file;
   uint32_t port = 8080;
   uint64_t body = config.http.limits.body;
   bool dry = false;
@@ -77,6 +78,7 @@ int verb_serve(int argc, char** argv) {
   args.add("--drain", config.drain_s, "seconds that answers under way get after SIGTERM").between(0, 86400);
   args.add("--max-body", body, "bytes of a request's body, at most").between(1, double(uint64_t(1) << 40));
   args.add("--max-connections", config.http.limits.connections, "open connections, at most").between(1, 1e6);
+  args.add("--chat-template", template_file, "a file with a chat template in place of the models' own");
   args.add("--dry-run", dry, "print the memory that it would take, and end");
   args.example("vibee serve smollm2-135m")
       .example("vibee serve chat=smollm2-135m gemma3-270m minilm-l6 --port 9000")
@@ -86,6 +88,11 @@ int verb_serve(int argc, char** argv) {
   config.http.limits.body = body;
   if (const char* key = std::getenv("VIBEE_API_KEY"); key && api_key.empty()) api_key = key;
   if (!api_key.empty()) config.access.keys.push_back(Access::key_of("default", api_key, 15));
+  if (!template_file.empty()) {
+    auto text = read_text(template_file);
+    if (!text.ok()) return fail("serve", text.status());
+    config.chat_template = std::move(*text);
+  }
   std::vector<std::pair<std::string, LoadConfig>> loads;
   for (const std::string& text : models) {
     const size_t equals = text.find('=');

@@ -26,6 +26,7 @@ struct ServeConfig {
   bool no_auth = false;     ///< other machines may use it without a key
   uint32_t queue = 512;     ///< prompts that may wait, a model
   double drain_s = 30;      ///< for what is under way at the end
+  std::string chat_template;      ///< in place of the models' own; empty: their own
   double health_s = 10;     ///< a token older than this is no sign of life
   std::function<void(const std::string&)> log;  ///< a line about what the server does
 };

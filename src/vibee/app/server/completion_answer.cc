@@ -22,13 +22,6 @@ uint32_t characters(std::string_view text) {
   return uint32_t(std::count_if(text.begin(), text.end(), [](char c) { return (uint8_t(c) & 0xc0) != 0x80; }));
 }
 
-/// The interface's name of how a text ended.
-std::string finish_reason(Finish finish) {
-  if (finish == Finish::none) return "null";
-  const bool cut = finish == Finish::length || finish == Finish::context;
-  return cut ? "\"length\"" : "\"stop\"";
-}
-
 }  // namespace
 
 CompletionAnswer::CompletionAnswer(CompletionRequest request, const ServedModel& model,
@@ -42,7 +35,45 @@ CompletionAnswer::CompletionAnswer(CompletionRequest request, const ServedModel&
       created_(std::time(nullptr)),
       parts_(request_.parts.size()),
       unfinished_(uint32_t(request_.parts.size())) {
+  if (request_.tools)
+    for (Part& p : parts_) p.parser.emplace(*request_.tools);
   headers_.emplace_back("x-vibee-seed", std::to_string(request_.parts[0].sampling.seed));
+}
+
+/// The interface's name of how a text ended.
+std::string CompletionAnswer::finish_reason(const Part& part) const {
+  if (part.finish == Finish::none) return "null";
+  if (part.finish == Finish::length || part.finish == Finish::context) return "\"length\"";
+  return part.calls.empty() ? "\"stop\"" : "\"tool_calls\"";
+}
+
+/// The calls of a part from `from` on; in a stream each says which of them it is.
+std::string CompletionAnswer::tool_calls(uint32_t index, size_t from, bool streamed) const {
+  const Part& part = parts_[index];
+  std::vector<std::string> out;
+  for (size_t i = from; i < part.calls.size(); ++i) {
+    JsonObject call;
+    if (streamed) call.integer("index", i);
+    call.text("id", fmt::format("call-{}-{}-{}", id_, index, i))
+        .text("type", "function")
+        .raw("function", JsonObject().text("name", part.calls[i].name).text("arguments", part.calls[i].arguments).str());
+    out.push_back(call.str());
+  }
+  return json_array(out);
+}
+
+/// Takes calls out of what has come; text that may become one is held back.
+void CompletionAnswer::find_calls(Part& part, TokenEvent* event) const {
+  if (!part.parser) return;
+  ToolCallParser::Pieces p = part.parser->push(event->text);
+  event->text = std::move(p.content);
+  if (event->finish != Finish::none) {
+    ToolCallParser::Pieces rest = part.parser->finish();
+    event->text += rest.content;
+    p.calls.insert(p.calls.end(), rest.calls.begin(), rest.calls.end());
+  }
+  for (ToolCall& call : p.calls)
+    if (request_.parallel_calls || part.calls.empty()) part.calls.push_back(std::move(call));
 }
 
 std::string CompletionAnswer::head() const {
@@ -118,7 +149,7 @@ std::string CompletionAnswer::beside(uint32_t index, size_t from, bool with_prom
   const std::string logprobs = request_.logprobs < 0 ? "null"
                                : request_.chat       ? chat_logprobs(tokens)
                                                      : text_logprobs(index, from, with_prompt);
-  std::string out = fmt::format(", \"logprobs\": {}, \"finish_reason\": {}", logprobs, finish_reason(p.finish));
+  std::string out = fmt::format(", \"logprobs\": {}, \"finish_reason\": {}", logprobs, finish_reason(p));
   if (request_.token_ids) out += ", \"token_ids\": " + token_ids(tokens);
   return out;
 }
@@ -182,6 +213,7 @@ void CompletionAnswer::token(uint32_t part, TokenEvent event) {
       p.tokens.push_back(event.sampled);
     }
   }
+  find_calls(p, &event);
   p.text += event.text;
   p.finish = event.finish;
   if (request_.stream) send(part, event, first);
@@ -202,11 +234,15 @@ void CompletionAnswer::send(uint32_t index, const TokenEvent& event, bool first)
   Part& p = parts_[index];
   const bool echo = first && request_.echo;
   const bool tells = request_.logprobs >= 0 || request_.token_ids;
-  if (event.text.empty() && event.finish == Finish::none && !tells && !echo) return;  // held back
+  const bool calls = p.calls_sent < p.calls.size();
+  if (event.text.empty() && event.finish == Finish::none && !tells && !echo && !calls) return;  // held back
   std::string choice = fmt::format("{{\"index\": {}", index);
   if (request_.chat) {
-    const std::string role = std::exchange(p.told_role, true) ? "" : "\"role\": \"assistant\", ";
-    choice += fmt::format(", \"delta\": {{{}\"content\": {}}}", role, json_quote(event.text));
+    JsonObject delta;
+    if (!std::exchange(p.told_role, true)) delta.text("role", "assistant");
+    if (!calls || !event.text.empty()) delta.text("content", event.text);
+    if (calls) delta.raw("tool_calls", tool_calls(index, std::exchange(p.calls_sent, p.calls.size()), true));
+    choice += ", \"delta\": " + delta.str();
   } else {
     choice += ", \"text\": " + json_quote((echo ? request_.prompts[prompt_of(index)] : "") + event.text);
   }
@@ -235,9 +271,12 @@ void CompletionAnswer::finish() {
       const auto index = uint32_t(order[k]);
       std::string choice = fmt::format("{{\"index\": {}", choices.size());
       if (request_.chat) {
-        choice += fmt::format(
-            ", \"message\": {{\"role\": \"assistant\", \"content\": {}, \"refusal\": null, \"annotations\": []}}",
-            json_quote(parts_[index].text));
+        JsonObject message;
+        message.text("role", "assistant");
+        if (parts_[index].calls.empty() || !parts_[index].text.empty()) message.text("content", parts_[index].text);
+        else message.raw("content", "null");
+        if (!parts_[index].calls.empty()) message.raw("tool_calls", tool_calls(index, 0, false));
+        choice += ", \"message\": " + message.raw("refusal", "null").raw("annotations", "[]").str();
       } else {
         choice +=
             ", \"text\": " + json_quote((request_.echo ? request_.prompts[prompt_of(index)] : "") + parts_[index].text);

@@ -10,6 +10,7 @@
 
 #include "vibee/app/http/http_server.h"
 #include "vibee/app/server/completion_request.h"
+#include "vibee/app/server/tool_calls.h"
 #include "vibee/core/measure/measure.h"
 
 namespace vibee {
@@ -55,11 +56,17 @@ class CompletionAnswer final : public JobReceiver {
     double last_s = 0;
     size_t sent = 0;  ///< of its tokens
     bool told_role = false;
+    std::optional<ToolCallParser> parser;  ///< where tools may be called
+    std::vector<ToolCall> calls;
+    size_t calls_sent = 0;
     RequestTimes times;
   };
 
   uint32_t prompt_of(uint32_t part) const { return part / request_.best_of; }
   void send(uint32_t part, const TokenEvent& event, bool first);
+  void find_calls(Part& part, TokenEvent* event) const;
+  std::string tool_calls(uint32_t index, size_t from, bool streamed) const;
+  std::string finish_reason(const Part& part) const;
   void finish();
   std::string chunk(const std::string& choices, const std::string& usage) const;
   std::string usage() const;

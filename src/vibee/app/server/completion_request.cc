@@ -82,6 +82,41 @@ void read_grammar(FieldReader& fields, const ServedModel& model, GenerateRequest
   r->grammar = std::move(*grammar);
 }
 
+/// Which tools may or must be called, and how the text has to look where one must.
+void read_tools(FieldReader& fields, const ServedModel& model, const Json* tools, const Json* choice,
+                CompletionRequest* out, GenerateRequest* r) {
+  out->parallel_calls = fields.boolean("parallel_tool_calls", true);
+  if (fields.failed) return;
+  if (!tools) {
+    if (choice && *choice != "none" && *choice != "auto") fields.fail("tool_choice", "'tool_choice' needs tools");
+    return;
+  }
+  if (auto wrong = check_tools(*tools)) {
+    fields.failed = std::move(*wrong);
+    return;
+  }
+  if (!model.chat_template || model.chat_template->source().find("tools") == std::string::npos)
+    return fields.fail("tools", "the chat template of this model does not know tools; use one that does, or serve with --chat-template",
+                       "model_has_no_tools");
+  out->tools = &tool_format(model.chat_template->source());
+  if (!choice || *choice == "auto") return;
+  std::string only;
+  if (choice->is_object()) {
+    const auto f = choice->find("function");
+    if (f != choice->end() && f->is_object()) only = f->value("name", "");
+    const auto named = [&](const Json& t) { return t["function"]["name"] == only; };
+    if (only.empty() || std::none_of(tools->begin(), tools->end(), named))
+      return fields.fail("tool_choice", "'tool_choice' names no function of 'tools'");
+  } else if (*choice != "required") {
+    return fields.fail("tool_choice", fmt::format("'tool_choice' is {}; use none, auto, required or a function", choice->dump()));
+  }
+  if (r->grammar) return fields.fail("tool_choice", "a call that must be made and 'response_format' exclude one another");
+  auto grammar = model.grammars->compile({GrammarSource::json_schema, tool_call_schema(*tools, only)});
+  if (!grammar.ok()) return fields.fail("tools", grammar.status().message(), "unsupported_grammar");
+  r->grammar = std::move(*grammar);
+  out->tools = &tool_format({});  // the text is the call and nothing else
+}
+
 /// What both routes have.
 GenerateRequest read_common(FieldReader& fields, const ServedModel& model, CompletionRequest* out) {
   GenerateRequest r;
@@ -245,13 +280,7 @@ std::variant<CompletionRequest, ApiError> read_chat_request(const Json& body, co
   const Json* choice = fields.find("tool_choice");
   if (tools && tools->empty()) tools = nullptr;
   if (choice && *choice == "none") tools = nullptr;
-  if (tools && tools->size() > 128)
-    fields.fail("tools", fmt::format("'tools' has {} entries, at most 128", tools->size()));
-  if (tools && (!model.chat_template || model.chat_template->source().find("tools") == std::string::npos))
-    fields.fail("tools", "the chat template of this model does not know tools; use one that does",
-                "model_has_no_tools");
-  if (choice && tools && *choice != "auto")
-    fields.fail("tool_choice", "'tool_choice' other than auto and none is not built yet", "unsupported_field");
+  read_tools(fields, model, tools, choice, &out, &common);
   Json extra = Json::object();
   if (const Json* j = fields.find("chat_template_kwargs")) extra = *j;
   for (const char* name : {"reasoning_effort", "verbosity"}) {

@@ -8,12 +8,15 @@
 #include <vector>
 
 #include "vibee/app/server/served_model.h"
+#include "vibee/app/server/tool_calls.h"
 #include "vibee/serve/batch/engine.h"
 
 namespace vibee {
 
 struct CompletionRequest {
   bool chat = false, stream = false, include_usage = false, echo = false, token_ids = false, timings = false;
+  const ToolFormat* tools = nullptr;  ///< how calls are written, where the model may call
+  bool parallel_calls = true;
   bool seeded = false;   ///< the client gave the seed
   int logprobs = -1;     ///< alternatives a token; -1: none are asked for
   uint32_t n = 1;        ///< answers a prompt

@@ -6,14 +6,15 @@
 namespace vibee {
 
 Result<std::unique_ptr<ServedModel>> ServedModel::load(const LoadConfig& config, std::string id,
-                                                       EngineWorker::Post post) {
+                                                       const std::string& chat_template, EngineWorker::Post post) {
   auto out = std::make_unique<ServedModel>();
   VIBEE_ASSIGN(out->worker, EngineWorker::start(config, std::move(post)));
   out->id = std::move(id);
   out->loaded_at = std::time(nullptr);
-  if (!out->tokenizer().chat_template().empty()) {
-    auto parsed = ChatTemplate::parse(out->tokenizer().chat_template());
-    if (!parsed.ok()) return parsed.take_status().within("chat template of " + out->model().path());
+  const std::string& source = chat_template.empty() ? out->tokenizer().chat_template() : chat_template;
+  if (!source.empty() && out->output() == Output::logits) {
+    auto parsed = ChatTemplate::parse(source);
+    if (!parsed.ok()) return parsed.take_status().within("chat template of " + out->id);
     out->chat_template = std::move(*parsed);
   }
   if (out->output() == Output::logits) out->grammars = std::make_unique<GrammarCompiler>(out->tokenizer());

@@ -28,7 +28,9 @@ struct ServedModel {
   const Tokenizer& tokenizer() const { return model().tokenizer(); }
   Output output() const { return model().config().output; }
 
-  static Result<std::unique_ptr<ServedModel>> load(const LoadConfig& config, std::string id, EngineWorker::Post post);
+  /// `chat_template` stands in place of the model's own; empty: its own.
+  static Result<std::unique_ptr<ServedModel>> load(const LoadConfig& config, std::string id,
+                                                   const std::string& chat_template, EngineWorker::Post post);
 };
 
 /// The prompt of a conversation, its special tokens spelled out. `messages` and the rest are as the client sent them.
