@@ -145,8 +145,8 @@ Status ApiServer::add_model(const LoadConfig& config, const std::string& id) {
     if (m->id == id)
       return error(Code::invalid, "two models are named '{}'; give one another name with NAME=MODEL", id);
   HttpServer* http = http_.get();
-  VIBEE_ASSIGN(auto model,
-               ServedModel::load(config, id, config_.chat_template, [http](std::function<void()> call) { http->post(std::move(call)); }));
+  VIBEE_ASSIGN(auto model, ServedModel::load(config, id, config_.chat_template,
+                                             [http](std::function<void()> call) { http->post(std::move(call)); }));
   models_.push_back(std::move(model));
   return {};
 }

@@ -21,13 +21,13 @@ namespace vibee {
 struct ServeConfig {
   HttpServerOptions http;
   Access access;
-  std::string key_file;     ///< read again on SIGHUP
-  std::string secret_file;  ///< keeps apart what keys computed across restarts; empty: a new secret each time
-  bool no_auth = false;     ///< other machines may use it without a key
-  uint32_t queue = 512;     ///< prompts that may wait, a model
-  double drain_s = 30;      ///< for what is under way at the end
-  std::string chat_template;      ///< in place of the models' own; empty: their own
-  double health_s = 10;     ///< a token older than this is no sign of life
+  std::string key_file;       ///< read again on SIGHUP
+  std::string secret_file;    ///< keeps apart what keys computed across restarts; empty: a new secret each time
+  bool no_auth = false;       ///< other machines may use it without a key
+  uint32_t queue = 512;       ///< prompts that may wait, a model
+  double drain_s = 30;        ///< for what is under way at the end
+  std::string chat_template;  ///< in place of the models' own; empty: their own
+  double health_s = 10;       ///< a token older than this is no sign of life
   std::function<void(const std::string&)> log;  ///< a line about what the server does
 };
 

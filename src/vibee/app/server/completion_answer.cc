@@ -56,7 +56,8 @@ std::string CompletionAnswer::tool_calls(uint32_t index, size_t from, bool strea
     if (streamed) call.integer("index", i);
     call.text("id", fmt::format("call-{}-{}-{}", id_, index, i))
         .text("type", "function")
-        .raw("function", JsonObject().text("name", part.calls[i].name).text("arguments", part.calls[i].arguments).str());
+        .raw("function",
+             JsonObject().text("name", part.calls[i].name).text("arguments", part.calls[i].arguments).str());
     out.push_back(call.str());
   }
   return json_array(out);
@@ -273,8 +274,10 @@ void CompletionAnswer::finish() {
       if (request_.chat) {
         JsonObject message;
         message.text("role", "assistant");
-        if (parts_[index].calls.empty() || !parts_[index].text.empty()) message.text("content", parts_[index].text);
-        else message.raw("content", "null");
+        if (parts_[index].calls.empty() || !parts_[index].text.empty())
+          message.text("content", parts_[index].text);
+        else
+          message.raw("content", "null");
         if (!parts_[index].calls.empty()) message.raw("tool_calls", tool_calls(index, 0, false));
         choice += ", \"message\": " + message.raw("refusal", "null").raw("annotations", "[]").str();
       } else {

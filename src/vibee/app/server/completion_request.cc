@@ -96,8 +96,10 @@ void read_tools(FieldReader& fields, const ServedModel& model, const Json* tools
     return;
   }
   if (!model.chat_template || model.chat_template->source().find("tools") == std::string::npos)
-    return fields.fail("tools", "the chat template of this model does not know tools; use one that does, or serve with --chat-template",
-                       "model_has_no_tools");
+    return fields.fail(
+        "tools",
+        "the chat template of this model does not know tools; use one that does, or serve with --chat-template",
+        "model_has_no_tools");
   out->tools = &tool_format(model.chat_template->source());
   if (!choice || *choice == "auto") return;
   std::string only;
@@ -108,9 +110,11 @@ void read_tools(FieldReader& fields, const ServedModel& model, const Json* tools
     if (only.empty() || std::none_of(tools->begin(), tools->end(), named))
       return fields.fail("tool_choice", "'tool_choice' names no function of 'tools'");
   } else if (*choice != "required") {
-    return fields.fail("tool_choice", fmt::format("'tool_choice' is {}; use none, auto, required or a function", choice->dump()));
+    return fields.fail("tool_choice",
+                       fmt::format("'tool_choice' is {}; use none, auto, required or a function", choice->dump()));
   }
-  if (r->grammar) return fields.fail("tool_choice", "a call that must be made and 'response_format' exclude one another");
+  if (r->grammar)
+    return fields.fail("tool_choice", "a call that must be made and 'response_format' exclude one another");
   auto grammar = model.grammars->compile({GrammarSource::json_schema, tool_call_schema(*tools, only)});
   if (!grammar.ok()) return fields.fail("tools", grammar.status().message(), "unsupported_grammar");
   r->grammar = std::move(*grammar);

@@ -30,7 +30,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size == 0) return 0;
   const std::string text(reinterpret_cast<const char*>(data) + 1, size - 1);
   for (const char* marker : {"<tool_call>", "[TOOL_CALLS]", ""})
-    if (calls_of(text, tool_format(marker), text.size() + 1) != calls_of(text, tool_format(marker), 1 + data[0] % 7)) std::abort();
+    if (calls_of(text, tool_format(marker), text.size() + 1) != calls_of(text, tool_format(marker), 1 + data[0] % 7))
+      std::abort();
   const auto body = parse_body(text);
   if (!std::holds_alternative<Json>(body)) return 0;
   const Json& json = std::get<Json>(body);
@@ -42,6 +43,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     if (fields.failed && (fields.failed->message.empty() || fields.failed->code.empty())) std::abort();
   }
   if (const auto m = json.find("messages"); m != json.end() && m->is_array()) (void)read_messages(*m);
-  if (const auto t = json.find("tools"); t != json.end() && t->is_array() && !check_tools(*t)) (void)tool_call_schema(*t, {});
+  if (const auto t = json.find("tools"); t != json.end() && t->is_array() && !check_tools(*t))
+    (void)tool_call_schema(*t, {});
   return 0;
 }

@@ -48,19 +48,23 @@ const ToolFormat& tool_format(std::string_view chat_template) {
 std::optional<ApiError> check_tools(const Json& tools) {
   constexpr size_t kMost = 128;
   if (tools.size() > kMost)
-    return ApiError{400, "invalid_value", fmt::format("'tools' has {} entries, at most {}", tools.size(), kMost), "tools"};
+    return ApiError{400, "invalid_value", fmt::format("'tools' has {} entries, at most {}", tools.size(), kMost),
+                    "tools"};
   for (size_t i = 0; i < tools.size(); ++i) {
     const Json& t = tools[i];
     const std::string where = fmt::format("tools[{}]", i);
     const std::string type = t.is_object() ? t.value("type", "") : "";
     if (type != "function")
-      return ApiError{400, "invalid_value", fmt::format("'{}.type' is '{}'; functions alone can be called", where, type), where + ".type"};
+      return ApiError{400, "invalid_value",
+                      fmt::format("'{}.type' is '{}'; functions alone can be called", where, type), where + ".type"};
     const bool named = t.contains("function") && t["function"].is_object() && t["function"].contains("name") &&
                        t["function"]["name"].is_string();
     if (!named)
-      return ApiError{400, "missing_field", fmt::format("'{}.function.name' is missing or not a string", where), where + ".function.name"};
+      return ApiError{400, "missing_field", fmt::format("'{}.function.name' is missing or not a string", where),
+                      where + ".function.name"};
     if (t["function"].contains("parameters") && !t["function"]["parameters"].is_object())
-      return ApiError{400, "invalid_type", fmt::format("'{}.function.parameters' is not a schema", where), where + ".function.parameters"};
+      return ApiError{400, "invalid_type", fmt::format("'{}.function.parameters' is not a schema", where),
+                      where + ".function.parameters"};
   }
   return {};
 }

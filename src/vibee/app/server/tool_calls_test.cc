@@ -35,13 +35,20 @@ TEST(ToolCalls, AreFoundWhereverTheTextIsCut) {
     std::string_view chat_template, text, content, calls;
   };
   const Case cases[] = {
-      {"<tool_call>", "Let me see.<tool_call>\n{\"name\": \"a\", \"arguments\": {\"x\": 1}}\n</tool_call>", "Let me see.", "a{\"x\":1};"},
-      {"<tool_call>", "<tool_call>{\"name\": \"a\", \"arguments\": {}}</tool_call><tool_call>{\"name\": \"b\", \"arguments\": \"{}\"}</tool_call>", "", "a{};b{};"},
+      {"<tool_call>", "Let me see.<tool_call>\n{\"name\": \"a\", \"arguments\": {\"x\": 1}}\n</tool_call>",
+       "Let me see.", "a{\"x\":1};"},
+      {"<tool_call>",
+       "<tool_call>{\"name\": \"a\", \"arguments\": {}}</tool_call><tool_call>{\"name\": \"b\", \"arguments\": "
+       "\"{}\"}</tool_call>",
+       "", "a{};b{};"},
       {"<tool_call>", "a < b and <tool_cal", "a < b and <tool_cal", ""},
       {"<tool_call>", "<tool_call>{\"name\": \"a\", \"argu", "<tool_call>{\"name\": \"a\", \"argu", ""},
       {"<tool_call>", "<tool_call>{\"name\": \"a\", \"arguments\": {}}", "", "a{};"},
-      {"[TOOL_CALLS]", "[TOOL_CALLS] [{\"name\": \"a\", \"arguments\": {}}, {\"name\": \"b\", \"arguments\": {\"k\": [1]}}]", "", "a{};b{\"k\":[1]};"},
-      {"<|python_tag|>", "<|python_tag|>{\"name\": \"a\", \"parameters\": {\"c\": \"Oslo\"}}", "", "a{\"c\":\"Oslo\"};"},
+      {"[TOOL_CALLS]",
+       "[TOOL_CALLS] [{\"name\": \"a\", \"arguments\": {}}, {\"name\": \"b\", \"arguments\": {\"k\": [1]}}]", "",
+       "a{};b{\"k\":[1]};"},
+      {"<|python_tag|>", "<|python_tag|>{\"name\": \"a\", \"parameters\": {\"c\": \"Oslo\"}}", "",
+       "a{\"c\":\"Oslo\"};"},
       {"tools", " {\"name\": \"a\", \"arguments\": {}}", "", "a{};"},
       {"tools", "{\"no\": \"call\"}", "{\"no\": \"call\"}", ""},
       {"tools", "Hello {\"name\": \"a\"}", "Hello {\"name\": \"a\"}", ""},
@@ -62,7 +69,8 @@ TEST(ToolCalls, ToolsAreChecked) {
   EXPECT_EQ(param(R"([{"type": "web_search"}])"), "tools[0].type");
   EXPECT_EQ(param(R"([5])"), "tools[0].type");
   EXPECT_EQ(param(R"([{"type": "function", "function": {}}])"), "tools[0].function.name");
-  EXPECT_EQ(param(R"([{"type": "function", "function": {"name": "a", "parameters": 5}}])"), "tools[0].function.parameters");
+  EXPECT_EQ(param(R"([{"type": "function", "function": {"name": "a", "parameters": 5}}])"),
+            "tools[0].function.parameters");
 }
 
 TEST(ToolCalls, TheSchemaAllowsTheToolsAndNothingElse) {
