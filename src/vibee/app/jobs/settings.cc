@@ -100,6 +100,9 @@ Result<std::vector<TuneOption>> tune_options(const LoadConfig& base) {
   for (const Row& row : kSettings) {
     const Setting s{row.option, row.value};
     if (is_out_of_reach(s, cores) || value_in(base, s.option, cores) == s.value) continue;
+    LoadConfig with = base;
+    VIBEE_TRY(apply(s, &with));
+    if (!resolve(with).ok()) continue;  // not with this model
     out.push_back({s, row.summary, row.promise == Promise::exact});
   }
   VIBEE_ASSIGN(const Graph graph, Model::graph_of(plain.file, plain.config, plain.model.disable));

@@ -6,9 +6,11 @@
 #include <gtest/gtest.h>
 
 #include <map>
+#include <set>
 
 #include "vibee/app/jobs/tuned_file.h"
 #include "vibee/base/random/philox.h"
+#include "vibee/kit/tiny_model.h"
 #include "vibee/model/weight/json.h"
 
 namespace vibee {
@@ -139,6 +141,43 @@ TEST(Tune, ReportsAreWhole) {
   EXPECT_EQ(json->find("chosen")->items[0].find("value")->text, "q8_0");
   EXPECT_THAT(tune_html(r), HasSubstr("m&lt;1&gt;.gguf"));
   EXPECT_THAT(tune_html(r), HasSubstr("<svg"));
+}
+
+TEST(TuneOptions, AreThoseThatThisModelAndMachineHave) {
+  TinyModel shape;
+  shape.format = Format::q8_0;
+  shape.tokenizer = true;
+  shape.vocab = 320;
+  shape.heads = 1;
+  shape.head_dim = 32;
+  const TinyModelFile file(shape);
+  LoadConfig base;
+  base.model = file.path();
+  base.threads = 1;
+  const auto options = tune_options(base);
+  ASSERT_TRUE(options.ok()) << options.status().message();
+  std::set<std::string> names;
+  for (const TuneOption& o : *options) {
+    EXPECT_TRUE(names.insert(o.setting.text()).second) << o.setting.text();
+    EXPECT_FALSE(o.summary.empty());
+    LoadConfig with = base;
+    ASSERT_TRUE(apply(o.setting, &with).ok());
+    EXPECT_EQ(load(with).status().message(), "") << o.setting.text();  // every one of them can be used
+  }
+  for (const char* expected :
+       {"--disable merge_qkv", "--disable merge_gated", "--disable flash_decoding", "--kv q8_0", "--chunk 64"})
+    EXPECT_TRUE(names.contains(expected)) << expected;
+  for (const char* used : {"--kv f16", "--threads 1", "--disable fold_constants"})
+    EXPECT_FALSE(names.contains(used)) << used;
+  shape.heads = 2;
+  shape.head_dim = 16;
+  const TinyModelFile narrow(shape);
+  LoadConfig other = base;
+  other.model = narrow.path();
+  for (const TuneOption& o : *tune_options(other)) EXPECT_NE(o.setting.value, "q8_0");  // its heads are too narrow
+  base.disable = {"merge_qkv", "flash_decoding"};
+  for (const TuneOption& o : *tune_options(base))
+    EXPECT_TRUE(o.setting.value != "merge_qkv" && o.setting.value != "flash_decoding");
 }
 
 TEST(TunedFile, GivesBackWhatWasChosenForThisModelAndMachineAlone) {
