@@ -174,9 +174,13 @@ TEST(TuneOptions, AreThoseThatThisModelAndMachineHave) {
   const TinyModelFile narrow(shape);
   LoadConfig other = base;
   other.model = narrow.path();
-  for (const TuneOption& o : *tune_options(other)) EXPECT_NE(o.setting.value, "q8_0");  // its heads are too narrow
+  const auto fewer = tune_options(other);
+  ASSERT_TRUE(fewer.ok()) << fewer.status().message();
+  for (const TuneOption& o : *fewer) EXPECT_NE(o.setting.value, "q8_0");  // its heads are too narrow
   base.disable = {"merge_qkv", "flash_decoding"};
-  for (const TuneOption& o : *tune_options(base))
+  const auto rest = tune_options(base);
+  ASSERT_TRUE(rest.ok()) << rest.status().message();
+  for (const TuneOption& o : *rest)
     EXPECT_TRUE(o.setting.value != "merge_qkv" && o.setting.value != "flash_decoding");
 }
 
