@@ -136,7 +136,8 @@ void expect_same_answers(const std::string& path, uint32_t rounds) {
       if (at != number.end()) add(&together[at->second], e);
     };
     for (uint32_t steps = 0; !order.empty() || !engine->idle(); ++steps) {
-      ASSERT_LT(steps, 50000u);  // who is put back again and again with nothing kept takes long
+      ASSERT_LT(steps, 5000u);
+      const bool disturbed = steps < 1000;  // where nothing is kept, who is always put back would never end
       for (uint32_t n = random.below(4); n > 0 && !order.empty(); --n) {
         GenerateRequest one = request(order.back(), vocab, *grammar);
         one.priority = int(random.below(3));
@@ -154,7 +155,7 @@ void expect_same_answers(const std::string& path, uint32_t rounds) {
         }
         engine->cancel(*id);
       }
-      if (random.below(4) == 0 &&
+      if (disturbed && random.below(4) == 0 &&
           !number.empty()) {  // somebody is put back, somebody's client stops reading for a step
         engine->preempt(std::next(number.begin(), random.below(uint32_t(number.size())))->first);
         const uint32_t slow = std::next(number.begin(), random.below(uint32_t(number.size())))->first;
@@ -162,7 +163,7 @@ void expect_same_answers(const std::string& path, uint32_t rounds) {
         ASSERT_TRUE(engine->step(collect).ok());
         engine->pause(slow, false);
       }
-      if (random.below(200) == 0) {  // the end of the engine; what it computed stays findable
+      if (disturbed && random.below(200) == 0) {  // the end of the engine; what it computed stays findable
         preempted += engine->stats().preempted;
         reused += prefix ? engine->stats().reused_tokens : 0;
         engine.emplace(**session, options);
