@@ -294,7 +294,7 @@ class Open(unittest.TestCase):
                 self.assertTrue(error["param"].startswith(param), error)
         for messages in ([], [{"role": "king", "content": "x"}], [{"content": "x"}], [{"role": "user"}], ["x"], [{"role": "user", "content": [{"type": "image_url"}]}]):
             self.assertTrue(self.ask("/v1/chat/completions", {"messages": messages}, 400)["error"]["param"].startswith("messages"))
-        for body in (b"", b"{", b"[]", b"nonsense", b'{"a": ' * 100, b"\xff\xfe", b"[" * 100000):
+        for body in (b"", b"{", b"[]", b"nonsense", b'{"a": ' * 100, b"\xff\xfe", b"[" * 100000, b'{"temperature": 1e999}'):
             self.assertEqual(self.ask("/v1/completions", body, 400)["error"]["code"], "invalid_json")
         self.refused("/v1/embeddings", {"input": "a"}, 400, "model_not_found", "model")
         self.refused("/v1/rerank", {"query": "a", "documents": ["b"], "model": MODEL}, 400, "model_cannot_rerank", "model")

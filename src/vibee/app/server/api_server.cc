@@ -254,6 +254,10 @@ void ApiServer::handle(HttpRequest request, std::shared_ptr<HttpExchange> exchan
   } catch (const std::bad_alloc&) {
     metrics_.add(Metric::requests, fmt::format("{},failed", route));
     if (!keep->begun()) keep->respond(ApiError{503, "out_of_memory", "out of memory", {}}.response());
+  } catch (const std::exception& e) {  // a mistake of ours must not end the answers of all others
+    log(fmt::format("{}: {}", route, e.what()));
+    metrics_.add(Metric::requests, fmt::format("{},failed", route));
+    if (!keep->begun()) keep->respond(ApiError{500, "internal_error", "the server made a mistake", {}}.response());
   }
 }
 

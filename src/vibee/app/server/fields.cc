@@ -142,6 +142,8 @@ std::variant<Json, ApiError> parse_body(const std::string& text) {
     });
   } catch (const Json::parse_error& e) {
     return ApiError{400, "invalid_json", fmt::format("the body is not JSON: byte {}", e.byte), {}};
+  } catch (const Json::exception&) {  // a number beyond all bounds, such as 1e999
+    return ApiError{400, "invalid_json", "the body has a number that no double holds", {}};
   }
   if (deep) return ApiError{400, "invalid_json", fmt::format("the body is nested deeper than {}", kDepth), {}};
   if (!out.is_object()) return ApiError{400, "invalid_json", "the body is not a JSON object", {}};
