@@ -19,8 +19,8 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 namespace fs = std::filesystem;
 
-constexpr double kLate = 0.25;     // what a busy machine may add to any one event; sanitizers included
-constexpr double kMedian = 0.004;  // and to the median of many
+constexpr double kLate = 0.25;    // what a busy machine may add to any one event; sanitizers included
+constexpr double kMedian = 0.02;  // and to the median of many
 
 fs::path new_root() {
   static int serial = 0;
@@ -57,7 +57,7 @@ class Mock : public testing::Test {
 
 TEST_F(Mock, TimesAreThoseOfTheServer) {
   std::vector<Conversation> conversations(
-      20, one("wait 0.03 say a wait 0.01 say b comment wait 0.02 say c empty say d finish stop usage 11 4 done"));
+      20, one("wait 0.05 say a wait 0.04 say b comment wait 0.05 say c empty say d finish stop usage 11 4 done"));
   Arrivals arrivals;
   arrivals.clients = 1;
   const TrafficRun done = run(conversations, arrivals);
@@ -73,7 +73,7 @@ TEST_F(Mock, TimesAreThoseOfTheServer) {
     EXPECT_EQ(r.prompt_tokens, 11u);
     EXPECT_EQ(r.cached_tokens, 2u);
     EXPECT_EQ(r.output_tokens, 4u);
-    EXPECT_GE(r.ttft(), 0.03);
+    EXPECT_GE(r.ttft(), 0.05);
     for (size_t k = 1; k < 5; ++k) {
       const double theirs = sent[i].items[k].number - sent[i].items[0].number;
       off.push_back(std::abs(r.pieces[k].at_s - r.pieces[0].at_s - theirs));
@@ -82,20 +82,22 @@ TEST_F(Mock, TimesAreThoseOfTheServer) {
   }
   EXPECT_LT(summarize(off).p50, kMedian);
   const Measures m = measure(done.records, {});
-  EXPECT_LT(m.ttft.p50, 0.03 + kLate);
-  EXPECT_GT(m.tpot.p50, 0.03 / 3 - kMedian);
-  EXPECT_GT(m.itl_time_p99, 0.02 - kMedian);
+  EXPECT_LT(m.ttft.p50, 0.05 + kLate);
+  EXPECT_GT(m.tpot.p50, (0.09 - kMedian) / 3);
+  EXPECT_GT(m.itl_time_p99, 0.05 - kMedian);
   EXPECT_EQ(m.most_at_once, 1u);
 }
 
 TEST_F(Mock, KnowsRolesBundlesAndSplits) {
-  const TrafficRun done = run({one("role wait 0.05 bundle x y z , wait 0.02 split 0.02 say end done")});
+  // Whatever the server waited for lies between the request and the piece; two pieces may come closer than they were
+  // sent, where the first is read late.
+  const TrafficRun done = run({one("role wait 0.2 bundle x y z , wait 0.05 split 0.05 say end done")});
   const RequestRecord& r = done.records[0];
   ASSERT_EQ(r.pieces.size(), 5u);
-  EXPECT_GE(r.first_text_s - r.sent_s, 0.05);      // the role alone is no text
+  EXPECT_GE(r.first_text_s - r.sent_s, 0.2);       // the role alone is no text
   EXPECT_LT(r.ttft(), r.first_text_s - r.sent_s);  // but vLLM's first event
   EXPECT_LT(r.pieces[3].at_s - r.pieces[1].at_s, kLate);
-  EXPECT_GE(r.pieces[4].at_s - r.pieces[3].at_s, 0.04);  // an event counts when it is whole
+  EXPECT_GE(r.pieces[4].at_s - r.sent_s, 0.3);  // an event counts when it is whole
   EXPECT_EQ(r.text, "xyzend");
   EXPECT_FALSE(r.counted);
   EXPECT_EQ(r.output_tokens, 5u);  // pieces, where the server counts none and there is no tokenizer
