@@ -15,6 +15,8 @@ import os
 import sys
 import time
 
+from loopback import serve
+
 ROOT = sys.argv[1]
 counts = {}
 
@@ -113,15 +115,4 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.connection.close()
 
 
-class Server(http.server.ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, *_):  # a client that went away
-        pass
-
-
-server = Server(("127.0.0.1", 0), Handler)
-with open(os.path.join(ROOT, "port.tmp"), "w") as f:
-    f.write(str(server.server_address[1]))
-os.rename(os.path.join(ROOT, "port.tmp"), os.path.join(ROOT, "port"))
-server.serve_forever()
+serve(Handler, ROOT)

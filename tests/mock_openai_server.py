@@ -16,6 +16,8 @@ import socket
 import sys
 import time
 
+from loopback import serve
+
 ROOT = sys.argv[1]
 KNOWN = {"wait": 1, "say": 1, "role": 0, "comment": 0, "empty": 0, "finish": 1, "usage": 2, "done": 0, "raw": 1, "cut": 0, "status": 1,
          "header": 2, "split": 1}
@@ -134,16 +136,4 @@ class Handler(http.server.BaseHTTPRequestHandler):
         append("times", times)
 
 
-class Server(http.server.ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 256
-
-    def handle_error(self, *_):  # a client that went away
-        pass
-
-
-server = Server(("127.0.0.1", 0), Handler)
-with open(os.path.join(ROOT, "port.tmp"), "w") as f:
-    f.write(str(server.server_address[1]))
-os.rename(os.path.join(ROOT, "port.tmp"), os.path.join(ROOT, "port"))
-server.serve_forever()
+serve(Handler, ROOT)

@@ -9,6 +9,8 @@ import subprocess
 import sys
 import time
 
+from record import record
+
 PROMPT = "The quick brown fox jumps over the lazy dog and then it runs back to the old house by"
 
 
@@ -77,11 +79,7 @@ def main():
     cpu = next((line.split(":", 1)[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "?")
     result = {"date": time.strftime("%Y-%m-%d", time.gmtime()), "cpu": cpu, "threads": a.threads, "rows": rows}
     if a.out:
-        with open(a.out + ".part", "w") as f:
-            json.dump(result, f, indent=1)
-            f.write("\n")
-        os.replace(a.out + ".part", a.out)
-        print(f"wrote {a.out}", file=sys.stderr)
+        record(result, a.out)
     if a.json:
         print(json.dumps(result))
         return

@@ -13,6 +13,8 @@ import sys
 import tempfile
 import time
 
+from record import record
+
 # name, path in the report, whether more is better
 FIGURES = [
     ("output tokens/s", ("output_throughput",), True),
@@ -119,11 +121,7 @@ def main():
               "model": os.path.basename(a.model), "slots": a.slots, "context": a.context, "vibee_args": a.vibee_args, "bench_args": a.bench_args,
               "rows": rows, "peak_resident_bytes": {w: max(r["peak_resident_bytes"] for r in runs[w]) for w in who}}
     if a.out:
-        with open(a.out + ".part", "w") as f:
-            json.dump(result, f, indent=1)
-            f.write("\n")
-        os.replace(a.out + ".part", a.out)
-        print(f"wrote {a.out}", file=sys.stderr)
+        record(result, a.out)
     if a.json:
         print(json.dumps(result))
         return

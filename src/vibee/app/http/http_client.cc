@@ -3,40 +3,26 @@
 
 #include <sys/socket.h>
 
-#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/io_context.hpp>
-#include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/post.hpp>
-#include <boost/asio/ssl.hpp>
 #include <boost/asio/steady_timer.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
-#include <boost/beast/core/tcp_stream.hpp>
 #include <boost/beast/http/buffer_body.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/read.hpp>
 #include <boost/beast/http/string_body.hpp>
 #include <boost/beast/http/write.hpp>
-#include <boost/beast/ssl/ssl_stream.hpp>
 #include <map>
+
+#include "vibee/app/http/beast.h"
 
 namespace vibee {
 namespace {
 
-namespace asio = boost::asio;
-namespace beast = boost::beast;
-namespace http = beast::http;
-using asio::awaitable;
-using asio::ip::tcp;
-using ErrorCode = boost::system::error_code;
+using namespace net;
 using Endpoints = tcp::resolver::results_type;
-constexpr auto kTuple = asio::as_tuple(asio::use_awaitable);
-
-std::chrono::steady_clock::duration seconds(double s) {
-  return std::chrono::duration_cast<std::chrono::steady_clock::duration>(std::chrono::duration<double>(s));
-}
 
 class Connection;
 
@@ -240,9 +226,7 @@ class Client final : public HttpClient {
   }
 
   std::unique_ptr<Connection> make(bool tls) {
-    if (tls)
-      return std::make_unique<StreamConnection<beast::ssl_stream<beast::tcp_stream>>>(options_, beast::tcp_stream(io_),
-                                                                                      tls_);
+    if (tls) return std::make_unique<StreamConnection<TlsStream>>(options_, beast::tcp_stream(io_), tls_);
     return std::make_unique<StreamConnection<beast::tcp_stream>>(options_, io_);
   }
 
