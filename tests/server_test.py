@@ -503,6 +503,11 @@ class Guarded(unittest.TestCase):
             self.assertEqual((r.returncode, r.stderr.count("\n")), (1, 1), r.stderr)
             self.assertIn(text, r.stderr)
 
+    def test_says_where_it_listens(self):
+        s = Server("--ctx", "256", "--batch", "2")
+        self.assertIn(f"http://127.0.0.1:{s.port} ", s.said())
+        self.assertEqual(s.stop(), 0)
+
     def test_tls(self):
         with tempfile.TemporaryDirectory() as folder:
             made = subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost", "-keyout", folder + "/key.pem",

@@ -112,6 +112,8 @@ int verb_serve(int argc, char** argv) {
     for (const auto& [id, one] : loads) std::puts(pool_line(id, one).c_str());
     return kExitOk;
   }
+  const std::string host = config.http.host;
+  const bool tls = !config.http.tls_certificate.empty();
   auto server = ApiServer::create(std::move(config));
   if (!server.ok()) return fail("serve", server.status());
   const Timer timer;
@@ -119,7 +121,9 @@ int verb_serve(int argc, char** argv) {
     log_line(pool_line(id, one));
     if (const Status s = (*server)->add_model(one, id); !s.ok()) return fail("serve", s);
   }
-  log_line(fmt::format("ready after {:.2f} s", timer.seconds()));
+  log_line(fmt::format("ready after {:.2f} s: {}://{}:{} (a page to look at: /ui)", timer.seconds(),
+                       tls ? "https" : "http", host.find(':') == host.npos ? host : "[" + host + "]",
+                       (*server)->port()));
   (*server)->run();
   return kExitOk;
 }

@@ -85,7 +85,8 @@ void ApiServer::events(Call call) {
 void ApiServer::watch(std::shared_ptr<Watch> w) {
   if (w->gone || draining_) return w->exchange->end();
   HttpServer* http = http_.get();
-  w->model->worker->run_on_session([this, http, w](Session& session, Engine& engine) {
+  EngineWorker& worker = *w->model->worker;
+  worker.run_on_session([this, http, w = std::move(w)](Session& session, Engine& engine) mutable {
     const Loaded& loaded = w->model->worker->loaded();
     const PageStore& pages = session.pages();
     std::vector<std::string> steps, tree, sequences;
@@ -139,7 +140,7 @@ void ApiServer::watch(std::shared_ptr<Watch> w) {
         .raw("steps", json_array(steps))
         .raw("tree", json_array(tree))
         .raw("sequences", json_array(sequences));
-    http->post([this, w, event = std::move(event)]() mutable {
+    http->post([this, w = std::move(w), event = std::move(event)]() mutable {
       const std::string& id = w->model->id;
       event.number("ttft_p95_ms", 1e3 * metrics_.quantile(Metric::ttft_seconds, id, 0.95))
           .number("itl_p95_ms", 1e3 * metrics_.quantile(Metric::itl_seconds, id, 0.95));
@@ -154,27 +155,24 @@ void ApiServer::watch(std::shared_ptr<Watch> w) {
 void ApiServer::config(Call call) {
   ServedModel* model = named_model(call);
   if (!model) return;
-  auto shared = std::make_shared<Call>(std::move(call));
-  HttpServer* http = http_.get();
-  model->worker->run_on_session([this, shared, http, model](Session&, Engine& engine) {
-    const EngineOptions o = engine.options();
-    http->post([this, shared, model, o] {
-      const Loaded& loaded = model->worker->loaded();
-      JsonObject out;
-      out.text("model", model->id)
-          .text("policy", o.policy->id)
-          .text("order", o.order->id)
-          .text("preempt", o.preempt ? "on" : "off")
-          .integer("chunk", o.chunk)
-          .raw("choices", JsonObject()
-                              .raw("policy", json_array(quoted_ids(scheduler_policies())))
-                              .raw("order", json_array(quoted_ids(request_orders())))
-                              .raw("preempt", "[\"on\", \"off\"]")
-                              .str());
-      if (loaded.step_time) out.number("tbt_ms", 1e3 * loaded.step_time->promise_s);
-      answer(*shared, out.str());
-    });
-  });
+  between_steps(std::move(call), *model, {},
+                [model](Session&, Engine& engine, const std::function<bool()>&) -> Result<std::string> {
+                  const EngineOptions& o = engine.options();
+                  const Loaded& loaded = model->worker->loaded();
+                  JsonObject out;
+                  out.text("model", model->id)
+                      .text("policy", o.policy->id)
+                      .text("order", o.order->id)
+                      .text("preempt", o.preempt ? "on" : "off")
+                      .integer("chunk", o.chunk)
+                      .raw("choices", JsonObject()
+                                          .raw("policy", json_array(quoted_ids(scheduler_policies())))
+                                          .raw("order", json_array(quoted_ids(request_orders())))
+                                          .raw("preempt", "[\"on\", \"off\"]")
+                                          .str());
+                  if (loaded.step_time) out.number("tbt_ms", 1e3 * loaded.step_time->promise_s);
+                  return out.str();
+                });
 }
 
 void ApiServer::configure(Call call) {
@@ -214,21 +212,20 @@ void ApiServer::configure(Call call) {
   if (fields.failed) return refuse(call, *fields.failed);
   const bool has_chunk = fields.has("chunk");
   log(fmt::format("configuration of {}: {}", model->id, body->dump()));
-  auto shared = std::make_shared<Call>(std::move(call));
-  HttpServer* http = http_.get();
-  model->worker->run_on_session([=, this, &loaded](Session&, Engine& engine) {
-    EngineOptions o = engine.options();
-    if (policy) o.policy = *policy;
-    if (order) o.order = *order;
-    if (!preempt.empty()) o.preempt = preempt == "on";
-    if (has_chunk) o.chunk = uint32_t(chunk);
-    if (loaded.step_time) {
-      if (tbt > 0) loaded.step_time->promise_s = tbt / 1e3;
-      o.time = loaded.step_time.get();
-    }
-    engine.set_options(o);
-    http->post([this, shared] { answer(*shared, "{\"status\": \"ok\"}"); });
-  });
+  between_steps(std::move(call), *model, {},
+                [=, &loaded](Session&, Engine& engine, const std::function<bool()>&) -> Result<std::string> {
+                  EngineOptions o = engine.options();
+                  if (policy) o.policy = *policy;
+                  if (order) o.order = *order;
+                  if (!preempt.empty()) o.preempt = preempt == "on";
+                  if (has_chunk) o.chunk = uint32_t(chunk);
+                  if (loaded.step_time) {
+                    if (tbt > 0) loaded.step_time->promise_s = tbt / 1e3;
+                    o.time = loaded.step_time.get();
+                  }
+                  engine.set_options(o);
+                  return std::string("{\"status\": \"ok\"}");
+                });
 }
 
 void ApiServer::techniques(Call call) {

@@ -35,34 +35,26 @@ void ApiServer::embeddings(Call call) {
   if (fields.integer("dimensions", width, 1, 1 << 24) != width)
     fields.fail("dimensions", fmt::format("'dimensions' may be {} alone: the model was not made to be cut", width));
   if (fields.failed) return refuse(call, *fields.failed);
-  auto shared = std::make_shared<Call>(std::move(call));
-  auto gone = std::make_shared<std::atomic<bool>>(false);
-  shared->exchange->on_gone([gone] { *gone = true; });
-  HttpServer* http = http_.get();
-  model->worker->run_on_session(
-      [this, shared, gone, http, model, encoding, texts = std::move(texts)](Session& session, Engine&) {
-        auto result = embed(session, texts, {}, [gone] { return gone->load(); });
-        http->post([this, shared, model, encoding, result = std::move(result)]() mutable {
-          if (!result.ok()) {
-            ApiError e = api_error(result.status());
-            e.param = "input";
-            return refuse(*shared, e);
-          }
-          uint64_t tokens = 0;
-          std::vector<std::string> data;
-          for (size_t i = 0; i < result->size(); ++i) {
-            const Embedding& e = (*result)[i];
-            tokens += e.text.tokens;
-            std::vector<std::string> numbers;
-            if (encoding == "float")
-              for (const float v : e.values) numbers.push_back(json_float(v));
-            const std::string values =
-                encoding == "float" ? json_array(numbers) : json_quote(base64_encode(bytes_of(e.values)));
-            data.push_back(fmt::format("{{\"object\": \"embedding\", \"index\": {}, \"embedding\": {}}}", i, values));
-          }
-          answer(*shared, fmt::format("{{\"object\": \"list\", \"data\": {}, \"model\": {}, \"usage\": {}}}",
-                                      json_array(data), json_quote(model->id), usage(tokens)));
-        });
+  if (is_late(call)) return;
+  between_steps(
+      std::move(call), *model, "input",
+      [texts = std::move(texts), encoding, id = model->id](Session& session, Engine&,
+                                                           const std::function<bool()>& gone) -> Result<std::string> {
+        VIBEE_ASSIGN(const std::vector<Embedding> embeddings, embed(session, texts, {}, gone));
+        uint64_t tokens = 0;
+        std::vector<std::string> data;
+        for (size_t i = 0; i < embeddings.size(); ++i) {
+          const Embedding& e = embeddings[i];
+          tokens += e.text.tokens;
+          std::vector<std::string> numbers;
+          if (encoding == "float")
+            for (const float v : e.values) numbers.push_back(json_float(v));
+          const std::string values =
+              encoding == "float" ? json_array(numbers) : json_quote(base64_encode(bytes_of(e.values)));
+          data.push_back(fmt::format("{{\"object\": \"embedding\", \"index\": {}, \"embedding\": {}}}", i, values));
+        }
+        return fmt::format("{{\"object\": \"list\", \"data\": {}, \"model\": {}, \"usage\": {}}}", json_array(data),
+                           json_quote(id), usage(tokens));
       });
 }
 
@@ -80,32 +72,24 @@ void ApiServer::rank(Call call) {
   const uint64_t best = fields.integer("top_n", documents.size(), 1, 1 << 20);
   const bool with_texts = fields.boolean("return_documents", false);
   if (fields.failed) return refuse(call, *fields.failed);
-  auto shared = std::make_shared<Call>(std::move(call));
-  auto gone = std::make_shared<std::atomic<bool>>(false);
-  shared->exchange->on_gone([gone] { *gone = true; });
-  HttpServer* http = http_.get();
-  model->worker->run_on_session([=, this, documents = std::move(documents)](Session& session, Engine&) {
-    auto result = rerank(session, query, documents, {}, [gone] { return gone->load(); });
-    http->post([=, this, result = std::move(result)]() mutable {
-      if (!result.ok()) {
-        ApiError e = api_error(result.status());
-        e.param = "documents";
-        return refuse(*shared, e);
-      }
-      uint64_t tokens = 0;
-      for (const Ranked& r : *result) tokens += r.text.tokens;
-      std::vector<std::string> results;
-      for (const Ranked& r : *result) {
-        if (results.size() == best) break;
-        JsonObject o;
-        o.integer("index", r.index).number("relevance_score", r.score);
-        if (with_texts) o.raw("document", JsonObject().text("text", documents[r.index]).str());
-        results.push_back(o.str());
-      }
-      answer(*shared, fmt::format("{{\"object\": \"list\", \"results\": {}, \"model\": {}, \"usage\": {}}}",
-                                  json_array(results), json_quote(model->id), usage(tokens)));
-    });
-  });
+  if (is_late(call)) return;
+  between_steps(std::move(call), *model, "documents",
+                [documents = std::move(documents), query, best, with_texts, id = model->id](
+                    Session& session, Engine&, const std::function<bool()>& gone) -> Result<std::string> {
+                  VIBEE_ASSIGN(const std::vector<Ranked> ranked, rerank(session, query, documents, {}, gone));
+                  uint64_t tokens = 0;
+                  for (const Ranked& r : ranked) tokens += r.text.tokens;
+                  std::vector<std::string> results;
+                  for (const Ranked& r : ranked) {
+                    if (results.size() == best) break;
+                    JsonObject o;
+                    o.integer("index", r.index).number("relevance_score", r.score);
+                    if (with_texts) o.raw("document", JsonObject().text("text", documents[r.index]).str());
+                    results.push_back(o.str());
+                  }
+                  return fmt::format("{{\"object\": \"list\", \"results\": {}, \"model\": {}, \"usage\": {}}}",
+                                     json_array(results), json_quote(id), usage(tokens));
+                });
 }
 
 }  // namespace vibee

@@ -22,8 +22,7 @@ void ApiServer::completions(Call call) {
 
 void ApiServer::complete(Call call, std::variant<CompletionRequest, ApiError> read, ServedModel& model) {
   if (auto* wrong = std::get_if<ApiError>(&read)) return refuse(call, *wrong);
-  if (draining_)
-    return refuse(call, {503, "shutting_down", "the server takes no new requests: it is shutting down", {}, 5});
+  if (is_late(call)) return;
   CompletionRequest request = std::move(std::get<CompletionRequest>(read));
   const auto count = uint32_t(request.parts.size());
   const uint32_t room = model.worker->loaded().session->options().sequences + config_.queue;

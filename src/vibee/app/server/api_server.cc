@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <csignal>
 #include <filesystem>
 #include <fstream>
@@ -196,7 +197,7 @@ void ApiServer::drain() {
 }
 
 void ApiServer::end_if_drained() {
-  if (!draining_ || !answers_.empty()) return;
+  if (!draining_ || !answers_.empty() || works_ > 0) return;
   http_->close_idle();
   http_->after(0.2, [this] { http_->stop(); });  // the last bytes go out
 }
@@ -312,6 +313,34 @@ ServedModel* ApiServer::find_model(Call& call, const Json& body, std::optional<O
     return nullptr;
   }
   return found;
+}
+
+bool ApiServer::is_late(Call& call) {
+  if (draining_) refuse(call, {503, "shutting_down", "the server takes no new requests: it is shutting down", {}, 5});
+  return draining_;
+}
+
+void ApiServer::between_steps(Call call, ServedModel& model, std::string param, Work work) {
+  auto shared = std::make_shared<Call>(std::move(call));
+  const auto gone = std::make_shared<std::atomic<bool>>(false);
+  shared->exchange->on_gone([gone] { *gone = true; });
+  ++works_;
+  HttpServer* http = http_.get();
+  // The call goes back whole: it belongs to the server's thread, where its connection may end with it.
+  model.worker->run_on_session([=, this, shared = std::move(shared)](Session& session, Engine& engine) mutable {
+    auto result = work(session, engine, [gone] { return gone->load(); });
+    http->post([this, shared = std::move(shared), param, result = std::move(result)]() mutable {
+      if (result.ok()) {
+        answer(*shared, std::move(*result));
+      } else {
+        ApiError e = api_error(result.status());
+        e.param = param;
+        refuse(*shared, e);
+      }
+      --works_;
+      end_if_drained();
+    });
+  });
 }
 
 uint64_t ApiServer::space_of(const Call& call, const std::string& salt) const {

@@ -73,6 +73,12 @@ class ApiServer {
   ServedModel* find_model(Call& call, const Json& body, std::optional<Output> output);
   std::optional<Json> read_body(Call& call);
   void complete(Call call, std::variant<CompletionRequest, ApiError> request, ServedModel& model);
+  /// Runs `work` between two steps of a model's engine; the JSON that it gives, or its error about `param`, is the
+  /// answer.
+  using Work = std::function<Result<std::string>(Session&, Engine&, const std::function<bool()>& gone)>;
+  void between_steps(Call call, ServedModel& model, std::string param, Work work);
+  /// Refuses the call when the server is draining.
+  bool is_late(Call& call);
   void wait_for_reader(ServedModel& model, uint64_t job, uint64_t number);
   uint64_t space_of(const Call& call, const std::string& salt) const;
   std::string model_json(const ServedModel& model) const;
@@ -93,6 +99,7 @@ class ApiServer {
   std::string secret_;                                           ///< of this process: keeps apart what keys computed
   std::map<uint64_t, std::weak_ptr<CompletionAnswer>> answers_;  ///< under way
   uint64_t next_answer_ = 0;
+  uint32_t works_ = 0;  ///< between_steps, under way
   bool draining_ = false;
 };
 

@@ -85,8 +85,8 @@ void ApiServer::health(Call call) {
   for (const auto& m : models_) {
     if (m->worker->age() <= config_.health_s || !m->worker->idle()) continue;
     ++state->left;
-    m->worker->try_step([http, state, finish] {
-      http->post([state, finish] {
+    m->worker->try_step([http, state, finish]() mutable {
+      http->post([state = std::move(state), finish = std::move(finish)] {
         if (--state->left == 0) finish(true);
       });
     });

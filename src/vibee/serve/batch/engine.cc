@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <climits>
 #include <cmath>
 
 namespace vibee {
@@ -163,10 +164,7 @@ Limits Engine::limits() const {
 /// Moves waiting requests to the running ones while the policy takes more and every page that they can ever need is
 /// there; the first for whom it is not stops those behind it.
 void Engine::admit() {
-  if (waiting_.empty()) return;
-  // Most steps admit nobody: then the order is not asked either.
-  show();
-  if (!options_.policy->admits(views_, limits()) && !options_.preempt) return;
+  if (waiting_.empty() || !may_admit()) return;  // most steps: then the order is not asked either
   const auto now = Clock::now();
   std::vector<WaitingView> views;
   for (const auto& r : waiting_) {
@@ -184,6 +182,18 @@ void Engine::admit() {
     const auto at = std::find_if(waiting_.begin(), waiting_.end(), [&](const auto& r) { return r->id == id; });
     if (at != waiting_.end() && !admit(size_t(at - waiting_.begin()))) return;
   }
+}
+
+/// Whether the policy takes one more, or somebody could be put back for one of a larger class.
+bool Engine::may_admit() {
+  show();
+  if (options_.policy->admits(views_, limits())) return true;
+  if (!options_.preempt) return false;
+  int largest = INT_MIN, smallest = INT_MAX;
+  for (const auto& r : waiting_) largest = std::max(largest, r->request.priority);
+  for (const auto& r : running_)
+    if (r->preempted < kMostPreemptions && !r->cancelled) smallest = std::min(smallest, r->request.priority);
+  return smallest < largest;
 }
 
 /// Puts somebody of a smaller class back; false when there is nobody.

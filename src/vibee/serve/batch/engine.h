@@ -154,6 +154,7 @@ class Engine {
 
   void admit();
   bool admit(size_t waiting);
+  bool may_admit();
   bool take_place_for(const Sequence& waiting);
   void put_back(size_t running);
   bool waits_for_leader(const Sequence& waiting, uint32_t reused) const;
