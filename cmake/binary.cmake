@@ -11,3 +11,9 @@ endif()
 
 add_executable(vibee ${CMAKE_SOURCE_DIR}/src/main.cc)
 target_link_libraries(vibee PRIVATE vibee_app_cli)
+# Addresses that only move with the whole program as a bitmap: the table of them would be read, and stay, at every start.
+include(CheckLinkerFlag)
+check_linker_flag(CXX LINKER:-z,pack-relative-relocs VIBEE_PACKS_RELOCATIONS)
+if(VIBEE_PACKS_RELOCATIONS)
+  target_link_options(vibee PRIVATE LINKER:-z,pack-relative-relocs)
+endif()

@@ -7,7 +7,9 @@ namespace vibee {
 namespace {
 
 constexpr uint32_t kHopelessPairs = 3;
-constexpr double kSearchShare = 0.7;  // of the time goes to single options, the rest to combining them
+// Of the time, what single options may take: all but one last look while none pays, else the rest is for combining
+// them.
+constexpr double kSearchShare = 0.7, kSearchAlone = 0.95;
 
 class Tuner {
  public:
@@ -111,7 +113,8 @@ class Tuner {
     TuneRow row;
     row.summary = option.summary;
     row.exact = option.exact;
-    if (time_is_left(kSearchShare)) {
+    const bool any = std::any_of(out_.rows.begin(), out_.rows.end(), [](const TuneRow& r) { return r.pays; });
+    if (time_is_left(any ? kSearchShare : kSearchAlone)) {
       VIBEE_TRY(measure_pairs({option.setting}, {}, &row));
       VIBEE_TRY(judge(&row));
     } else {

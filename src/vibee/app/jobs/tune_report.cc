@@ -20,9 +20,12 @@ std::string quality_text(const TuneRow& row) {
 std::string row_text(const TuneRow& r) {
   std::string out = fmt::format("{:<34}", settings_text(r.settings));
   if (r.pairs == 0) return out + r.verdict + "\n";
-  return out + fmt::format("{:>6.3f}x ({:.3f} to {:.3f}) {:>7.3f}x {:>7.3f}x {:>7.3f}x {:>7.3f}x  {:<28} {}\n",
-                           r.request.ratio, r.request.low, std::min(r.request.high, 999.0), r.prompt.ratio,
-                           r.generate.ratio, r.first_token.ratio, r.memory.ratio, quality_text(r), r.verdict);
+  const bool bounded = r.request.low > 0;  // few pairs have no interval
+  const std::string interval =
+      bounded ? fmt::format("({:.3f} to {:.3f})", r.request.low, r.request.high) : fmt::format("({} pairs)", r.pairs);
+  return out + fmt::format("{:>6.3f}x {:<16} {:>7.3f}x {:>7.3f}x {:>7.3f}x {:>7.3f}x  {:<28} {}\n", r.request.ratio,
+                           interval, r.prompt.ratio, r.generate.ratio, r.first_token.ratio, r.memory.ratio,
+                           quality_text(r), r.verdict);
 }
 
 std::string ratio_json(const PairedRatio& r) {
