@@ -122,6 +122,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 self.event({"id": "x", "choices": [], "usage": {"prompt_tokens": int(args[0]), "completion_tokens": int(args[1]),
                                                                 "prompt_tokens_details": {"cached_tokens": 2}}})
             elif word == "done":
+                append("times", times)  # before the client can be done with it
                 self.event(b"[DONE]")
             elif word == "raw":
                 self.chunk(args[0].replace("_", " ").replace("|", "\n").encode())
@@ -133,7 +134,6 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 return
         self.wfile.write(b"0\r\n\r\n")
         self.wfile.flush()
-        append("times", times)
 
 
 serve(Handler, ROOT)

@@ -4,6 +4,8 @@
 #include "vibee/model/token/spm.h"
 
 #include <algorithm>
+#include <bit>
+#include <functional>
 
 #include "vibee/model/token/text_index.h"
 #include "vibee/model/token/utf8.h"
@@ -11,18 +13,20 @@
 namespace vibee {
 namespace {
 
+constexpr uint32_t kNone = ~0u;
+
 struct Stretch {
   uint32_t begin, length;  // in the escaped text; length 0: merged away
   int32_t previous, next;
+  uint32_t rank;  // of the merge with the next one, kNone if there is none
 };
 
-struct Candidate {
-  float score;
-  int32_t left, right;
-  uint32_t length;  // of both together; tells whether the pair is still what it was
-};
-/// For a heap whose top is the highest score, leftmost on ties.
-bool worse(const Candidate& a, const Candidate& b) { return a.score != b.score ? a.score < b.score : a.left > b.left; }
+/// Orders the merges in 32 bits, the highest score first, as integers compare faster than pairs.
+uint32_t rank_of(float score) {
+  const uint32_t bits = std::bit_cast<uint32_t>(score + 0.0f);  // -0 is 0
+  const uint32_t ascending = bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+  return std::min(~ascending, kNone - 1);
+}
 
 class Spm final : public Tokenizer {
  public:
@@ -60,34 +64,45 @@ class Spm final : public Tokenizer {
     for (size_t i = 0; i < text.size();) {
       const uint32_t length = utf8_step(text.substr(i)).length;
       const int32_t at = int32_t(list.size());
-      list.push_back({uint32_t(i), length, at - 1, i + length < text.size() ? at + 1 : -1});
+      list.push_back({uint32_t(i), length, at - 1, i + length < text.size() ? at + 1 : -1, kNone});
       i += length;
     }
-    std::vector<Candidate> heap;
-    const auto consider = [&](int32_t left, int32_t right) {
-      if (left < 0 || right < 0) return false;
-      const uint32_t length = list[left].length + list[right].length;
+    const auto find_merge = [&](int32_t at) {
+      Stretch& left = list[at];
+      left.rank = kNone;
+      if (left.next < 0) return false;
+      const uint32_t length = left.length + list[left.next].length;
       if (length > longest_) return false;
-      const int32_t id = index().find(text.substr(list[left].begin, length));
-      if (id < 0) return false;
-      heap.push_back({scores_[id], left, right, length});
-      return true;
+      const int32_t id = index().find(text.substr(left.begin, length));
+      if (id >= 0) left.rank = rank_of(scores_[id]);
+      return id >= 0;
     };
-    for (int32_t i = 0; i + 1 < int32_t(list.size()); ++i) consider(i, i + 1);
-    std::make_heap(heap.begin(), heap.end(), worse);
+    // The best merge is the lowest number: rank, then place. One that is no longer what its left side would do is
+    // stale.
+    std::vector<uint64_t> heap;
+    const auto entry = [&](int32_t at) { return uint64_t(list[at].rank) << 32 | uint32_t(at); };
+    for (int32_t at = 0; at < int32_t(list.size()); ++at) {
+      if (find_merge(at)) heap.push_back(entry(at));
+    }
+    std::make_heap(heap.begin(), heap.end(), std::greater<>());
     while (!heap.empty()) {
-      std::pop_heap(heap.begin(), heap.end(), worse);
-      const Candidate best = heap.back();
+      std::pop_heap(heap.begin(), heap.end(), std::greater<>());
+      const uint64_t best = heap.back();
       heap.pop_back();
-      Stretch& left = list[best.left];
-      Stretch& right = list[best.right];
-      if (left.length == 0 || right.length == 0 || left.length + right.length != best.length) continue;
+      const int32_t at = int32_t(uint32_t(best));
+      Stretch& left = list[at];
+      if (left.rank != best >> 32) continue;
+      Stretch& right = list[left.next];
       left.length += right.length;
       left.next = right.next;
       right.length = 0;
-      if (right.next >= 0) list[right.next].previous = best.left;
-      if (consider(left.previous, best.left)) std::push_heap(heap.begin(), heap.end(), worse);
-      if (consider(best.left, left.next)) std::push_heap(heap.begin(), heap.end(), worse);
+      right.rank = kNone;
+      if (right.next >= 0) list[right.next].previous = at;
+      for (const int32_t changed : {left.previous, at}) {
+        if (changed < 0 || !find_merge(changed)) continue;
+        heap.push_back(entry(changed));
+        std::push_heap(heap.begin(), heap.end(), std::greater<>());
+      }
     }
     return list;
   }
