@@ -18,8 +18,8 @@ import threading
 import time
 import unittest
 
-VIBEE, MODEL = sys.argv[1:3]
-TALK = [{"role": "user", "content": "Why is the sky blue?"}]
+from served import MODEL, TALK, VIBEE, Server, joined
+
 FIELDS = os.path.join(os.path.dirname(__file__), "../src/vibee/app/server/fields.inc")
 ROUTES = os.path.join(os.path.dirname(__file__), "../src/vibee/app/server/routes.inc")
 
@@ -27,75 +27,6 @@ ROUTES = os.path.join(os.path.dirname(__file__), "../src/vibee/app/server/routes
 def read(path):
     with open(path) as file:
         return file.read()
-
-
-class Server:
-    """A server of its own on a free port; ready when made."""
-
-    def __init__(self, *arguments, models=(MODEL,), wait=True):
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            self.port = s.getsockname()[1]
-        self.log = tempfile.TemporaryFile()
-        self.process = subprocess.Popen([VIBEE, "serve", *models, "--port", str(self.port), "--policy", "chunked", *arguments],
-                                        stderr=self.log, stdout=self.log)
-        if wait:
-            for _ in range(600):
-                try:
-                    socket.create_connection(("127.0.0.1", self.port), 1).close()
-                    if "ready" in self.said():
-                        return
-                except OSError:
-                    pass
-                if self.process.poll() is not None:
-                    break
-                time.sleep(0.05)
-            raise RuntimeError("the server did not start: " + self.said())
-
-    def said(self):
-        self.log.seek(0)
-        return self.log.read().decode()
-
-    def stop(self, sig=signal.SIGTERM, timeout=30):
-        self.process.send_signal(sig)
-        status = self.process.wait(timeout)
-        self.log.close()
-        return status
-
-    def request(self, method, path, body=None, headers=None, key=None):
-        c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
-        h = dict(headers or {})
-        if key:
-            h["Authorization"] = "Bearer " + key
-        c.request(method, path, body if isinstance(body, (bytes, str, type(None))) else json.dumps(body), h)
-        r = c.getresponse()
-        r.text = r.read()
-        c.close()
-        return r
-
-    def ask(self, path, body, status=200, **more):
-        r = self.request("POST", path, body, **more)
-        assert r.status == status, (r.status, r.text[:500])
-        return json.loads(r.text)
-
-    def events(self, path, body):
-        """The events of a stream, and whether it ended with [DONE]."""
-        r = self.request("POST", path, {**body, "stream": True})
-        assert r.status == 200 and r.headers["Content-Type"] == "text/event-stream", (r.status, r.text)
-        lines = [line[6:] for line in r.text.decode().split("\n") if line.startswith("data: ")]
-        return [json.loads(line) for line in lines if line != "[DONE]"], bool(lines) and lines[-1] == "[DONE]"
-
-
-def joined(events):
-    """Choices of a stream put together: index -> (text, finish reason)."""
-    out = {}
-    for e in events:
-        for c in e["choices"]:
-            text, finish = out.get(c["index"], ("", None))
-            assert finish is None, "an event after the last"
-            piece = c["text"] if "text" in c else c["delta"].get("content") or ""
-            out[c["index"]] = (text + piece, c["finish_reason"])
-    return out
 
 
 class Open(unittest.TestCase):
@@ -251,6 +182,7 @@ class Open(unittest.TestCase):
                 "temperature": 0.5, "top_p": 0.9, "presence_penalty": 0.1, "frequency_penalty": 0.1, "logit_bias": {"5": 1}, "best_of": 1, "echo": False,
                 "response_format": {"type": "text"}, "tools": [], "tool_choice": "none", "parallel_tool_calls": True, "service_tier": "default",
                 "prompt_cache_key": "k", "metadata": {"a": "b"}, "user": "u", "safety_identifier": "s", "modalities": ["text"], "chat_template_kwargs": {"a": 1},
+                "add_generation_prompt": True, "continue_final_message": False,
                 "top_k": 5, "min_p": 0.1, "typical_p": 0.9, "repetition_penalty": 1.1, "ignore_eos": False, "priority": 1, "cache_salt": "s", "timeout_ms": 60000,
                 "return_token_ids": True, "vibee": {"timings": True}, "grammar": {"type": "regex", "value": "a+"}}
         both = {"chat": {"logprobs": True, "top_logprobs": 1}, "completions": {"logprobs": 1}}
@@ -552,18 +484,33 @@ class Guarded(unittest.TestCase):
                 for choice, allowed in (("required", {"weather", "add"}), ({"type": "function", "function": {"name": "add"}}, {"add"})):
                     body = {**ask, "tool_choice": choice}
                     c = s.ask(path, body)["choices"][0]
-                    call = c["message"]["tool_calls"][0]
-                    self.assertEqual((c["finish_reason"], c["message"]["content"], call["type"]), ("tool_calls", None, "function"))
-                    self.assertIn(call["function"]["name"], allowed)
-                    self.assertEqual(set(json.loads(call["function"]["arguments"])), {"city"} if call["function"]["name"] == "weather" else {"a"})
+                    calls = c["message"]["tool_calls"]
+                    self.assertEqual((c["finish_reason"], c["message"]["content"], calls[0]["type"]), ("tool_calls", None, "function"))
+                    for call in calls:
+                        self.assertIn(call["function"]["name"], allowed)
+                        self.assertEqual(set(json.loads(call["function"]["arguments"])), {"city"} if call["function"]["name"] == "weather" else {"a"})
                     events, done = s.events(path, body)
                     deltas = [d for e in events for x in e["choices"] for d in x["delta"].get("tool_calls", [])]
-                    self.assertEqual((done, [d["function"] for d in deltas], deltas[0]["index"]), (True, [call["function"]], 0))
+                    self.assertEqual((done, [d["function"] for d in deltas], [d["index"] for d in deltas]),
+                                     (True, [call["function"] for call in calls], list(range(len(calls)))))
+                    one = s.ask(path, {**body, "parallel_tool_calls": False})["choices"][0]["message"]
+                    self.assertEqual((one["tool_calls"][0]["function"], len(one["tool_calls"]), one["content"]), (calls[0]["function"], 1, None))
                     self.assertEqual(events[-1]["choices"][0]["finish_reason"], "tool_calls")
                 auto = s.ask(path, {**ask, "messages": ask["messages"] + [
                     {"role": "assistant", "content": None, "tool_calls": [{"id": "1", "type": "function", "function": {"name": "weather", "arguments": "{\"city\": \"Oslo\"}"}}]},
                     {"role": "tool", "tool_call_id": "1", "content": "It rains."}]})["choices"][0]
                 self.assertIn(auto["finish_reason"], ("stop", "length", "tool_calls"))
+                # A call that the text begins by itself: the bias makes the first mark, the grammar the rest.
+                mark = s.ask("/tokenize", {"content": "<tool_call>"})["tokens"]
+                talk = {**ask, "messages": ask["messages"], "max_tokens": 60, "logit_bias": {str(t): 40 for t in mark}, "temperature": 2, "seed": 1}
+                for seed in range(8):
+                    message = s.ask(path, {**talk, "seed": seed})["choices"][0]["message"]
+                    for call in message.get("tool_calls", []):
+                        self.assertEqual(set(json.loads(call["function"]["arguments"])), {"weather": {"city"}, "add": {"a"}}[call["function"]["name"]])
+                odd = function("odd", {"x": {"not": {"type": "string"}}})
+                s.ask(path, {**ask, "tools": [odd], "max_tokens": 4})  # free, for it cannot be kept to
+                odd["function"]["strict"] = True
+                self.assertEqual(s.ask(path, {**ask, "tools": [odd]}, 400)["error"]["code"], "unsupported_grammar")
                 prompt = s.ask("/apply-template", {"messages": [{"role": "assistant", "tool_calls": [{"type": "function", "function": {"name": "f", "arguments": "{\"x\": 1}"}}]}]})["prompt"]
                 self.assertIn('"arguments": {"x": 1}', prompt)
                 for wrong, param in (({"tools": [{"type": "web"}]}, "tools[0].type"), ({"tool_choice": {"type": "function", "function": {"name": "no"}}}, "tool_choice"),

@@ -61,13 +61,14 @@ void ApiServer::apply_template(Call call) {
   if (!body) return;
   FieldReader fields("apply_template", *body);
   if (!fields.failed && !fields.has("messages")) fields.fail("messages", "'messages' is missing", "missing_field");
+  const PromptEnd end = read_prompt_end(fields);
   if (fields.failed) return refuse(call, *fields.failed);
   ServedModel* model = find_model(call, *body, {});
   if (!model) return;
   const auto messages = read_messages(*fields.find("messages"));
   if (const auto* wrong = std::get_if<ApiError>(&messages)) return refuse(call, *wrong);
   const auto text =
-      render_chat(*model, std::get<Json>(messages), fields.find("tools"), fields.find("chat_template_kwargs"));
+      render_chat(*model, std::get<Json>(messages), fields.find("tools"), fields.find("chat_template_kwargs"), end);
   if (!text.ok()) return refuse(call, api_error(text.status()));
   answer(call, "{\"prompt\": " + json_quote(*text) + "}");
 }

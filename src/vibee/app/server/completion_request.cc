@@ -95,30 +95,40 @@ void read_tools(FieldReader& fields, const ServedModel& model, const Json* tools
     fields.failed = std::move(*wrong);
     return;
   }
-  if (!model.chat_template || model.chat_template->source().find("tools") == std::string::npos)
+  if (model.tools == nullptr)
     return fields.fail(
         "tools",
         "the chat template of this model does not know tools; use one that does, or serve with --chat-template",
         "model_has_no_tools");
-  out->tools = &tool_format(model.chat_template->source());
-  if (!choice || *choice == "auto") return;
-  std::string only;
-  if (choice->is_object()) {
+  out->tools = model.tools;
+  r->spoken = model.spoken;
+  ToolChoice what{false, out->parallel_calls, {}};
+  if (choice && choice->is_object()) {
     const auto f = choice->find("function");
-    if (f != choice->end() && f->is_object()) only = f->value("name", "");
-    const auto named = [&](const Json& t) { return t["function"]["name"] == only; };
-    if (only.empty() || std::none_of(tools->begin(), tools->end(), named))
+    if (f != choice->end() && f->is_object()) what.only = f->value("name", "");
+    const auto named = [&](const Json& t) { return t["function"]["name"] == what.only; };
+    if (what.only.empty() || std::none_of(tools->begin(), tools->end(), named))
       return fields.fail("tool_choice", "'tool_choice' names no function of 'tools'");
-  } else if (*choice != "required") {
-    return fields.fail("tool_choice",
-                       fmt::format("'tool_choice' is {}; use none, auto, required or a function", choice->dump()));
+    what.required = true;
+  } else if (choice && *choice != "auto") {
+    if (*choice != "required")
+      return fields.fail("tool_choice",
+                         fmt::format("'tool_choice' is {}; use none, auto, required or a function", choice->dump()));
+    what.required = true;
   }
-  if (r->grammar)
+  if (what.required && r->grammar)
     return fields.fail("tool_choice", "a call that must be made and 'response_format' exclude one another");
-  auto grammar = model.grammars->compile({GrammarSource::json_schema, tool_call_schema(*tools, only)});
-  if (!grammar.ok()) return fields.fail("tools", grammar.status().message(), "unsupported_grammar");
-  r->grammar = std::move(*grammar);
-  out->tools = &tool_format({});  // the text is the call and nothing else
+  if (r->grammar || r->ignore_end) return;  // that is what the text keeps to, or it has no end
+  GrammarCompiler& compiler = model.call_grammars ? *model.call_grammars : *model.grammars;
+  auto grammar = compiler.compile(tool_call_grammar(*model.tools, *tools, what));
+  if (grammar.ok()) {
+    r->grammar = std::move(*grammar);
+    return;
+  }
+  // A schema that cannot be kept to is refused where it must be; where calls are free, so are their arguments.
+  const auto strict = [](const Json& t) { return t["function"].value("strict", Json()) == true; };
+  if (what.required || std::any_of(tools->begin(), tools->end(), strict))
+    fields.fail("tools", grammar.status().message(), "unsupported_grammar");
 }
 
 /// What both routes have.
@@ -294,10 +304,11 @@ std::variant<CompletionRequest, ApiError> read_chat_request(const Json& body, co
       fields.fail(name, fmt::format("'{}' is not read by this model's chat template", name), "unsupported_field");
     extra[name] = *j;
   }
+  const PromptEnd end = read_prompt_end(fields);
   if (fields.failed) return *fields.failed;
   auto messages = read_messages(*fields.find("messages"));
   if (auto* wrong = std::get_if<ApiError>(&messages)) return *wrong;
-  auto text = render_chat(model, std::get<Json>(messages), tools, &extra);
+  auto text = render_chat(model, std::get<Json>(messages), tools, &extra, end);
   if (!text.ok()) {
     ApiError e = api_error(text.status());
     e.param = "messages";

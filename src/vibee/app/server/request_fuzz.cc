@@ -44,6 +44,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   }
   if (const auto m = json.find("messages"); m != json.end() && m->is_array()) (void)read_messages(*m);
   if (const auto t = json.find("tools"); t != json.end() && t->is_array() && !check_tools(*t))
-    (void)tool_call_schema(*t, {});
+    for (const char* marker : {"<tool_call>", "[TOOL_CALLS]", ""})
+      (void)tool_call_grammar(tool_format(marker), *t, {data[0] % 2 == 0, data[0] % 3 == 0, {}});
   return 0;
 }

@@ -18,6 +18,11 @@ Result<std::unique_ptr<ServedModel>> ServedModel::load(const LoadConfig& config,
     out->chat_template = std::move(*parsed);
   }
   if (out->output() == Output::logits) out->grammars = std::make_unique<GrammarCompiler>(out->tokenizer());
+  if (out->chat_template && source.find("tools") != std::string::npos) {
+    out->tools = &tool_format(source);
+    out->spoken = control_tokens(*out->tools, out->tokenizer());
+    if (!out->spoken.empty()) out->call_grammars = std::make_unique<GrammarCompiler>(out->tokenizer(), out->spoken);
+  }
   // Bytes depend on the weights and on how numbers are kept, not on threads, batch or schedule.
   Digest digest;
   digest.update(fmt::format("{}|{}|{}|{}|{}", out->model().path(), out->worker->loaded().parameters, config.kv,
@@ -82,7 +87,16 @@ std::variant<Json, ApiError> read_messages(const Json& messages) {
   return out;
 }
 
-Result<std::string> render_chat(const ServedModel& model, const Json& messages, const Json* tools, const Json* extra) {
+PromptEnd read_prompt_end(FieldReader& fields) {
+  const bool open = fields.boolean("continue_final_message", false);
+  const bool answer = fields.boolean("add_generation_prompt", !open);
+  if (open && answer)
+    fields.fail("continue_final_message", "'continue_final_message' and 'add_generation_prompt' exclude one another");
+  return open ? PromptEnd::open_message : answer ? PromptEnd::answer : PromptEnd::message;
+}
+
+Result<std::string> render_chat(const ServedModel& model, const Json& messages, const Json* tools, const Json* extra,
+                                PromptEnd end) {
   if (!model.chat_template)
     return error(Code::unsupported, "{} has no chat template; use /v1/completions to continue a text", model.id);
   const Tokenizer& tokenizer = model.tokenizer();
@@ -90,10 +104,21 @@ Result<std::string> render_chat(const ServedModel& model, const Json& messages, 
   if (extra != nullptr) context = *extra;
   context["messages"] = messages;
   if (tools != nullptr) context["tools"] = *tools;
-  context["add_generation_prompt"] = true;
+  context["add_generation_prompt"] = end == PromptEnd::answer;
   context["bos_token"] = std::string(tokenizer.piece(tokenizer.bos()));
   context["eos_token"] = std::string(tokenizer.piece(tokenizer.eos()));
-  return model.chat_template->render(context);
+  VIBEE_ASSIGN(std::string text, model.chat_template->render(context));
+  if (end != PromptEnd::open_message) return text;
+  // Templates may strip what they print: the text is found without white space at its ends, and cut behind it.
+  constexpr char kSpace[] = " \t\r\n";
+  const std::string last = messages.back()["content"].get<std::string>();
+  const size_t first = last.find_first_not_of(kSpace), behind = last.find_last_not_of(kSpace) + 1;
+  const bool ours = messages.back()["role"] == "assistant" && first != std::string::npos;
+  const size_t at = ours ? text.rfind(last.substr(first, behind - first)) : std::string::npos;
+  if (at == std::string::npos)
+    return error(Code::invalid,
+                 "'continue_final_message' needs a last message of the assistant that the template prints as it is");
+  return text.substr(0, at + behind - first) + last.substr(behind);
 }
 
 }  // namespace vibee

@@ -9,6 +9,7 @@
 
 #include "vibee/app/server/engine_worker.h"
 #include "vibee/app/server/fields.h"
+#include "vibee/app/server/tool_calls.h"
 #include "vibee/model/token/chat_template.h"
 #include "vibee/serve/grammar/grammar.h"
 
@@ -19,6 +20,10 @@ struct ServedModel {
   std::unique_ptr<EngineWorker> worker;
   std::optional<ChatTemplate> chat_template;
   std::unique_ptr<GrammarCompiler> grammars;  ///< of a model that generates
+  /// How its template writes calls; null: it knows none.
+  const ToolFormat* tools = nullptr;
+  std::vector<int32_t> spoken;                     ///< control tokens that calls are written with
+  std::unique_ptr<GrammarCompiler> call_grammars;  ///< in which those are text
   std::time_t loaded_at = 0;
   uint32_t under_way = 0;   ///< prompts that are not finished
   double rate = 0;          ///< of them finished a second, lately
@@ -33,8 +38,15 @@ struct ServedModel {
                                                    const std::string& chat_template, EngineWorker::Post post);
 };
 
-/// The prompt of a conversation, its special tokens spelled out. `messages` and the rest are as the client sent them.
-Result<std::string> render_chat(const ServedModel& model, const Json& messages, const Json* tools, const Json* extra);
+/// What a conversation's prompt ends with: the begin of an answer, the end of its last message, or that message without
+/// its end, for the model to go on with.
+enum class PromptEnd { answer, message, open_message };
+/// From `add_generation_prompt` and `continue_final_message`, as transformers' apply_chat_template has them.
+PromptEnd read_prompt_end(FieldReader& fields);
+/// The prompt of a conversation, its special tokens spelled out. `messages` are read_messages's; `tools` and `extra`
+/// are as the client sent them.
+Result<std::string> render_chat(const ServedModel& model, const Json& messages, const Json* tools, const Json* extra,
+                                PromptEnd end);
 /// The conversation as templates read it: roles known, text parts joined. Or what is wrong with it.
 std::variant<Json, ApiError> read_messages(const Json& messages);
 

@@ -6,11 +6,13 @@
 namespace vibee {
 namespace {
 
+constexpr char kSpace[] = " \t\r\n";
+
 constexpr ToolFormat kFormats[] = {
-    {"hermes", "<tool_call>", "<tool_call>", "</tool_call>"},
-    {"mistral", "[TOOL_CALLS]", "[TOOL_CALLS]", ""},
-    {"llama3", "<|python_tag|>", "<|python_tag|>", ""},
-    {"json", "", "", ""},
+    {"hermes", "<tool_call>", "<tool_call>", "</tool_call>", false},
+    {"mistral", "[TOOL_CALLS]", "[TOOL_CALLS]", "", true},
+    {"llama3", "<|python_tag|>", "<|python_tag|>", "", false},
+    {"json", "", "", "", false},
 };
 
 /// The calls that `text` is, or none: an object of name and arguments (or parameters), or a list of them.
@@ -69,30 +71,63 @@ std::optional<ApiError> check_tools(const Json& tools) {
   return {};
 }
 
-std::string tool_call_schema(const Json& tools, std::string_view only) {
-  Json schema = {{"anyOf", Json::array()}};
+GrammarSource tool_call_grammar(const ToolFormat& format, const Json& tools, const ToolChoice& choice) {
+  Json call = {{"anyOf", Json::array()}}, schema;
   for (const Json& t : tools) {
     const Json& f = t["function"];
-    if (!only.empty() && f["name"] != only) continue;
+    if (!choice.only.empty() && f["name"] != choice.only) continue;
     Json parameters = f.value("parameters", Json{{"type", "object"}});
     for (const char* key : {"$defs", "definitions"}) {  // references start at the root of the whole
       if (!parameters.contains(key)) continue;
       for (const auto& [name, value] : parameters[key].items()) schema[key][name] = value;
       parameters.erase(key);
     }
-    schema["anyOf"].push_back({{"type", "object"},
-                               {"properties", {{"name", {{"const", f["name"]}}}, {"arguments", std::move(parameters)}}},
-                               {"required", {"name", "arguments"}},
-                               {"additionalProperties", false}});
+    call["anyOf"].push_back({{"type", "object"},
+                             {"properties", {{"name", {{"const", f["name"]}}}, {"arguments", std::move(parameters)}}},
+                             {"required", {"name", "arguments"}},
+                             {"additionalProperties", false}});
   }
-  return schema.dump();
+  if (format.list) {
+    schema["type"] = "array";
+    schema["items"] = std::move(call);
+    schema["minItems"] = 1;
+    if (!choice.several) schema["maxItems"] = 1;
+  } else {
+    schema["anyOf"] = std::move(call["anyOf"]);
+  }
+  const bool parts = !format.list && !format.end.empty();  // without an end nothing can follow
+  const Json source = {{"begin", format.begin},
+                       {"end", format.end},
+                       {"schema", std::move(schema)},
+                       {"free", !choice.required},
+                       {"several", choice.several && parts}};
+  return {GrammarSource::tagged, source.dump()};
+}
+
+std::vector<int32_t> control_tokens(const ToolFormat& format, const Tokenizer& tokenizer) {
+  std::vector<int32_t> out;
+  for (int32_t id = 0; id < tokenizer.size(); ++id) {
+    const std::string_view text = tokenizer.piece(id);
+    if (tokenizer.is_control(id) && !text.empty() && (text == format.begin || text == format.end)) out.push_back(id);
+  }
+  return out;
+}
+
+void ToolCallParser::say(std::string_view text, Pieces* out) {
+  if (behind_) {
+    const size_t first = text.find_first_not_of(kSpace);
+    if (first == text.npos) return;
+    text.remove_prefix(first);
+    behind_ = false;
+  }
+  out->content += text;
 }
 
 ToolCallParser::Pieces ToolCallParser::push(std::string_view text) {
   Pieces out;
   held_ += text;
   if (format_->begin.empty()) {
-    const size_t first = held_.find_first_not_of(" \t\r\n");
+    const size_t first = held_.find_first_not_of(kSpace);
     if (first == held_.npos) return out;
     plain_ = plain_ || (held_[first] != '{' && held_[first] != '[');
     if (plain_) out.content = std::exchange(held_, {});
@@ -104,15 +139,16 @@ ToolCallParser::Pieces ToolCallParser::push(std::string_view text) {
     if (at == held_.npos) break;
     if (inside_) {
       for (ToolCall& call : read_calls(std::string_view(held_).substr(0, at))) out.calls.push_back(std::move(call));
+      behind_ = true;
     } else {
-      out.content += held_.substr(0, at);
+      say(std::string_view(held_).substr(0, at), &out);
     }
     held_.erase(0, at + wanted.size());
     inside_ = !inside_;
   }
   if (inside_) return out;
   const size_t keep = may_become(held_, format_->begin);
-  out.content += held_.substr(0, held_.size() - keep);
+  say(std::string_view(held_).substr(0, held_.size() - keep), &out);
   held_.erase(0, held_.size() - keep);
   return out;
 }
@@ -121,7 +157,7 @@ ToolCallParser::Pieces ToolCallParser::finish() {
   Pieces out;
   const std::string rest = std::exchange(held_, {});
   if (inside_ || (format_->begin.empty() && !plain_)) out.calls = read_calls(rest);
-  if (out.calls.empty()) out.content = (inside_ ? std::string(format_->begin) : "") + rest;
+  if (out.calls.empty()) say((inside_ ? std::string(format_->begin) : "") + rest, &out);
   inside_ = false;
   return out;
 }

@@ -2,6 +2,8 @@
 // At most three bytes are ever held back: a beginning of a character that its next byte may still complete.
 #include "vibee/model/token/detokenizer.h"
 
+#include <algorithm>
+
 #include "vibee/model/token/utf8.h"
 
 namespace vibee {
@@ -24,7 +26,8 @@ size_t take_whole(std::string_view text, std::string* out) {
 }  // namespace
 
 std::string StreamDecoder::push(int32_t id) {
-  if (tokenizer_->is_control(id) && !show_special_) return {};
+  const bool spoken = show_special_ || std::find(spoken_.begin(), spoken_.end(), id) != spoken_.end();
+  if (tokenizer_->is_control(id) && !spoken) return {};
   std::string_view piece = tokenizer_->piece(id);
   if (strip_ && !piece.empty() && !tokenizer_->is_control(id)) {
     if (piece[0] == ' ') piece.remove_prefix(1);

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "vibee/model/token/tokenizer.h"
 
@@ -18,6 +19,8 @@ class StreamDecoder {
   explicit StreamDecoder(const Tokenizer& tokenizer, bool show_special = false, bool at_start = false)
       : tokenizer_(&tokenizer), show_special_(show_special), strip_(at_start && tokenizer.adds_space_prefix()) {}
 
+  /// Control tokens that count as text all the same.
+  void speak(std::vector<int32_t> controls) { spoken_ = std::move(controls); }
   /// The whole characters that `id` completes; bytes that can no longer become one come out as U+FFFD.
   std::string push(int32_t id);
   /// What is held back, as U+FFFD; afterwards the decoder is as new, but no longer at the start.
@@ -28,6 +31,7 @@ class StreamDecoder {
   bool show_special_;
   bool strip_;
   std::string held_;
+  std::vector<int32_t> spoken_;
 };
 
 /// The text of `ids`, control tokens left out.

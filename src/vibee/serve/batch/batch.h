@@ -36,6 +36,8 @@ struct SchedulerPolicy {
   bool (*admits)(std::span<const SeqView> running, const Limits& limits);
   /// `rows[i]` of running[i], 0 to missing, in sum at most max_rows.
   void (*pack)(std::span<const SeqView> running, const Limits& limits, std::span<uint32_t> rows);
+  /// Whoever is done keeps its row, which is computed for nothing, until all are done.
+  bool keeps_rows = false;
 };
 
 // request_level.cc, orca_scheduling.cc, chunked_prefill.cc, sarathi_serve.cc

@@ -58,6 +58,7 @@ Result<uint32_t> Engine::submit(GenerateRequest request) {
                                                   request.prompt});
   r->request = std::move(request);
   if (r->request.grammar) r->grammar.emplace(r->request.grammar);
+  r->decoder.speak(r->request.spoken);
   r->submitted = Clock::now();
   double least = INFINITY;
   for (const auto& [key, service] : service_) least = std::min(least, service.tokens);
@@ -89,7 +90,7 @@ void Engine::pause(uint32_t id, bool paused) {
 
 bool Engine::preempt(uint32_t id) {
   for (size_t i = 0; i < running_.size(); ++i) {
-    if (running_[i]->id != id || running_[i]->cancelled) continue;
+    if (running_[i]->id != id || running_[i]->done()) continue;
     put_back(i);
     return true;
   }
@@ -122,6 +123,7 @@ std::vector<SequenceInfo> Engine::sequences() const {
   for (const auto* list : {&running_, &waiting_}) {
     for (const auto& r : *list) {
       const std::string_view state = list == &waiting_ ? "waiting"
+                                     : r->finished     ? "done"
                                      : r->paused       ? "paused"
                                      : r->in_prompt()  ? "prompt"
                                                        : "generating";
@@ -192,7 +194,7 @@ bool Engine::may_admit() {
   int largest = INT_MIN, smallest = INT_MAX;
   for (const auto& r : waiting_) largest = std::max(largest, r->request.priority);
   for (const auto& r : running_)
-    if (r->preempted < kMostPreemptions && !r->cancelled) smallest = std::min(smallest, r->request.priority);
+    if (r->preempted < kMostPreemptions && !r->done()) smallest = std::min(smallest, r->request.priority);
   return smallest < largest;
 }
 
@@ -202,7 +204,7 @@ bool Engine::take_place_for(const Sequence& waiting) {
   size_t victim = running_.size();
   for (size_t i = 0; i < running_.size(); ++i) {
     const Sequence& r = *running_[i];
-    if (r.request.priority >= waiting.request.priority || r.preempted >= kMostPreemptions || r.cancelled) continue;
+    if (r.request.priority >= waiting.request.priority || r.preempted >= kMostPreemptions || r.done()) continue;
     const bool better = victim == running_.size() || r.request.priority < running_[victim]->request.priority ||
                         (r.request.priority == running_[victim]->request.priority && r.id > running_[victim]->id);
     if (better) victim = i;
@@ -284,7 +286,7 @@ void Engine::pack() {
       const uint32_t n = std::min({row_count_[i], left, scored ? logits : left});
       const bool whole = n == views_[i].missing;
       if (views_[i].prompt != prompts || n == 0 || (whole && logits == 0)) continue;
-      const uint32_t wanted = scored ? n : whole;
+      const uint32_t wanted = r.finished ? 0 : scored ? n : whole;
       rows_.push_back({&r.state, std::span(r.tokens).subspan(r.state.length(), n), wanted});
       row_owner_.push_back(&r);
       if (r.started == Clock::time_point()) r.started = Clock::now();
@@ -297,6 +299,11 @@ void Engine::pack() {
 
 Status Engine::make_room(uint64_t pages) {
   leave();
+  return take_pages(pages);
+}
+
+/// As make_room, for a step whose rows are chosen: nobody leaves.
+Status Engine::take_pages(uint64_t pages) {
   while (session_.pages().free_pages() < pages) {
     if (options_.prefix == nullptr || !options_.prefix->evict())
       return error(Code::no_memory, "{} KV pages are needed, {} are free; use a larger --batch, or fewer texts at once",
@@ -311,8 +318,14 @@ void Engine::publish(const Sequence& r, uint32_t tokens) {
 
 /// Who is done or cancelled goes; what was computed stays findable.
 void Engine::leave() {
+  const bool kept = options_.policy->keeps_rows && std::any_of(running_.begin(), running_.end(),
+                                                               [](const auto& r) { return !r->done() && !r->paused; });
   std::erase_if(running_, [&](const auto& r) {
-    if (!r->cancelled) return false;
+    if (!r->done()) return false;
+    if (kept && !r->cancelled && r->generated > 0) {
+      r->state.truncate(uint32_t(r->tokens.size()) - 1);  // its last row once more
+      return false;
+    }
     publish(*r, r->state.length());
     forget_key(r->request.key);
     return true;
@@ -360,7 +373,7 @@ void Engine::accept(Sequence& r, std::span<float> logits, const OnToken& on_toke
     event.text += r.stop.push(r.decoder.finish());
     event.text += r.stop.finish();
   }
-  if (event.finish != Finish::none) r.cancelled = true;  // leaves after this step
+  if (event.finish != Finish::none) r.finished = true;  // leaves after this step
   r.last_token = Clock::now();
   r.times.decode = between(r.first_token, r.last_token);
   r.times.sampling += between(begin, r.last_token);
@@ -376,7 +389,7 @@ Status Engine::step(const OnToken& on_token) {
   if (stalled_) return {};
   uint64_t pages = 0;  // admission has seen to it that there are enough
   for (const StepRows& r : rows_) pages += r.state->pages_for(uint32_t(r.tokens.size()));
-  VIBEE_TRY(make_room(pages));
+  VIBEE_TRY(take_pages(pages));
   uint64_t prompt_rows = 0;
   StepLoad load;
   for (size_t i = 0; i < rows_.size(); ++i) {

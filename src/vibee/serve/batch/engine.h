@@ -38,6 +38,7 @@ struct GenerateRequest {
   /// What the text keeps to, compiled for this model's tokenizer; null: anything. The end token is drawn where the text
   /// may end, and alone where it must.
   std::shared_ptr<const Grammar> grammar = nullptr;
+  std::vector<int32_t> spoken = {};  ///< control tokens that count as text in the answer
   /// How many alternatives to report for each token of the prompt, the first one excepted; nothing of such a prompt is
   /// reused. With it max_tokens may be 0.
   std::optional<uint32_t> prompt_logprobs = {};
@@ -88,7 +89,7 @@ struct EngineStats {
 /// A request that is here, as those who watch see it.
 struct SequenceInfo {
   uint32_t id = 0, prompt = 0, reused = 0, computed = 0, generated = 0, max_tokens = 0;
-  std::string_view state;  ///< waiting, prompt, generating or paused
+  std::string_view state;  ///< waiting, prompt, generating, paused or done
 };
 
 class Engine {
@@ -135,6 +136,7 @@ class Engine {
     uint32_t generated = 0;
     uint32_t preempted = 0;  ///< times
     bool begun = false;      ///< a step had rows of it since it was admitted
+    bool finished = false;   ///< has its last token
     bool cancelled = false;  ///< leaves before the next step
     bool paused = false;
     std::chrono::steady_clock::time_point submitted = {}, started = {}, first_token = {}, last_token = {};
@@ -143,7 +145,8 @@ class Engine {
 
     uint32_t missing() const { return uint32_t(tokens.size()) - state.length(); }
     /// Whether more than its next token is to be computed, or that is its first.
-    bool in_prompt() const { return generated == 0 || missing() > 1; }
+    bool in_prompt() const { return !finished && (generated == 0 || missing() > 1); }
+    bool done() const { return finished || cancelled; }
   };
   /// What the keys of those who are here got.
   struct Service {
@@ -164,6 +167,7 @@ class Engine {
   void show();
   void pack();
   void publish(const Sequence& r, uint32_t tokens);
+  Status take_pages(uint64_t pages);
   void leave();
   void forget_key(uint64_t key);
   void score_prompt(Sequence& r, std::span<const float> logits, uint32_t first);

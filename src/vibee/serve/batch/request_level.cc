@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The baseline that iteration-level scheduling is measured against: a batch of requests is taken together, runs until
-// the longest has ended, and only then the next batch begins (FasterTransformer, as described by Yu et al., OSDI 2022).
+// the longest has ended, and only then the next batch begins; the shape of a batch is fixed, so that who is done keeps
+// its row (FasterTransformer, as described by Yu et al., OSDI 2022).
 #include <algorithm>
 
 #include "vibee/serve/batch/batch.h"
@@ -24,6 +25,6 @@ void pack(std::span<const SeqView> running, const Limits& limits, std::span<uint
 
 }  // namespace
 
-const SchedulerPolicy kRequestLevel = {"request", "", admits, pack};
+const SchedulerPolicy kRequestLevel = {"request", "", admits, pack, true};
 
 }  // namespace vibee

@@ -8,6 +8,7 @@
 #include "vibee/serve/grammar/json_schema.h"
 #include "vibee/serve/grammar/matcher.h"
 #include "vibee/serve/grammar/regex_syntax.h"
+#include "vibee/serve/grammar/tagged.h"
 
 namespace vibee {
 namespace {
@@ -56,6 +57,7 @@ Result<Symbol> translate(const GrammarSource& source, Rules& rules) {
     case GrammarSource::json_schema: return rules_of_json_schema(source.text, rules);
     case GrammarSource::json_object: return rules_of_json_schema(R"({"type": "object"})", rules);
     case GrammarSource::gbnf: return rules_of_gbnf(source.text, rules);
+    case GrammarSource::tagged: return rules_of_tagged(source.text, rules);
     case GrammarSource::regex: break;
   }
   VIBEE_ASSIGN(const Re expression, parse_regex(rules.regular, source.text, utf8_char, false));
@@ -69,6 +71,7 @@ std::string_view name(GrammarSource::Kind kind) {
     case GrammarSource::json_object: return "JSON object";
     case GrammarSource::regex: return "regular expression";
     case GrammarSource::gbnf: return "grammar";
+    case GrammarSource::tagged: return "schema of a tagged part";
   }
   return "?";
 }
@@ -166,8 +169,8 @@ std::optional<int32_t> GrammarState::forced() {
   return only;
 }
 
-GrammarCompiler::GrammarCompiler(const Tokenizer& tokenizer, size_t remembered)
-    : trie_(std::make_shared<TokenTrie>(tokenizer)), remembered_(remembered) {}
+GrammarCompiler::GrammarCompiler(const Tokenizer& tokenizer, std::span<const int32_t> spoken, size_t remembered)
+    : trie_(std::make_shared<TokenTrie>(tokenizer, spoken)), remembered_(remembered) {}
 
 Result<std::shared_ptr<const Grammar>> GrammarCompiler::compile(const GrammarSource& source) {
   {

@@ -29,6 +29,7 @@ struct GrammarSource {
     json_object,  ///< any JSON object; no text
     regex,        ///< ECMA-262 (regex_syntax.h says what of it); the whole text matches
     gbnf,         ///< llama.cpp's notation; the rule `root`
+    tagged,       ///< free text with parts of a schema in it (tagged.h)
   };
   Kind kind;
   std::string text;
@@ -92,8 +93,8 @@ class GrammarState {
 /// Compiles for one tokenizer and remembers what was compiled last. Any number of threads may use one.
 class GrammarCompiler {
  public:
-  /// The tokenizer is not kept.
-  explicit GrammarCompiler(const Tokenizer& tokenizer, size_t remembered = 64);
+  /// The tokenizer is not kept. Control tokens are no text, but for those of `spoken`.
+  explicit GrammarCompiler(const Tokenizer& tokenizer, std::span<const int32_t> spoken = {}, size_t remembered = 64);
   Result<std::shared_ptr<const Grammar>> compile(const GrammarSource& source);
 
  private:

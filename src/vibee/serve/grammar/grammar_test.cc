@@ -293,7 +293,7 @@ TEST(GrammarSchema, KnowsWhenBranchesShareNothing) {
 }
 
 TEST(GrammarCompiler, RemembersWhatItCompiled) {
-  GrammarCompiler compiler(*vocabulary(), 2);
+  GrammarCompiler compiler(*vocabulary(), {}, 2);
   const GrammarSource a{GrammarSource::regex, "a"}, b{GrammarSource::regex, "b"}, c{GrammarSource::regex, "c"};
   const auto first = *compiler.compile(a);
   EXPECT_EQ(*compiler.compile(a), first);

@@ -22,11 +22,12 @@ uint32_t plain_characters(std::string_view text) {
 
 }  // namespace
 
-TokenTrie::TokenTrie(const Tokenizer& tokenizer) {
+TokenTrie::TokenTrie(const Tokenizer& tokenizer, std::span<const int32_t> spoken) {
   begin_.push_back(0);
   for (int32_t id = 0; id < tokenizer.size(); ++id) {
     if (tokenizer.is_end(id)) ends_.push_back(id);
-    const bool text = !tokenizer.is_end(id) && !tokenizer.is_control(id) && tokenizer.type(id) != TokenType::unused &&
+    const bool control = tokenizer.is_control(id) && std::find(spoken.begin(), spoken.end(), id) == spoken.end();
+    const bool text = !tokenizer.is_end(id) && !control && tokenizer.type(id) != TokenType::unused &&
                       tokenizer.piece(id).size() < 65536;
     if (text) text_ += tokenizer.piece(id);
     begin_.push_back(uint32_t(text_.size()));

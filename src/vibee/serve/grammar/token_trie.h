@@ -27,8 +27,9 @@ class TokenTrie {
   static constexpr uint32_t kMostPlain = 16, kNotPlain = 255;
   static bool plain(uint32_t code) { return code >= 0x20 && code != '"' && code != '\\' && code != 0x7f; }
 
-  /// Of all tokens of `tokenizer`, which is not kept. One of more than 65535 bytes is left out.
-  explicit TokenTrie(const Tokenizer& tokenizer);
+  /// Of all tokens of `tokenizer`, which is not kept. One of more than 65535 bytes is left out. Control tokens of
+  /// `spoken` count as text.
+  explicit TokenTrie(const Tokenizer& tokenizer, std::span<const int32_t> spoken = {});
 
   /// Node 0 is the root; one node more than there are stands behind the last.
   std::span<const Node> nodes() const { return nodes_; }
