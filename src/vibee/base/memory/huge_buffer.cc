@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vibee/base/memory/huge_buffer.h"
 
+#include <link.h>
 #include <malloc.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -81,10 +82,30 @@ uint64_t available_memory() {
 }
 uint64_t resident_memory() { return read_field("/proc/self/status", "VmRSS:"); }
 uint64_t peak_resident_memory() { return read_field("/proc/self/status", "VmHWM:"); }
+
+namespace {
+
+/// Unmaps the pages of code and constants of one loaded file; they come back from the file when they are touched.
+int unmap_code(dl_phdr_info* info, size_t, void*) {
+  const uint64_t page = uint64_t(sysconf(_SC_PAGESIZE));
+  for (int i = 0; i < info->dlpi_phnum; ++i) {
+    const auto& part = info->dlpi_phdr[i];
+    if (part.p_type != PT_LOAD || (part.p_flags & PF_W)) continue;  // what was relocated is not in the file
+    const uint64_t begin = (info->dlpi_addr + part.p_vaddr) / page * page;
+    const uint64_t end = round_up(info->dlpi_addr + part.p_vaddr + part.p_filesz, page);
+    madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+  }
+  return 0;
+}
+
+}  // namespace
+
 void return_free_memory() {
 #if defined(__GLIBC__)
   malloc_trim(0);
 #endif
+  // A debugger's breakpoints are changes of the code, which would be lost.
+  if (read_field("/proc/self/status", "TracerPid:") == 0) dl_iterate_phdr(unmap_code, nullptr);
 }
 
 }  // namespace vibee
