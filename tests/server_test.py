@@ -9,6 +9,7 @@ import http.client
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -278,6 +279,11 @@ class Open(unittest.TestCase):
         self.ask("/v1/completions", {"prompt": "Count me", "max_tokens": 5, "ignore_eos": True})
         self.assertEqual((self.counted("vibee_generated_tokens_total"), self.counted("vibee_ttft_seconds_count")), (before[0] + 5, before[1] + 1))
         self.assertEqual(self.counted("vibee_running"), 0)
+
+    @unittest.skipUnless(shutil.which("promtool"), "promtool (Debian: prometheus) is not here")
+    def test_metrics_are_what_prometheus_reads(self):
+        r = subprocess.run(["promtool", "check", "metrics"], input=self.server.request("GET", "/metrics").text, capture_output=True, timeout=60)
+        self.assertEqual((r.returncode, r.stdout + r.stderr), (0, b""))
 
     def test_prefixes_are_reused_within_a_salt(self):
         prompt = "A long beginning that several requests share, word by word: " + "and so on " * 20
