@@ -81,9 +81,7 @@ int verb_run(int argc, char** argv) {
   if (auto exit_status = args.parse(argc, argv)) return *exit_status;
   catch_interrupt();
   if (tuned) {
-    const auto settings = load_tuned(config.model);
-    if (!settings.ok()) return fail("run", settings.status());
-    const Status applied = apply_defaults(*settings, &config);
+    const Status applied = apply_tuned(&config);
     if (!applied.ok()) return fail("run", applied);
   }
   if (!demo.empty()) prompt = demo;

@@ -8,6 +8,7 @@
 #include "vibee/app/cli/model_args.h"
 #include "vibee/app/cli/read_text.h"
 #include "vibee/app/jobs/embed.h"
+#include "vibee/app/jobs/tuned_file.h"
 #include "vibee/app/server/api_server.h"
 #include "vibee/core/measure/measure.h"
 
@@ -54,7 +55,7 @@ int verb_serve(int argc, char** argv) {
   std::string api_key, template_file;
   uint32_t port = 8080;
   uint64_t body = config.http.limits.body;
-  bool dry = false;
+  bool dry = false, tuned = false;
   Args args(
       "serve",
       "Answers many at once over the OpenAI interface: /v1/chat/completions, /v1/completions, /v1/embeddings, "
@@ -79,6 +80,7 @@ int verb_serve(int argc, char** argv) {
   args.add("--max-body", body, "bytes of a request's body, at most").between(1, double(uint64_t(1) << 40));
   args.add("--max-connections", config.http.limits.connections, "open connections, at most").between(1, 1e6);
   args.add("--chat-template", template_file, "a file with a chat template in place of the models' own");
+  args.add("--tuned", tuned, "with what `vibee tune` chose for each model on this machine");
   args.add("--dry-run", dry, "print the memory that it would take, and end");
   args.example("vibee serve smollm2-135m")
       .example("vibee serve chat=smollm2-135m gemma3-270m minilm-l6 --port 9000")
@@ -98,6 +100,10 @@ int verb_serve(int argc, char** argv) {
     const size_t equals = text.find('=');
     LoadConfig one = load;
     one.model = equals == text.npos ? text : text.substr(equals + 1);
+    if (tuned) {
+      const Status applied = apply_tuned(&one);
+      if (!applied.ok()) return fail("serve", applied);
+    }
     auto ready = config_for(one);
     if (!ready.ok()) return fail("serve", ready.status());
     loads.emplace_back(equals == text.npos ? text : text.substr(0, equals), std::move(*ready));

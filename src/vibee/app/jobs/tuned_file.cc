@@ -88,4 +88,9 @@ Result<std::vector<Setting>> load_tuned(const std::string& model) {
   return parse_tuned(std::string(std::istreambuf_iterator<char>(file), {}), path.string(), now);
 }
 
+Status apply_tuned(LoadConfig* config) {
+  VIBEE_ASSIGN(const std::vector<Setting> settings, load_tuned(config->model));
+  return apply_defaults(settings, config);
+}
+
 }  // namespace vibee

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What `vibee tune` chose, kept in the cache for `vibee run --tuned`: a file a model, valid for that file of the model
+// What `vibee tune` chose, kept in the cache for the --tuned of `vibee run` and `vibee serve`: a file a model, valid for that file of the model
 // and this machine.
 #pragma once
 
@@ -23,5 +23,7 @@ Result<std::vector<Setting>> parse_tuned(std::string_view text, const std::strin
 /// Path of the file that was written.
 Result<std::string> save_tuned(const TuneReport& report);
 Result<std::vector<Setting>> load_tuned(const std::string& model);
+/// What was kept for the model of `config`, where that leaves options as they are by default.
+Status apply_tuned(LoadConfig* config);
 
 }  // namespace vibee
