@@ -6,6 +6,7 @@ usage: tests/server_test.py VIBEE MODEL [unittest arguments]
 Relations stand in place of texts that a model would have to give: streamed = plain, same seed = same text, n tokens counted.
 """
 import http.client
+import http.server
 import json
 import os
 import re
@@ -433,6 +434,43 @@ class Guarded(unittest.TestCase):
         thread.join()
         self.assertEqual((got["answer"].status, json.loads(got["answer"].text)["usage"]["completion_tokens"]), (200, 200))
         self.assertEqual(s.process.wait(20), 0)
+
+    def test_traces(self):
+        got, lock = [], threading.Lock()
+        class Collector(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                with lock:
+                    got.append((self.path, body))
+                self.send_response(200)
+                self.send_header("Content-Length", "2")
+                self.end_headers()
+                self.wfile.write(b"{}")
+            def log_message(self, *arguments):
+                pass
+        collector = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Collector)
+        threading.Thread(target=collector.serve_forever, daemon=True).start()
+        s = Server("--ctx", "256", "--batch", "2", "--otlp", f"http://127.0.0.1:{collector.server_port}")
+        parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+        s.ask("/v1/completions", {"prompt": "Trace me", "max_tokens": 6, "ignore_eos": True}, headers={"traceparent": parent, "x-request-id": "me"})
+        s.ask("/v1/completions", {"prompt": "not me", "max_tokens": 2}, headers={"traceparent": parent[:-1] + "0"})
+        s.ask("/v1/completions", {"prompt": "nor long", "max_tokens": 200, "ignore_eos": True, "timeout_ms": 1}, 504)
+        for _ in range(100):
+            with lock:
+                spans = [x for _, body in got for x in body["resourceSpans"][0]["scopeSpans"][0]["spans"]]
+            if sum(x["kind"] == 2 for x in spans) >= 2:
+                break
+            time.sleep(0.1)
+        self.assertIn('vibee_traces_total{outcome="sent"} 2', s.request("GET", "/metrics").text.decode())
+        self.assertEqual(s.stop(), 0)
+        collector.shutdown()
+        collector.server_close()
+        self.assertEqual({path for path, _ in got}, {"/v1/traces"})
+        mine = [x for x in spans if x["traceId"] == parent[3:35]]
+        self.assertEqual([x["name"] for x in mine], ["/v1/completions", "queue", "prompt", "decode"])
+        attributes = {a["key"]: list(a["value"].values())[0] for a in mine[0]["attributes"]}
+        self.assertEqual((mine[0]["parentSpanId"], attributes["gen_ai.usage.output_tokens"], attributes["vibee.request_id"]), (parent[36:52], "6", "me"))
+        self.assertEqual([x["status"]["message"] for x in spans if "status" in x], ["timeout"])
 
     def test_refuses_to_serve_others_without_a_key(self):
         for arguments, text in ((["--host", "0.0.0.0"], "--no-auth"), (["--tls-cert", "x.pem"], "TLS"), (["--host", "no.such.invalid"], "no.such"),

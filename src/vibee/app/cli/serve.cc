@@ -79,6 +79,7 @@ int verb_serve(int argc, char** argv) {
   args.add("--drain", config.drain_s, "seconds that answers under way get after SIGTERM").between(0, 86400);
   args.add("--max-body", body, "bytes of a request's body, at most").between(1, double(uint64_t(1) << 40));
   args.add("--max-connections", config.http.limits.connections, "open connections, at most").between(1, 1e6);
+  args.add("--otlp", config.otlp, "send a trace of each request to this OpenTelemetry collector (http://HOST:4318)");
   args.add("--chat-template", template_file, "a file with a chat template in place of the models' own");
   args.add("--tuned", tuned, "with what `vibee tune` chose for each model on this machine");
   args.add("--dry-run", dry, "print the memory that it would take, and end");

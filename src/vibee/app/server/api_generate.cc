@@ -57,9 +57,10 @@ void ApiServer::complete(Call call, std::variant<CompletionRequest, ApiError> re
     wait_for_reader(*m, *job, number);
   };
   hooks.gap = [this, id](double s) { metrics_.observe(Metric::itl_seconds, id, s); };
-  hooks.done = [this, m, count, number, route](const CompletionOutcome& o) {
+  hooks.done = [this, m, count, number, route, trace = begin_trace(call, model)](const CompletionOutcome& o) {
     m->under_way -= count;
     answers_.erase(number);
+    end_trace(trace, o);
     metrics_.add(Metric::requests, fmt::format("{},{}", route, o.outcome));
     metrics_.add(Metric::prompt_tokens, m->id, double(o.prompt_tokens));
     metrics_.add(Metric::cached_tokens, m->id, double(o.cached_tokens));
@@ -95,6 +96,34 @@ void ApiServer::complete(Call call, std::variant<CompletionRequest, ApiError> re
     a->fail({504, "timeout", fmt::format("the answer was not complete after timeout_ms, {}", timeout), "timeout_ms"},
             "timeout");
   });
+}
+
+RequestTrace ApiServer::begin_trace(const Call& call, const ServedModel& model) const {
+  if (!traces_) return {};
+  RequestTrace out{std::string(call.route), model.id};
+  for (const auto& [name, value] : call.headers)
+    if (name == "x-request-id") out.id = value;
+  out.parent = parse_traceparent(call.request.header("traceparent"));
+  return out;
+}
+
+/// Nothing depends on it: where there is no memory for it, it is left out.
+void ApiServer::end_trace(const RequestTrace& begun, const CompletionOutcome& o) noexcept {
+  if (!traces_) return;
+  try {
+    RequestTrace t = begun;
+    t.outcome = o.outcome;
+    t.end = std::chrono::system_clock::now();
+    t.total_s = o.total_s;
+    t.queue_s = o.times.queue;
+    t.prompt_s = o.times.prompt;
+    t.decode_s = o.times.decode;
+    t.prompt_tokens = o.prompt_tokens;
+    t.cached_tokens = o.cached_tokens;
+    t.generated_tokens = o.generated_tokens;
+    traces_->add(std::move(t));
+  } catch (const std::bad_alloc&) {
+  }
 }
 
 /// Lets an answer go on when its client has caught up.

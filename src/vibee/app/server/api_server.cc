@@ -137,6 +137,11 @@ Result<std::unique_ptr<ApiServer>> ApiServer::create(ServeConfig config) {
     self->metrics_.add(Metric::refusals, error.code);
     return error.response();
   };
+  if (!c.otlp.empty()) {
+    auto traces = TraceExporter::start(c.otlp);
+    if (!traces.ok()) return traces.take_status().within("--otlp");
+    out->traces_ = std::move(*traces);
+  }
   VIBEE_ASSIGN(out->http_, HttpServer::listen(c.http, std::move(handler)));
   return out;
 }

@@ -15,6 +15,7 @@
 #include "vibee/app/server/completion_answer.h"
 #include "vibee/app/server/metrics.h"
 #include "vibee/app/server/served_model.h"
+#include "vibee/app/server/trace_export.h"
 
 namespace vibee {
 
@@ -26,6 +27,7 @@ struct ServeConfig {
   bool no_auth = false;       ///< other machines may use it without a key
   uint32_t queue = 512;       ///< prompts that may wait, a model
   double drain_s = 30;        ///< for what is under way at the end
+  std::string otlp;           ///< URL of a collector of traces; empty: none
   std::string chat_template;  ///< in place of the models' own; empty: their own
   double health_s = 10;       ///< a token older than this is no sign of life
   std::function<void(const std::string&)> log;  ///< a line about what the server does
@@ -79,6 +81,8 @@ class ApiServer {
   void between_steps(Call call, ServedModel& model, std::string param, Work work);
   /// Refuses the call when the server is draining.
   bool is_late(Call& call);
+  RequestTrace begin_trace(const Call& call, const ServedModel& model) const;
+  void end_trace(const RequestTrace& begun, const CompletionOutcome& outcome) noexcept;
   void wait_for_reader(ServedModel& model, uint64_t job, uint64_t number);
   uint64_t space_of(const Call& call, const std::string& salt) const;
   std::string model_json(const ServedModel& model) const;
@@ -96,6 +100,7 @@ class ApiServer {
   std::unique_ptr<HttpServer> http_;
   std::vector<std::unique_ptr<ServedModel>> models_;
   Metrics metrics_;
+  std::unique_ptr<TraceExporter> traces_;                        ///< null: nobody collects them
   std::string secret_;                                           ///< of this process: keeps apart what keys computed
   std::map<uint64_t, std::weak_ptr<CompletionAnswer>> answers_;  ///< under way
   uint64_t next_answer_ = 0;

@@ -109,6 +109,10 @@ void ApiServer::metrics_page(Call call) {
   }
   metrics_.set(Metric::connections, "", http_->connections());
   metrics_.set(Metric::sent_bytes, "", double(http_->bytes_sent()));
+  if (traces_) {
+    metrics_.set(Metric::traces, "sent", double(traces_->sent()));
+    metrics_.set(Metric::traces, "dropped", double(traces_->dropped()));
+  }
   metrics_.set(Metric::resident_bytes, "", double(resident_memory()));
   metrics_.add(Metric::requests, fmt::format("{},ok", call.route));
   HttpHeaders headers = std::move(call.headers);
