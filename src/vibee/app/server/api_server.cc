@@ -11,6 +11,7 @@
 #include <fstream>
 #include <random>
 
+#include "vibee/base/memory/until_memory.h"
 #include "vibee/model/cache/digest.h"
 
 namespace vibee {
@@ -185,14 +186,15 @@ void ApiServer::reload() {
 }
 
 void ApiServer::drain() {
-  if (std::exchange(draining_, true)) return;
-  log(fmt::format("draining: {} answers under way get up to {} s", answers_.size(), config_.drain_s));
+  if (draining_) return;
   http_->after(config_.drain_s, [this] {
     const auto left = answers_;
     for (const auto& [id, weak] : left)
       if (const auto a = weak.lock()) a->fail({503, "shutting_down", "the server is shutting down", {}}, "failed");
     http_->after(0.2, [this] { http_->stop(); });
   });
+  draining_ = true;
+  log(fmt::format("draining: {} answers under way get up to {} s", answers_.size(), config_.drain_s));
   end_if_drained();
 }
 
@@ -320,27 +322,55 @@ bool ApiServer::is_late(Call& call) {
   return draining_;
 }
 
-void ApiServer::between_steps(Call call, ServedModel& model, std::string param, Work work) {
-  auto shared = std::make_shared<Call>(std::move(call));
-  const auto gone = std::make_shared<std::atomic<bool>>(false);
-  shared->exchange->on_gone([gone] { *gone = true; });
-  ++works_;
+void ApiServer::on_engine(ServedModel& model, SessionWork work, std::function<void()> then) {
+  struct Errand {
+    SessionWork work;
+    std::function<void()> then;
+  };
+  const auto errand = std::make_shared<Errand>(Errand{std::move(work), std::move(then)});
   HttpServer* http = http_.get();
-  // The call goes back whole: it belongs to the server's thread, where its connection may end with it.
-  model.worker->run_on_session([=, this, shared = std::move(shared)](Session& session, Engine& engine) mutable {
-    auto result = work(session, engine, [gone] { return gone->load(); });
-    http->post([this, shared = std::move(shared), param, result = std::move(result)]() mutable {
-      if (result.ok()) {
-        answer(*shared, std::move(*result));
-      } else {
-        ApiError e = api_error(result.status());
-        e.param = param;
-        refuse(*shared, e);
-      }
-      --works_;
-      end_if_drained();
+  model.worker->run_on_session([this, http, errand](Session& session, Engine& engine) {
+    std::exception_ptr failure;
+    try {
+      errand->work(session, engine);
+    } catch (const std::exception&) {
+      failure = std::current_exception();
+    }
+    until_memory([&] {
+      http->post([this, errand] {
+        const Errand mine = std::move(*errand);
+        --works_;
+        mine.then();
+        end_if_drained();
+      });
     });
+    if (failure) std::rethrow_exception(failure);
   });
+  ++works_;
+}
+
+void ApiServer::between_steps(Call call, ServedModel& model, std::string param, Work work) {
+  struct Question {
+    explicit Question(Call c) : call(std::move(c)) {}
+    Call call;
+    Result<std::string> result = Status(Code::no_memory, "out of memory");  // where `work` throws
+    std::atomic<bool> gone = false;
+  };
+  const auto q = std::make_shared<Question>(std::move(call));
+  q->call.exchange->on_gone([weak = std::weak_ptr(q)] {
+    if (const auto question = weak.lock()) question->gone = true;
+  });
+  on_engine(
+      model,
+      [q, work = std::move(work)](Session& session, Engine& engine) {
+        q->result = work(session, engine, [q] { return q->gone.load(); });
+      },
+      [this, q, param = std::move(param)] {
+        if (q->result.ok()) return answer(q->call, std::move(*q->result));
+        ApiError e = api_error(q->result.status());
+        e.param = param;
+        refuse(q->call, e);
+      });
 }
 
 uint64_t ApiServer::space_of(const Call& call, const std::string& salt) const {

@@ -77,8 +77,12 @@ class ApiServer {
   /// answer.
   using Work = std::function<Result<std::string>(Session&, Engine&, const std::function<bool()>& gone)>;
   void between_steps(Call call, ServedModel& model, std::string param, Work work);
+  /// Runs `work` between two steps of a model's engine, then `then` here, also when `work` threw. Both are freed here:
+  /// they may hold what belongs to this thread.
+  void on_engine(ServedModel& model, SessionWork work, std::function<void()> then);
   /// Refuses the call when the server is draining.
   bool is_late(Call& call);
+  void count_outcome(ServedModel& model, std::string_view route, uint32_t count, const CompletionOutcome& o) noexcept;
   void wait_for_reader(ServedModel& model, uint64_t job, uint64_t number);
   uint64_t space_of(const Call& call, const std::string& salt) const;
   std::string model_json(const ServedModel& model) const;
@@ -99,7 +103,7 @@ class ApiServer {
   std::string secret_;                                           ///< of this process: keeps apart what keys computed
   std::map<uint64_t, std::weak_ptr<CompletionAnswer>> answers_;  ///< under way
   uint64_t next_answer_ = 0;
-  uint32_t works_ = 0;  ///< between_steps, under way
+  uint32_t works_ = 0;  ///< on_engine, under way
   bool draining_ = false;
 };
 

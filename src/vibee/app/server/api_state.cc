@@ -81,15 +81,14 @@ void ApiServer::health(Call call) {
            fmt::format("{{\"status\": \"{}\", \"models\": {}}}", good ? "ok" : "failing", json_array(rows)),
            good ? 200 : 503);
   };
-  HttpServer* http = http_.get();
   for (const auto& m : models_) {
     if (m->worker->age() <= config_.health_s || !m->worker->idle()) continue;
+    on_engine(
+        *m, [m = m.get()](Session& session, Engine& engine) { m->worker->try_step(session, engine); },
+        [state, finish] {
+          if (--state->left == 0) finish(true);
+        });
     ++state->left;
-    m->worker->try_step([http, state, finish]() mutable {
-      http->post([state = std::move(state), finish = std::move(finish)] {
-        if (--state->left == 0) finish(true);
-      });
-    });
   }
   if (state->left == 0) return finish(true);
   http_->after(5, [finish] { finish(false); });
