@@ -44,12 +44,16 @@ def same(value):
 
 
 class Faulty(unittest.TestCase):
-    arguments = ()
+    arguments = ("--batch", "4")
+
+    @classmethod
+    def start(cls):
+        cls.server = Server("--ctx", "256", "--threads", "2", *cls.arguments, env=cls.faults.environment())
 
     @classmethod
     def setUpClass(cls):
         cls.faults = faults.Faults(LIBRARY)
-        cls.server = Server("--ctx", "256", "--batch", "4", "--threads", "2", *cls.arguments, env=cls.faults.environment())
+        cls.start()
         cls.right = {name: cls.ask(name) for name in REQUESTS}
         for name, (status, _) in cls.right.items():
             assert status == (400 if name == "refused" else 200), (name, cls.right[name])
@@ -165,6 +169,166 @@ class Sockets(Faulty):
                 for halves in (False, True):
                     if not (halves and kinds == faults.ACCEPT):
                         self.sweep(name, kinds, halves=halves)
+
+
+class Disk(Faulty):
+    """Pages on disk, and too few in memory to keep them there."""
+    PROMPTS = ["".join(f" {word}{i}" for i in range(40)) for word in ("red", "green", "blue", "grey")]
+
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.arguments = ("--batch", "1", "--kv-disk", cls.folder.name + ",16M")
+        super().setUpClass()
+        cls.texts = [cls.text_of(p)[0] for p in cls.PROMPTS]
+
+    @classmethod
+    def tearDownClass(cls):
+        super().tearDownClass()
+        cls.folder.cleanup()
+
+    @classmethod
+    def text_of(cls, prompt):
+        """The text, and how many tokens of the prompt were not computed."""
+        r = cls.server.ask("/v1/completions", {"prompt": prompt, "max_tokens": 4, "temperature": 0})
+        return r["choices"][0]["text"], r["usage"]["prompt_tokens_details"]["cached_tokens"]
+
+    def rounds(self, n=1):
+        """Every text is right; tokens that were not computed."""
+        cached = 0
+        for _ in range(n):
+            for prompt, right in zip(self.PROMPTS, self.texts):
+                text, found = self.text_of(prompt)
+                self.assertEqual(text, right)
+                cached += found
+        return cached
+
+    def segments(self):
+        return [os.path.join(self.folder.name, f) for f in sorted(os.listdir(self.folder.name)) if f.endswith(".kv")]
+
+    def restart(self, sig):
+        self.server.stop(sig)
+        self.start()
+
+    def test_1_pages_come_back(self):
+        self.assertGreater(self.rounds(2), 300)  # else nothing below would prove a thing
+
+    def test_2_reads_and_opens_that_fail(self):
+        for kinds in (faults.READ, faults.OPEN):
+            for halves in (False, True):
+                for n in range(1, 12):
+                    self.faults.arm(kinds, n, thread=ENGINE, halves=halves)
+                    self.rounds()
+                    self.faults.disarm()
+        self.faults.arm(faults.READ, 1, 1 << 40, thread=ENGINE)  # a disk that gives nothing any more
+        self.rounds(2)
+        self.assertGreater(self.faults.disarm()[1], 0)
+        self.is_well("after a disk that gave nothing")
+
+    def test_3_writes_that_fail(self):
+        for n in range(1, 8):
+            for halves in (False, True):
+                self.restart(9)  # one error ends the writing: each N meets a server of its own
+                for f in self.segments():
+                    os.unlink(f)
+                self.faults.arm(faults.WRITE, n, thread=faults.DISK, halves=halves)
+                self.rounds(2)
+                self.faults.disarm()
+        self.restart(9)
+        for f in self.segments():
+            os.unlink(f)
+        self.faults.arm(faults.WRITE, 1, 1 << 40, thread=faults.DISK)  # full
+        self.rounds(2)
+        self.assertGreater(self.faults.disarm()[1], 0)
+        self.is_well("after a disk that was full")
+        self.restart(15)
+        self.rounds(2)
+
+    def test_4_memory_of_the_writer(self):
+        for n in range(1, 20):
+            self.restart(9)
+            for f in self.segments():
+                os.unlink(f)
+            self.faults.arm(ALLOC, n, thread=faults.DISK)
+            self.rounds()
+            self.faults.disarm()
+
+    def test_5_bytes_that_change_below_it(self):
+        self.restart(15)
+        self.rounds(2)
+        for f in self.segments():
+            with open(f, "r+b") as file:
+                size = os.path.getsize(f)
+                for at in range(5000, size, 3001):
+                    file.seek(at)
+                    byte = file.read(1)
+                    file.seek(at)
+                    file.write(bytes([byte[0] ^ 0x40]))
+        self.rounds(2)
+        self.restart(15)
+        self.rounds(2)
+        for f in self.segments():
+            os.truncate(f, os.path.getsize(f) // 2)
+        self.rounds(2)
+        for f in self.segments():
+            os.unlink(f)
+        self.rounds(2)
+
+    def test_6_over_a_restart(self):
+        self.restart(15)
+        self.rounds(2)
+        self.restart(15)
+        self.assertGreater(self.text_of(self.PROMPTS[0])[1], 0)
+        self.restart(9)
+        self.rounds(2)
+
+
+class Hang(unittest.TestCase):
+    def wait_for(self, what, seconds=40):
+        end = time.time() + seconds
+        while time.time() < end:
+            try:
+                if what():
+                    return True
+            except (OSError, http.client.HTTPException):
+                pass
+            time.sleep(0.05)
+        return False
+
+    def run_one(self, *arguments):
+        """A server whose engine hangs in the middle of an answer; what a client saw of it."""
+        plan = faults.Faults(LIBRARY)
+        s = Server("--ctx", "256", "--batch", "2", *arguments, env=plan.environment())
+        body = {"prompt": "Once", "max_tokens": 12, "temperature": 0, "ignore_eos": True}
+        right = s.ask("/v1/completions", body)["choices"]
+        plan.arm(CLOCK, 20, thread=ENGINE)
+        c = http.client.HTTPConnection("127.0.0.1", s.port, timeout=60)
+        c.request("POST", "/v1/completions", json.dumps({**body, "stream": True}))
+        said = c.getresponse().read().decode()
+        self.assertIn("engine_stuck", said)
+        self.assertNotIn("[DONE]", said)
+        health = s.request("GET", "/health")
+        self.assertEqual((health.status, json.loads(health.text)["models"][0]["hangs"]), (503, True))
+        for method, path, ask in (("GET", "/livez", None), ("GET", "/readyz", None), ("POST", "/v1/completions", body)):
+            r = s.request(method, path, ask)
+            self.assertEqual((r.status, json.loads(r.text)["error"]["code"]), (503, "engine_stuck"), path)
+        plan.disarm()
+        return s, body, right
+
+    def test_the_process_ends_so_that_it_is_started_again(self):
+        s, _, _ = self.run_one()
+        self.assertEqual(s.process.wait(20), 75)
+        self.assertIn("hangs", s.said())
+
+    def test_supervised(self):
+        s, body, right = self.run_one("--supervise")
+        self.assertTrue(self.wait_for(lambda: s.request("GET", "/livez").status == 200), s.said())
+        self.assertEqual(s.ask("/v1/completions", body)["choices"], right)
+        with open(f"/proc/{s.process.pid}/task/{s.process.pid}/children") as f:
+            os.kill(int(f.read().split()[0]), 9)
+        self.assertTrue(self.wait_for(lambda: s.said().count("started again") == 2 and s.request("GET", "/readyz").status == 200), s.said())
+        self.assertEqual(s.ask("/v1/completions", body)["choices"], right)
+        self.assertEqual(s.stop(), 0)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@
 #include "vibee/app/cli/cli.h"
 #include "vibee/app/cli/model_args.h"
 #include "vibee/app/cli/read_text.h"
+#include "vibee/app/cli/supervise.h"
 #include "vibee/app/jobs/embed.h"
 #include "vibee/app/server/api_server.h"
 #include "vibee/core/measure/measure.h"
@@ -54,7 +55,7 @@ int verb_serve(int argc, char** argv) {
   std::string api_key, template_file;
   uint32_t port = 8080;
   uint64_t body = config.http.limits.body;
-  bool dry = false;
+  bool dry = false, supervised = false;
   Args args(
       "serve",
       "Answers many at once over the OpenAI interface: /v1/chat/completions, /v1/completions, /v1/embeddings, "
@@ -79,6 +80,7 @@ int verb_serve(int argc, char** argv) {
   args.add("--max-body", body, "bytes of a request's body, at most").between(1, double(uint64_t(1) << 40));
   args.add("--max-connections", config.http.limits.connections, "open connections, at most").between(1, 1e6);
   args.add("--chat-template", template_file, "a file with a chat template in place of the models' own");
+  args.add("--supervise", supervised, "a process that starts the server again when it dies or its engine hangs");
   args.add("--dry-run", dry, "print the memory that it would take, and end");
   args.example("vibee serve smollm2-135m")
       .example("vibee serve chat=smollm2-135m gemma3-270m minilm-l6 --port 9000")
@@ -108,6 +110,10 @@ int verb_serve(int argc, char** argv) {
     if (!disk.ok()) return fail("serve", disk.status());
     config.secret_file = disk->folder + "/serve.secret";
   }
+  if (supervised) {
+    if (port == 0) return fail_usage("serve", "--supervise needs a --port: the next process takes the same");
+    if (const auto status = supervise(log_line)) return *status;
+  }
   if (dry) {
     for (const auto& [id, one] : loads) std::puts(pool_line(id, one).c_str());
     return kExitOk;
@@ -124,8 +130,11 @@ int verb_serve(int argc, char** argv) {
   log_line(fmt::format("ready after {:.2f} s: {}://{}:{} (a page to look at: /ui)", timer.seconds(),
                        tls ? "https" : "http", host.find(':') == host.npos ? host : "[" + host + "]",
                        (*server)->port()));
-  (*server)->run();
-  return kExitOk;
+  const Status ended = (*server)->run();
+  if (ended.ok()) return kExitOk;
+  fail("serve", ended);
+  std::fflush(nullptr);
+  std::_Exit(kExitAgain);  // a thread that hangs would meet its destructors
 }
 
 }  // namespace vibee

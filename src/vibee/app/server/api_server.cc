@@ -153,7 +153,7 @@ Status ApiServer::add_model(const LoadConfig& config, const std::string& id) {
   return {};
 }
 
-void ApiServer::run() {
+Status ApiServer::run() {
   const auto stop = [this] {
     if (draining_) {
       log("stopping at once");
@@ -165,8 +165,40 @@ void ApiServer::run() {
   http_->on_signal(SIGINT, stop);
   http_->on_signal(SIGHUP, [this] { reload(); });
   std::signal(SIGPIPE, SIG_IGN);
+  look_after_models();
   http_->run();
-  models_.clear();  // their threads post to http_
+  if (hanging_.ok()) {
+    models_.clear();  // their threads post to http_
+  } else {
+    for (auto& model : models_) static_cast<void>(model.release());  // one of their threads never ends
+  }
+  return hanging_;
+}
+
+/// The watchdog. What counts is time in which this thread ran: a process that was stopped has not hung.
+void ApiServer::look_after_models() {
+  constexpr double kPeriod = 0.5;
+  for (const auto& m : models_) {
+    const EngineWorker::Pulse pulse = m->worker->pulse();
+    m->stands_s = pulse.busy && pulse.progress == m->progress ? m->stands_s + kPeriod : 0;
+    m->progress = pulse.progress;
+    if (m->stands_s > pulse.allowed_s && !m->hangs) give_up(*m);
+  }
+  until_memory([&] { http_->after(kPeriod, [this] { look_after_models(); }); });
+}
+
+/// Everybody who waits for the model is told, whoever comes meanwhile is refused; then the process ends.
+void ApiServer::give_up(ServedModel& model) {
+  model.hangs = true;
+  const bool first = hanging_.ok();
+  hanging_ =
+      error(Code::cancelled, "the engine of '{}' hangs: a step has taken more than {:.0f} s", model.id, model.stands_s);
+  log(hanging_.message());
+  const auto all = answers_;
+  for (const auto& [number, weak] : all)
+    if (const auto a = weak.lock(); a && &a->model() == &model)
+      a->fail({503, "engine_stuck", "the model's engine hangs; the server starts again", {}, 5}, "failed");
+  if (first) http_->after(2, [this] { http_->stop(); });  // time to be asked how it is
 }
 
 void ApiServer::reload() {
@@ -318,6 +350,10 @@ ServedModel* ApiServer::find_model(Call& call, const Json& body, std::optional<O
 }
 
 bool ApiServer::is_late(Call& call) {
+  if (!hanging_.ok()) {
+    refuse(call, {503, "engine_stuck", hanging_.message(), {}, 5});
+    return true;
+  }
   if (draining_) refuse(call, {503, "shutting_down", "the server takes no new requests: it is shutting down", {}, 5});
   return draining_;
 }

@@ -39,8 +39,9 @@ class ApiServer {
 
   Status add_model(const LoadConfig& config, const std::string& id);
   uint16_t port() const { return http_->port(); }
-  /// Serves until it is drained: after SIGTERM or SIGINT, or /admin/drain.
-  void run();
+  /// Serves until it is drained: after SIGTERM or SIGINT, or /admin/drain. An error when a model's engine hangs: its
+  /// thread cannot be ended, so the process has to end without destructors, and be started again.
+  Status run();
 
   struct Route {
     std::string_view method, path;
@@ -89,6 +90,8 @@ class ApiServer {
   ServedModel* named_model(Call& call);
   struct Watch;
   void watch(std::shared_ptr<Watch> watch);
+  void look_after_models();
+  void give_up(ServedModel& model);
   void drain();
   void end_if_drained();
   void reload();
@@ -105,6 +108,7 @@ class ApiServer {
   uint64_t next_answer_ = 0;
   uint32_t works_ = 0;  ///< on_engine, under way
   bool draining_ = false;
+  Status hanging_;  ///< not ok: of the model that hangs
 };
 
 }  // namespace vibee

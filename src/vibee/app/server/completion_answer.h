@@ -40,6 +40,7 @@ class CompletionAnswer final : public JobReceiver {
   /// Ends with an error, where it has not ended.
   void fail(const ApiError& error, std::string_view outcome);
   bool done() const { return done_; }
+  const ServedModel& model() const { return model_; }
   /// Bytes that wait for the client.
   size_t unsent() const { return exchange_ ? exchange_->unsent() : 0; }
   static constexpr size_t kMostUnsent = 256 << 10;
