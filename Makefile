@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # The commands of this repository. `make help` explains them; CMake and Ninja do the work.
-.PHONY: help demo build test check docs page goldens fuzz soak proof peers fresh clean \
+.PHONY: help demo build test check docs page goldens fuzz faults soak proof peers fresh clean \
         test-build test-unit test-asan test-tsan test-fuzz test-e2e
 .NOTPARALLEL:
 JOBS := $(shell nproc)
@@ -63,9 +63,13 @@ fuzz:  ## fuzz every target for 30 minutes, write bench/results/fuzz-DATE.json
 	@tools/install.sh build test
 	@tools/fuzz.sh 1800 --record
 
-soak: build  ## run the tests in random order for an hour
+faults: build  ## make every call of a request's life fail in turn under a server: memory, files, sockets
+	@$(NINJA) -C build/release make_tiny_model fault_inject
+	@tests/adversity.sh --every
+
+soak: build  ## a server under load and faults for 30 minutes, recorded in bench/results; then the tests in random order for an hour
 	@$(NINJA) -C build/release
-	@tools/soak.sh 60
+	@tools/soak.sh 30 60
 
 proof: build  ## every technique's full check on this machine
 	@$(VIBEE) tree check --full

@@ -77,6 +77,9 @@ python3 -W ignore tests/server_test.py "$vibee" smollm2-135m -f > "$work/server.
 python3 -W ignore tests/portable_server_test.py "$vibee" smollm2-135m -f > "$work/portable_server.log" 2>&1 || { tail -n 60 "$work/portable_server.log" >&2; die "the portable tests of servers"; }
 say "server: $(sed -n 's/^Ran \(.*\)$/\1/p' "$work/server.log")"
 
+tests/adversity.sh > "$work/adversity.log" 2>&1 || { tail -n 60 "$work/adversity.log" >&2; die "the server in adversity"; }
+say "server in adversity: $(grep -c 'allocations failed' "$work/adversity.log") kinds of requests with failing allocations, $(sed -n 's/^\(.* idle connections\).*/\1/p' "$work/adversity.log")"
+
 tools/run_docs --in . docs/quickstart.md
 build/venv/bin/pip install --quiet mypy
 build/venv/bin/python -m mypy --strict --cache-dir "$work/mypy" examples/generate.py > "$work/mypy.log" || { cat "$work/mypy.log" >&2; die "mypy"; }

@@ -16,13 +16,13 @@ TALK = [{"role": "user", "content": "Why is the sky blue?"}]
 class Server:
     """A server of its own on a free port; ready when made."""
 
-    def __init__(self, *arguments, models=(MODEL,), wait=True):
+    def __init__(self, *arguments, models=(MODEL,), wait=True, env=None):
         with socket.socket() as s:
             s.bind(("127.0.0.1", 0))
             self.port = s.getsockname()[1]
         self.log = tempfile.TemporaryFile()
         self.process = subprocess.Popen([VIBEE, "serve", *models, "--port", str(self.port), "--policy", "chunked", *arguments],
-                                        stderr=self.log, stdout=self.log)
+                                        stderr=self.log, stdout=self.log, env=env)
         if wait:
             for _ in range(600):
                 try:

@@ -12,6 +12,7 @@
 namespace vibee {
 
 inline constexpr int kExitOk = 0, kExitFailed = 1, kExitUsage = 2;
+inline constexpr int kExitAgain = 75;  ///< nothing is wrong with what was asked: to be started again (EX_TEMPFAIL)
 
 struct Verb {
   std::string_view name, summary, example;

@@ -7,6 +7,7 @@
 #include "vibee/app/cli/cli.h"
 #include "vibee/app/cli/model_args.h"
 #include "vibee/app/cli/read_text.h"
+#include "vibee/app/cli/supervise.h"
 #include "vibee/app/jobs/embed.h"
 #include "vibee/app/jobs/tuned_file.h"
 #include "vibee/app/server/api_server.h"
@@ -55,7 +56,7 @@ int verb_serve(int argc, char** argv) {
   std::string api_key, template_file;
   uint32_t port = 8080;
   uint64_t body = config.http.limits.body;
-  bool dry = false, tuned = false;
+  bool dry = false, tuned = false, supervised = false;
   Args args(
       "serve",
       "Answers many at once over the OpenAI interface: /v1/chat/completions, /v1/completions, /v1/embeddings, "
@@ -82,6 +83,7 @@ int verb_serve(int argc, char** argv) {
   args.add("--otlp", config.otlp, "send a trace of each request to this OpenTelemetry collector (http://HOST:4318)");
   args.add("--chat-template", template_file, "a file with a chat template in place of the models' own");
   args.add("--tuned", tuned, "with what `vibee tune` chose for each model on this machine");
+  args.add("--supervise", supervised, "a process that starts the server again when it dies or its engine hangs");
   args.add("--dry-run", dry, "print the memory that it would take, and end");
   args.example("vibee serve smollm2-135m")
       .example("vibee serve chat=smollm2-135m gemma3-270m minilm-l6 --port 9000")
@@ -115,6 +117,10 @@ int verb_serve(int argc, char** argv) {
     if (!disk.ok()) return fail("serve", disk.status());
     config.secret_file = disk->folder + "/serve.secret";
   }
+  if (supervised) {
+    if (port == 0) return fail_usage("serve", "--supervise needs a --port: the next process takes the same");
+    if (const auto status = supervise(log_line)) return *status;
+  }
   if (dry) {
     for (const auto& [id, one] : loads) std::puts(pool_line(id, one).c_str());
     return kExitOk;
@@ -131,8 +137,11 @@ int verb_serve(int argc, char** argv) {
   log_line(fmt::format("ready after {:.2f} s: {}://{}:{} (a page to look at: /ui)", timer.seconds(),
                        tls ? "https" : "http", host.find(':') == host.npos ? host : "[" + host + "]",
                        (*server)->port()));
-  (*server)->run();
-  return kExitOk;
+  const Status ended = (*server)->run();
+  if (ended.ok()) return kExitOk;
+  fail("serve", ended);
+  std::fflush(nullptr);
+  std::_Exit(kExitAgain);  // a thread that hangs would meet its destructors
 }
 
 }  // namespace vibee

@@ -174,7 +174,7 @@ Status render(const RenderArgs& a) {
   }
   VIBEE_ASSIGN(const ChatTemplate chat, ChatTemplate::parse(source));
   VIBEE_ASSIGN(const std::string json, read_text(a.context));
-  const auto context = nlohmann::ordered_json::parse(json, nullptr, false);
+  const auto context = OrderedJson::parse(json, nullptr, false);
   if (!context.is_object())
     return error(Code::invalid, "{}: is not a JSON object; give {{\"messages\": [...], ...}}", quote(a.context, 400));
   VIBEE_ASSIGN(const std::string text,

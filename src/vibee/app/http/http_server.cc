@@ -17,7 +17,9 @@
 #include <boost/beast/http/read.hpp>
 #include <boost/beast/http/status.hpp>
 #include <boost/beast/http/string_body.hpp>
+#include <list>
 #include <set>
+#include <thread>
 
 #include "vibee/app/http/beast.h"
 
@@ -65,7 +67,11 @@ class Connection : public std::enable_shared_from_this<Connection> {
     out_.clear();
     done_.notify();
     to_write_.notify();
-    if (on_gone_) std::exchange(on_gone_, {})();
+    if (!on_gone_) return;
+    try {
+      std::exchange(on_gone_, {})();
+    } catch (const std::exception&) {  // its answer goes to nobody
+    }
   }
 
   Server& server_;
@@ -88,22 +94,24 @@ class Exchange final : public HttpExchange {
   }
 
   void respond(HttpResponse r) override {
+    if (ended_) return;  // an error was the answer, and this comes from what was under way then
     VIBEE_CHECK(!begun_);
-    begun_ = true;
     std::string head = start(r.status, r.headers);
     head += fmt::format("Content-Length: {}\r\n\r\n", r.body.size());
     if (!head_) head += r.body;
     say(head);
+    begun_ = true;
     finish(keep_);
   }
 
   void begin(int status, HttpHeaders headers) override {
+    if (ended_) return;
     VIBEE_CHECK(!begun_);
-    begun_ = true;
     if (!chunked_) keep_ = false;
     std::string head = start(status, headers);
     if (chunked_) head += "Transfer-Encoding: chunked\r\n";
     say(head + "\r\n");
+    begun_ = true;
   }
 
   void write(std::string_view piece) override {
@@ -159,14 +167,16 @@ class Exchange final : public HttpExchange {
 class Server final : public HttpServer {
  public:
   Server(const HttpServerOptions& options, HttpHandler handler) : options_(options), handler_(std::move(handler)) {}
+  ~Server() override { closing_ = true; }
   Status open();
   Result<std::shared_ptr<asio::ssl::context>> read_tls() const;
 
   uint16_t port() const override { return acceptor_.local_endpoint().port(); }
-  void run() override { io_.run(); }
+  void run() override;
   void stop() override {
     asio::post(io_, [this] {
       ErrorCode ignored;
+      closing_ = true;
       acceptor_.close(ignored);
       const auto all = connections_;
       for (Connection* c : all) c->close();
@@ -181,15 +191,15 @@ class Server final : public HttpServer {
     });
   }
   void on_signal(int number, std::function<void()> call) override {
-    signals_.push_back(std::make_unique<asio::signal_set>(io_, number));
-    wait_signal(*signals_.back(), std::move(call));
+    auto set = std::make_shared<asio::signal_set>(io_, number);
+    stand([this, set, call = std::move(call)](bool* stands) { wait_signal(*set, call, stands); });
   }
   void close_idle() override {
     ErrorCode ignored;
+    closing_ = true;
     acceptor_.close(ignored);
     const auto all = connections_;
     for (Connection* c : all) c->close_if_idle();
-    closing_ = true;
   }
   Status reload_tls() override {
     VIBEE_ASSIGN(tls_, read_tls());
@@ -201,23 +211,45 @@ class Server final : public HttpServer {
  private:
   template <class Stream>
   friend class StreamConnection;
-  awaitable<void> accept();
-  void wait_signal(asio::signal_set& set, std::function<void()> call) {
-    set.async_wait([this, &set, call = std::move(call)](ErrorCode e, int) mutable {
+  /// Something that goes on for as long as the server: when what `start` has started ends, by an exception at that, it
+  /// says so in what it was given, and run() starts it again.
+  struct Standing {
+    std::function<void(bool* stands)> start;
+    bool stands = false;
+    void begin() {
+      if (std::exchange(stands, true)) return;
+      try {
+        start(&stands);
+      } catch (const std::exception&) {
+        stands = false;
+        throw;
+      }
+    }
+  };
+  void stand(std::function<void(bool*)> start) {
+    standing_.push_back({std::move(start)});
+    standing_.back().begin();
+  }
+  awaitable<void> accept(bool* stands);
+  void wait_signal(asio::signal_set& set, const std::function<void()>& call, bool* stands) {
+    set.async_wait([this, &set, &call, stands](ErrorCode e, int) {
       if (e) return;
+      *stands = false;
       call();
-      wait_signal(set, std::move(call));
+      wait_signal(set, call, stands);
+      *stands = true;
     });
   }
 
   HttpServerOptions options_;
   HttpHandler handler_;
-  std::set<Connection*> connections_;  // before io_: what that still holds at the end takes itself off
+  // Before io_: what that still holds at the end takes itself off.
+  std::set<Connection*> connections_;
+  std::list<Standing> standing_;
+  bool closing_ = false;
   asio::io_context io_{1};
   tcp::acceptor acceptor_{io_};
   std::shared_ptr<asio::ssl::context> tls_;
-  std::vector<std::unique_ptr<asio::signal_set>> signals_;
-  bool closing_ = false;
   uint64_t bytes_sent_ = 0;
 };
 
@@ -251,8 +283,20 @@ class StreamConnection final : public Connection {
     socket().close();
   }
 
+  /// However a coroutine of the connection ends, by an exception or by an operation that could not begin and took its
+  /// frames with it: when it was not meant to end, the connection does.
+  struct Ending {
+    StreamConnection* connection;
+    ~Ending() {
+      if (connection == nullptr) return;
+      connection->lost();
+      connection->socket().close();
+    }
+  };
+
   /// `self` here and below: it lives until the coroutine is through.
   awaitable<void> run(std::shared_ptr<Connection> self) {
+    const Ending ending{this};
     // Not `if (!co_await ...)`: g++ 12 makes a frame of that which cannot be resumed.
     const bool open = co_await greet(stream_);
     if (!open) co_return;
@@ -265,8 +309,6 @@ class StreamConnection final : public Connection {
     }
     while (!gone_ && unsent() > 0) co_await done_.wait();
     if (!gone_) co_await part(stream_);
-    lost();
-    socket().close();
   }
 
  private:
@@ -302,9 +344,13 @@ class StreamConnection final : public Connection {
   /// Sends what is queued, in pieces each of which must get away in time.
   awaitable<void> write_all(std::shared_ptr<Connection> self) {
     std::string piece;
+    Ending ending{this};
     while (!gone_) {
       if (out_.empty()) {
-        if (answered_ && !keep_) co_return;
+        if (answered_ && !keep_) {
+          ending.connection = nullptr;
+          co_return;
+        }
         co_await to_write_.wait();
         continue;
       }
@@ -318,10 +364,7 @@ class StreamConnection final : public Connection {
         at += sent;
         in_flight_ -= sent;
         server_.bytes_sent_ += sent;
-        if (e) {
-          lost();
-          co_return;
-        }
+        if (e) co_return;
       }
       piece.clear();
       if (piece.capacity() > 64 << 10) std::string().swap(piece);
@@ -436,16 +479,17 @@ class StreamConnection final : public Connection {
   /// Finds out that the client left while its answer is being made.
   awaitable<void> watch(std::shared_ptr<Connection> self, uint64_t turn) {
     const auto under_way = [&] { return !gone_ && !answered_ && turn_ == turn; };
+    Ending ending{this};
     while (under_way()) {
       auto [e] = co_await socket().socket().async_wait(tcp::socket::wait_read, kTuple);
-      if (!under_way()) co_return;
+      if (!under_way()) break;
       char byte;
       const ssize_t n = e ? 0 : ::recv(socket().socket().native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-      if (n > 0) co_return;  // the next request is here already: it says nothing about this one
+      if (n > 0) break;  // the next request is here already: it says nothing about this one
       if (n < 0 && (errno == EAGAIN || errno == EINTR)) continue;
-      lost();
       co_return;
     }
+    ending.connection = nullptr;
   }
 
   std::shared_ptr<asio::ssl::context> tls_;  // of the time of the handshake
@@ -484,11 +528,32 @@ Status Server::open() {
   if (!e) acceptor_.listen(asio::socket_base::max_listen_connections, e);
   if (e)
     return error(Code::io, "{}:{}: cannot listen: {}; use another --port", options_.host, options_.port, e.message());
-  asio::co_spawn(io_, accept(), asio::detached);
+  stand([this](bool* stands) { asio::co_spawn(io_, accept(stands), asio::detached); });
   return {};
 }
 
-awaitable<void> Server::accept() {
+void Server::run() {
+  for (;;) {
+    try {
+      for (Standing& s : standing_) s.begin();
+      io_.run();
+      if (closing_) return;
+      io_.restart();
+    } catch (const std::exception&) {  // what it was for has been freed on the way, and its client sees that
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+  }
+}
+
+awaitable<void> Server::accept(bool* stands) {
+  struct Ending {
+    Server* server;
+    bool* stands;
+    ~Ending() {
+      *stands = false;
+      if (!server->closing_) server->io_.stop();  // run() starts it again
+    }
+  } const ending{this, stands};
   while (acceptor_.is_open()) {
     auto [e, socket] = co_await acceptor_.async_accept(kTuple);
     if (e == asio::error::operation_aborted || !acceptor_.is_open()) co_return;

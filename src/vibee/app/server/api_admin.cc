@@ -51,6 +51,7 @@ struct ApiServer::Watch {
   std::shared_ptr<HttpExchange> exchange;
   ServedModel* model;
   uint64_t last_step = 0, generated = 0;
+  JsonObject event;  ///< the next
   std::chrono::steady_clock::time_point at = std::chrono::steady_clock::now();
   bool gone = false;
 };
@@ -84,9 +85,7 @@ void ApiServer::events(Call call) {
 
 void ApiServer::watch(std::shared_ptr<Watch> w) {
   if (w->gone || draining_) return w->exchange->end();
-  HttpServer* http = http_.get();
-  EngineWorker& worker = *w->model->worker;
-  worker.run_on_session([this, http, w = std::move(w)](Session& session, Engine& engine) mutable {
+  const auto look = [w](Session& session, Engine& engine) {
     const Loaded& loaded = w->model->worker->loaded();
     const PageStore& pages = session.pages();
     std::vector<std::string> steps, tree, sequences;
@@ -123,8 +122,8 @@ void ApiServer::watch(std::shared_ptr<Watch> w) {
     // As many generating at once could make so many a second, by the curve that was measured at the start.
     const double limit = loaded.step_time && load.rows > 0 ? load.rows / loaded.step_time->seconds(load) : 0;
     const uint32_t kept = loaded.prefix ? loaded.prefix->evictable() : 0;
-    JsonObject event;
-    event.integer("running", engine.running())
+    w->event = JsonObject();
+    w->event.integer("running", engine.running())
         .integer("waiting", engine.waiting())
         .number("rate", rate)
         .number("limit", limit)
@@ -140,15 +139,15 @@ void ApiServer::watch(std::shared_ptr<Watch> w) {
         .raw("steps", json_array(steps))
         .raw("tree", json_array(tree))
         .raw("sequences", json_array(sequences));
-    http->post([this, w = std::move(w), event = std::move(event)]() mutable {
-      const std::string& id = w->model->id;
-      event.number("ttft_p95_ms", 1e3 * metrics_.quantile(Metric::ttft_seconds, id, 0.95))
-          .number("itl_p95_ms", 1e3 * metrics_.quantile(Metric::itl_seconds, id, 0.95));
-      // Who reads slowly gets fewer events, not more memory.
-      if (!w->gone && w->exchange->unsent() < CompletionAnswer::kMostUnsent)
-        w->exchange->write("data: " + event.str() + "\n\n");
-      http_->after(kPeriod, [this, w] { watch(w); });
-    });
+  };
+  on_engine(*w->model, look, [this, w] {
+    const std::string& id = w->model->id;
+    w->event.number("ttft_p95_ms", 1e3 * metrics_.quantile(Metric::ttft_seconds, id, 0.95))
+        .number("itl_p95_ms", 1e3 * metrics_.quantile(Metric::itl_seconds, id, 0.95));
+    // Who reads slowly gets fewer events, not more memory.
+    if (!w->gone && w->exchange->unsent() < CompletionAnswer::kMostUnsent)
+      w->exchange->write("data: " + w->event.str() + "\n\n");
+    http_->after(kPeriod, [this, w] { watch(w); });
   });
 }
 

@@ -44,7 +44,6 @@ void ApiServer::complete(Call call, std::variant<CompletionRequest, ApiError> re
     part.priority = request.priority;
     part.key = space_of(call, {});
   }
-  model.under_way += count;
   const uint64_t timeout = request.timeout_ms, number = next_answer_++;
   std::vector<GenerateRequest> parts = request.parts;
   CompletionAnswer::Hooks hooks;
@@ -61,41 +60,56 @@ void ApiServer::complete(Call call, std::variant<CompletionRequest, ApiError> re
     m->under_way -= count;
     answers_.erase(number);
     end_trace(trace, o);
-    metrics_.add(Metric::requests, fmt::format("{},{}", route, o.outcome));
-    metrics_.add(Metric::prompt_tokens, m->id, double(o.prompt_tokens));
-    metrics_.add(Metric::cached_tokens, m->id, double(o.cached_tokens));
-    metrics_.add(Metric::generated_tokens, m->id, double(o.generated_tokens));
-    if (o.outcome == "ok") {
-      metrics_.observe(Metric::ttft_seconds, m->id, o.first_token_s);
-      metrics_.observe(Metric::e2e_seconds, m->id, o.total_s);
-      metrics_.observe(Metric::queue_seconds, m->id, o.times.queue);
-      metrics_.observe(Metric::prefill_seconds, m->id, o.times.prompt);
-      metrics_.observe(Metric::decode_seconds, m->id, o.times.decode);
-      if (o.generated_tokens > count)
-        metrics_.observe(Metric::tpot_seconds, m->id, o.times.decode * count / double(o.generated_tokens - count));
-      // One answer of so many parts took total_s beside under_way others: Little's law gives the rate.
-      const double now = (m->under_way + count) / std::max(1e-3, o.total_s);
-      m->rate = m->rate == 0 ? now : 0.9 * m->rate + 0.1 * now;
-    }
+    count_outcome(*m, route, count, o);
     end_if_drained();
   };
   HttpExchange* exchange = call.exchange.get();
   const auto answer = std::make_shared<CompletionAnswer>(std::move(request), model, call.exchange,
                                                          std::move(call.headers), std::move(hooks));
   answers_[number] = answer;
-  *job = model.worker->submit(std::move(parts), answer);
-  exchange->on_gone([m, job, answer] {
-    m->worker->cancel(*job);
-    answer->fail({499, "client_gone", "the client has gone", {}}, "cancelled");
-  });
-  if (timeout == 0) return;
-  http_->after(double(timeout) / 1e3, [m, job, weak = std::weak_ptr(answer), timeout] {
-    const auto a = weak.lock();
-    if (!a || a->done()) return;
-    m->worker->cancel(*job);
-    a->fail({504, "timeout", fmt::format("the answer was not complete after timeout_ms, {}", timeout), "timeout_ms"},
+  model.under_way += count;
+  try {
+    exchange->on_gone([m, job, answer] {
+      m->worker->cancel(*job);
+      answer->fail({499, "client_gone", "the client has gone", {}}, "cancelled");
+    });
+    if (timeout > 0) {
+      http_->after(double(timeout) / 1e3, [m, job, weak = std::weak_ptr(answer), timeout] {
+        const auto a = weak.lock();
+        if (!a || a->done()) return;
+        m->worker->cancel(*job);
+        a->fail(
+            {504, "timeout", fmt::format("the answer was not complete after timeout_ms, {}", timeout), "timeout_ms"},
             "timeout");
-  });
+      });
+    }
+    if (!answer->done()) *job = model.worker->submit(std::move(parts), answer);
+  } catch (const std::bad_alloc&) {
+    answer->failed(Status(Code::no_memory, "out of memory"));
+  }
+}
+
+/// Nothing depends on it: where there is no memory for it, it is left out.
+void ApiServer::count_outcome(ServedModel& model, std::string_view route, uint32_t count,
+                              const CompletionOutcome& o) noexcept {
+  try {
+    metrics_.add(Metric::requests, fmt::format("{},{}", route, o.outcome));
+    metrics_.add(Metric::prompt_tokens, model.id, double(o.prompt_tokens));
+    metrics_.add(Metric::cached_tokens, model.id, double(o.cached_tokens));
+    metrics_.add(Metric::generated_tokens, model.id, double(o.generated_tokens));
+    if (o.outcome != "ok") return;
+    metrics_.observe(Metric::ttft_seconds, model.id, o.first_token_s);
+    metrics_.observe(Metric::e2e_seconds, model.id, o.total_s);
+    metrics_.observe(Metric::queue_seconds, model.id, o.times.queue);
+    metrics_.observe(Metric::prefill_seconds, model.id, o.times.prompt);
+    metrics_.observe(Metric::decode_seconds, model.id, o.times.decode);
+    if (o.generated_tokens > count)
+      metrics_.observe(Metric::tpot_seconds, model.id, o.times.decode * count / double(o.generated_tokens - count));
+    // One answer of so many parts took total_s beside under_way others: Little's law gives the rate.
+    const double now = (model.under_way + count) / std::max(1e-3, o.total_s);
+    model.rate = model.rate == 0 ? now : 0.9 * model.rate + 0.1 * now;
+  } catch (const std::bad_alloc&) {
+  }
 }
 
 RequestTrace ApiServer::begin_trace(const Call& call, const ServedModel& model) const {
@@ -132,7 +146,10 @@ void ApiServer::wait_for_reader(ServedModel& model, uint64_t job, uint64_t numbe
     const auto at = answers_.find(number);
     const auto answer = at == answers_.end() ? nullptr : at->second.lock();
     if (!answer || answer->done()) return;
-    if (answer->unsent() > CompletionAnswer::kMostUnsent / 4) return wait_for_reader(model, job, number);
+    try {
+      if (answer->unsent() > CompletionAnswer::kMostUnsent / 4) return wait_for_reader(model, job, number);
+    } catch (const std::bad_alloc&) {  // better too early than never
+    }
     model.worker->pause(job, false);
   });
 }

@@ -11,6 +11,7 @@
 #include <fstream>
 #include <random>
 
+#include "vibee/base/memory/until_memory.h"
 #include "vibee/model/cache/digest.h"
 
 namespace vibee {
@@ -157,7 +158,7 @@ Status ApiServer::add_model(const LoadConfig& config, const std::string& id) {
   return {};
 }
 
-void ApiServer::run() {
+Status ApiServer::run() {
   const auto stop = [this] {
     if (draining_) {
       log("stopping at once");
@@ -169,8 +170,40 @@ void ApiServer::run() {
   http_->on_signal(SIGINT, stop);
   http_->on_signal(SIGHUP, [this] { reload(); });
   std::signal(SIGPIPE, SIG_IGN);
+  look_after_models();
   http_->run();
-  models_.clear();  // their threads post to http_
+  if (hanging_.ok()) {
+    models_.clear();  // their threads post to http_
+  } else {
+    for (auto& model : models_) static_cast<void>(model.release());  // one of their threads never ends
+  }
+  return hanging_;
+}
+
+/// The watchdog. What counts is time in which this thread ran: a process that was stopped has not hung.
+void ApiServer::look_after_models() {
+  constexpr double kPeriod = 0.5;
+  for (const auto& m : models_) {
+    const EngineWorker::Pulse pulse = m->worker->pulse();
+    m->stands_s = pulse.busy && pulse.progress == m->progress ? m->stands_s + kPeriod : 0;
+    m->progress = pulse.progress;
+    if (m->stands_s > pulse.allowed_s && !m->hangs) give_up(*m);
+  }
+  until_memory([&] { http_->after(kPeriod, [this] { look_after_models(); }); });
+}
+
+/// Everybody who waits for the model is told, whoever comes meanwhile is refused; then the process ends.
+void ApiServer::give_up(ServedModel& model) {
+  model.hangs = true;
+  const bool first = hanging_.ok();
+  hanging_ =
+      error(Code::cancelled, "the engine of '{}' hangs: a step has taken more than {:.0f} s", model.id, model.stands_s);
+  log(hanging_.message());
+  const auto all = answers_;
+  for (const auto& [number, weak] : all)
+    if (const auto a = weak.lock(); a && &a->model() == &model)
+      a->fail({503, "engine_stuck", "the model's engine hangs; the server starts again", {}, 5}, "failed");
+  if (first) http_->after(2, [this] { http_->stop(); });  // time to be asked how it is
 }
 
 void ApiServer::reload() {
@@ -190,14 +223,15 @@ void ApiServer::reload() {
 }
 
 void ApiServer::drain() {
-  if (std::exchange(draining_, true)) return;
-  log(fmt::format("draining: {} answers under way get up to {} s", answers_.size(), config_.drain_s));
+  if (draining_) return;
   http_->after(config_.drain_s, [this] {
     const auto left = answers_;
     for (const auto& [id, weak] : left)
       if (const auto a = weak.lock()) a->fail({503, "shutting_down", "the server is shutting down", {}}, "failed");
     http_->after(0.2, [this] { http_->stop(); });
   });
+  draining_ = true;
+  log(fmt::format("draining: {} answers under way get up to {} s", answers_.size(), config_.drain_s));
   end_if_drained();
 }
 
@@ -321,31 +355,63 @@ ServedModel* ApiServer::find_model(Call& call, const Json& body, std::optional<O
 }
 
 bool ApiServer::is_late(Call& call) {
+  if (!hanging_.ok()) {
+    refuse(call, {503, "engine_stuck", hanging_.message(), {}, 5});
+    return true;
+  }
   if (draining_) refuse(call, {503, "shutting_down", "the server takes no new requests: it is shutting down", {}, 5});
   return draining_;
 }
 
-void ApiServer::between_steps(Call call, ServedModel& model, std::string param, Work work) {
-  auto shared = std::make_shared<Call>(std::move(call));
-  const auto gone = std::make_shared<std::atomic<bool>>(false);
-  shared->exchange->on_gone([gone] { *gone = true; });
-  ++works_;
+void ApiServer::on_engine(ServedModel& model, SessionWork work, std::function<void()> then) {
+  struct Errand {
+    SessionWork work;
+    std::function<void()> then;
+  };
+  const auto errand = std::make_shared<Errand>(Errand{std::move(work), std::move(then)});
   HttpServer* http = http_.get();
-  // The call goes back whole: it belongs to the server's thread, where its connection may end with it.
-  model.worker->run_on_session([=, this, shared = std::move(shared)](Session& session, Engine& engine) mutable {
-    auto result = work(session, engine, [gone] { return gone->load(); });
-    http->post([this, shared = std::move(shared), param, result = std::move(result)]() mutable {
-      if (result.ok()) {
-        answer(*shared, std::move(*result));
-      } else {
-        ApiError e = api_error(result.status());
-        e.param = param;
-        refuse(*shared, e);
-      }
-      --works_;
-      end_if_drained();
+  model.worker->run_on_session([this, http, errand](Session& session, Engine& engine) {
+    std::exception_ptr failure;
+    try {
+      errand->work(session, engine);
+    } catch (const std::exception&) {
+      failure = std::current_exception();
+    }
+    until_memory([&] {
+      http->post([this, errand] {
+        const Errand mine = std::move(*errand);
+        --works_;
+        mine.then();
+        end_if_drained();
+      });
     });
+    if (failure) std::rethrow_exception(failure);
   });
+  ++works_;
+}
+
+void ApiServer::between_steps(Call call, ServedModel& model, std::string param, Work work) {
+  struct Question {
+    explicit Question(Call c) : call(std::move(c)) {}
+    Call call;
+    Result<std::string> result = Status(Code::no_memory, "out of memory");  // where `work` throws
+    std::atomic<bool> gone = false;
+  };
+  const auto q = std::make_shared<Question>(std::move(call));
+  q->call.exchange->on_gone([weak = std::weak_ptr(q)] {
+    if (const auto question = weak.lock()) question->gone = true;
+  });
+  on_engine(
+      model,
+      [q, work = std::move(work)](Session& session, Engine& engine) {
+        q->result = work(session, engine, [q] { return q->gone.load(); });
+      },
+      [this, q, param = std::move(param)] {
+        if (q->result.ok()) return answer(q->call, std::move(*q->result));
+        ApiError e = api_error(q->result.status());
+        e.param = param;
+        refuse(q->call, e);
+      });
 }
 
 uint64_t ApiServer::space_of(const Call& call, const std::string& salt) const {

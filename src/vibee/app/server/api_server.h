@@ -41,8 +41,9 @@ class ApiServer {
 
   Status add_model(const LoadConfig& config, const std::string& id);
   uint16_t port() const { return http_->port(); }
-  /// Serves until it is drained: after SIGTERM or SIGINT, or /admin/drain.
-  void run();
+  /// Serves until it is drained: after SIGTERM or SIGINT, or /admin/drain. An error when a model's engine hangs: its
+  /// thread cannot be ended, so the process has to end without destructors, and be started again.
+  Status run();
 
   struct Route {
     std::string_view method, path;
@@ -79,16 +80,22 @@ class ApiServer {
   /// answer.
   using Work = std::function<Result<std::string>(Session&, Engine&, const std::function<bool()>& gone)>;
   void between_steps(Call call, ServedModel& model, std::string param, Work work);
+  /// Runs `work` between two steps of a model's engine, then `then` here, also when `work` threw. Both are freed here:
+  /// they may hold what belongs to this thread.
+  void on_engine(ServedModel& model, SessionWork work, std::function<void()> then);
   /// Refuses the call when the server is draining.
   bool is_late(Call& call);
   RequestTrace begin_trace(const Call& call, const ServedModel& model) const;
   void end_trace(const RequestTrace& begun, const CompletionOutcome& outcome) noexcept;
+  void count_outcome(ServedModel& model, std::string_view route, uint32_t count, const CompletionOutcome& o) noexcept;
   void wait_for_reader(ServedModel& model, uint64_t job, uint64_t number);
   uint64_t space_of(const Call& call, const std::string& salt) const;
   std::string model_json(const ServedModel& model) const;
   ServedModel* named_model(Call& call);
   struct Watch;
   void watch(std::shared_ptr<Watch> watch);
+  void look_after_models();
+  void give_up(ServedModel& model);
   void drain();
   void end_if_drained();
   void reload();
@@ -104,8 +111,9 @@ class ApiServer {
   std::string secret_;                                           ///< of this process: keeps apart what keys computed
   std::map<uint64_t, std::weak_ptr<CompletionAnswer>> answers_;  ///< under way
   uint64_t next_answer_ = 0;
-  uint32_t works_ = 0;  ///< between_steps, under way
+  uint32_t works_ = 0;  ///< on_engine, under way
   bool draining_ = false;
+  Status hanging_;  ///< not ok: of the model that hangs
 };
 
 }  // namespace vibee

@@ -38,10 +38,13 @@ void ApiServer::model(Call call) {
   refuse(call, {404, "model_not_found", "there is no such model here", "model"});
 }
 
-void ApiServer::live(Call call) { answer(call, "{\"status\": \"ok\"}"); }
+void ApiServer::live(Call call) {
+  if (!hanging_.ok()) return refuse(call, {503, "engine_stuck", hanging_.message(), {}, 5});
+  answer(call, "{\"status\": \"ok\"}");
+}
 
 void ApiServer::ready(Call call) {
-  if (draining_) return refuse(call, {503, "shutting_down", "the server is shutting down", {}});
+  if (is_late(call)) return;
   for (const auto& m : models_)
     if (!m->worker->idle() && m->worker->age() > config_.health_s)
       return refuse(call, {503,
@@ -67,7 +70,7 @@ void ApiServer::health(Call call) {
     for (const auto& m : models_) {
       const EngineWorker::View v = m->worker->view();
       const double age = m->worker->age();
-      good &= age <= config_.health_s;
+      good &= age <= config_.health_s && !m->hangs;
       rows.push_back(JsonObject()
                          .text("id", m->id)
                          .number("last_step_age_s", age)
@@ -75,21 +78,21 @@ void ApiServer::health(Call call) {
                          .integer("running", v.running)
                          .integer("waiting", v.waiting)
                          .integer("failures", v.failures)
+                         .boolean("hangs", m->hangs)
                          .str());
     }
     answer(state->call,
            fmt::format("{{\"status\": \"{}\", \"models\": {}}}", good ? "ok" : "failing", json_array(rows)),
            good ? 200 : 503);
   };
-  HttpServer* http = http_.get();
   for (const auto& m : models_) {
-    if (m->worker->age() <= config_.health_s || !m->worker->idle()) continue;
+    if (m->worker->age() <= config_.health_s || !m->worker->idle() || m->hangs) continue;
+    on_engine(
+        *m, [m = m.get()](Session& session, Engine& engine) { m->worker->try_step(session, engine); },
+        [state, finish] {
+          if (--state->left == 0) finish(true);
+        });
     ++state->left;
-    m->worker->try_step([http, state, finish]() mutable {
-      http->post([state = std::move(state), finish = std::move(finish)] {
-        if (--state->left == 0) finish(true);
-      });
-    });
   }
   if (state->left == 0) return finish(true);
   http_->after(5, [finish] { finish(false); });

@@ -297,6 +297,15 @@ void CompletionAnswer::finish() {
   end("ok");
 }
 
+void CompletionAnswer::failed(const Status& status) noexcept {
+  try {
+    fail(api_error(status), "failed");
+  } catch (const std::exception&) {  // not even for that: the client sees its connection cut
+    if (exchange_) exchange_->end(false);
+    end("failed");
+  }
+}
+
 void CompletionAnswer::fail(const ApiError& error, std::string_view outcome) {
   if (done_) return;
   if (exchange_->begun()) {  // no finish_reason is made up: the error is the last event, and [DONE] does not come
@@ -311,7 +320,7 @@ void CompletionAnswer::fail(const ApiError& error, std::string_view outcome) {
 }
 
 void CompletionAnswer::end(std::string_view outcome) {
-  done_ = true;
+  if (std::exchange(done_, true)) return;
   CompletionOutcome o{outcome, first_s_, timer_.seconds(), 0, 0, 0, {}};
   for (size_t i = 0; i < parts_.size(); ++i) {
     const Part& p = parts_[i];

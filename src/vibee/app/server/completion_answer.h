@@ -36,10 +36,11 @@ class CompletionAnswer final : public JobReceiver {
                    HttpHeaders headers, Hooks hooks);
 
   void token(uint32_t part, TokenEvent event) override;
-  void failed(const Status& status) override { fail(api_error(status), "failed"); }
+  void failed(const Status& status) noexcept override;
   /// Ends with an error, where it has not ended.
   void fail(const ApiError& error, std::string_view outcome);
   bool done() const { return done_; }
+  const ServedModel& model() const { return model_; }
   /// Bytes that wait for the client.
   size_t unsent() const { return exchange_ ? exchange_->unsent() : 0; }
   static constexpr size_t kMostUnsent = 256 << 10;

@@ -1,9 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vibee/app/server/engine_worker.h"
 
+#include <pthread.h>
+
 #include <algorithm>
 
+#include "vibee/base/memory/until_memory.h"
+
 namespace vibee {
+namespace {
+
+const Status kOutOfMemory(Code::no_memory, "out of memory");  // short enough to be copied without memory
+
+}  // namespace
 
 Result<std::unique_ptr<EngineWorker>> EngineWorker::start(const LoadConfig& config, Post post) {
   std::unique_ptr<EngineWorker> out(new EngineWorker(config, std::move(post)));
@@ -31,28 +40,29 @@ void EngineWorker::send(Message message) {
 }
 
 uint64_t EngineWorker::submit(std::vector<GenerateRequest> parts, std::shared_ptr<JobReceiver> receiver) {
-  const uint64_t id = next_job_++;
+  Job job{next_job_++, {}, std::move(receiver)};
+  for (GenerateRequest& request : parts) job.parts.push_back({std::move(request)});
+  const uint64_t id = job.id;
+  send(std::move(job));
   ++jobs_under_way_;
-  send(Job{id, std::move(parts), std::move(receiver)});
   return id;
 }
 
-void EngineWorker::cancel(uint64_t job) { send(Cancel{job}); }
-void EngineWorker::pause(uint64_t job, bool paused) { send(Pause{job, paused}); }
+void EngineWorker::cancel(uint64_t job) {
+  until_memory([&] { send(Cancel{job}); });
+}
+void EngineWorker::pause(uint64_t job, bool paused) {
+  until_memory([&] { send(Pause{job, paused}); });
+}
 void EngineWorker::run_on_session(SessionWork work) { send(std::move(work)); }
 
-void EngineWorker::try_step(std::function<void()> done) {
-  run_on_session([this, done = std::move(done)](Session& session, Engine& engine) {
-    const std::vector<int32_t> token = {0};
-    SequenceState state = session.new_sequence();
-    const std::vector<StepRows> rows = {{&state, token}};
-    const Status room = engine.make_room(1);
-    if (room.ok() && session.step(rows).ok()) {
-      const std::lock_guard lock(mutex_);
-      last_good_ = std::chrono::steady_clock::now();
-    }
-    done();
-  });
+void EngineWorker::try_step(Session& session, Engine& engine) {
+  const std::vector<int32_t> token = {0};
+  SequenceState state = session.new_sequence();
+  const std::vector<StepRows> rows = {{&state, token}};
+  if (!engine.make_room(1).ok() || !session.step(rows).ok()) return;
+  const std::lock_guard lock(mutex_);
+  last_good_ = std::chrono::steady_clock::now();
 }
 
 EngineWorker::View EngineWorker::view() const {
@@ -63,6 +73,11 @@ EngineWorker::View EngineWorker::view() const {
 double EngineWorker::age() const {
   const std::lock_guard lock(mutex_);
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - last_good_).count();
+}
+
+EngineWorker::Pulse EngineWorker::pulse() const {
+  const StepWatch& watch = loaded_.session->watch();
+  return {busy_, turns_ + watch.progress(), watch.allowed_s()};
 }
 
 void EngineWorker::show() {
@@ -76,111 +91,177 @@ void EngineWorker::show() {
   view_.stats = engine_->stats();
 }
 
-void EngineWorker::begin(Job job) {
-  Running r{job.id, {}, uint32_t(job.parts.size()), job.receiver};
-  for (GenerateRequest& part : job.parts) {
-    auto id = engine_->submit(std::move(part));
-    if (!id.ok()) {
-      for (uint32_t submitted : r.requests) engine_->cancel(submitted);
-      --jobs_under_way_;
-      post_([receiver = std::move(job.receiver), status = id.take_status()] { receiver->failed(status); });
-      return;
+/// Gives the engine the parts of a job that are not finished.
+Status EngineWorker::submit(Job& job) {
+  try {
+    for (Part& part : job.parts) {
+      if (part.finished) continue;
+      VIBEE_ASSIGN(part.number, engine_->submit(part.request));
+      engine_->pause(part.number, job.paused);
     }
-    r.requests.push_back(*id);
+    return {};
+  } catch (const std::bad_alloc&) {
+    return kOutOfMemory;
   }
-  running_.push_back(std::move(r));
 }
 
 void EngineWorker::end(uint64_t job) {
-  const auto at = std::find_if(running_.begin(), running_.end(), [&](const Running& r) { return r.id == job; });
+  const auto at = std::find_if(running_.begin(), running_.end(), [&](const Job& j) { return j.id == job; });
   if (at == running_.end()) return;
+  for (const Part& part : at->parts)
+    if (!part.finished) engine_->cancel(part.number);
   running_.erase(at);
   --jobs_under_way_;
 }
 
-void EngineWorker::take(Message message) {
+void EngineWorker::fail(Job& job, const Status& status) {
+  until_memory([&] { events_.push_back({job.receiver, job.id, 0, {}, status}); });
+  end(job.id);
+}
+
+void EngineWorker::take(Message& message) {
   if (auto* job = std::get_if<Job>(&message)) {
-    begin(std::move(*job));
-  } else if (auto* cancel = std::get_if<Cancel>(&message)) {
-    for (const Running& r : running_)
-      if (r.id == cancel->id)
-        for (uint32_t request : r.requests) engine_->cancel(request);
+    until_memory([&] { running_.reserve(running_.size() + 1); });
+    running_.push_back(std::move(*job));
+    if (const Status status = submit(running_.back()); !status.ok()) fail(running_.back(), status);
+  } else if (const auto* cancel = std::get_if<Cancel>(&message)) {
     end(cancel->id);
-  } else if (auto* pause = std::get_if<Pause>(&message)) {
-    for (const Running& r : running_)
-      if (r.id == pause->id)
-        for (uint32_t request : r.requests) engine_->pause(request, pause->paused);
+  } else if (const auto* pause = std::get_if<Pause>(&message)) {
+    for (Job& job : running_) {
+      if (job.id != pause->id) continue;
+      job.paused = pause->paused;
+      for (const Part& part : job.parts)
+        if (!part.finished) engine_->pause(part.number, job.paused);
+    }
   } else {
     std::get<SessionWork>(message)(*loaded_.session, *engine_);
   }
 }
 
-void EngineWorker::loop() {
-  struct Event {
-    std::shared_ptr<JobReceiver> receiver;
-    uint32_t part;
-    TokenEvent token;
-  };
-  for (;;) {
-    std::vector<Message> messages;
-    {
-      std::unique_lock lock(mutex_);
-      if (engine_->idle() || engine_->stalled()) wake_.wait(lock, [&] { return stop_ || !inbox_.empty(); });
-      if (stop_) break;
-      messages.swap(inbox_);
-    }
-    for (Message& m : messages) take(std::move(m));
-    if (engine_->idle()) {
-      show();
-      continue;
-    }
-    std::vector<Event> events;
-    const EngineStats before = engine_->stats();
-    const auto begin = std::chrono::steady_clock::now();
-    const auto on_token = [&](const TokenEvent& event) {
-      for (Running& r : running_) {
-        const auto at = std::find(r.requests.begin(), r.requests.end(), event.request);
-        if (at == r.requests.end()) continue;
-        events.push_back({r.receiver, uint32_t(at - r.requests.begin()), event});
-        if (event.finish != Finish::none && --r.unfinished == 0) return end(r.id);
-        return;
+void EngineWorker::on_token(const TokenEvent& event) {
+  for (Job& job : running_) {
+    const auto at = std::find_if(job.parts.begin(), job.parts.end(),
+                                 [&](const Part& p) { return !p.finished && p.number == event.request; });
+    if (at == job.parts.end()) continue;
+    // Both or neither: what a client was given is what the text goes on behind.
+    events_.push_back({job.receiver, job.id, uint32_t(at - job.parts.begin()), event, {}});
+    if (event.sampled.token >= 0) {
+      try {
+        at->request.generated.push_back(event.sampled.token);
+      } catch (const std::bad_alloc&) {
+        events_.pop_back();
+        throw;
       }
-    };
-    Status status;
-    try {
-      status = engine_->step(on_token);
-    } catch (const std::bad_alloc&) {
-      status = error(Code::no_memory, "out of memory in a step");
     }
-    const auto now = std::chrono::steady_clock::now();
-    const EngineStats& after = engine_->stats();
-    if (after.steps != before.steps) {
-      constexpr size_t kKept = 256;
-      last_steps_.push_back({after.steps, uint32_t(after.prompt_rows - before.prompt_rows),
-                             uint32_t(after.rows - before.rows - (after.prompt_rows - before.prompt_rows)),
-                             1e3 * std::chrono::duration<double>(now - begin).count()});
-      if (last_steps_.size() > kKept) last_steps_.pop_front();
-    }
-    show();
-    if (!events.empty()) {
-      post_([events = std::move(events)]() mutable {
-        for (Event& e : events) e.receiver->token(e.part, std::move(e.token));
-      });
-    }
+    job.failures = 0;
+    at->finished = event.finish != Finish::none;
+    if (std::all_of(job.parts.begin(), job.parts.end(), [](const Part& p) { return p.finished; })) end(job.id);
+    return;
+  }
+}
+
+/// Messages, then a step.
+void EngineWorker::turn() {
+  while (!messages_.empty()) {
+    Message message = std::move(messages_.front());
+    messages_.erase(messages_.begin());
+    take(message);
+  }
+  if (engine_->idle()) return;
+  const EngineStats before = engine_->stats();
+  const auto begin = std::chrono::steady_clock::now();
+  const Status status = engine_->step([this](const TokenEvent& event) { on_token(event); });
+  const auto now = std::chrono::steady_clock::now();
+  const EngineStats& after = engine_->stats();
+  if (after.steps != before.steps) {
+    constexpr size_t kKept = 256;
+    last_steps_.push_back({after.steps, uint32_t(after.prompt_rows - before.prompt_rows),
+                           uint32_t(after.rows - before.rows - (after.prompt_rows - before.prompt_rows)),
+                           1e3 * std::chrono::duration<double>(now - begin).count()});
+    if (last_steps_.size() > kKept) last_steps_.pop_front();
+  }
+  {
     const std::lock_guard lock(mutex_);
     view_.last_step_s = std::chrono::duration<double>(now - begin).count();
-    if (status.ok()) {
-      last_good_ = now;
+    if (status.ok()) last_good_ = now;
+  }
+  if (!status.ok()) restart(status);
+}
+
+/// An engine that holds nothing of before but the jobs, each behind the tokens that it gave. Who was in several
+/// failures without a token between them is given up: it may be their cause.
+void EngineWorker::restart(const Status& why) {
+  {
+    const std::lock_guard lock(mutex_);
+    ++view_.failures;
+  }
+  engine_->abandon();
+  if (loaded_.prefix) loaded_.prefix->clear();
+  for (size_t i = 0; i < running_.size();) {
+    const Status status = ++running_[i].failures < kMostFailures ? submit(running_[i]) : why;
+    if (status.ok())
+      ++i;
+    else
+      fail(running_[i], status);
+  }
+}
+
+/// Hands over what the turn gave.
+void EngineWorker::tell() {
+  if (events_.empty()) return;
+  until_memory([&] {
+    const std::lock_guard lock(mutex_);
+    outbox_.reserve(outbox_.size() + events_.size());
+    for (Event& e : events_) outbox_.push_back(std::move(e));
+  });
+  events_.clear();
+  until_memory([&] { post_([this] { deliver(); }); });
+}
+
+/// On the thread of those who asked.
+void EngineWorker::deliver() {
+  std::vector<Event> events;
+  {
+    const std::lock_guard lock(mutex_);
+    events.swap(outbox_);
+  }
+  for (Event& e : events) {
+    if (!e.status.ok()) {
+      e.receiver->failed(e.status);
       continue;
     }
-    // Nothing of this step happened: those it was for are told, the next request finds an engine that is empty.
-    ++view_.failures;
-    for (Running& r : running_) {
-      for (uint32_t request : r.requests) engine_->cancel(request);
-      post_([receiver = r.receiver, status] { receiver->failed(status); });
-      --jobs_under_way_;
+    try {
+      e.receiver->token(e.part, std::move(e.token));
+    } catch (const std::exception&) {  // its next tokens find it ended
+      e.receiver->failed(kOutOfMemory);
+      cancel(e.job);
     }
-    running_.clear();
+  }
+}
+
+void EngineWorker::loop() {
+  ::pthread_setname_np(::pthread_self(), "vibee engine");
+  for (;;) {
+    {
+      std::unique_lock lock(mutex_);
+      busy_ = false;
+      if (engine_->idle() || engine_->stalled()) wake_.wait(lock, [&] { return stop_ || !inbox_.empty(); });
+      if (stop_) break;
+      busy_ = true;
+      ++turns_;
+      messages_.swap(inbox_);
+    }
+    do {
+      try {
+        turn();
+      } catch (const std::bad_alloc&) {
+        restart(kOutOfMemory);
+      } catch (const std::exception& e) {  // a mistake of ours
+        restart(Status(Code::corrupt, e.what()));
+      }
+    } while (!messages_.empty());
+    show();
+    tell();
   }
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A thread that owns a loaded model and its engine. Requests come in as jobs of one or several prompts; what the engine
-// gives comes out on the thread of whoever asked, once a step for everybody.
+// gives comes out on the thread of whoever asked, once a step for everybody. When a step throws, the engine is made
+// anew and every job goes on behind the tokens that it gave, with the same bytes.
 #pragma once
 
 #include <atomic>
@@ -26,11 +27,11 @@ class JobReceiver {
  public:
   virtual ~JobReceiver() = default;
   virtual void token(uint32_t part, TokenEvent event) = 0;
-  /// The job ends without the rest of its tokens: it was refused before its first, or the engine failed.
-  virtual void failed(const Status& status) = 0;
+  /// The job ends without the rest of its tokens: it was refused before its first, the engine failed, or token() threw.
+  virtual void failed(const Status& status) noexcept = 0;
 };
 
-/// Work on the session between two steps of the engine, such as embedding texts.
+/// Work on the session between two steps of the engine, such as embedding texts. It may throw: the engine is made anew.
 using SessionWork = std::function<void(Session&, Engine&)>;
 
 class EngineWorker {
@@ -46,9 +47,8 @@ class EngineWorker {
   /// Holds a job back, or lets it go on: its client does not keep up.
   void pause(uint64_t job, bool paused);
   void run_on_session(SessionWork work);
-  /// A step of one token that nobody asked for, to see whether the model still makes any; age() tells. `done` is called
-  /// on the worker's thread.
-  void try_step(std::function<void()> done);
+  /// A step of one token that nobody asked for, to see whether the model still makes any; age() tells.
+  void try_step(Session& session, Engine& engine);
 
   const Loaded& loaded() const { return loaded_; }
   const LoadConfig& config() const { return config_; }
@@ -58,7 +58,7 @@ class EngineWorker {
     uint32_t pages = 0, free_pages = 0, kept_pages = 0;  ///< kept: of nobody, findable
     EngineStats stats;
     double last_step_s = 0;
-    uint64_t failures = 0;  ///< steps that failed
+    uint64_t failures = 0;  ///< times that the engine was made anew
   };
   View view() const;
   /// One of the last steps; only for work on the session (run_on_session).
@@ -72,12 +72,27 @@ class EngineWorker {
   double age() const;
   /// Whether it has nothing to do.
   bool idle() const { return jobs_under_way_ == 0; }
+  /// What a watchdog looks at: whether the thread is at work, a number that grows as it gets on, and for how many
+  /// seconds that may stand still.
+  struct Pulse {
+    bool busy;
+    uint64_t progress;
+    double allowed_s;
+  };
+  Pulse pulse() const;
 
  private:
+  struct Part {
+    GenerateRequest request;  ///< with the tokens that were given
+    uint32_t number = 0;      ///< of the engine
+    bool finished = false;
+  };
   struct Job {
     uint64_t id;
-    std::vector<GenerateRequest> parts;
+    std::vector<Part> parts;
     std::shared_ptr<JobReceiver> receiver;
+    bool paused = false;
+    uint32_t failures = 0;  ///< of the engine since its last token
   };
   struct Cancel {
     uint64_t id;
@@ -87,36 +102,49 @@ class EngineWorker {
     bool paused;
   };
   using Message = std::variant<Job, Cancel, Pause, SessionWork>;
-  struct Running {
-    uint64_t id;
-    std::vector<uint32_t> requests;  ///< of the engine, of parts not finished; index: part
-    uint32_t unfinished;
+  /// What goes to a receiver: a token of a part, or a Status other than ok.
+  struct Event {
     std::shared_ptr<JobReceiver> receiver;
+    uint64_t job;
+    uint32_t part;
+    TokenEvent token;
+    Status status;
   };
+  static constexpr uint32_t kMostFailures = 3;
 
   EngineWorker(const LoadConfig& config, Post post) : config_(config), post_(std::move(post)) {}
   void loop();
+  void turn();
   void send(Message message);
-  void take(Message message);
-  void begin(Job job);
+  void take(Message& message);
+  Status submit(Job& job);
+  void on_token(const TokenEvent& event);
   void end(uint64_t job);
+  void fail(Job& job, const Status& status);
+  void restart(const Status& why);
+  void tell();
+  void deliver();
   void show();
 
   LoadConfig config_;
   Post post_;
   Loaded loaded_;
   std::optional<Engine> engine_;
-  std::vector<Running> running_;       // of the thread
+  std::vector<Job> running_;           // of the thread
+  std::vector<Message> messages_;      // of the thread
+  std::vector<Event> events_;          // of the thread: of the present turn
   std::deque<StepRecord> last_steps_;  // of the thread
 
   mutable std::mutex mutex_;  // of what follows
   std::condition_variable wake_;
   std::vector<Message> inbox_;
+  std::vector<Event> outbox_;
   bool stop_ = false;
   View view_;
   std::chrono::steady_clock::time_point last_good_ = std::chrono::steady_clock::now();
 
-  std::atomic<uint64_t> next_job_ = 1, jobs_under_way_ = 0;
+  std::atomic<uint64_t> next_job_ = 1, jobs_under_way_ = 0, turns_ = 0;
+  std::atomic<bool> busy_ = false;
   std::thread thread_;
 };
 

@@ -12,10 +12,11 @@
 #include <vector>
 
 #include "vibee/app/server/api_error.h"
+#include "vibee/base/text/ordered_json.h"
 
 namespace vibee {
 
-using Json = nlohmann::ordered_json;  ///< templates and schemas print keys in the client's order
+using Json = OrderedJson;  ///< templates and schemas print keys in the client's order
 
 enum class FieldUse : uint8_t {
   effective,

@@ -28,6 +28,9 @@ struct ServedModel {
   uint32_t under_way = 0;   ///< prompts that are not finished
   double rate = 0;          ///< of them finished a second, lately
   std::string fingerprint;  ///< equal fingerprint, seed and request: equal bytes
+  uint64_t progress = 0;    ///< of its worker, when the watchdog last looked
+  double stands_s = 0;      ///< for so long the watchdog has seen no other
+  bool hangs = false;       ///< and that is too long: nothing more comes from its worker
 
   const Model& model() const { return *worker->loaded().model; }
   const Tokenizer& tokenizer() const { return model().tokenizer(); }

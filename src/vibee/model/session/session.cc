@@ -158,7 +158,9 @@ Result<std::span<float>> Session::step(std::span<const StepRows> rows) {
     types_.resize(tokens_.size());
     for (uint32_t i = n - logits_of(r); i < n; ++i) logits_rows_.push_back(first + i);
   }
+  watch_.begin(uint32_t(tokens_.size()));
   plan_->run(model_.team(), {tokens_, positions_, sequences_, logits_rows_, types_}, pages_.views());
+  watch_.end();
   for (const StepRows& r : rows) r.state->commit(uint32_t(r.tokens.size()));
   return std::span<float>(plan_->outputs(), size_t(wanted) * plan_->output_width());
 }

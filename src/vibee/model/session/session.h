@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "vibee/model/session/model.h"
+#include "vibee/model/session/step_watch.h"
 #include "vibee/model/state/page_store.h"
 
 namespace vibee {
@@ -51,6 +52,7 @@ class Session {
   Plan& plan() { return *plan_; }
   const SessionOptions& options() const { return options_; }
   SequenceState new_sequence() { return SequenceState(&pages_); }
+  const StepWatch& watch() const { return watch_; }
 
   /// Logits of the rows asked for, [rows][vocabulary] (or what Output says instead), in the order of the batch; valid
   /// until the next step, the caller may overwrite them. Every sequence has advanced by its tokens. On an error no
@@ -67,6 +69,7 @@ class Session {
   std::vector<SequenceRows> sequences_;
   std::vector<uint32_t> logits_rows_;
   std::vector<const SequenceState*> states_;
+  StepWatch watch_;
 };
 
 }  // namespace vibee

@@ -69,6 +69,7 @@ Status SequenceState::reserve(uint32_t n) {
   }
   const uint32_t wanted = (length_ + n + kPageTokens - 1) / kPageTokens;
   const auto had = uint32_t(pages_.size());
+  if (pages_.capacity() < wanted) pages_.reserve(std::max(wanted, 2 * had));  // before there is a page to lose
   while (pages_.size() < wanted) {
     auto page = store_->allocate();
     if (!page.ok()) {

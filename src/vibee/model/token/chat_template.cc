@@ -71,14 +71,14 @@ Result<std::string> ChatTemplate::render(const nlohmann::json& context, std::opt
   return render_json(*root_, context, now);
 }
 
-Result<std::string> ChatTemplate::render(const nlohmann::ordered_json& context, std::optional<std::time_t> now) const {
+Result<std::string> ChatTemplate::render(const OrderedJson& context, std::optional<std::time_t> now) const {
   return render_json(*root_, context, now);
 }
 
 Result<std::string> apply_chat_template(const ChatTemplate& chat_template, std::span<const ChatMessage> messages,
                                         bool add_generation_prompt, const Tokenizer& tokenizer) {
-  nlohmann::ordered_json context;
-  auto& list = context["messages"] = nlohmann::ordered_json::array();
+  OrderedJson context;
+  auto& list = context["messages"] = OrderedJson::array();
   for (const ChatMessage& message : messages) list.push_back({{"role", message.role}, {"content", message.content}});
   context["add_generation_prompt"] = add_generation_prompt;
   context["bos_token"] = std::string(tokenizer.piece(tokenizer.bos()));

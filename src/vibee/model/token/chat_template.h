@@ -12,6 +12,7 @@
 #include <string_view>
 
 #include "vibee/base/status/status.h"
+#include "vibee/base/text/ordered_json.h"
 
 namespace vibee {
 
@@ -32,10 +33,10 @@ class ChatTemplate {
 
   /// `context` is an object: messages, add_generation_prompt, bos_token, tools, ... What the template refuses with
   /// raise_exception is Code::invalid. `now`: what strftime_now takes for the time, so that the same request can give
-  /// the same bytes. The order of keys matters to templates that print them: pass an ordered_json where it must be the
+  /// the same bytes. The order of keys matters to templates that print them: pass an OrderedJson where it must be the
   /// caller's.
   Result<std::string> render(const nlohmann::json& context, std::optional<std::time_t> now = {}) const;
-  Result<std::string> render(const nlohmann::ordered_json& context, std::optional<std::time_t> now = {}) const;
+  Result<std::string> render(const OrderedJson& context, std::optional<std::time_t> now = {}) const;
   const std::string& source() const { return source_; }
 
  private:

@@ -10,7 +10,7 @@
 namespace vibee {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using Json = OrderedJson;
 
 void expect_rendered(const std::string& name, const std::string& source, const Json& context, const Json& expected) {
   const auto parsed = ChatTemplate::parse(source);

@@ -8,17 +8,18 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "vibee/base/text/ordered_json.h"
 #include "vibee/model/token/tokenizer.h"
 
 namespace vibee {
 
-inline nlohmann::ordered_json read_golden(const std::string& name) {
+inline OrderedJson read_golden(const std::string& name) {
   std::ifstream file(std::string(VIBEE_SOURCE_DIR) + "/data/golden/" + name);
   EXPECT_TRUE(file.good()) << name;
-  return nlohmann::ordered_json::parse(file);
+  return OrderedJson::parse(file);
 }
 
-inline TokenizerSpec golden_spec(const nlohmann::ordered_json& j) {
+inline TokenizerSpec golden_spec(const OrderedJson& j) {
   TokenizerSpec spec;
   spec.model = j.at("model");
   spec.pre = j.at("pre");

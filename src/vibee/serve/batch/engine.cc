@@ -60,11 +60,18 @@ Result<uint32_t> Engine::submit(GenerateRequest request) {
   if (r->request.grammar) r->grammar.emplace(r->request.grammar);
   r->decoder.speak(r->request.spoken);
   r->submitted = Clock::now();
+  for (const int32_t token : r->request.generated) {  // what their text was is known where they were given
+    r->tokens.push_back(token);
+    r->stop.push(r->decoder.push(token));
+    if (r->grammar) VIBEE_CHECK(r->grammar->accept(token), "token {} is not in the mask", token);
+    ++r->generated;
+    r->first_token = r->submitted;
+  }
   double least = INFINITY;
   for (const auto& [key, service] : service_) least = std::min(least, service.tokens);
   Service& service = service_.try_emplace(r->request.key, Service{least < INFINITY ? least : 0, 0}).first->second;
-  ++service.requests;
   waiting_.push_back(std::move(r));
+  ++service.requests;
   return next_id_++;
 }
 
@@ -110,7 +117,20 @@ void Engine::put_back(size_t at) {
 }
 
 Engine::~Engine() {
-  for (auto& r : running_) publish(*r, r->state.length());
+  try {
+    for (auto& r : running_)
+      if (r) publish(*r, r->state.length());
+  } catch (const std::bad_alloc&) {  // then it is not found again
+  }
+}
+
+void Engine::abandon() {
+  rows_.clear();
+  row_owner_.clear();
+  active_.clear();
+  running_.clear();
+  waiting_.clear();
+  service_.clear();
 }
 
 void Engine::set_options(EngineOptions options) {

@@ -42,6 +42,8 @@ struct GenerateRequest {
   /// How many alternatives to report for each token of the prompt, the first one excepted; nothing of such a prompt is
   /// reused. With it max_tokens may be 0.
   std::optional<uint32_t> prompt_logprobs = {};
+  /// Tokens of its text that an engine before this one gave already: it goes on behind them. Counted in max_tokens.
+  std::vector<int32_t> generated = {};
 };
 
 /// Where the time of a request went so far; seconds.
@@ -100,6 +102,8 @@ class Engine {
   /// its number.
   Result<uint32_t> submit(GenerateRequest request);
   void cancel(uint32_t request);
+  /// Forgets every request and publishes nothing: after an exception left a step half-way.
+  void abandon();
   /// A request that is paused keeps what it has and gets no rows: its client does not keep up.
   void pause(uint32_t request, bool paused);
   /// Puts a request that runs back among those that wait; its answer goes on later, with the same bytes. False when it

@@ -14,12 +14,13 @@
 #include <vector>
 
 #include "vibee/base/status/status.h"
+#include "vibee/base/text/ordered_json.h"
 #include "vibee/base/text/quote.h"
 #include "vibee/serve/grammar/json_number.h"
 
 namespace vibee {
 
-using SchemaJson = nlohmann::ordered_json;
+using SchemaJson = OrderedJson;
 
 /// A schema of a conjunction, and which of its choices the others already stand for.
 struct SchemaItem {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vibee/serve/kvcache/disk_tier.h"
 
+#include <pthread.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cstring>
@@ -79,8 +81,13 @@ void DiskTier::publish(uint64_t space, std::span<const int32_t> tokens, const Se
       ++stats_.skipped;  // it is published again when its sequence ends, or goes on
       continue;
     }
-    queue_.push_back({all[i], {bytes.begin(), bytes.end()}});
-    queued_.insert(all[i].name);
+    const auto entry = queued_.insert(all[i].name).first;
+    try {
+      queue_.push_back({all[i], {bytes.begin(), bytes.end()}});
+    } catch (const std::bad_alloc&) {
+      queued_.erase(entry);  // flush() would wait for it
+      throw;
+    }
   }
   changed_.notify_all();
   // From the end, so that the segment of the beginning was used last: an end without it is of no use.
@@ -88,6 +95,7 @@ void DiskTier::publish(uint64_t space, std::span<const int32_t> tokens, const Se
 }
 
 void DiskTier::write_pages() {
+  ::pthread_setname_np(::pthread_self(), "vibee disk");
   std::unique_lock guard(mutex_);
   for (;;) {
     changed_.wait(guard, [&] { return ending_ || !queue_.empty(); });
@@ -96,11 +104,17 @@ void DiskTier::write_pages() {
     queue_.pop_front();
     const bool refused = !stats_.error.ok();
     guard.unlock();
-    Status status = refused ? error(Code::io, "refused before") : log_->append(page.key, page.bytes);
+    bool written = false;
+    Status failed;
+    try {
+      if (!refused) failed = log_->append(page.key, page.bytes);
+      written = !refused && failed.ok();
+    } catch (const std::bad_alloc&) {  // this page alone
+    }
     guard.lock();
     queued_.erase(page.key.name);
-    ++(status.ok() ? stats_.written : stats_.skipped);
-    if (!status.ok() && !refused) stats_.error = std::move(status);
+    ++(written ? stats_.written : stats_.skipped);
+    if (!failed.ok()) stats_.error = std::move(failed);
     changed_.notify_all();
   }
 }

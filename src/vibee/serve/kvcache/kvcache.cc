@@ -50,6 +50,11 @@ void PrefixIndex::drop(uint32_t page) {
   store_->release(page);
 }
 
+void PrefixIndex::drop_all() {
+  for (uint32_t page = 0; page < held_.size(); ++page)
+    if (held_[page]) drop(page);
+}
+
 uint32_t PrefixIndex::evictable() const {
   uint32_t n = 0;
   for (uint32_t page = 0; page < held_.size(); ++page) n += held_[page] && !in_use(page);

@@ -38,6 +38,7 @@ class PrefixIndex {
   void set_tier(DiskTier* tier) { tier_ = tier; }
   /// Gives one page back to the store, the one that was of least use; false when every page is in use.
   virtual bool evict() = 0;
+  /// Forgets everything; also what an operation that ran out of memory half-way has left.
   virtual void clear() = 0;
 
   bool holds(uint32_t page) const { return held_[page]; }
@@ -61,6 +62,8 @@ class PrefixIndex {
   virtual void add(uint64_t space, std::span<const int32_t> tokens, const SequenceState& state) = 0;
   void hold(uint32_t page);
   void drop(uint32_t page);
+  /// Whatever is held, also when add() or evict() was left half-way.
+  void drop_all();
   uint32_t page_count() const { return uint32_t(held_.size()); }
   bool in_use(uint32_t page) const { return store_->owners(page) > 1; }
   uint64_t evicted_ = 0;

@@ -184,7 +184,7 @@ bool HashIndex::evict() {
 }
 
 void HashIndex::clear() {
-  for (uint32_t page = oldest_; page != kNone; page = entries_[page].newer) drop(page);
+  drop_all();
   entries_.assign(page_count(), Entry{});
   std::fill(buckets_.begin(), buckets_.end(), kNone);
   roots_.clear();

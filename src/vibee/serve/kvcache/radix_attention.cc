@@ -225,9 +225,7 @@ bool RadixIndex::evict() {
 }
 
 void RadixIndex::clear() {
-  for (const Node& n : nodes_) {
-    for (const uint32_t page : n.pages) drop(page);
-  }
+  drop_all();
   forget(nodes_);
   forget(free_);
   roots_.clear();
