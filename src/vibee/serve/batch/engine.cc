@@ -281,13 +281,15 @@ void Engine::show() {
   const auto now = Clock::now();
   views_.clear();
   active_.clear();
-  for (const auto& r : running_) {
-    if (r->paused) continue;
-    SeqView v{r->state.length(), r->missing(), r->in_prompt(), r->begun};
-    if (options_.time != nullptr && !v.prompt)
-      v.slack_s = float(options_.time->promise_s - between(r->last_token, now));
-    views_.push_back(v);
-    active_.push_back(r.get());
+  for (const bool finished : {false, true}) {  // those who keep their rows for nothing take what the others leave
+    for (const auto& r : running_) {
+      if (r->paused || r->finished != finished) continue;
+      SeqView v{r->state.length(), r->missing(), r->in_prompt(), r->begun};
+      if (options_.time != nullptr && !v.prompt)
+        v.slack_s = float(options_.time->promise_s - between(r->last_token, now));
+      views_.push_back(v);
+      active_.push_back(r.get());
+    }
   }
 }
 
