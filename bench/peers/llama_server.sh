@@ -3,7 +3,7 @@
 # `vibee serve` beside llama.cpp's llama-server on this machine: both are started alternately on the same model file, each sees a workload
 # of `vibee bench serve`, and is stopped. Prints a table, with --json an object; --record writes bench/results/llama_server-DATE.json.
 #   --workload W   of `vibee bench serve` (W-32)            --pairs N        interleaved runs of each (5)
-#   --model M      of `vibee list`, or a file               --only vibee|llama-server
+#   --model M      of `vibee list`, or a file               --only vibee|peer
 #   --vibee-args "..."   more of `vibee serve`              --bench-args "..."   more of `vibee bench serve`
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -26,4 +26,4 @@ if [ ! -e "$model" ]; then
   "$vibee" pull "$model" > /dev/null
   model=$("$vibee" list --json | python3 -c 'import json,sys; print(next(m["path"] for m in json.load(sys.stdin) if m["name"]==sys.argv[1]))' "$model")
 fi
-exec python3 bench/peers/llama_server.py --vibee "$vibee" --bin "$bin" "${args[@]}" "$model"
+exec python3 bench/peers/servers.py --vibee "$vibee" --bin "$bin" "${args[@]}" "$model"

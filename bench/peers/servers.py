@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Interleaved runs of `vibee serve` and llama-server under `vibee bench serve`; medians. Called by llama_server.sh, which says how."""
+"""Interleaved runs of `vibee serve` and another server under `vibee bench serve`; medians. Called by llama_server.sh and vllm_cpu.sh, which say how."""
 import argparse
 import contextlib
 import json
@@ -42,19 +42,24 @@ def peak_bytes(pid):
 
 
 def measure(a, who):
-    port, per_sequence = free_port(), a.context // a.slots
+    port, per_sequence, environment = free_port(), a.context // a.slots, dict(os.environ)
     if who == "vibee":
         command = [a.vibee, "serve", a.model, "--port", str(port), "--batch", str(a.slots), "--ctx", str(per_sequence), "--threads", str(a.threads)]
         command += shlex.split(a.vibee_args)
+    elif who == "vllm":
+        # As many tokens of keys and values as the others have; the directory holds the same weights, unpacked.
+        command = [f"{a.bin}/vllm", "serve", a.peer_model, "--served-model-name", "peer", "--host", "127.0.0.1", "--port", str(port), "--dtype", "bfloat16",
+                   "--max-model-len", str(per_sequence), "--max-num-seqs", str(a.slots)]
+        environment.update(VLLM_CPU_KVCACHE_SPACE="2", OMP_NUM_THREADS=str(a.threads), HF_HUB_OFFLINE="1", VLLM_NO_USAGE_STATS="1")
     else:
         command = [f"{a.bin}/llama-server", "-m", a.model, "--host", "127.0.0.1", "--port", str(port), "-np", str(a.slots), "-c", str(a.context),
                    "-t", str(a.threads)]
     with tempfile.TemporaryDirectory() as folder:
         with open(f"{folder}/log", "w") as log:
-            server = subprocess.Popen(command, stdout=log, stderr=log)
+            server = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
         try:
             out = f"{folder}/report.json"
-            bench = [a.vibee, "bench", "serve", "--url", f"http://127.0.0.1:{port}", "--wait", "120", "--workload", a.workload, "--tokenizer", a.model,
+            bench = [a.vibee, "bench", "serve", "--url", f"http://127.0.0.1:{port}", "--wait", "600", "--workload", a.workload, "--tokenizer", a.model,
                      "--goodput", a.goodput, "--json-out", out] + shlex.split(a.bench_args)
             done = subprocess.run(bench, capture_output=True, text=True)
             if done.returncode != 0:
@@ -96,12 +101,14 @@ def main():
     p.add_argument("--goodput", default="ttft:1500,tpot:80@0.9")
     p.add_argument("--vibee-args", default="")
     p.add_argument("--bench-args", default="")
-    p.add_argument("--only", choices=["vibee", "llama-server"])
+    p.add_argument("--peer", choices=["llama-server", "vllm"], default="llama-server")
+    p.add_argument("--peer-model", help="of vllm: the model as a directory")
+    p.add_argument("--only", choices=["vibee", "peer"])
     p.add_argument("--json", action="store_true")
     p.add_argument("--out")
     p.add_argument("model")
     a = p.parse_args()
-    who = [a.only] if a.only else ["vibee", "llama-server"]
+    who = {"vibee": ["vibee"], "peer": [a.peer]}.get(a.only, ["vibee", a.peer])
     runs = {w: [] for w in who}
     for i in range(a.pairs):
         for w in who if i % 2 == 0 else reversed(who):  # who goes first alternates
@@ -113,7 +120,7 @@ def main():
         values = {w: [figure(r, path) for r in runs[w]] for w in who}
         row = {"figure": name, **{w: statistics.median(values[w]) for w in who}, "runs": values}
         if len(who) == 2:  # how many times better vibee is
-            pairs = [(m, t) if more else (t, m) for m, t in zip(values["vibee"], values["llama-server"])]
+            pairs = [(m, t) if more else (t, m) for m, t in zip(values["vibee"], values[a.peer])]
             if all(y > 0 for _, y in pairs):
                 row["ratio"] = statistics.median(x / y for x, y in pairs)
         rows.append(row)
