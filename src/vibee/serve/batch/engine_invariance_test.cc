@@ -74,7 +74,7 @@ uint32_t compositions(uint32_t otherwise) {
 
 /// `rounds` times: random requests in random company on an engine with random options; among them some that are put
 /// back, paused, cancelled, and now and then an end of the engine in the middle, after which what was not answered is
-/// asked again.
+/// asked again, or a failure, after which it goes on.
 void expect_same_answers(const std::string& path, uint32_t rounds) {
   std::vector<std::unique_ptr<Model>> models;
   for (uint32_t threads : {1u, 2u}) {
@@ -105,7 +105,7 @@ void expect_same_answers(const std::string& path, uint32_t rounds) {
   EXPECT_GT(reasons[Finish::context], 0u);
   EXPECT_GT(reasons[Finish::end_token], 0u);  // of grammars
 
-  uint64_t reused = 0, preempted = 0, restarts = 0;
+  uint64_t reused = 0, preempted = 0, restarts = 0, continued = 0;
   RandomStream random(5, Purpose::test);
   for (uint32_t c = 0; c < rounds; ++c) {
     const uint32_t batch = 1 + random.below(16), rows = 1 + random.below(48), logits = 1 + random.below(batch);
@@ -175,6 +175,20 @@ void expect_same_answers(const std::string& path, uint32_t rounds) {
         }
         continue;
       }
+      if (disturbed && random.below(100) == 0) {  // a step failed: everybody goes on behind what they were given
+        engine->abandon();
+        if (prefix) prefix->clear();
+        ASSERT_EQ((*session)->pages().free_pages(), (*session)->pages().pages());
+        for (const auto& [id, i] : std::exchange(number, {})) {
+          if (together[i].finish != Finish::none) continue;
+          GenerateRequest rest = request(i, vocab, *grammar);
+          rest.generated = together[i].tokens;
+          continued += !rest.generated.empty();
+          const auto again = engine->submit(std::move(rest));
+          ASSERT_TRUE(again.ok()) << again.status().message();
+          number[*again] = i;
+        }
+      }
       const Status stepped = engine->step(collect);
       ASSERT_TRUE(stepped.ok()) << stepped.message();
     }
@@ -193,6 +207,7 @@ void expect_same_answers(const std::string& path, uint32_t rounds) {
   EXPECT_GT(reused, 0u);
   EXPECT_GT(preempted, 0u);
   EXPECT_GT(restarts, 0u);
+  EXPECT_GT(continued, 0u);
 }
 
 class EngineInvariance : public testing::TestWithParam<Format> {};
