@@ -12,6 +12,7 @@
 #include <random>
 
 #include "vibee/base/memory/until_memory.h"
+#include "vibee/base/thread/run_delay.h"
 #include "vibee/model/cache/digest.h"
 
 namespace vibee {
@@ -180,12 +181,14 @@ Status ApiServer::run() {
   return hanging_;
 }
 
-/// The watchdog. What counts is time in which this thread ran: a process that was stopped has not hung.
+/// The watchdog. What counts is time in which this thread ran and no thread of ours waited for a core: a process that is
+/// stopped, or on a machine that is busy with others, has not hung.
 void ApiServer::look_after_models() {
   constexpr double kPeriod = 0.5;
+  const double delay = run_delay(), counted = std::max(0.0, kPeriod - (delay - std::exchange(run_delay_s_, delay)));
   for (const auto& m : models_) {
     const EngineWorker::Pulse pulse = m->worker->pulse();
-    m->stands_s = pulse.busy && pulse.progress == m->progress ? m->stands_s + kPeriod : 0;
+    m->stands_s = pulse.busy && pulse.progress == m->progress ? m->stands_s + counted : 0;
     m->progress = pulse.progress;
     if (m->stands_s > pulse.allowed_s && !m->hangs) give_up(*m);
   }

@@ -113,7 +113,8 @@ class ApiServer {
   uint64_t next_answer_ = 0;
   uint32_t works_ = 0;  ///< on_engine, under way
   bool draining_ = false;
-  Status hanging_;  ///< not ok: of the model that hangs
+  Status hanging_;          ///< not ok: of the model that hangs
+  double run_delay_s_ = 0;  ///< when the watchdog last looked
 };
 
 }  // namespace vibee
