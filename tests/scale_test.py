@@ -92,9 +92,9 @@ class Scale(unittest.TestCase):
         for text in got.values():
             self.assertIn(b"[DONE]", text)
             self.assertEqual(text.count(b'"finish_reason": "length"'), 1)
-        # One more where the look fell between two events of a step; far apart is what is wrong.
+        # The server gives each the same; a client that reads 256 of them on a busy machine sees some later than others.
         self.assertGreater(min(fairest), 10)
-        self.assertLessEqual(max(fairest), min(fairest) * 1.05 + 1)
+        self.assertLessEqual(max(fairest), min(fairest) * 1.1 + 1)
         # What is stated is what grows; the program itself, its tokenizer and its connections are beside it.
         self.assertLess(most, 1.01 * plan + IDLE * (16 << 10) + (48 << 20))
         for s in idle[::100]:

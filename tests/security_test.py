@@ -14,7 +14,7 @@ import tempfile
 import time
 import unittest
 
-from server_test import MODEL, VIBEE, Server
+from served import MODEL, VIBEE, Server
 
 TALK = [{"role": "user", "content": "Why?"}]
 COMPLETIONS, CHAT = "/v1/completions", "/v1/chat/completions"

@@ -171,7 +171,7 @@ class Soak:
             self.faults.arm(kinds, r.randrange(1, 200 if kinds == faults.ALLOC else 6), thread=thread)
             for _ in range(50):
                 time.sleep(0.1)
-                if faults.PLAN.unpack(self.faults.map[:])[7]:
+                if self.faults.fired():
                     break
             self.counts["planted faults"] += self.faults.disarm()[1]
             self.fault_to = time.time() + 1

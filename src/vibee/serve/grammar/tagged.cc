@@ -3,6 +3,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "vibee/base/text/ordered_json.h"
 #include "vibee/serve/grammar/json_schema.h"
 
 namespace vibee {
@@ -17,7 +18,7 @@ ByteSet bytes_of(std::string_view text) {
 }  // namespace
 
 Result<Symbol> rules_of_tagged(std::string_view text, Rules& rules) {
-  const nlohmann::ordered_json source = nlohmann::ordered_json::parse(text.begin(), text.end(), nullptr, false);
+  const OrderedJson source = OrderedJson::parse(text.begin(), text.end(), nullptr, false);
   if (!source.is_object() || !source.contains("schema")) return error(Code::invalid, "no object with a schema");
   const std::string begin = source.value("begin", ""), end = source.value("end", "");
   const bool free = source.value("free", true), several = source.value("several", true) && !begin.empty();
