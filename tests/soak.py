@@ -180,7 +180,7 @@ class Soak:
         pid = self.server.process.pid
         status = dict(line.split(":", 1) for line in open(f"/proc/{pid}/status"))
         ticks = sum(int(t) for t in open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[11:13])
-        return {"s": round(time.time() - self.begun, 1), "resident_kib": int(status["VmRSS"].split()[0]), "threads": int(status["Threads"]),
+        return {"s": round(time.time() - self.begun, 1), "load": os.getloadavg()[0], "resident_kib": int(status["VmRSS"].split()[0]), "threads": int(status["Threads"]),
                 "descriptors": len(os.listdir(f"/proc/{pid}/fd")), "cpu_s": ticks / os.sysconf("SC_CLK_TCK")}
 
     def run(self):
@@ -225,6 +225,7 @@ class Soak:
                 "checks": checks, "requests": dict(self.counts), "uncaused": self.uncaused[:50],
                 "resident_kib": {"by thirtieth": [v for _, v in sorted(by_minute.items())], "first third": warm, "after it": late, "grown": round(grown, 5)},
                 "seconds_p99_by_window": {k: [x and round(x, 4) for x in v] for k, v in p99.items()}, "p99_drift": {k: round(v, 3) for k, v in drift.items()},
+                "load_average": round(sum(s["load"] for s in states) / len(states), 1),  # beside others the times say nothing
                 "server_cpu_ms_per_token_by_window": [x and round(x, 4) for x in per_token], "tokens_by_window": self.tokens,
                 "begin": states[0], "end": rest}
 

@@ -181,8 +181,8 @@ Status ApiServer::run() {
   return hanging_;
 }
 
-/// The watchdog. What counts is time in which this thread ran and no thread of ours waited for a core: a process that is
-/// stopped, or on a machine that is busy with others, has not hung.
+/// The watchdog. What counts is time in which this thread ran and no thread of ours waited for a core: a process that
+/// is stopped, or on a machine that is busy with others, has not hung.
 void ApiServer::look_after_models() {
   constexpr double kPeriod = 0.5;
   const double delay = run_delay(), counted = std::max(0.0, kPeriod - (delay - std::exchange(run_delay_s_, delay)));
