@@ -3,23 +3,74 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "vibee/base/memory/forget.h"
 
 namespace vibee {
 
+/// Where the node behind that edge stands in the table, or would.
+size_t RadixIndex::edge_slot(uint32_t parent, int32_t token) const {
+  uint64_t x = uint64_t(parent) << 32 | uint32_t(token);
+  x = (x ^ x >> 31) * 0x9e3779b97f4a7c15ull;
+  const size_t mask = edges_.size() - 1;
+  for (size_t at = size_t(x ^ x >> 29) & mask;; at = (at + 1) & mask) {
+    const uint32_t node = edges_[at];
+    if (node == kNone || (nodes_[node].parent == parent && nodes_[node].tokens[0] == token)) return at;
+  }
+}
+
+/// The node is linked: its parent and first token are the edge.
+void RadixIndex::add_edge(uint32_t node) {
+  if (2 * (edge_count_ + 1) > edges_.size()) {
+    std::vector<uint32_t> before(2 * edges_.size(), kNone);
+    before.swap(edges_);
+    for (const uint32_t other : before)
+      if (other != kNone) edges_[edge_slot(nodes_[other].parent, nodes_[other].tokens[0])] = other;
+  }
+  edges_[edge_slot(nodes_[node].parent, nodes_[node].tokens[0])] = node;
+  ++edge_count_;
+}
+
+void RadixIndex::remove_edge(uint32_t node) {
+  const size_t mask = edges_.size() - 1;
+  size_t at = edge_slot(nodes_[node].parent, nodes_[node].tokens[0]);
+  edges_[at] = kNone;
+  --edge_count_;
+  // Those behind the gap, which a probe might no longer reach, are put in again.
+  for (at = (at + 1) & mask; edges_[at] != kNone; at = (at + 1) & mask) {
+    const uint32_t other = std::exchange(edges_[at], kNone);
+    edges_[edge_slot(nodes_[other].parent, nodes_[other].tokens[0])] = other;
+  }
+}
+
+/// Into the order of use, behind `older`; kNone: as the first.
+void RadixIndex::enlist(uint32_t node, uint32_t older) {
+  const uint32_t newer = older == kNone ? oldest_ : nodes_[older].newer;
+  nodes_[node].older = older;
+  nodes_[node].newer = newer;
+  (older == kNone ? oldest_ : nodes_[older].newer) = node;
+  (newer == kNone ? newest_ : nodes_[newer].older) = node;
+}
+
+void RadixIndex::delist(uint32_t node) {
+  const Node& n = nodes_[node];
+  (n.older == kNone ? oldest_ : nodes_[n.older].newer) = n.newer;
+  (n.newer == kNone ? newest_ : nodes_[n.newer].older) = n.older;
+}
+
 RadixIndex::Place RadixIndex::walk(uint32_t root, std::span<const int32_t> tokens) {
   uint32_t node = root, length = 0;
   while (length < tokens.size()) {
-    const auto it = children_.find({node, tokens[length]});
-    if (it == children_.end()) break;
-    const std::vector<int32_t>& run = nodes_[it->second].tokens;
+    const uint32_t next = child(node, tokens[length]);
+    if (next == kNone) break;
+    const std::vector<int32_t>& run = nodes_[next].tokens;
     const auto most = uint32_t(std::min<size_t>(run.size(), tokens.size() - length));
     const bool all = std::memcmp(run.data(), &tokens[length], most * 4) == 0;  // the common case, many tokens at a time
     const auto same =
         all ? most
             : uint32_t(std::mismatch(run.begin(), run.begin() + most, tokens.begin() + length).first - run.begin());
-    node = it->second;
+    node = next;
     length += same;
     if (same < run.size()) return {node, length, uint32_t(run.size()) - same};
   }
@@ -33,13 +84,10 @@ uint32_t RadixIndex::page_of(uint32_t node, uint32_t index) const {
 
 void RadixIndex::touch(uint32_t node, uint64_t now) {
   for (; node != kNone; node = nodes_[node].parent) {
-    Node& n = nodes_[node];
-    if (n.is_leaf() && n.parent != kNone) {
-      auto entry = leaves_.extract({n.used, node});
-      entry.value().first = now;
-      leaves_.insert(std::move(entry));
-    }
-    n.used = now;
+    nodes_[node].used = uint32_t(now);
+    if (nodes_[node].parent == kNone) return;
+    delist(node);
+    enlist(node, newest_);
   }
 }
 
@@ -79,7 +127,7 @@ void RadixIndex::link(uint32_t parent, uint32_t child) {
   c.next = p.first_child;
   if (c.next != kNone) nodes_[c.next].previous = child;
   p.first_child = child;
-  children_[{parent, c.tokens[0]}] = child;
+  add_edge(child);
 }
 
 /// Takes a node out of its parent's children; the parent may be a leaf then, which the caller sees to.
@@ -87,7 +135,7 @@ void RadixIndex::unlink(uint32_t node) {
   Node& n = nodes_[node];
   (n.previous == kNone ? nodes_[n.parent].first_child : nodes_[n.previous].next) = n.next;
   if (n.next != kNone) nodes_[n.next].previous = n.previous;
-  children_.erase({n.parent, n.tokens[0]});
+  remove_edge(node);
   n.next = n.previous = kNone;
 }
 
@@ -105,16 +153,9 @@ uint32_t RadixIndex::split(uint32_t node, uint32_t keep) {
   const uint32_t whole = n.first_page() - u.first_page();
   u.pages.assign(n.pages.begin(), n.pages.begin() + whole);
   n.pages.erase(n.pages.begin(), n.pages.begin() + whole);
-  // The upper node must not count as a leaf in between: its only child comes at once.
-  Node& p = nodes_[parent];
-  u.parent = parent;
-  u.next = p.first_child;
-  if (u.next != kNone) nodes_[u.next].previous = upper;
-  p.first_child = upper;
-  children_[{parent, u.tokens[0]}] = upper;
-  n.parent = upper;
-  u.first_child = node;
-  children_[{upper, n.tokens[0]}] = node;
+  link(parent, upper);
+  link(upper, node);
+  enlist(upper, node);
   return upper;
 }
 
@@ -152,8 +193,7 @@ void RadixIndex::add(uint64_t space, std::span<const int32_t> tokens, const Sequ
     nodes_[leaf].begin = place.length;
     nodes_[leaf].tokens.assign(rest.begin(), rest.end());
     link(node, leaf);
-    nodes_[leaf].used = now;
-    leaves_.insert({now, leaf});
+    enlist(leaf, newest_);
     node = leaf;
   }
   Node& n = nodes_[node];
@@ -169,6 +209,7 @@ void RadixIndex::remove(uint32_t node) {
   for (;;) {
     const uint32_t parent = nodes_[node].parent;
     unlink(node);
+    delist(node);
     nodes_[node] = Node{};
     free_.push_back(node);
     Node& p = nodes_[parent];
@@ -181,7 +222,6 @@ void RadixIndex::remove(uint32_t node) {
     const uint32_t whole = p.end() / kPageTokens * kPageTokens;
     if (whole > p.begin) {
       p.tokens.resize(whole - p.begin);
-      leaves_.insert({p.used, parent});
       return;
     }
     node = parent;
@@ -198,7 +238,6 @@ bool RadixIndex::shorten(uint32_t leaf) {
   if (end > n.begin) {
     n.tokens.resize(end - n.begin);
   } else {
-    leaves_.erase({n.used, leaf});
     remove(leaf);
   }
   evicted_ += free;
@@ -206,8 +245,8 @@ bool RadixIndex::shorten(uint32_t leaf) {
 }
 
 bool RadixIndex::evict() {
-  for (const auto& [used, leaf] : leaves_)
-    if (!in_use(nodes_[leaf].pages.back())) return shorten(leaf);
+  for (uint32_t node = oldest_; node != kNone; node = nodes_[node].newer)
+    if (nodes_[node].is_leaf() && !in_use(nodes_[node].pages.back())) return shorten(node);
   // A page of nobody may still be continued by pages in use, of a sequence that computed the same tokens itself. They
   // go too: nothing finds them without it.
   const auto above_nobodys = [&](uint32_t node) {
@@ -217,10 +256,10 @@ bool RadixIndex::evict() {
     return false;
   };
   for (;;) {
-    const auto leaf =
-        std::find_if(leaves_.begin(), leaves_.end(), [&](const auto& entry) { return above_nobodys(entry.second); });
-    if (leaf == leaves_.end()) return false;
-    if (shorten(leaf->second)) return true;
+    uint32_t leaf = oldest_;
+    while (leaf != kNone && !(nodes_[leaf].is_leaf() && above_nobodys(leaf))) leaf = nodes_[leaf].newer;
+    if (leaf == kNone) return false;
+    if (shorten(leaf)) return true;
   }
 }
 
@@ -229,15 +268,16 @@ void RadixIndex::clear() {
   forget(nodes_);
   forget(free_);
   roots_.clear();
-  children_.clear();
-  leaves_.clear();
+  edges_ = {kNone, kNone};
+  edge_count_ = 0;
+  oldest_ = newest_ = kNone;
 }
 
 size_t RadixIndex::bytes() const {
   constexpr size_t kMapNode = 48;  // of libstdc++: the entry, its links and the block's header
-  size_t sum = nodes_.capacity() * sizeof(Node) + free_.capacity() * 4;
+  size_t sum = nodes_.size() * (sizeof(Node) + 2) + free_.capacity() * 4;  // a pointer for each block of 512 bytes
   for (const Node& n : nodes_) sum += n.tokens.capacity() * 4 + n.pages.capacity() * 4;
-  return sum + (children_.size() + roots_.size() + leaves_.size()) * kMapNode + children_.bucket_count() * 8;
+  return sum + roots_.size() * kMapNode + edges_.capacity() * 4;
 }
 
 std::vector<PrefixIndex::Run> RadixIndex::runs(size_t most) const {

@@ -7,9 +7,13 @@
 // into it. So an inner node holds whole pages only, and the rows it ends with inside a page are found in the page of
 // any descendant, whose first rows they are too; a branch has the page in which it departs copied (by SequenceState,
 // when it is written). Pages are given back from the end of the leaf that was used longest ago.
+//
+// All nodes but roots stand in one list in the order of their last use, a node behind its children: a walk uses a node
+// and then those above it. So the first is a leaf. The node behind an edge is found in a table of node numbers, whose
+// key is in the node: a node costs 80 bytes, its tokens and pages, and some 11 bytes of the table.
 #pragma once
 
-#include <set>
+#include <deque>
 #include <unordered_map>
 
 #include "vibee/serve/kvcache/kvcache.h"
@@ -37,8 +41,9 @@ class RadixIndex final : public PrefixIndex {
   struct Node {
     uint32_t parent = kNone;
     uint32_t first_child = kNone, next = kNone, previous = kNone;  // siblings
+    uint32_t older = kNone, newer = kNone;                         // in the order of use
     uint32_t begin = 0;                                            // position of its first token
-    uint64_t used = 0;                                             // when; a leaf stands in leaves_ under this
+    uint32_t used = 0;                                             // when, for those who watch
     std::vector<int32_t> tokens;
     std::vector<uint32_t> pages;  // from begin / 16 on
 
@@ -50,21 +55,15 @@ class RadixIndex final : public PrefixIndex {
   struct Place {
     uint32_t node, length, rest;
   };
-  struct Edge {
-    uint32_t parent;
-    int32_t token;
-    bool operator==(const Edge&) const = default;
-  };
-  struct EdgeHash {
-    size_t operator()(const Edge& e) const {
-      uint64_t x = uint64_t(e.parent) << 32 | uint32_t(e.token);
-      x = (x ^ x >> 31) * 0x9e3779b97f4a7c15ull;
-      return size_t(x ^ x >> 29);
-    }
-  };
 
   Place walk(uint32_t root, std::span<const int32_t> tokens);
   uint32_t make_node();
+  size_t edge_slot(uint32_t parent, int32_t token) const;
+  uint32_t child(uint32_t parent, int32_t token) const { return edges_[edge_slot(parent, token)]; }
+  void add_edge(uint32_t node);
+  void remove_edge(uint32_t node);
+  void enlist(uint32_t node, uint32_t older);
+  void delist(uint32_t node);
   void link(uint32_t parent, uint32_t child);
   void unlink(uint32_t node);
   uint32_t split(uint32_t node, uint32_t keep);
@@ -73,11 +72,12 @@ class RadixIndex final : public PrefixIndex {
   void touch(uint32_t node, uint64_t now);
   uint32_t page_of(uint32_t node, uint32_t index) const;
 
-  std::vector<Node> nodes_;
+  std::deque<Node> nodes_;  // grows without room to spare
   std::vector<uint32_t> free_;
   std::unordered_map<uint64_t, uint32_t> roots_;
-  std::unordered_map<Edge, uint32_t, EdgeHash> children_;
-  std::set<std::pair<uint64_t, uint32_t>> leaves_;  // by last use
+  std::vector<uint32_t> edges_ = {kNone, kNone};  // open addressing, linear probing, a power of two, at most half full
+  size_t edge_count_ = 0;
+  uint32_t oldest_ = kNone, newest_ = kNone;
   uint64_t clock_ = 0;
 };
 
