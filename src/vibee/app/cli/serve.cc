@@ -11,6 +11,7 @@
 #include "vibee/app/jobs/embed.h"
 #include "vibee/app/jobs/tuned_file.h"
 #include "vibee/app/server/api_server.h"
+#include "vibee/base/memory/huge_buffer.h"
 #include "vibee/core/measure/measure.h"
 
 namespace vibee {
@@ -31,14 +32,13 @@ Result<LoadConfig> config_for(LoadConfig config) {
   return config;
 }
 
-std::string pool_line(const std::string& id, const LoadConfig& config) {
-  auto r = resolve(config);
-  if (!r.ok()) return id;
-  const uint64_t tokens = uint64_t(r->plan.page_count) * kPageTokens;
+std::string pool_line(const PooledModel& m) {
+  const uint64_t tokens = uint64_t(m.plan.page_count) * kPageTokens;
   return fmt::format(
-      "{}: {:.1f} MiB of weights, {:.1f} of work, {:.1f} of keys and values: {} tokens, {} answers of {} at once", id,
-      double(r->plan.weights) / (1 << 20), double(r->plan.arena) / (1 << 20), double(r->plan.pages) / (1 << 20), tokens,
-      std::min<uint64_t>(r->session.sequences, tokens / r->session.context), r->session.context);
+      "{}: {:.1f} MiB of weights, {:.1f} of work, {:.1f} of keys and values: {} tokens, {} answers of {} at once{}",
+      m.id, double(m.plan.weights) / (1 << 20), double(m.plan.arena) / (1 << 20), double(m.plan.pages) / (1 << 20),
+      tokens, std::min<uint64_t>(m.sequences, tokens / m.context), m.context,
+      m.at_start ? "" : "; loaded when it is asked for");
 }
 
 }  // namespace
@@ -56,7 +56,7 @@ int verb_serve(int argc, char** argv) {
   std::string api_key, template_file;
   uint32_t port = 8080;
   uint64_t body = config.http.limits.body;
-  bool dry = false, tuned = false, supervised = false;
+  bool dry = false, tuned = false, supervised = false, on_demand = false;
   Args args(
       "serve",
       "Answers many at once over the OpenAI interface: /v1/chat/completions, /v1/completions, /v1/embeddings, "
@@ -82,11 +82,13 @@ int verb_serve(int argc, char** argv) {
   args.add("--max-connections", config.http.limits.connections, "open connections, at most").between(1, 1e6);
   args.add("--otlp", config.otlp, "send a trace of each request to this OpenTelemetry collector (http://HOST:4318)");
   args.add("--chat-template", template_file, "a file with a chat template in place of the models' own");
+  args.add("--on-demand", on_demand, "load each model when it is first asked for, not at the start");
   args.add("--tuned", tuned, "with what `vibee tune` chose for each model on this machine");
   args.add("--supervise", supervised, "a process that starts the server again when it dies or its engine hangs");
   args.add("--dry-run", dry, "print the memory that it would take, and end");
   args.example("vibee serve smollm2-135m")
       .example("vibee serve chat=smollm2-135m gemma3-270m minilm-l6 --port 9000")
+      .example("vibee serve smollm2-135m gemma3-270m --memory 500000000 --on-demand")
       .example("vibee serve smollm2-135m --host 0.0.0.0 --api-keys keys.txt --tls-cert cert.pem --tls-key key.pem");
   if (auto exit_status = args.parse(argc, argv)) return *exit_status;
   config.http.port = uint16_t(port);
@@ -98,7 +100,7 @@ int verb_serve(int argc, char** argv) {
     if (!text.ok()) return fail("serve", text.status());
     config.chat_template = std::move(*text);
   }
-  std::vector<std::pair<std::string, LoadConfig>> loads;
+  std::vector<PooledModel> loads;
   for (const std::string& text : models) {
     const size_t equals = text.find('=');
     LoadConfig one = load;
@@ -109,8 +111,14 @@ int verb_serve(int argc, char** argv) {
     }
     auto ready = config_for(one);
     if (!ready.ok()) return fail("serve", ready.status());
-    loads.emplace_back(equals == text.npos ? text : text.substr(0, equals), std::move(*ready));
+    PooledModel& model = loads.emplace_back();
+    model.id = text.substr(0, equals);
+    model.config = std::move(*ready);
+    model.at_start = !on_demand;
   }
+  config.memory = load.memory.value_or(available_memory() / 5 * 4);  // the rest: for texts, answers, everybody else
+  if (Status s = share_memory(loads, config.memory); !s.ok())
+    return fail("serve", load.memory ? s : std::move(s).within("four fifths of what is available are for models"));
   if (!load.kv_disk.empty()) {
     if (loads.size() > 1) return fail_usage("serve", "--kv-disk is of one model; serve the others by another process");
     const auto disk = parse_kv_disk(load.kv_disk);
@@ -122,7 +130,7 @@ int verb_serve(int argc, char** argv) {
     if (const auto status = supervise(log_line)) return *status;
   }
   if (dry) {
-    for (const auto& [id, one] : loads) std::puts(pool_line(id, one).c_str());
+    for (const PooledModel& m : loads) std::puts(pool_line(m).c_str());
     return kExitOk;
   }
   const std::string host = config.http.host;
@@ -130,9 +138,9 @@ int verb_serve(int argc, char** argv) {
   auto server = ApiServer::create(std::move(config));
   if (!server.ok()) return fail("serve", server.status());
   const Timer timer;
-  for (const auto& [id, one] : loads) {
-    log_line(pool_line(id, one));
-    if (const Status s = (*server)->add_model(one, id); !s.ok()) return fail("serve", s);
+  for (PooledModel& m : loads) {
+    log_line(pool_line(m));
+    if (const Status s = (*server)->add_model(std::move(m)); !s.ok()) return fail("serve", s);
   }
   log_line(fmt::format("ready after {:.2f} s: {}://{}:{} (a page to look at: /ui)", timer.seconds(),
                        tls ? "https" : "http", host.find(':') == host.npos ? host : "[" + host + "]",

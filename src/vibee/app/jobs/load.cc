@@ -125,13 +125,18 @@ Result<Loaded> load(const LoadConfig& config) {
     out.prefix->set_tier(out.disk.get());
   }
   if (out.engine.policy == &kSarathiServe) {
-    VIBEE_ASSIGN(StepTime time, measure_step_time(*out.session));
+    if (config.step_time) {
+      out.step_time = std::make_unique<StepTime>(*config.step_time);
+    } else {
+      VIBEE_ASSIGN(StepTime time, measure_step_time(*out.session));
+      out.step_time = std::make_unique<StepTime>(std::move(time));
+    }
+    StepTime& time = *out.step_time;
     const double floor = time.seconds({1, 1});
     time.promise_s = config.tbt_ms > 0 ? config.tbt_ms / 1e3 : std::max(0.05, 3 * floor);
     if (time.promise_s < floor)
       return error(Code::invalid, "--tbt {}: a step of one row takes {:.1f} ms here; promise at least that",
                    config.tbt_ms, 1e3 * floor);
-    out.step_time = std::make_unique<StepTime>(std::move(time));
     out.engine.time = out.step_time.get();
   }
   out.seconds = timer.seconds();

@@ -30,9 +30,10 @@ struct LoadConfig {
   std::string prefix = "radix";          ///< what is kept for sequences that begin alike; off: nothing
   std::string kv_disk;                   ///< DIR,SIZE: what is kept outlives the process; empty: it does not
   std::string policy = "chunked";        ///< who runs in a step (serve/batch/batch.h)
-  std::string order = "fcfs";        ///< who of those that wait goes first (serve/batch/order.h)
+  std::string order = "fcfs";            ///< who of those that wait goes first (serve/batch/order.h)
   /// Promised time between tokens, for the policy sarathi; 0: three steps of one row, at least 50 ms.
   double tbt_ms = 0;
+  std::shared_ptr<const StepTime> step_time = {};  ///< of this very config, measured earlier; null: it is measured
   bool shrink_pages = false;         ///< where memory is short, fewer KV pages than the full context of all sequences
   std::vector<std::string> disable;  ///< passes and techniques
   std::optional<Output> output = Output::logits;  ///< what steps give; empty: what the model was made to give
@@ -55,7 +56,7 @@ struct Loaded {
 /// A technique that `--disable ID` turns off in a session; other ids are passes.
 struct SessionSwitch {
   std::string_view id, summary;
-  bool SessionOptions::* on;
+  bool SessionOptions::*on;
 };
 std::span<const SessionSwitch> session_switches();
 

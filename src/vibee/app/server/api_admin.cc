@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What may be watched and changed while the server runs: /admin/events, /admin/config, /admin/techniques.
+// What may be watched and changed while the server runs: /admin/events, /admin/config, /admin/models,
+// /admin/techniques.
 #include <algorithm>
 
 #include "vibee/app/catalog/catalog.h"
@@ -46,10 +47,10 @@ std::vector<std::string> quoted_ids(const auto& rows) {
 
 }  // namespace
 
-/// Somebody who watches a model's engine.
+/// Somebody who watches a model's engine: that alone does not keep the model loaded.
 struct ApiServer::Watch {
   std::shared_ptr<HttpExchange> exchange;
-  ServedModel* model;
+  PooledModel* model;
   uint64_t last_step = 0, generated = 0;
   JsonObject event;  ///< the next
   std::chrono::steady_clock::time_point at = std::chrono::steady_clock::now();
@@ -64,7 +65,7 @@ ServedModel* ApiServer::named_model(Call& call) {
     const std::string id = query.substr(at + 6, query.find('&', at) - at - 6);
     if (!id.empty()) body["model"] = id;
   }
-  return find_model(call, body, Output::logits);
+  return find_loaded(call, body, Output::logits);
 }
 
 void ApiServer::events(Call call) {
@@ -72,7 +73,7 @@ void ApiServer::events(Call call) {
   if (!model) return;
   auto w = std::make_shared<Watch>();
   w->exchange = call.exchange;
-  w->model = model;
+  w->model = models_->find(model->id);
   HttpHeaders headers = std::move(call.headers);
   headers.emplace_back("Content-Type", "text/event-stream");
   headers.emplace_back("Cache-Control", "no-store");
@@ -84,12 +85,13 @@ void ApiServer::events(Call call) {
 }
 
 void ApiServer::watch(std::shared_ptr<Watch> w) {
-  if (w->gone || draining_) return w->exchange->end();
-  const auto look = [w](Session& session, Engine& engine) {
-    const Loaded& loaded = w->model->worker->loaded();
+  ServedModel* model = w->model->served.get();
+  if (w->gone || draining_ || !model) return w->exchange->end();
+  const auto look = [w, model](Session& session, Engine& engine) {
+    const Loaded& loaded = model->worker->loaded();
     const PageStore& pages = session.pages();
     std::vector<std::string> steps, tree, sequences;
-    for (const auto& s : w->model->worker->last_steps()) {
+    for (const auto& s : model->worker->last_steps()) {
       if (s.number <= w->last_step) continue;
       steps.push_back(fmt::format("[{}, {}, {:.2f}]", s.prompt_rows, s.generated, s.ms));
       w->last_step = s.number;
@@ -140,7 +142,7 @@ void ApiServer::watch(std::shared_ptr<Watch> w) {
         .raw("tree", json_array(tree))
         .raw("sequences", json_array(sequences));
   };
-  on_engine(*w->model, look, [this, w] {
+  on_engine(*model, look, [this, w] {
     const std::string& id = w->model->id;
     w->event.number("ttft_p95_ms", 1e3 * metrics_.quantile(Metric::ttft_seconds, id, 0.95))
         .number("itl_p95_ms", 1e3 * metrics_.quantile(Metric::itl_seconds, id, 0.95));
@@ -179,7 +181,7 @@ void ApiServer::configure(Call call) {
   if (!body) return;
   FieldReader fields("config", *body);
   if (fields.failed) return refuse(call, *fields.failed);
-  ServedModel* model = find_model(call, *body, Output::logits);
+  ServedModel* model = find_loaded(call, *body, Output::logits);
   if (!model) return;
   const Loaded& loaded = model->worker->loaded();
   std::optional<const SchedulerPolicy*> policy;
@@ -225,6 +227,37 @@ void ApiServer::configure(Call call) {
                   engine.set_options(o);
                   return std::string("{\"status\": \"ok\"}");
                 });
+}
+
+void ApiServer::load_model(Call call) {
+  const auto body = read_body(call);
+  if (!body) return;
+  FieldReader fields("load_model", *body);
+  if (!fields.has("model")) fields.fail("model", "'model' is missing", "missing_field");
+  if (fields.failed) return refuse(call, *fields.failed);
+  PooledModel* model = find_known(call, *body, {});
+  if (!model) return;
+  if (model->state == ModelState::ready) return answer(call, model_json(*model));
+  load_and_retry(call, *model);
+}
+
+void ApiServer::unload_model(Call call) {
+  const auto body = read_body(call);
+  if (!body) return;
+  FieldReader fields("unload_model", *body);
+  if (!fields.has("model")) fields.fail("model", "'model' is missing", "missing_field");
+  const bool drain = fields.boolean("drain", false);
+  if (fields.failed) return refuse(call, *fields.failed);
+  PooledModel* model = find_known(call, *body, {});
+  if (!model) return;
+  if (model->state == ModelState::unloaded) return answer(call, model_json(*model));
+  if (model->served && model->served->uses > model->served->looks && !drain)
+    return refuse(call, {409, "model_in_use",
+                         fmt::format("{} answers of the model '{}' are under way; say \"drain\": true to wait for them",
+                                     model->served->uses - model->served->looks, model->id),
+                         "model"});
+  log(fmt::format("unloading {}", model->id));
+  models_->unload(*model, retry(call));
 }
 
 void ApiServer::techniques(Call call) {

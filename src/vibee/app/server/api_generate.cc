@@ -61,6 +61,7 @@ void ApiServer::complete(Call call, std::variant<CompletionRequest, ApiError> re
     answers_.erase(number);
     end_trace(trace, o);
     count_outcome(*m, route, count, o);
+    models_->end_use(*m);
     end_if_drained();
   };
   HttpExchange* exchange = call.exchange.get();
@@ -68,6 +69,7 @@ void ApiServer::complete(Call call, std::variant<CompletionRequest, ApiError> re
                                                          std::move(call.headers), std::move(hooks));
   answers_[number] = answer;
   model.under_way += count;
+  models_->begin_use(model);
   try {
     exchange->on_gone([m, job, answer] {
       m->worker->cancel(*job);

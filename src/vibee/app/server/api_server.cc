@@ -145,19 +145,13 @@ Result<std::unique_ptr<ApiServer>> ApiServer::create(ServeConfig config) {
     out->traces_ = std::move(*traces);
   }
   VIBEE_ASSIGN(out->http_, HttpServer::listen(c.http, std::move(handler)));
+  out->models_ = std::make_unique<ModelPool>(
+      c.memory, c.chat_template,
+      [http = out->http_.get()](std::function<void()> call) { http->post(std::move(call)); });
   return out;
 }
 
-Status ApiServer::add_model(const LoadConfig& config, const std::string& id) {
-  for (const auto& m : models_)
-    if (m->id == id)
-      return error(Code::invalid, "two models are named '{}'; give one another name with NAME=MODEL", id);
-  HttpServer* http = http_.get();
-  VIBEE_ASSIGN(auto model, ServedModel::load(config, id, config_.chat_template,
-                                             [http](std::function<void()> call) { http->post(std::move(call)); }));
-  models_.push_back(std::move(model));
-  return {};
-}
+Status ApiServer::add_model(PooledModel model) { return models_->add(std::move(model)); }
 
 Status ApiServer::run() {
   const auto stop = [this] {
@@ -174,9 +168,9 @@ Status ApiServer::run() {
   look_after_models();
   http_->run();
   if (hanging_.ok()) {
-    models_.clear();  // their threads post to http_
+    models_ = nullptr;  // their threads post to http_
   } else {
-    for (auto& model : models_) static_cast<void>(model.release());  // one of their threads never ends
+    static_cast<void>(models_.release());  // one of their threads never ends
   }
   return hanging_;
 }
@@ -186,7 +180,9 @@ Status ApiServer::run() {
 void ApiServer::look_after_models() {
   constexpr double kPeriod = 0.5;
   const double delay = run_delay(), counted = std::max(0.0, kPeriod - (delay - std::exchange(run_delay_s_, delay)));
-  for (const auto& m : models_) {
+  for (const auto& pooled : models_->models()) {
+    ServedModel* m = pooled->served.get();
+    if (!m) continue;
     const EngineWorker::Pulse pulse = m->worker->pulse();
     m->stands_s = pulse.busy && pulse.progress == m->progress ? m->stands_s + counted : 0;
     m->progress = pulse.progress;
@@ -280,7 +276,7 @@ std::optional<HttpResponse> ApiServer::before_body(const HttpRequest& request) {
 
 void ApiServer::handle(HttpRequest request, std::shared_ptr<HttpExchange> exchange) {
   const Found found = find_route(request);
-  Call call{std::move(request), std::move(exchange), {}, found.rest, found.route->path, {}};
+  Call call{std::move(request), std::move(exchange), {}, found.rest, found.route->path, {}, {}};
   if (config_.access.check(call.request, found.route->scope, &call.key)) return;  // before_body has answered
   call.headers = config_.access.cors(call.request);
   const std::string id = printable(call.request.header("x-request-id"));
@@ -290,10 +286,16 @@ void ApiServer::handle(HttpRequest request, std::shared_ptr<HttpExchange> exchan
 #include "vibee/app/server/routes.inc"
 #undef VIBEE_ROUTE
   };
+  call.handler = kHandlers[found.index];
+  dispatch(std::move(call));
+}
+
+void ApiServer::dispatch(Call call) {
   const std::shared_ptr<HttpExchange> keep = call.exchange;
   const std::string_view route = call.route;
+  const auto handler = call.handler;
   try {
-    (this->*kHandlers[found.index])(std::move(call));
+    (this->*handler)(std::move(call));
   } catch (const std::bad_alloc&) {
     metrics_.add(Metric::requests, fmt::format("{},failed", route));
     if (!keep->begun()) keep->respond(ApiError{503, "out_of_memory", "out of memory", {}}.response());
@@ -328,33 +330,94 @@ std::optional<Json> ApiServer::read_body(Call& call) {
   return std::move(std::get<Json>(body));
 }
 
-ServedModel* ApiServer::find_model(Call& call, const Json& body, std::optional<Output> output) {
+PooledModel* ApiServer::find_known(Call& call, const Json& body, std::optional<Output> output) {
   const auto at = body.find("model");
   const bool named = at != body.end() && at->is_string() && !at->get_ref<const std::string&>().empty();
-  ServedModel* found = nullptr;
-  for (const auto& m : models_) {
-    const bool fits = named ? m->id == at->get_ref<const std::string&>() : !output || m->output() == *output;
+  PooledModel* found = nullptr;
+  for (const auto& m : models_->models()) {
+    const bool fits = named ? m->id == at->get_ref<const std::string&>() : !output || m->config.output == *output;
     if (fits && !found) found = m.get();
   }
   if (!found) {
     std::string list;
-    for (const auto& m : models_) list += (list.empty() ? "" : ", ") + m->id;
-    refuse(call,
-           named ? ApiError{404, "model_not_found",
-                            fmt::format("there is no model '{}' here; loaded: {}", printable(at->get<std::string>()),
-                                        list),
-                            "model"}
-                 : ApiError{400, "model_not_found", fmt::format("no model here does this; loaded: {}", list), "model"});
+    for (const auto& m : models_->models()) list += (list.empty() ? "" : ", ") + m->id;
+    refuse(call, named ? ApiError{404, "model_not_found",
+                                  fmt::format("there is no model '{}' here; there are: {}",
+                                              printable(at->get<std::string>()), list),
+                                  "model"}
+                       : ApiError{400, "model_not_found", fmt::format("no model here does this; there are: {}", list),
+                                  "model"});
     return nullptr;
   }
-  if (output && found->output() != *output) {
+  if (output && found->config.output != *output) {
     constexpr std::string_view kDoes[] = {"generates text", "gives hidden rows", "gives embeddings", "gives scores"};
-    refuse(call,
-           {400, *output == Output::scores ? "model_cannot_rerank" : "model_cannot_do_this",
-            fmt::format("the model '{}' {}: it does not do this", found->id, kDoes[size_t(found->output())]), "model"});
+    refuse(call, {400, *output == Output::scores ? "model_cannot_rerank" : "model_cannot_do_this",
+                  fmt::format("the model '{}' {}: it does not do this", found->id,
+                              kDoes[size_t(found->config.output.value_or(Output::logits))]),
+                  "model"});
     return nullptr;
   }
   return found;
+}
+
+ServedModel* ApiServer::find_model(Call& call, const Json& body, std::optional<Output> output) {
+  PooledModel* model = find_known(call, body, output);
+  if (!model) return nullptr;
+  if (model->state == ModelState::ready) return model->served.get();
+  load_and_retry(call, *model);
+  return nullptr;
+}
+
+ServedModel* ApiServer::find_loaded(Call& call, const Json& body, std::optional<Output> output) {
+  PooledModel* model = find_known(call, body, output);
+  if (!model || model->state == ModelState::ready) return model ? model->served.get() : nullptr;
+  refuse(call, {409, "model_not_loaded", fmt::format("the model '{}' is {}", model->id, name(model->state)), "model"});
+  return nullptr;
+}
+
+void ApiServer::load_and_retry(Call& call, PooledModel& model) {
+  if (is_late(call)) return;
+  if (model.waiting.size() >= model.sequences + config_.queue)
+    return refuse(call,
+                  {429,
+                   "queue_full",
+                   fmt::format("{} requests wait for the model '{}' to be loaded", model.waiting.size(), model.id),
+                   {},
+                   1});
+  const bool begins = model.state == ModelState::unloaded;
+  if (begins) {
+    if (const Status room = models_->make_room(model); !room.ok()) {
+      ApiError e = api_error(room);
+      e.retry_after_s = 1;
+      return refuse(call, e);
+    }
+    log(fmt::format("loading {}", model.id));
+  }
+  models_->load(model, [this, &model, begins, then = retry(call)](const Status& status) {
+    if (begins) {
+      metrics_.add(Metric::model_loads, model.id + (status.ok() ? ",ok" : ",failed"));
+      log(status.ok() ? fmt::format("{} is ready", model.id) : status.message());
+    }
+    then(status);
+  });
+}
+
+ModelPool::Then ApiServer::retry(Call& call) {
+  const auto shared = std::make_shared<Call>(std::move(call));
+  const auto gone = std::make_shared<bool>(false);
+  shared->exchange->on_gone([gone] { *gone = true; });
+  ++works_;
+  return [this, shared, gone](const Status& status) {
+    --works_;
+    if (*gone) {
+      metrics_.add(Metric::requests, fmt::format("{},cancelled", shared->route));
+    } else if (!status.ok()) {
+      refuse(*shared, api_error(status));
+    } else {
+      dispatch(std::move(*shared));
+    }
+    end_if_drained();
+  };
 }
 
 bool ApiServer::is_late(Call& call) {
@@ -373,7 +436,7 @@ void ApiServer::on_engine(ServedModel& model, SessionWork work, std::function<vo
   };
   const auto errand = std::make_shared<Errand>(Errand{std::move(work), std::move(then)});
   HttpServer* http = http_.get();
-  model.worker->run_on_session([this, http, errand](Session& session, Engine& engine) {
+  model.worker->run_on_session([this, m = &model, http, errand](Session& session, Engine& engine) {
     std::exception_ptr failure;
     try {
       errand->work(session, engine);
@@ -381,9 +444,10 @@ void ApiServer::on_engine(ServedModel& model, SessionWork work, std::function<vo
       failure = std::current_exception();
     }
     until_memory([&] {
-      http->post([this, errand] {
+      http->post([this, m, errand] {
         const Errand mine = std::move(*errand);
         --works_;
+        models_->end_look(*m);
         mine.then();
         end_if_drained();
       });
@@ -391,6 +455,7 @@ void ApiServer::on_engine(ServedModel& model, SessionWork work, std::function<vo
     if (failure) std::rethrow_exception(failure);
   });
   ++works_;
+  models_->begin_look(model);
 }
 
 void ApiServer::between_steps(Call call, ServedModel& model, std::string param, Work work) {
@@ -409,12 +474,14 @@ void ApiServer::between_steps(Call call, ServedModel& model, std::string param, 
       [q, work = std::move(work)](Session& session, Engine& engine) {
         q->result = work(session, engine, [q] { return q->gone.load(); });
       },
-      [this, q, param = std::move(param)] {
+      [this, q, m = &model, param = std::move(param)] {
+        models_->end_use(*m);
         if (q->result.ok()) return answer(q->call, std::move(*q->result));
         ApiError e = api_error(q->result.status());
         e.param = param;
         refuse(q->call, e);
       });
+  models_->begin_use(model);
 }
 
 uint64_t ApiServer::space_of(const Call& call, const std::string& salt) const {

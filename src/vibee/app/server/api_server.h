@@ -14,7 +14,7 @@
 #include "vibee/app/server/access.h"
 #include "vibee/app/server/completion_answer.h"
 #include "vibee/app/server/metrics.h"
-#include "vibee/app/server/served_model.h"
+#include "vibee/app/server/model_pool.h"
 #include "vibee/app/server/trace_export.h"
 
 namespace vibee {
@@ -26,6 +26,7 @@ struct ServeConfig {
   std::string secret_file;    ///< keeps apart what keys computed across restarts; empty: a new secret each time
   bool no_auth = false;       ///< other machines may use it without a key
   uint32_t queue = 512;       ///< prompts that may wait, a model
+  uint64_t memory = 0;        ///< bytes for all models together
   double drain_s = 30;        ///< for what is under way at the end
   std::string otlp;           ///< URL of a collector of traces; empty: none
   std::string chat_template;  ///< in place of the models' own; empty: their own
@@ -39,7 +40,8 @@ class ApiServer {
   static Result<std::unique_ptr<ApiServer>> create(ServeConfig config);
   ~ApiServer();
 
-  Status add_model(const LoadConfig& config, const std::string& id);
+  /// A model that share_memory has planned.
+  Status add_model(PooledModel model);
   uint16_t port() const { return http_->port(); }
   /// Serves until it is drained: after SIGTERM or SIGINT, or /admin/drain. An error when a model's engine hangs: its
   /// thread cannot be ended, so the process has to end without destructors, and be started again.
@@ -60,11 +62,13 @@ class ApiServer {
     std::string rest;  ///< what stands for "*"
     std::string_view route;
     HttpHeaders headers;  ///< that every answer to it carries
+    void (ApiServer::*handler)(Call) = nullptr;
   };
   explicit ApiServer(ServeConfig config) : config_(std::move(config)) {}
 
   std::optional<HttpResponse> before_body(const HttpRequest& request);
   void handle(HttpRequest request, std::shared_ptr<HttpExchange> exchange);
+  void dispatch(Call call);
   void refuse(Call& call, const ApiError& error);
   void answer(Call& call, std::string json, int status = 200);
 
@@ -72,8 +76,15 @@ class ApiServer {
 #include "vibee/app/server/routes.inc"
 #undef VIBEE_ROUTE
 
-  /// The body, and the model that it names; without one, the first that gives `output`. Null: the call was refused.
+  /// The model that the body names; without one, the first that gives `output`. Null: the call was refused.
+  PooledModel* find_known(Call& call, const Json& body, std::optional<Output> output);
+  /// The same, loaded. Null: the call was refused, or waits for the model and is handled once more then.
   ServedModel* find_model(Call& call, const Json& body, std::optional<Output> output);
+  /// The same, for what only looks: one that is not loaded is refused.
+  ServedModel* find_loaded(Call& call, const Json& body, std::optional<Output> output);
+  void load_and_retry(Call& call, PooledModel& model);
+  /// What is to be called when a model has settled: handles the call once more.
+  ModelPool::Then retry(Call& call);
   std::optional<Json> read_body(Call& call);
   void complete(Call call, std::variant<CompletionRequest, ApiError> request, ServedModel& model);
   /// Runs `work` between two steps of a model's engine; the JSON that it gives, or its error about `param`, is the
@@ -90,7 +101,7 @@ class ApiServer {
   void count_outcome(ServedModel& model, std::string_view route, uint32_t count, const CompletionOutcome& o) noexcept;
   void wait_for_reader(ServedModel& model, uint64_t job, uint64_t number);
   uint64_t space_of(const Call& call, const std::string& salt) const;
-  std::string model_json(const ServedModel& model) const;
+  std::string model_json(const PooledModel& model) const;
   ServedModel* named_model(Call& call);
   struct Watch;
   void watch(std::shared_ptr<Watch> watch);
@@ -105,13 +116,13 @@ class ApiServer {
 
   ServeConfig config_;
   std::unique_ptr<HttpServer> http_;
-  std::vector<std::unique_ptr<ServedModel>> models_;
+  std::unique_ptr<ModelPool> models_;
   Metrics metrics_;
   std::unique_ptr<TraceExporter> traces_;                        ///< null: nobody collects them
   std::string secret_;                                           ///< of this process: keeps apart what keys computed
   std::map<uint64_t, std::weak_ptr<CompletionAnswer>> answers_;  ///< under way
   uint64_t next_answer_ = 0;
-  uint32_t works_ = 0;  ///< on_engine, under way
+  uint32_t works_ = 0;  ///< on_engine, under way, and calls that wait for a model
   bool draining_ = false;
   Status hanging_;          ///< not ok: of the model that hangs
   double run_delay_s_ = 0;  ///< when the watchdog last looked

@@ -9,32 +9,32 @@
 
 namespace vibee {
 
-std::string ApiServer::model_json(const ServedModel& m) const {
-  const SessionOptions& o = m.worker->loaded().session->options();
+std::string ApiServer::model_json(const PooledModel& m) const {
   constexpr std::string_view kTasks[] = {"generate", "hidden", "embed", "rerank"};
-  return JsonObject()
-      .text("id", m.id)
+  JsonObject out;
+  out.text("id", m.id)
       .text("object", "model")
-      .integer("created", int64_t(m.loaded_at))
+      .integer("created", m.served ? int64_t(m.served->loaded_at) : 0)
       .text("owned_by", "vibee")
-      .text("task", kTasks[size_t(m.output())])
-      .boolean("chat", m.chat_template.has_value())
-      .integer("context", o.context)
-      .integer("sequences", o.sequences)
-      .integer("memory_bytes", m.worker->loaded().plan.total())
-      .text("system_fingerprint", m.fingerprint)
-      .str();
+      .text("state", name(m.state))
+      .text("task", kTasks[size_t(m.config.output.value_or(Output::logits))])
+      .boolean("chat", m.chat)
+      .integer("context", m.context)
+      .integer("sequences", m.sequences)
+      .integer("memory_bytes", m.plan.total());
+  if (!m.fingerprint.empty()) out.text("system_fingerprint", m.fingerprint);
+  if (!m.failure.empty()) out.text("failure", m.failure);
+  return out.str();
 }
 
 void ApiServer::models(Call call) {
   std::vector<std::string> data;
-  for (const auto& m : models_) data.push_back(model_json(*m));
+  for (const auto& m : models_->models()) data.push_back(model_json(*m));
   answer(call, "{\"object\": \"list\", \"data\": " + json_array(data) + "}");
 }
 
 void ApiServer::model(Call call) {
-  for (const auto& m : models_)
-    if (m->id == call.rest) return answer(call, model_json(*m));
+  if (const PooledModel* m = models_->find(call.rest)) return answer(call, model_json(*m));
   refuse(call, {404, "model_not_found", "there is no such model here", "model"});
 }
 
@@ -45,12 +45,14 @@ void ApiServer::live(Call call) {
 
 void ApiServer::ready(Call call) {
   if (is_late(call)) return;
-  for (const auto& m : models_)
-    if (!m->worker->idle() && m->worker->age() > config_.health_s)
+  for (const auto& m : models_->models()) {
+    const EngineWorker* worker = m->served ? m->served->worker.get() : nullptr;
+    if (worker && !worker->idle() && worker->age() > config_.health_s)
       return refuse(call, {503,
                            "engine_stuck",
-                           fmt::format("the model '{}' has made no token for {:.0f} s", m->id, m->worker->age()),
+                           fmt::format("the model '{}' has made no token for {:.0f} s", m->id, worker->age()),
                            {}});
+  }
   answer(call, "{\"status\": \"ok\"}");
 }
 
@@ -67,28 +69,33 @@ void ApiServer::health(Call call) {
     if (std::exchange(state->done, true)) return;
     std::vector<std::string> rows;
     bool good = in_time;
-    for (const auto& m : models_) {
-      const EngineWorker::View v = m->worker->view();
-      const double age = m->worker->age();
-      good &= age <= config_.health_s && !m->hangs;
-      rows.push_back(JsonObject()
-                         .text("id", m->id)
-                         .number("last_step_age_s", age)
+    for (const auto& m : models_->models()) {
+      JsonObject row;
+      row.text("id", m->id).text("state", name(m->state));
+      if (!m->served) {  // nothing is expected of it
+        rows.push_back(row.str());
+        continue;
+      }
+      const EngineWorker::View v = m->served->worker->view();
+      const double age = m->served->worker->age();
+      good &= age <= config_.health_s && !m->served->hangs;
+      rows.push_back(row.number("last_step_age_s", age)
                          .number("last_step_ms", 1e3 * v.last_step_s)
                          .integer("running", v.running)
                          .integer("waiting", v.waiting)
                          .integer("failures", v.failures)
-                         .boolean("hangs", m->hangs)
+                         .boolean("hangs", m->served->hangs)
                          .str());
     }
     answer(state->call,
            fmt::format("{{\"status\": \"{}\", \"models\": {}}}", good ? "ok" : "failing", json_array(rows)),
            good ? 200 : 503);
   };
-  for (const auto& m : models_) {
-    if (m->worker->age() <= config_.health_s || !m->worker->idle() || m->hangs) continue;
+  for (const auto& pooled : models_->models()) {
+    ServedModel* m = pooled->served.get();
+    if (!m || m->worker->age() <= config_.health_s || !m->worker->idle() || m->hangs) continue;
     on_engine(
-        *m, [m = m.get()](Session& session, Engine& engine) { m->worker->try_step(session, engine); },
+        *m, [m](Session& session, Engine& engine) { m->worker->try_step(session, engine); },
         [state, finish] {
           if (--state->left == 0) finish(true);
         });
@@ -99,8 +106,9 @@ void ApiServer::health(Call call) {
 }
 
 void ApiServer::metrics_page(Call call) {
-  for (const auto& m : models_) {
-    const EngineWorker::View v = m->worker->view();
+  for (const auto& m : models_->models()) {
+    metrics_.set(Metric::model_memory_bytes, m->id, m->served ? double(m->plan.total()) : 0);
+    const EngineWorker::View v = m->served ? m->served->worker->view() : EngineWorker::View{};
     metrics_.set(Metric::running, m->id, v.running);
     metrics_.set(Metric::waiting, m->id, v.waiting);
     metrics_.set(Metric::kv_pages, m->id + ",free", v.free_pages);

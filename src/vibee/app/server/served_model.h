@@ -25,6 +25,8 @@ struct ServedModel {
   std::vector<int32_t> spoken;                     ///< control tokens that calls are written with
   std::unique_ptr<GrammarCompiler> call_grammars;  ///< in which those are text
   std::time_t loaded_at = 0;
+  uint32_t uses = 0;        ///< answers and other work under way: it stays while there are any
+  uint32_t looks = 0;       ///< of them: by those who watch it
   uint32_t under_way = 0;   ///< prompts that are not finished
   double rate = 0;          ///< of them finished a second, lately
   std::string fingerprint;  ///< equal fingerprint, seed and request: equal bytes
