@@ -126,7 +126,7 @@ Result<Loaded> load(const LoadConfig& config) {
   }
   if (out.engine.policy == &kSarathiServe) {
     VIBEE_ASSIGN(StepTime time, measure_step_time(*out.session));
-    const double floor = time.seconds({1, 1});
+    const double floor = time.seconds({1, 1, 1, 1});
     time.promise_s = config.tbt_ms > 0 ? config.tbt_ms / 1e3 : std::max(0.05, 3 * floor);
     if (time.promise_s < floor)
       return error(Code::invalid, "--tbt {}: a step of one row takes {:.1f} ms here; promise at least that",

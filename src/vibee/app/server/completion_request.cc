@@ -5,6 +5,7 @@
 #include <random>
 
 #include "vibee/app/jobs/generate.h"
+#include "vibee/model/token/detokenizer.h"
 
 namespace vibee {
 namespace {
