@@ -187,20 +187,21 @@ Result<Output> run(const ServeArgs& a) {
     VIBEE_ASSIGN(traffic, make_traffic(config, tokenizer.get()));
   }
   VIBEE_TRY(prepare_target(&target, a.wait));
+  const auto server = http_bench_server(target);
   const std::string name = a.workload.empty() ? "own workload" : a.workload;
   const auto progress = [terminal = isatty(STDERR_FILENO)](const TrafficProgress& p) {
     if (terminal) show(p);
     return !interrupted();
   };
   if (a.find) {
-    VIBEE_ASSIGN(const RateReport r, search_rate(target, config, name, progress));
+    VIBEE_ASSIGN(const RateReport r, search_rate(*server, config, name, progress));
     Output out = output_of(r.report);
     out.text += "\n" + found_text(r.found, config.limits);
     out.json = JsonObject().raw("search", found_json(r.found)).raw("report", out.json).str();
     return out;
   }
   if (a.sweep) {
-    VIBEE_ASSIGN(const auto reports, sweep_rates(target, config, a.sweep, name, progress));
+    VIBEE_ASSIGN(const auto reports, sweep_rates(*server, config, a.sweep, name, progress));
     Output out = output_of(reports.back());
     out.text = sweep_text(reports);
     std::vector<std::string> items;
@@ -208,7 +209,7 @@ Result<Output> run(const ServeArgs& a) {
     out.json = JsonObject().raw("sweep", json_array(items)).str();
     return out;
   }
-  VIBEE_ASSIGN(const TrafficReport report, run_bench(target, config, traffic, name, progress));
+  VIBEE_ASSIGN(const TrafficReport report, run_bench(*server, config, traffic, name, progress));
   return output_of(report);
 }
 

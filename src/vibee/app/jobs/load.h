@@ -37,6 +37,7 @@ struct LoadConfig {
   std::vector<std::string> disable;  ///< passes and techniques
   std::optional<Output> output = Output::logits;  ///< what steps give; empty: what the model was made to give
   std::optional<Pooling> pooling;                 ///< of embeddings; empty: as the model's files say
+  std::shared_ptr<ScheduleLog> log;               ///< of what a server of it decides; null: none is kept
 };
 
 struct Loaded {

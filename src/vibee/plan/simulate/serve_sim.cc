@@ -127,6 +127,7 @@ Status ServeSim::step() {
 }
 
 Status ServeSim::run() {
+  stopped_ = false;
   while (!stopped_) {
     const bool works = !engine_->idle() && !engine_->stalled();
     if (!works && inbox_.empty()) {  // until something is asked
@@ -141,6 +142,8 @@ Status ServeSim::run() {
     take();
     if (!engine_->idle()) VIBEE_TRY(step());
   }
+  timers_ = {};
+  deliveries_.clear();
   return {};
 }
 

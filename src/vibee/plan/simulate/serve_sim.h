@@ -44,7 +44,8 @@ class ServeSim {
   uint64_t send(GenerateRequest request, Events events);
   /// Nothing more is heard of it.
   void cancel(uint64_t request);
-  /// Until nothing is left to happen, or stop(). An error of the engine, which is one of the simulation.
+  /// Until nothing is left to happen, or stop(), which drops what was to happen. Pages, caches and the clock stay as
+  /// they are for another run. An error of the engine is one of the simulation.
   Status run();
   void stop() { stopped_ = true; }
 
