@@ -73,10 +73,7 @@ std::string pool_line(const std::string& id, const LoadConfig& config) {
 
 int verb_serve(int argc, char** argv) {
   LoadConfig load;
-  load.batch = 32;
-  load.policy = "sarathi";
-  load.order = "vtc";
-  load.shrink_pages = true;
+  set_serve_defaults(&load);
   ServeConfig config;
   config.http.port = 8080;
   config.log = log_line;

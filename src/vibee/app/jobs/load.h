@@ -30,7 +30,7 @@ struct LoadConfig {
   std::string prefix = "radix";          ///< what is kept for sequences that begin alike; off: nothing
   std::string kv_disk;                   ///< DIR,SIZE: what is kept outlives the process; empty: it does not
   std::string policy = "chunked";        ///< who runs in a step (serve/batch/batch.h)
-  std::string order = "fcfs";        ///< who of those that wait goes first (serve/batch/order.h)
+  std::string order = "fcfs";            ///< who of those that wait goes first (serve/batch/order.h)
   /// Promised time between tokens, for the policy sarathi; 0: three steps of one row, at least 50 ms.
   double tbt_ms = 0;
   bool shrink_pages = false;         ///< where memory is short, fewer KV pages than the full context of all sequences
@@ -56,7 +56,7 @@ struct Loaded {
 /// A technique that `--disable ID` turns off in a session; other ids are passes.
 struct SessionSwitch {
   std::string_view id, summary;
-  bool SessionOptions::* on;
+  bool SessionOptions::*on;
 };
 std::span<const SessionSwitch> session_switches();
 
@@ -74,6 +74,9 @@ struct Resolved {
 Result<Resolved> resolve(const LoadConfig& config);
 /// Code::no_memory when the plan exceeds the cap; the message names a context, KV format or batch that fits.
 Status check_memory(const Resolved& resolved, std::optional<uint64_t> cap);
+/// What the policy sarathi promises between two tokens: `tbt_ms`, or what LoadConfig says of 0. An error when no step
+/// is so short.
+Result<double> promised_seconds(const StepTime& time, double tbt_ms);
 Result<Loaded> load(const LoadConfig& config);
 
 }  // namespace vibee

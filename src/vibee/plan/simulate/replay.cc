@@ -121,6 +121,7 @@ class ReplayExecutor final : public Executor {
   }
   Result<StepResult> step(std::span<const StepRows> rows) override {
     if (step_.failed) return error(Code::io, "the step failed");
+    for (const StepRows& r : rows) load_.add(r.tokens.size(), r.state->length(), r.logits);
     for (const StepRows& r : rows) VIBEE_TRY(r.state->reserve(uint32_t(r.tokens.size())));
     for (const StepRows& r : rows) r.state->commit(uint32_t(r.tokens.size()));
     now_ = step_.end_s;
@@ -130,7 +131,10 @@ class ReplayExecutor final : public Executor {
   void set_step(Logged step) {
     step_ = std::move(step);
     now_ = step_.at_s;
+    load_ = {};
   }
+  const Logged& logged() const { return step_; }
+  const StepLoad& load() const { return load_; }
 
  private:
   class Writer final : public AnswerWriter {
@@ -150,13 +154,15 @@ class ReplayExecutor final : public Executor {
   SessionOptions options_;
   PageStore pages_;
   Logged step_;
+  StepLoad load_;
   double now_ = 0;
 };
 
 class Replay {
  public:
-  explicit Replay(ReplayReport* report)
+  Replay(ReplayReport* report, const std::function<void(const ReplayedStep&)>& on_step)
       : report_(report),
+        on_step_(on_step),
         log_([this](std::string_view line) { decided_ += std::string(decided_.empty() ? "" : "\n") += line; }) {}
 
   /// Does what the line says; false when the engine decides otherwise.
@@ -179,6 +185,7 @@ class Replay {
       ++report_->steps;
       const Status stepped = engine_->step({});
       if (!stepped.ok() && !failed) return error(Code::corrupt, "{}", stepped.message());
+      if (on_step_) tell();
     } else {
       VIBEE_TRY(told(what, words));
     }
@@ -261,7 +268,21 @@ class Replay {
       r.prompt.push_back(token);
     }
     executor_->set_now(at);
+    ++next_.asked;
+    next_.asked_tokens += r.prompt.size();
     return engine_->submit(std::move(r)).take_status();
+  }
+
+  void tell() {
+    const Logged& l = executor_->logged();
+    next_.load = executor_->load();
+    next_.at_s = l.at_s;
+    next_.seconds = l.seconds;
+    next_.end_s = l.end_s;
+    next_.drawn = uint32_t(l.drawn.size());
+    on_step_(next_);
+    next_ = {};
+    next_.follows = !engine_->idle() && !engine_->stalled();
   }
 
   Status told(std::string_view what, Words words) {
@@ -281,6 +302,8 @@ class Replay {
   }
 
   ReplayReport* report_;
+  const std::function<void(const ReplayedStep&)>& on_step_;
+  ReplayedStep next_;
   std::string decided_;  // the lines that the engine wrote
   ScheduleLog log_;
   std::unique_ptr<ReplayExecutor> executor_;
@@ -291,9 +314,10 @@ class Replay {
 
 }  // namespace
 
-Result<ReplayReport> replay_schedule(std::string_view log, std::string_view name) {
+Result<ReplayReport> replay_schedule(std::string_view log, std::string_view name,
+                                     const std::function<void(const ReplayedStep&)>& on_step) {
   ReplayReport out;
-  Replay replay(&out);
+  Replay replay(&out, on_step);
   uint64_t line = 0;
   for (size_t at = 0; at < log.size(); ++line) {
     const size_t end = log.find('\n', at);

@@ -3,6 +3,7 @@
 // with the times of its steps, and has to write the same lines.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string_view>
 
@@ -20,8 +21,19 @@ struct ReplayReport {
   EngineStats stats;
 };
 
+/// A step as it ran, and what came before it.
+struct ReplayedStep {
+  StepLoad load;  ///< without rows: nobody had any
+  double at_s = 0, seconds = 0, end_s = 0;
+  uint32_t drawn = 0;         ///< tokens
+  uint32_t asked = 0;         ///< requests since the step before it was decided
+  uint64_t asked_tokens = 0;  ///< and the tokens of their prompts
+  bool follows = false;       ///< whether the engine went on from the step before it
+};
+
 /// `name` is the log's in messages. Errors: what is no log, with its line. An incomplete last line is left out: the
 /// server may have ended while it wrote.
-Result<ReplayReport> replay_schedule(std::string_view log, std::string_view name);
+Result<ReplayReport> replay_schedule(std::string_view log, std::string_view name,
+                                     const std::function<void(const ReplayedStep&)>& on_step = {});
 
 }  // namespace vibee
