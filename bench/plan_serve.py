@@ -31,10 +31,10 @@ a = parser.parse_args()
 
 WORKLOADS = {
     "closed": ["--workload", "W-32"],
-    "open": ["--workload", "W-open", "--rate", "6", "--requests", "150"],
+    "open": ["--workload", "W-open", "--rate", "12", "--requests", "240"],
     "prefixes": ["--workload", "W-mix", "--requests", "256"],
-    "trace": ["--file", a.trace, "--requests", "120", "--length-scale", "0.125", "--time-scale", "1.2"]
-             if a.trace else ["--workload", "W-chat", "--requests", "120"],
+    "trace": ["--file", a.trace, "--requests", "200", "--length-scale", "0.125", "--time-scale", "0.6"]
+             if a.trace else ["--workload", "W-chat", "--rate", "8"],
 }
 options = a.serve.split()
 found = []

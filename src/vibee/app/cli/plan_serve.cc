@@ -111,7 +111,9 @@ Result<WorkloadOutput> run(const PlanArgs& a) {
   s.cost = times.cost;
   s.seed = a.workload.seed;
   if (s.engine.policy == &kSarathiServe) {
-    VIBEE_ASSIGN(s.promise_s, promised_seconds(StepTime(times.cost.step), a.load.tbt_ms));
+    VIBEE_ASSIGN(
+        s.promise_s,
+        promised_seconds(StepTime(times.cost.start.rows.empty() ? times.cost.step : times.cost.start), a.load.tbt_ms));
   }
   std::string log_text;
   ScheduleLog log([&log_text](std::string_view line) { (log_text += line) += '\n'; });

@@ -108,6 +108,10 @@ std::string serve_times_text(const ServeTimes& t) {
              .raw("step_logits", curve_json(c.step.logits))
              .number("step_row_key", c.step.per_row_key)
              .number("step_key", c.step.per_key)
+             .raw("start_rows", curve_json(c.start.rows))
+             .raw("start_logits", curve_json(c.start.logits))
+             .number("start_row_key", c.start.per_row_key)
+             .number("start_key", c.start.per_key)
              .raw("spread", json_array(spread))
              .raw("loop", linear_json(c.loop))
              .raw("ask", linear_json(c.ask))
@@ -137,6 +141,10 @@ Result<ServeTimes> parse_serve_times(std::string_view text, const std::string& n
   c.step.logits = m.curve("step_logits");
   c.step.per_row_key = m.number("step_row_key");
   c.step.per_key = m.number("step_key");
+  c.start.rows = m.curve("start_rows");
+  c.start.logits = m.curve("start_logits");
+  c.start.per_row_key = m.number("start_row_key");
+  c.start.per_key = m.number("start_key");
   c.spread = m.numbers("spread");
   c.loop = m.linear("loop");
   c.ask = m.linear("ask");

@@ -12,6 +12,7 @@ using testing::HasSubstr;
 ServeTimes example() {
   ServeTimes t{"/models/a \"b\".gguf", "a CPU", "2026-01-01T00:00:00Z", 123, "--threads 2", {}};
   t.cost.step = {{{1, 0.004}, {16, 0.0123456789012345}}, {{1, 0}, {8, 1e-9}}, 1e-7, 3e-7};
+  t.cost.start = {{{1, 0.005}}, {}, 0, 1e-7};
   t.cost.spread = {0.9, 1, 1.25};
   t.cost.loop = {1e-4, 2e-5};
   t.cost.ask = {1e-3, 1e-6};

@@ -42,13 +42,24 @@ std::vector<double> solve(std::span<const std::vector<double>> rows, const std::
   return out;
 }
 
-std::vector<double> solve_positive(std::span<const std::vector<double>> rows) {
-  std::vector<bool> off(rows.empty() ? 0 : rows[0].size() - 1, false);
+std::vector<double> solve_positive(std::vector<std::vector<double>> rows) {
+  if (rows.empty()) return {};
+  std::vector<double> scale(rows[0].size() - 1, 0.0);  // columns of seconds and of millions of keys alike
+  for (size_t i = 0; i < scale.size(); ++i) {
+    for (const std::vector<double>& row : rows) scale[i] += row[i] * row[i];
+    scale[i] = scale[i] > 0 ? std::sqrt(scale[i]) : 1;
+    for (std::vector<double>& row : rows) row[i] /= scale[i];
+  }
+  std::vector<bool> off(scale.size(), false);
   for (;;) {
     std::vector<double> x = solve(rows, off);
     const auto least = std::min_element(x.begin(), x.end());
-    if (least == x.end() || *least >= 0) return x;
-    off[size_t(least - x.begin())] = true;
+    if (*least < 0) {
+      off[size_t(least - x.begin())] = true;
+      continue;
+    }
+    for (size_t i = 0; i < x.size(); ++i) x[i] /= scale[i];
+    return x;
   }
 }
 
@@ -67,7 +78,7 @@ double quantile_of(const std::vector<double>& sorted, double q) {
 }  // namespace
 
 std::vector<double> fit_least_squares(std::span<const std::vector<double>> rows) {
-  std::vector<double> x = solve_positive(rows);
+  std::vector<double> x = solve_positive({rows.begin(), rows.end()});
   std::vector<double> off;
   for (const std::vector<double>& row : rows) off.push_back(std::abs(residual(row, x)));
   if (off.empty()) return x;
@@ -77,13 +88,11 @@ std::vector<double> fit_least_squares(std::span<const std::vector<double>> rows)
   std::vector<std::vector<double>> kept;
   for (size_t i = 0; i < rows.size(); ++i)
     if (off[i] <= most) kept.push_back(rows[i]);
-  return solve_positive(kept);
+  return solve_positive(std::move(kept));
 }
 
 Result<ServeCost> fit_serve_cost(const StepCurves& curves, std::span<const ReplayedStep> steps) {
-  const StepTime time(curves);
-  ServeCost out;
-  out.step = time.curves();
+  const StepTime time(curves), rows({time.curves().rows, {}, 0, 0}), logits({{{1, 0}}, time.curves().logits, 0, 0});
   std::vector<std::vector<double>> taken, between;
   for (size_t i = 1; i < steps.size(); ++i) {
     const ReplayedStep &s = steps[i], &before = steps[i - 1];
@@ -91,7 +100,8 @@ Result<ServeCost> fit_serve_cost(const StepCurves& curves, std::span<const Repla
     // What HTTP and clients did while this step ran began with the tokens of the one before; requests that came while
     // it ran are seen behind it.
     const bool has_next = i + 1 < steps.size() && steps[i + 1].follows;
-    taken.push_back({time.seconds(s.load), double(before.drawn), has_next ? double(steps[i + 1].asked) : 0,
+    taken.push_back({rows.seconds(s.load), logits.seconds(s.load), double(s.load.row_keys), double(s.load.keys),
+                     double(before.drawn), has_next ? double(steps[i + 1].asked) : 0,
                      has_next ? double(steps[i + 1].asked_tokens) : 0, s.seconds});
     between.push_back({1, double(before.drawn), s.at_s - before.end_s});
   }
@@ -99,14 +109,29 @@ Result<ServeCost> fit_serve_cost(const StepCurves& curves, std::span<const Repla
   if (taken.size() < kLeast)
     return error(Code::invalid, "{} steps of a server that went on are too few to learn from, at least {}",
                  taken.size(), kLeast);
-  const std::vector<double> x = fit_least_squares(taken);
-  out.event_delays = x[1];
-  out.ask_delays = {x[2], x[3]};
+  // A tenth of a short step counts as much as a tenth of a long one.
+  std::vector<std::vector<double>> relative = taken;
+  for (std::vector<double>& t : relative) {
+    const double of = t[0] + t[1];
+    for (double& value : t) value /= of;
+  }
+  const std::vector<double> x = fit_least_squares(relative);
+  ServeCost out;
+  out.start = time.curves();
+  out.step = time.curves();
+  for (StepCurves::Point& p : out.step.rows) p.seconds *= x[0];
+  for (StepCurves::Point& p : out.step.logits) p.seconds *= x[1];
+  out.step.per_row_key = x[2];
+  out.step.per_key = x[3];
+  out.event_delays = x[4];
+  out.ask_delays = {x[5], x[6]};
   std::vector<double> ratios;
   for (const std::vector<double>& t : taken) {
-    const double beside = x[1] * t[1] + x[2] * t[2] + x[3] * t[3];
-    ratios.push_back(std::max(0.1, (t.back() - beside) / t[0]));
+    const double model = x[0] * t[0] + x[1] * t[1] + x[2] * t[2] + x[3] * t[3];
+    const double beside = x[4] * t[4] + x[5] * t[5] + x[6] * t[6];
+    if (model > 0) ratios.push_back(std::max(0.1, (t.back() - beside) / model));
   }
+  if (ratios.empty()) return error(Code::invalid, "the steps of the server took no time");
   std::sort(ratios.begin(), ratios.end());
   constexpr int kQuantiles = 64;
   for (int i = 0; i <= kQuantiles; ++i) out.spread.push_back(quantile_of(ratios, double(i) / kQuantiles));

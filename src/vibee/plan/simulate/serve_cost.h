@@ -18,6 +18,7 @@ struct LinearCost {
 
 struct ServeCost {
   StepCurves step;
+  StepCurves start;  ///< what a server finds when it starts, from which the policy sarathi goes on; empty: `step`
   /// Measured over predicted times of steps, at evenly spaced shares: a step takes one of them, drawn. Empty: always 1.
   std::vector<double> spread;
   LinearCost loop;  ///< of the engine's thread behind a step, by tokens drawn: choosing them, texts, the next decision

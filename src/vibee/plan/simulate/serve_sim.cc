@@ -16,7 +16,7 @@ Result<std::unique_ptr<ServeSim>> ServeSim::create(ServeSimConfig config) {
   options.prefix = sim->prefix_.get();
   options.time = nullptr;
   if (c.promise_s > 0) {
-    sim->time_.emplace(c.cost.step);
+    sim->time_.emplace(c.cost.start.rows.empty() ? c.cost.step : c.cost.start);
     sim->time_->promise_s = c.promise_s;
     options.time = &*sim->time_;
   }

@@ -8,9 +8,27 @@
 namespace vibee {
 namespace {
 
+/// The ascending curve with the least sum of squares to it (pool adjacent violators, Ayer et al. 1955): one point that
+/// was disturbed does not lift those behind it.
 void make_monotone(std::vector<StepCurves::Point>* curve) {
-  for (size_t i = 1; i < curve->size(); ++i)
-    (*curve)[i].seconds = std::max((*curve)[i].seconds, (*curve)[i - 1].seconds);
+  struct Pool {
+    double sum;
+    size_t count;
+    double mean() const { return sum / double(count); }
+  };
+  std::vector<Pool> pools;
+  for (const StepCurves::Point& p : *curve) {
+    pools.push_back({p.seconds, 1});
+    while (pools.size() > 1 && pools[pools.size() - 2].mean() > pools.back().mean()) {
+      const Pool last = pools.back();
+      pools.pop_back();
+      pools.back().sum += last.sum;
+      pools.back().count += last.count;
+    }
+  }
+  size_t at = 0;
+  for (const Pool& pool : pools)
+    for (size_t i = 0; i < pool.count; ++i) (*curve)[at++].seconds = pool.mean();
 }
 
 double at(const std::vector<StepCurves::Point>& curve, uint32_t n) {
