@@ -17,7 +17,7 @@ namespace {
 
 constexpr uint32_t kRounds = 9;       // of timing steps
 constexpr double kPhaseSeconds = 12;  // of a phase of traffic, at most
-constexpr uint32_t kShort = 16, kOutput = 48;
+constexpr uint32_t kShort = 16, kOutput = 64;
 
 /// A server of one model in threads of this process.
 class OwnServer {
@@ -135,12 +135,13 @@ Result<ServeCost> measure_serve_cost(const LoadConfig& config,
   // Prompts of two lengths, one request at a time; then more and more clients.
   const uint32_t longer = std::clamp(context / 4, kShort + 1, 256u), many = config.batch;
   VIBEE_ASSIGN(const TrafficRun idle, run("one client", conversations(prompts, 24, kShort, longer, 8, 1), 1));
-  for (const uint32_t clients : {std::max(1u, many / 8), std::max(1u, many / 3)})
-    VIBEE_TRY(
-        run("a few clients", conversations(prompts, 2 * clients, kShort, longer / 2, kOutput, clients + 1), clients)
-            .take_status());
-  VIBEE_ASSIGN(const TrafficRun busy, run("as many clients as it takes",
-                                          conversations(prompts, 4 * many, kShort, longer / 2, kOutput, 1000), many));
+  // Short prompts, so that many steps have a row of each client and no other; then long ones beside them.
+  TrafficRun busy;
+  for (const uint32_t clients : {std::max(1u, many / 8), std::max(1u, many / 3), many}) {
+    VIBEE_ASSIGN(busy, run(fmt::format("{} clients", clients),
+                           conversations(prompts, 2 * clients, kShort, kShort, kOutput, clients + 1), clients));
+  }
+  VIBEE_TRY(run("long prompts", conversations(prompts, 2 * many, kShort, longer, kOutput, 1000), many).take_status());
   VIBEE_ASSIGN(const std::string log, server->stop());
   if (interrupted) return stopped();
   std::vector<ReplayedStep> steps;

@@ -134,7 +134,8 @@ Result<ServeCost> fit_serve_cost(const StepCurves& curves, std::span<const Repla
   if (ratios.empty()) return error(Code::invalid, "the steps of the server took no time");
   std::sort(ratios.begin(), ratios.end());
   constexpr int kQuantiles = 64;
-  for (int i = 0; i <= kQuantiles; ++i) out.spread.push_back(quantile_of(ratios, double(i) / kQuantiles));
+  // Of the middles of equal shares: the one longest step of all stands for no more than itself.
+  for (int i = 0; i < kQuantiles; ++i) out.spread.push_back(quantile_of(ratios, (i + 0.5) / kQuantiles));
   const std::vector<double> loop = fit_least_squares(between);
   out.loop = {loop[0], loop[1]};
   return out;
