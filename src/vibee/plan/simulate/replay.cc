@@ -6,6 +6,7 @@
 #include <unordered_map>
 
 #include "vibee/base/text/quote.h"
+#include "vibee/plan/simulate/shared_load.h"
 
 namespace vibee {
 namespace {
@@ -121,7 +122,7 @@ class ReplayExecutor final : public Executor {
   }
   Result<StepResult> step(std::span<const StepRows> rows) override {
     if (step_.failed) return error(Code::io, "the step failed");
-    for (const StepRows& r : rows) load_.add(r.tokens.size(), r.state->length(), r.logits);
+    load_ = counter_.of(rows);
     for (const StepRows& r : rows) VIBEE_TRY(r.state->reserve(uint32_t(r.tokens.size())));
     for (const StepRows& r : rows) r.state->commit(uint32_t(r.tokens.size()));
     now_ = step_.end_s;
@@ -150,10 +151,11 @@ class ReplayExecutor final : public Executor {
    private:
     const ReplayExecutor& executor_;
   };
-  explicit ReplayExecutor(const SessionOptions& options) : options_(options) {}
+  explicit ReplayExecutor(const SessionOptions& options) : options_(options), counter_(options.pages) {}
   SessionOptions options_;
   PageStore pages_;
   Logged step_;
+  SharedLoad counter_;
   StepLoad load_;
   double now_ = 0;
 };

@@ -23,7 +23,7 @@ struct ReplayReport {
 
 /// A step as it ran, and what came before it.
 struct ReplayedStep {
-  StepLoad load;  ///< without rows: nobody had any
+  StepLoad load;  ///< keys that are shared counted once; without rows: nobody had any
   double at_s = 0, seconds = 0, end_s = 0;
   uint32_t drawn = 0;         ///< tokens
   uint32_t asked = 0;         ///< requests since the step before it was decided

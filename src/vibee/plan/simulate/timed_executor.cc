@@ -44,8 +44,7 @@ double TimedExecutor::spread() {
 }
 
 Result<Executor::StepResult> TimedExecutor::step(std::span<const StepRows> rows) {
-  StepLoad load;
-  for (const StepRows& r : rows) load.add(r.tokens.size(), r.state->length(), r.logits);
+  const StepLoad load = load_.of(rows);
   for (const StepRows& r : rows) {
     VIBEE_TRY(r.state->reserve(uint32_t(r.tokens.size())));
     r.state->commit(uint32_t(r.tokens.size()));

@@ -7,6 +7,7 @@
 
 #include "vibee/base/random/philox.h"
 #include "vibee/plan/simulate/serve_cost.h"
+#include "vibee/plan/simulate/shared_load.h"
 #include "vibee/serve/batch/executor.h"
 
 namespace vibee {
@@ -39,6 +40,7 @@ class TimedExecutor final : public Executor {
         cost_(cost),
         time_(cost.step),
         token_of_(std::move(token_of)),
+        load_(options.pages),
         random_(seed, Purpose::workload, 1) {}
   double spread();
 
@@ -46,6 +48,7 @@ class TimedExecutor final : public Executor {
   ServeCost cost_;
   StepTime time_;
   TokenOf token_of_;
+  SharedLoad load_;
   RandomStream random_;
   PageStore pages_;
   double now_ = 0, delay_ = 0;
