@@ -96,8 +96,9 @@ Result<ServeTimes> serve_times_for(const LoadConfig& c) {
 
 std::string serve_times_text(const ServeTimes& t) {
   const ServeCost& c = t.cost;
-  std::vector<std::string> spread;
+  std::vector<std::string> spread, stall;
   for (const double s : c.spread) spread.push_back(fmt::format("{}", s));
+  for (const double s : c.stall) stall.push_back(fmt::format("{}", s));
   return JsonObject()
              .text("model", t.model)
              .integer("model_bytes", t.model_bytes)
@@ -113,6 +114,7 @@ std::string serve_times_text(const ServeTimes& t) {
              .number("start_row_key", c.start.per_row_key)
              .number("start_key", c.start.per_key)
              .raw("spread", json_array(spread))
+             .raw("stall", json_array(stall))
              .raw("loop", linear_json(c.loop))
              .raw("ask", linear_json(c.ask))
              .raw("answer", linear_json(c.answer))
@@ -146,6 +148,7 @@ Result<ServeTimes> parse_serve_times(std::string_view text, const std::string& n
   c.start.per_row_key = m.number("start_row_key");
   c.start.per_key = m.number("start_key");
   c.spread = m.numbers("spread");
+  c.stall = m.numbers("stall");
   c.loop = m.linear("loop");
   c.ask = m.linear("ask");
   c.answer = m.linear("answer");

@@ -14,6 +14,7 @@ ServeTimes example() {
   t.cost.step = {{{1, 0.004}, {16, 0.0123456789012345}}, {{1, 0}, {8, 1e-9}}, 1e-7, 3e-7};
   t.cost.start = {{{1, 0.005}}, {}, 0, 1e-7};
   t.cost.spread = {0.9, 1, 1.25};
+  t.cost.stall = {0, 0, 0.004};
   t.cost.loop = {1e-4, 2e-5};
   t.cost.ask = {1e-3, 1e-6};
   t.cost.answer = {0, 3e-5};

@@ -125,17 +125,26 @@ Result<ServeCost> fit_serve_cost(const StepCurves& curves, std::span<const Repla
   out.step.per_key = x[3];
   out.event_delays = x[4];
   out.ask_delays = {x[5], x[6]};
-  std::vector<double> ratios;
+  // A step that takes half as long again was stopped by something else, for as long as it was, whatever its own length.
+  constexpr double kStopped = 1.5;
+  std::vector<double> ratios, stalls;
   for (const std::vector<double>& t : taken) {
     const double model = x[0] * t[0] + x[1] * t[1] + x[2] * t[2] + x[3] * t[3];
     const double beside = x[4] * t[4] + x[5] * t[5] + x[6] * t[6];
-    if (model > 0) ratios.push_back(std::max(0.1, (t.back() - beside) / model));
+    if (model <= 0) continue;
+    const double ratio = std::max(0.1, (t.back() - beside) / model);
+    if (ratio <= kStopped) ratios.push_back(ratio);
+    stalls.push_back(ratio <= kStopped ? 0 : (ratio - 1) * model);
   }
   if (ratios.empty()) return error(Code::invalid, "the steps of the server took no time");
   std::sort(ratios.begin(), ratios.end());
-  constexpr int kQuantiles = 64;
+  std::sort(stalls.begin(), stalls.end());
+  constexpr int kQuantiles = 128;
   // Of the middles of equal shares: the one longest step of all stands for no more than itself.
-  for (int i = 0; i < kQuantiles; ++i) out.spread.push_back(quantile_of(ratios, (i + 0.5) / kQuantiles));
+  for (int i = 0; i < kQuantiles; ++i) {
+    out.spread.push_back(quantile_of(ratios, (i + 0.5) / kQuantiles));
+    out.stall.push_back(quantile_of(stalls, (i + 0.5) / kQuantiles));
+  }
   const std::vector<double> loop = fit_least_squares(between);
   out.loop = {loop[0], loop[1]};
   return out;

@@ -10,8 +10,8 @@
 namespace vibee {
 
 /// What the steps say of how long the rows of `curves`, their logits and keys take in a server, and of the work beside
-/// them: fills `step`, `start`, `spread`, `loop`, `ask_delays` and `event_delays`. An error when there are fewer than
-/// 20 steps to learn from.
+/// them: fills `step`, `start`, `spread`, `stall`, `loop`, `ask_delays` and `event_delays`. An error when there are
+/// fewer than 20 steps to learn from.
 Result<ServeCost> fit_serve_cost(const StepCurves& curves, std::span<const ReplayedStep> steps);
 
 /// Coefficients >= 0 of the columns of `rows` (their last value is what is to be explained) with the least sum of

@@ -21,6 +21,9 @@ struct ServeCost {
   StepCurves start;  ///< what a server finds when it starts, from which the policy sarathi goes on; empty: `step`
   /// Measured over predicted times of steps, at evenly spaced shares: a step takes one of them, drawn. Empty: always 1.
   std::vector<double> spread;
+  /// Seconds that a step is longer because something else had the cores, at evenly spaced shares; drawn too. Empty:
+  /// none.
+  std::vector<double> stall;
   LinearCost loop;  ///< of the engine's thread behind a step, by tokens drawn: choosing them, texts, the next decision
   LinearCost ask;   ///< from a request's sending until the engine can see it, by tokens of its prompt
   LinearCost answer;  ///< from a step's end until a client has its token, by how many of that step go before it

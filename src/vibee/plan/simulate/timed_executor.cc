@@ -34,10 +34,9 @@ Result<std::unique_ptr<AnswerWriter>> TimedExecutor::open(const GenerateRequest&
   return std::unique_ptr<AnswerWriter>(new ToldWriter(token_of_, request));
 }
 
-/// One of the spread's values, between two of them linear.
-double TimedExecutor::spread() {
-  const std::vector<double>& s = cost_.spread;
-  if (s.empty()) return 1;
+/// One of the values, between two of them linear.
+double TimedExecutor::draw(const std::vector<double>& s, double otherwise) {
+  if (s.empty()) return otherwise;
   const double at = double(random_.uniform()) * double(s.size() - 1), below = std::floor(at);
   const size_t i = std::min(size_t(below), s.size() - 1), next = std::min(i + 1, s.size() - 1);
   return s[i] + (s[next] - s[i]) * (at - below);
@@ -49,7 +48,7 @@ Result<Executor::StepResult> TimedExecutor::step(std::span<const StepRows> rows)
     VIBEE_TRY(r.state->reserve(uint32_t(r.tokens.size())));
     r.state->commit(uint32_t(r.tokens.size()));
   }
-  const double seconds = time_.seconds(load) * spread() + std::exchange(delay_, 0);
+  const double seconds = time_.seconds(load) * draw(cost_.spread, 1) + draw(cost_.stall, 0) + std::exchange(delay_, 0);
   now_ += seconds;
   return StepResult{{}, 0, seconds};
 }

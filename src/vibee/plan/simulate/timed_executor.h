@@ -42,7 +42,7 @@ class TimedExecutor final : public Executor {
         token_of_(std::move(token_of)),
         load_(options.pages),
         random_(seed, Purpose::workload, 1) {}
-  double spread();
+  double draw(const std::vector<double>& quantiles, double otherwise);
 
   SessionOptions options_;
   ServeCost cost_;
