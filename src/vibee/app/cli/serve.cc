@@ -147,7 +147,10 @@ int verb_serve(int argc, char** argv) {
   }
   if (supervised) {
     if (port == 0) return fail_usage("serve", "--supervise needs a --port: the next process takes the same");
+    if (!record.empty())
+      return fail_usage("serve", "--record is of one process, which --supervise replaces; leave one of them out");
     if (const auto status = supervise(log_line)) return *status;
+  }
   if (!record.empty() && !dry) {
     if (loads.size() > 1) return fail_usage("serve", "--record is of one model; serve the others by another process");
     if (!load.kv_disk.empty())

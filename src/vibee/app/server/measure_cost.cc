@@ -32,7 +32,7 @@ class OwnServer {
     VIBEE_TRY(out->server_->add_model(config, "model"));
     VIBEE_ASSIGN(out->target_.url, parse_url(fmt::format("http://127.0.0.1:{}", out->server_->port())));
     out->target_.model = "model";
-    out->thread_ = std::thread([server = out->server_.get()] { server->run(); });
+    out->thread_ = std::thread([server = out->server_.get()] { static_cast<void>(server->run()); });
     return out;
   }
   ~OwnServer() {

@@ -67,6 +67,15 @@ Status read_curve(Words* words, std::string_view key, std::vector<StepCurves::Po
   return {};
 }
 
+Status read_tokens(Words* words, std::string_view key, std::vector<int32_t>* out) {
+  VIBEE_ASSIGN(const std::string_view text, words->value(key));
+  for (Words list(text == "-" ? "" : text); !list.empty();) {
+    VIBEE_ASSIGN(const int32_t token, number<int32_t>(list.next(',')));
+    out->push_back(token);
+  }
+  return {};
+}
+
 /// A step's line.
 struct Logged {
   double at_s = 0, seconds = 0, end_s = 0;
@@ -188,6 +197,9 @@ class Replay {
       const Status stepped = engine_->step({});
       if (!stepped.ok() && !failed) return error(Code::corrupt, "{}", stepped.message());
       if (on_step_) tell();
+    } else if (what == "abandon") {
+      engine_->abandon();
+      if (prefix_) prefix_->clear();
     } else {
       VIBEE_TRY(told(what, words));
     }
@@ -264,11 +276,8 @@ class Replay {
     if (scores != "-") {
       VIBEE_ASSIGN(r.prompt_logprobs, number<uint32_t>(scores));
     }
-    VIBEE_ASSIGN(const std::string_view tokens, words.value("tokens"));
-    for (Words list(tokens); !list.empty();) {
-      VIBEE_ASSIGN(const int32_t token, number<int32_t>(list.next(',')));
-      r.prompt.push_back(token);
-    }
+    VIBEE_TRY(read_tokens(&words, "tokens", &r.prompt));
+    VIBEE_TRY(read_tokens(&words, "given", &r.generated));
     executor_->set_now(at);
     ++next_.asked;
     next_.asked_tokens += r.prompt.size();

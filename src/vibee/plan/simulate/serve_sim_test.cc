@@ -258,7 +258,7 @@ TEST(Replay, RefusesWhatIsNoLog) {
        {std::string(), std::string("\n"), std::string("hello\n"), std::string("vibee-schedule 2\n"),
         std::string("vibee-schedule 1 context=64\n"), head + "#1 t=0\n", head + "options policy=none\n",
         opened + "#1 t=nan s=0 e=0 rows=0\n", opened + "request 0 t=-1\n", opened + "cancel x\n", opened + "dance 1\n",
-        opened + "request 0 t=0 max=4 priority=0 key=0 space=0 scores=- tokens=\n", opened + "room 99\n",
+        opened + "request 0 t=0 max=4 priority=0 key=0 space=0 scores=- tokens=- given=-\n", opened + "room 99\n",
         opened + "#1 t=1 s=1 e=1 rows=0 | drew 1\n",
         std::string("vibee-schedule 1 context=64 sequences=2 rows=8 logits=2 pages=4294967295 prefix=radix\n")}) {
     const auto report = replay_schedule(bad, "log");

@@ -283,8 +283,7 @@ void Engine::show() {
     for (const auto& r : running_) {
       if (r->paused || r->finished != finished) continue;
       SeqView v{r->state.length(), r->missing(), r->in_prompt(), r->begun};
-      if (options_.time != nullptr && !v.prompt)
-        v.slack_s = float(options_.time->promise_s - (now_ - r->last_token));
+      if (options_.time != nullptr && !v.prompt) v.slack_s = float(options_.time->promise_s - (now_ - r->last_token));
       views_.push_back(v);
       active_.push_back(r.get());
     }

@@ -14,6 +14,13 @@ void put(std::string* out, fmt::format_string<T...> format, T&&... values) {
   fmt::format_to(std::back_inserter(*out), format, std::forward<T>(values)...);
 }
 
+/// "1,2,3"; "-" for none.
+std::string list(const std::vector<int32_t>& tokens) {
+  std::string out;
+  for (const int32_t token : tokens) put(&out, "{}{}", out.empty() ? "" : ",", token);
+  return out.empty() ? "-" : out;
+}
+
 }  // namespace
 
 std::string curve_text(const std::vector<StepCurves::Point>& curve) {
@@ -39,11 +46,14 @@ void ScheduleLog::options(const EngineOptions& o) {
 }
 
 void ScheduleLog::request(uint32_t id, double at_s, const GenerateRequest& r) {
-  std::string line =
-      fmt::format("request {} t={} max={} priority={} key={} space={} scores={} tokens=", id, at_s, r.max_tokens,
-                  r.priority, r.key, r.space, r.prompt_logprobs ? std::to_string(*r.prompt_logprobs) : "-");
-  for (size_t i = 0; i < r.prompt.size(); ++i) put(&line, "{}{}", i ? "," : "", r.prompt[i]);
-  sink_(line);
+  sink_(fmt::format("request {} t={} max={} priority={} key={} space={} scores={} tokens={} given={}", id, at_s,
+                    r.max_tokens, r.priority, r.key, r.space,
+                    r.prompt_logprobs ? std::to_string(*r.prompt_logprobs) : "-", list(r.prompt), list(r.generated)));
+}
+
+void ScheduleLog::abandoned() {
+  details();  // the step in which it happened, if any, is not written
+  sink_("abandon");
 }
 
 void ScheduleLog::told(std::string_view what, uint64_t number) { sink_(fmt::format("{} {}", what, number)); }
