@@ -3,6 +3,7 @@
 #include "vibee/app/capi/call.h"
 #include "vibee/app/jobs/generate.h"
 #include "vibee/app/jobs/logits.h"
+#include "vibee/model/token/detokenizer.h"
 
 using namespace vibee;
 

@@ -47,6 +47,13 @@ void add_load_args(Args& args, LoadConfig& c, bool with_batch) {
   args.add("--disable", c.disable, "turn a pass or technique off by its id; may be given several times");
 }
 
+void set_serve_defaults(LoadConfig* c) {
+  c->batch = 32;
+  c->policy = "sarathi";
+  c->order = "vtc";
+  c->shrink_pages = true;
+}
+
 void add_kv_disk(Args& args, LoadConfig& c) {
   args.add("--kv-disk", c.kv_disk,
            "DIR,SIZE: keep what was computed in this folder, at most SIZE of it (500M, 4G), for later runs");

@@ -13,6 +13,9 @@ void add_load_args(Args& args, LoadConfig& config, bool with_batch = false);
 /// MODEL and the same.
 void add_model_args(Args& args, LoadConfig& config, bool with_batch = false);
 
+/// What `vibee serve` takes where the user says nothing.
+void set_serve_defaults(LoadConfig* config);
+
 /// --kv-disk, of the verbs whose texts another run may go on with.
 void add_kv_disk(Args& args, LoadConfig& config);
 

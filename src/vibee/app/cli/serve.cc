@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // vibee serve.
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 
 #include "vibee/app/cli/args.h"
 #include "vibee/app/cli/cli.h"
@@ -18,6 +20,32 @@ namespace vibee {
 namespace {
 
 void log_line(const std::string& line) { std::fputs(("vibee serve: " + line + "\n").c_str(), stderr); }
+
+/// A file that a schedule log goes to. When it cannot be written the server goes on without.
+class RecordFile {
+ public:
+  static Result<std::shared_ptr<ScheduleLog>> open(const std::string& path) {
+    std::FILE* file = std::fopen(path.c_str(), "w");
+    if (!file) return error(Code::io, "--record {}: {}", path, std::strerror(errno));
+    std::setvbuf(file, nullptr, _IOLBF, 1 << 16);  // whole lines, whatever ends the server
+    const std::shared_ptr<RecordFile> record(new RecordFile(path, file));
+    return std::make_shared<ScheduleLog>([record](std::string_view line) { record->write(line); });
+  }
+  ~RecordFile() {
+    if (file_) std::fclose(file_);
+  }
+
+ private:
+  RecordFile(std::string path, std::FILE* file) : path_(std::move(path)), file_(file) {}
+  void write(std::string_view line) {
+    if (!file_) return;
+    if (std::fwrite(line.data(), 1, line.size(), file_) == line.size() && std::fputc('\n', file_) != EOF) return;
+    log_line(fmt::format("--record {}: {}; nothing more is recorded", path_, std::strerror(errno)));
+    std::fclose(std::exchange(file_, nullptr));
+  }
+  std::string path_;
+  std::FILE* file_;
+};
 
 /// What the model was made for decides how it is served: texts that are embedded come in steps as wholes.
 Result<LoadConfig> config_for(LoadConfig config) {
@@ -45,15 +73,12 @@ std::string pool_line(const PooledModel& m) {
 
 int verb_serve(int argc, char** argv) {
   LoadConfig load;
-  load.batch = 32;
-  load.policy = "sarathi";
-  load.order = "vtc";
-  load.shrink_pages = true;
+  set_serve_defaults(&load);
   ServeConfig config;
   config.http.port = 8080;
   config.log = log_line;
   std::vector<std::string> models;
-  std::string api_key, template_file;
+  std::string api_key, template_file, record;
   uint32_t port = 8080;
   uint64_t body = config.http.limits.body;
   bool dry = false, tuned = false, supervised = false, on_demand = false;
@@ -85,6 +110,9 @@ int verb_serve(int argc, char** argv) {
   args.add("--on-demand", on_demand, "load each model when it is first asked for, not at the start");
   args.add("--tuned", tuned, "with what `vibee tune` chose for each model on this machine");
   args.add("--supervise", supervised, "a process that starts the server again when it dies or its engine hangs");
+  args.add("--record", record,
+           "write what is decided, step by step, to this file, for `vibee plan serve --replay`; it holds the tokens of "
+           "prompts and answers");
   args.add("--dry-run", dry, "print the memory that it would take, and end");
   args.example("vibee serve smollm2-135m")
       .example("vibee serve chat=smollm2-135m gemma3-270m minilm-l6 --port 9000")
@@ -127,7 +155,17 @@ int verb_serve(int argc, char** argv) {
   }
   if (supervised) {
     if (port == 0) return fail_usage("serve", "--supervise needs a --port: the next process takes the same");
+    if (!record.empty())
+      return fail_usage("serve", "--record is of one process, which --supervise replaces; leave one of them out");
     if (const auto status = supervise(log_line)) return *status;
+  }
+  if (!record.empty() && !dry) {
+    if (loads.size() > 1) return fail_usage("serve", "--record is of one model; serve the others by another process");
+    if (!load.kv_disk.empty())
+      return fail_usage("serve", "--record does not hold what --kv-disk gives back; leave one of them out");
+    auto log = RecordFile::open(record);
+    if (!log.ok()) return fail("serve", log.status());
+    loads[0].config.log = std::move(*log);
   }
   if (dry) {
     for (const PooledModel& m : loads) std::puts(pool_line(m).c_str());

@@ -23,11 +23,22 @@ SamplingParams default_sampling(const SamplingDefaults& files) {
   return p;
 }
 
-Result<std::vector<int32_t>> encode_prompt(const Model& model, const std::string& text) {
+Result<std::vector<int32_t>> encode_prompt(const Tokenizer& tokenizer, const std::string& text) {
   std::vector<int32_t> ids;
-  const Tokenizer& tokenizer = model.tokenizer();
   if (tokenizer.add_bos() && tokenizer.bos() >= 0) ids.push_back(tokenizer.bos());
   VIBEE_TRY(tokenizer.encode(text, true, &ids));
+  return ids;
+}
+
+Result<std::vector<int32_t>> encode_prompt(const Model& model, const std::string& text) {
+  return encode_prompt(model.tokenizer(), text);
+}
+
+Result<std::vector<int32_t>> encode_rendered(const Tokenizer& tokenizer, const std::string& text) {
+  std::vector<int32_t> ids;
+  VIBEE_TRY(tokenizer.encode(text, true, &ids));
+  const int32_t bos = tokenizer.bos();
+  if (tokenizer.add_bos() && bos >= 0 && (ids.empty() || ids[0] != bos)) ids.insert(ids.begin(), bos);
   return ids;
 }
 
@@ -40,12 +51,7 @@ Result<std::vector<int32_t>> encode_chat(const Model& model, std::span<const Cha
   auto parsed = ChatTemplate::parse(tokenizer.chat_template());
   if (!parsed.ok()) return parsed.take_status().within("chat template of " + model.path());
   VIBEE_ASSIGN(const std::string text, apply_chat_template(*parsed, messages, true, tokenizer));
-  std::vector<int32_t> ids;
-  VIBEE_TRY(tokenizer.encode(text, true, &ids));
-  // Templates that do not write BOS themselves get it where the model asks for one.
-  const int32_t bos = tokenizer.bos();
-  if (tokenizer.add_bos() && bos >= 0 && (ids.empty() || ids[0] != bos)) ids.insert(ids.begin(), bos);
-  return ids;
+  return encode_rendered(tokenizer, text);
 }
 
 Result<std::unique_ptr<Generation>> Generation::start(Engine& engine, const std::vector<std::vector<int32_t>>& prompts,

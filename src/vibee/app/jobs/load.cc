@@ -95,6 +95,14 @@ Status check_memory(const Resolved& r, std::optional<uint64_t> cap) {
   return error(Code::no_memory, "{}; the weights alone do not fit: use a smaller model or format", need);
 }
 
+Result<double> promised_seconds(const StepTime& time, double tbt_ms) {
+  const double floor = time.seconds({1, 1, 1, 1}), promise = tbt_ms > 0 ? tbt_ms / 1e3 : std::max(0.05, 3 * floor);
+  if (promise < floor)
+    return error(Code::invalid, "--tbt {}: a step of one row takes {:.1f} ms here; promise at least that", tbt_ms,
+                 1e3 * floor);
+  return promise;
+}
+
 Result<Loaded> load(const LoadConfig& config) {
   const Timer timer;
   VIBEE_ASSIGN(Resolved r, resolve(config));
@@ -131,12 +139,7 @@ Result<Loaded> load(const LoadConfig& config) {
       VIBEE_ASSIGN(StepTime time, measure_step_time(*out.session));
       out.step_time = std::make_unique<StepTime>(std::move(time));
     }
-    StepTime& time = *out.step_time;
-    const double floor = time.seconds({1, 1});
-    time.promise_s = config.tbt_ms > 0 ? config.tbt_ms / 1e3 : std::max(0.05, 3 * floor);
-    if (time.promise_s < floor)
-      return error(Code::invalid, "--tbt {}: a step of one row takes {:.1f} ms here; promise at least that",
-                   config.tbt_ms, 1e3 * floor);
+    VIBEE_ASSIGN(out.step_time->promise_s, promised_seconds(*out.step_time, config.tbt_ms));
     out.engine.time = out.step_time.get();
   }
   out.seconds = timer.seconds();

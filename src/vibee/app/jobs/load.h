@@ -38,6 +38,7 @@ struct LoadConfig {
   std::vector<std::string> disable;  ///< passes and techniques
   std::optional<Output> output = Output::logits;  ///< what steps give; empty: what the model was made to give
   std::optional<Pooling> pooling;                 ///< of embeddings; empty: as the model's files say
+  std::shared_ptr<ScheduleLog> log;               ///< of what a server of it decides; null: none is kept
 };
 
 struct Loaded {
@@ -74,6 +75,9 @@ struct Resolved {
 Result<Resolved> resolve(const LoadConfig& config);
 /// Code::no_memory when the plan exceeds the cap; the message names a context, KV format or batch that fits.
 Status check_memory(const Resolved& resolved, std::optional<uint64_t> cap);
+/// What the policy sarathi promises between two tokens: `tbt_ms`, or what LoadConfig says of 0. An error when no step
+/// is so short.
+Result<double> promised_seconds(const StepTime& time, double tbt_ms);
 Result<Loaded> load(const LoadConfig& config);
 
 }  // namespace vibee

@@ -15,16 +15,28 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// cache/tuned/NAME-HASH.json: two models of one name in two folders have two files.
-Result<fs::path> place(const TunedFor& what) {
+}  // namespace
+
+Result<std::string> tuned_path(const TunedFor& what, std::string_view kind) {
   VIBEE_ASSIGN(const ModelCache cache, ModelCache::open());
   uint64_t hash = 14695981039346656037ull;  // FNV-1a
   for (const char c : what.model) hash = (hash ^ uint8_t(c)) * 1099511628211ull;
   const std::string name = fs::path(what.model).filename().string();
-  return fs::path(cache.directory()) / "tuned" / fmt::format("{}-{:016x}.json", name, hash);
+  return (fs::path(cache.directory()) / "tuned" / fmt::format("{}-{:016x}.{}", name, hash, kind)).string();
 }
 
-}  // namespace
+Result<std::string> read_tuned(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) return error(Code::not_found, "{}: cannot be read", path);
+  return std::string(std::istreambuf_iterator<char>(file), {});
+}
+
+Status write_tuned(const std::string& path, const std::string& text) {
+  std::error_code failed;
+  fs::create_directories(fs::path(path).parent_path(), failed);
+  if (failed) return error(Code::io, "{}: {}", fs::path(path).parent_path().string(), failed.message());
+  return write_file(path, text);
+}
 
 Result<TunedFor> tuned_for(const std::string& model) {
   TunedFor out;
@@ -71,21 +83,18 @@ Result<std::vector<Setting>> parse_tuned(std::string_view text, const std::strin
 }
 
 Result<std::string> save_tuned(const TuneReport& report) {
-  VIBEE_ASSIGN(const fs::path path, place({report.model, report.model_bytes, report.cpu}));
-  std::error_code failed;
-  fs::create_directories(path.parent_path(), failed);
-  if (failed) return error(Code::io, "{}: {}", path.parent_path().string(), failed.message());
-  VIBEE_TRY(write_file(path.string(), tuned_text(report)));
-  return path.string();
+  VIBEE_ASSIGN(const std::string path, tuned_path({report.model, report.model_bytes, report.cpu}, "json"));
+  VIBEE_TRY(write_tuned(path, tuned_text(report)));
+  return path;
 }
 
 Result<std::vector<Setting>> load_tuned(const std::string& model) {
   VIBEE_ASSIGN(const TunedFor now, tuned_for(model));
-  VIBEE_ASSIGN(const fs::path path, place(now));
-  std::ifstream file(path, std::ios::binary);
-  if (!file)
+  VIBEE_ASSIGN(const std::string path, tuned_path(now, "json"));
+  const auto text = read_tuned(path);
+  if (!text.ok())
     return error(Code::not_found, "--tuned: nothing was tuned for {}; run `vibee tune {}` first", now.model, model);
-  return parse_tuned(std::string(std::istreambuf_iterator<char>(file), {}), path.string(), now);
+  return parse_tuned(*text, path, now);
 }
 
 Status apply_tuned(LoadConfig* config) {

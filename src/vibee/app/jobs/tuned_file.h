@@ -14,6 +14,12 @@ struct TunedFor {
   std::string cpu;
 };
 Result<TunedFor> tuned_for(const std::string& model);
+/// Path in the cache of what is kept for a model; two models of one name in two folders have two. `kind`: "json".
+Result<std::string> tuned_path(const TunedFor& what, std::string_view kind);
+/// The file's text; Code::not_found when there is none.
+Result<std::string> read_tuned(const std::string& path);
+/// Writes it whole, with its folder.
+Status write_tuned(const std::string& path, const std::string& text);
 
 /// The whole report, in JSON.
 std::string tuned_text(const TuneReport& report);

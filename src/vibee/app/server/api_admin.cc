@@ -112,8 +112,7 @@ void ApiServer::watch(std::shared_ptr<Watch> w) {
                                 .text("state", s.state)
                                 .str());
       if (s.state != "generating") continue;
-      ++load.rows;
-      load.row_keys += s.computed;
+      load.add(1, s.computed, 1);
     }
     const EngineStats& stats = engine.stats();
     const auto now = std::chrono::steady_clock::now();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // /tokenize, /detokenize and /apply-template.
 #include "vibee/app/server/api_server.h"
+#include "vibee/model/token/detokenizer.h"
 #include "vibee/app/server/completion_request.h"
 
 namespace vibee {

@@ -6,6 +6,8 @@
 #include <numeric>
 #include <random>
 
+#include "vibee/model/token/detokenizer.h"
+
 namespace vibee {
 namespace {
 

@@ -5,6 +5,7 @@
 #include <random>
 
 #include "vibee/app/jobs/generate.h"
+#include "vibee/model/token/detokenizer.h"
 
 namespace vibee {
 namespace {
@@ -314,17 +315,13 @@ std::variant<CompletionRequest, ApiError> read_chat_request(const Json& body, co
     e.param = "messages";
     return e;
   }
-  const Tokenizer& tokenizer = model.tokenizer();
-  std::vector<int32_t> ids;
-  if (const Status s = tokenizer.encode(*text, true, &ids); !s.ok()) return api_error(s);
-  // Templates that do not write BOS themselves get it where the model asks for one.
-  const int32_t bos = tokenizer.bos();
-  if (tokenizer.add_bos() && bos >= 0 && (ids.empty() || ids[0] != bos)) ids.insert(ids.begin(), bos);
-  check_prompt(fields, "messages", model, ids);
+  auto ids = encode_rendered(model.tokenizer(), *text);
+  if (!ids.ok()) return api_error(ids.status());
+  check_prompt(fields, "messages", model, *ids);
   if (fields.failed) return *fields.failed;
-  const uint64_t room = model.worker->loaded().session->options().context - ids.size();
+  const uint64_t room = model.worker->loaded().session->options().context - ids->size();
   common.max_tokens = uint32_t(asked != 0 ? std::min(asked, room) : room);
-  add_parts(&out, common, std::move(ids));
+  add_parts(&out, common, std::move(*ids));
   return out;
 }
 

@@ -17,7 +17,10 @@ const Status kOutOfMemory(Code::no_memory, "out of memory");  // short enough to
 Result<std::unique_ptr<EngineWorker>> EngineWorker::start(const LoadConfig& config, Post post) {
   std::unique_ptr<EngineWorker> out(new EngineWorker(config, std::move(post)));
   VIBEE_ASSIGN(out->loaded_, load(config));
-  out->engine_.emplace(*out->loaded_.session, out->loaded_.engine);
+  Session& session = *out->loaded_.session;
+  out->loaded_.engine.log = config.log.get();
+  if (config.log) config.log->begin(session.options(), session.pages().pages(), config.prefix);
+  out->engine_.emplace(session, out->loaded_.engine);
   out->show();
   out->thread_ = std::thread([worker = out.get()] { worker->loop(); });
   return out;

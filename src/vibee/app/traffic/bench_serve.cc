@@ -6,6 +6,7 @@
 #include <cmath>
 #include <ctime>
 
+#include "vibee/app/traffic/http_traffic.h"
 #include "vibee/base/text/json_object.h"
 
 namespace vibee {
@@ -42,7 +43,26 @@ std::string date_now() {
   return text;
 }
 
+class HttpBenchServer final : public BenchServer {
+ public:
+  explicit HttpBenchServer(const Target& target) : target_(target) {}
+  const Tokenizer* tokenizer() const override { return target_.tokenizer; }
+  void describe(TrafficReport* report) const override {
+    report->url = target_.url.origin() + target_.url.path;
+    report->model = target_.model;
+    report->endpoint = std::string(target_.chat ? "chat" : "completions") + (target_.send_ids ? ", token ids" : "");
+  }
+  Result<std::unique_ptr<TrafficServer>> open() override { return http_traffic(target_); }
+
+ private:
+  const Target& target_;
+};
+
 }  // namespace
+
+std::unique_ptr<BenchServer> http_bench_server(const Target& target) {
+  return std::make_unique<HttpBenchServer>(target);
+}
 
 Result<Traffic> make_traffic(const TrafficConfig& config, const Tokenizer* tokenizer) {
   VIBEE_ASSIGN(const Prompts prompts, Prompts::create(tokenizer));
@@ -65,27 +85,26 @@ Result<Traffic> make_traffic(const TrafficConfig& config, const Tokenizer* token
   return out;
 }
 
-Result<TrafficReport> run_bench(const Target& target, const TrafficConfig& config, const Traffic& traffic,
-                                const std::string& name, const std::function<bool(const TrafficProgress&)>& progress) {
+Result<TrafficReport> run_bench(BenchServer& bench, const TrafficConfig& config, const Traffic& traffic,
+                                const std::string& name, const Progress& progress) {
   const std::vector<TrafficPart>& parts = traffic.parts;
+  VIBEE_ASSIGN(const auto server, bench.open());
   if (!traffic.warmup.empty()) {
     TrafficPart part{"warm-up", traffic.warmup, {}, false};
     part.arrivals.clients = 1;
-    VIBEE_ASSIGN(const TrafficRun run, run_traffic(target, {&part, 1}, config.seed, progress));
+    VIBEE_ASSIGN(const TrafficRun run, run_traffic(*server, {&part, 1}, config.seed, bench.tokenizer(), progress));
     if (run.interrupted) return error(Code::cancelled, "interrupted while the server was warmed");
   }
   TrafficReport report;
-  report.url = target.url.origin() + target.url.path;
-  report.model = target.model;
-  report.endpoint = std::string(target.chat ? "chat" : "completions") + (target.send_ids ? ", token ids" : "");
+  bench.describe(&report);
   report.workload = name;
   report.date = date_now();
   report.limits = config.limits;
   for (size_t i = 0; i < parts.size(); ++i) report.parts.push_back(part_text(config.parts[i], parts[i]));
-  VIBEE_ASSIGN(report.run, run_traffic(target, parts, config.seed, progress));
+  VIBEE_ASSIGN(report.run, run_traffic(*server, parts, config.seed, bench.tokenizer(), progress));
   const std::vector<RequestRecord>& records = report.run.records;
   std::vector<std::vector<uint32_t>> tokens;
-  if (target.tokenizer) tokens = tokens_of_pieces(records, *target.tokenizer);
+  if (bench.tokenizer()) tokens = tokens_of_pieces(records, *bench.tokenizer());
   report.all = measure(records, config.limits, tokens);
   for (uint32_t p = 0; parts.size() > 1 && p < parts.size(); ++p) {
     std::vector<RequestRecord> mine;
@@ -105,12 +124,12 @@ namespace {
 constexpr uint64_t kSweepRuns = 1000;  // where their numbers begin: other texts than those of a search
 
 /// A run of its own among several: the first part arrives as told, and the texts are new to the server.
-Result<TrafficReport> run_one(const Target& target, TrafficConfig config, const Arrivals& arrivals, uint64_t number,
-                              const std::string& name, const std::function<bool(const TrafficProgress&)>& progress) {
+Result<TrafficReport> run_one(BenchServer& server, TrafficConfig config, const Arrivals& arrivals, uint64_t number,
+                              const std::string& name, const Progress& progress) {
   config.seed = part_seed(config.seed, 41, number);
   config.parts[0].arrivals = arrivals;
-  VIBEE_ASSIGN(const Traffic traffic, make_traffic(config, target.tokenizer));
-  VIBEE_ASSIGN(TrafficReport report, run_bench(target, config, traffic, name, progress));
+  VIBEE_ASSIGN(const Traffic traffic, make_traffic(config, server.tokenizer()));
+  VIBEE_ASSIGN(TrafficReport report, run_bench(server, config, traffic, name, progress));
   if (report.run.interrupted) return error(Code::cancelled, "interrupted in run {}", number + 1);
   return report;
 }
@@ -124,8 +143,8 @@ Arrivals at_rate(Arrivals arrivals, double rate) {
 
 }  // namespace
 
-Result<RateReport> search_rate(const Target& target, const TrafficConfig& config, const std::string& name,
-                               const std::function<bool(const TrafficProgress&)>& progress) {
+Result<RateReport> search_rate(BenchServer& server, const TrafficConfig& config, const std::string& name,
+                               const Progress& progress) {
   constexpr uint32_t kMostRuns = 12;
   if (!config.limits.any()) return error(Code::invalid, "--find-rate needs limits: --goodput ttft:1500,tpot:80@0.9");
   const Arrivals& arrivals = config.parts[0].arrivals;
@@ -134,7 +153,7 @@ Result<RateReport> search_rate(const Target& target, const TrafficConfig& config
   RateReport out;
   VIBEE_ASSIGN(
       out.found, find_rate(start, config.limits.share, kMostRuns, [&](double rate, uint32_t n) -> Result<RateTrial> {
-        VIBEE_ASSIGN(TrafficReport report, run_one(target, config, at_rate(arrivals, rate), n, name, progress));
+        VIBEE_ASSIGN(TrafficReport report, run_one(server, config, at_rate(arrivals, rate), n, name, progress));
         const Measures m = report.all;
         reports.emplace_back(rate, std::move(report));
         return RateTrial{rate, m.met, m.requests - m.cancelled};
@@ -147,12 +166,11 @@ Result<RateReport> search_rate(const Target& target, const TrafficConfig& config
   return out;
 }
 
-Result<std::vector<TrafficReport>> sweep_rates(const Target& target, const TrafficConfig& config, uint32_t steps,
-                                               const std::string& name,
-                                               const std::function<bool(const TrafficProgress&)>& progress) {
+Result<std::vector<TrafficReport>> sweep_rates(BenchServer& server, const TrafficConfig& config, uint32_t steps,
+                                               const std::string& name, const Progress& progress) {
   std::vector<TrafficReport> out;
   const auto add = [&](const Arrivals& arrivals) -> Status {
-    VIBEE_ASSIGN(TrafficReport report, run_one(target, config, arrivals, kSweepRuns + out.size(), name, progress));
+    VIBEE_ASSIGN(TrafficReport report, run_one(server, config, arrivals, kSweepRuns + out.size(), name, progress));
     out.push_back(std::move(report));
     return {};
   };

@@ -122,6 +122,7 @@ std::string limits_text(const LatencyLimits& limits) {
 
 std::string report_text(const TrafficReport& r) {
   std::string out = fmt::format("{} at {}, model {}, {}\n", r.workload, r.url, r.model, r.endpoint);
+  if (!r.modelled.empty()) out += "modelled, not measured: " + r.modelled + "\n";
   for (const std::string& part : r.parts) out += "  " + part + "\n";
   if (r.run.interrupted) out += "interrupted: the figures are of what was sent until then\n";
   out += counts(r.all) + table(r.all);
@@ -131,8 +132,9 @@ std::string report_text(const TrafficReport& r) {
     out += fmt::format("goodput {:.3f} requests/s: {:.1f} % ({:.1f} to {:.1f} at 95 %) within {}; {:g} % wanted\n",
                        r.all.goodput(), 100 * r.all.attainment.value, 100 * r.all.attainment.low,
                        100 * r.all.attainment.high, limits_text(r.limits), 100 * r.limits.share);
-  out +=
-      fmt::format("client: {:.2f} cores busy, sent late by {:.2f} ms (p99)\n", r.run.client_cpu, 1e3 * r.all.lag.p99);
+  if (r.modelled.empty())
+    out +=
+        fmt::format("client: {:.2f} cores busy, sent late by {:.2f} ms (p99)\n", r.run.client_cpu, 1e3 * r.all.lag.p99);
   if (r.all.lag.p99 > kMostLag)
     out += "the client was the bottleneck: requests were sent late; the figures are not the server's\n";
   for (const std::string& e : frequent_errors(r.run.records)) out += "failed " + e + "\n";
@@ -151,8 +153,11 @@ std::string report_json(const TrafficReport& r) {
   JsonObject out;
   out.text("date", r.date).text("url", r.url).text("model", r.model).text("endpoint", r.endpoint);
   out.text("workload", r.workload).raw("parts", json_array(parts)).boolean("interrupted", r.run.interrupted);
-  out.raw("measures", measures_json(r.all, r.limits)).number("client_cores", r.run.client_cpu);
-  out.boolean("client_was_bottleneck", r.all.lag.p99 > kMostLag);
+  out.raw("measures", measures_json(r.all, r.limits));
+  if (r.modelled.empty())
+    out.number("client_cores", r.run.client_cpu).boolean("client_was_bottleneck", r.all.lag.p99 > kMostLag);
+  else
+    out.text("modelled", r.modelled);
   return out.raw("errors", json_array(errors)).str();
 }
 

@@ -14,7 +14,8 @@ namespace vibee {
 struct TrafficReport {
   std::string url, model, endpoint, workload;  ///< workload: the preset, or "own"
   std::string date;                            ///< UTC, ISO 8601
-  std::vector<std::string> parts;              ///< what each is, in words
+  std::string modelled;            ///< by what times, where the server was simulated; empty: it was measured
+  std::vector<std::string> parts;  ///< what each is, in words
   LatencyLimits limits;
   TrafficRun run;
   Measures all;

@@ -59,14 +59,28 @@ Status prepare_target(Target* target, double wait_s) {
   return {};
 }
 
+std::vector<ChatMessage> messages_of(const Conversation& c, size_t turn, const std::vector<std::string>& answers) {
+  std::vector<ChatMessage> out;
+  if (!c.shared.empty()) out.push_back({"system", c.shared});
+  for (size_t t = 0, answered = 0; t <= turn; ++t) {
+    out.push_back({c.turns[t].role, c.turns[t].text});
+    if (t < turn && c.turns[t].max_tokens > 0) out.push_back({"assistant", answers[answered++]});
+  }
+  return out;
+}
+
+std::string text_of(const std::vector<ChatMessage>& messages) {
+  std::string text;
+  for (const ChatMessage& m : messages) {
+    if (!text.empty() && !text.ends_with(' ') && !m.content.starts_with(' ')) text += ' ';
+    text += m.content;
+  }
+  return text;
+}
+
 Result<HttpCall> make_call(const Target& target, const Conversation& c, size_t turn,
                            const std::vector<std::string>& answers, uint64_t number) {
-  std::vector<std::pair<std::string_view, std::string_view>> messages;
-  if (!c.shared.empty()) messages.emplace_back("system", c.shared);
-  for (size_t t = 0, answered = 0; t <= turn; ++t) {
-    messages.emplace_back(c.turns[t].role, c.turns[t].text);
-    if (t < turn && c.turns[t].max_tokens > 0) messages.emplace_back("assistant", answers[answered++]);
-  }
+  const std::vector<ChatMessage> messages = messages_of(c, turn, answers);
   JsonObject body;
   body.text("model", target.model);
   if (target.chat) {
@@ -75,11 +89,7 @@ Result<HttpCall> make_call(const Target& target, const Conversation& c, size_t t
       items.push_back(JsonObject().text("role", role).text("content", content).str());
     body.raw("messages", json_array(items));
   } else {
-    std::string text;
-    for (const auto& [role, content] : messages) {
-      if (!text.empty() && !text.ends_with(' ') && !content.starts_with(' ')) text += ' ';
-      text += content;
-    }
+    const std::string text = text_of(messages);
     if (target.send_ids) {
       std::vector<int32_t> ids;
       VIBEE_TRY(target.tokenizer->encode(text, false, &ids));

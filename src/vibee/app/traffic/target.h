@@ -7,6 +7,7 @@
 
 #include "vibee/app/http/http_client.h"
 #include "vibee/app/traffic/workload.h"
+#include "vibee/model/token/chat_template.h"
 #include "vibee/model/token/tokenizer.h"
 
 namespace vibee {
@@ -30,6 +31,12 @@ Result<std::string> json_members(std::string_view object);
 /// Waits at most `wait_s` until /health answers 200 (or 404: a server without it), then asks /v1/models for the model's
 /// name where `target` has none.
 Status prepare_target(Target* target, double wait_s);
+
+/// What is said until a conversation's turn, its answers in between.
+std::vector<ChatMessage> messages_of(const Conversation& conversation, size_t turn,
+                                     const std::vector<std::string>& answers);
+/// The same as one text, for completions.
+std::string text_of(const std::vector<ChatMessage>& messages);
 
 /// The request of a conversation's turn: `answers` are those to the turns before it that asked for one.
 Result<HttpCall> make_call(const Target& target, const Conversation& conversation, size_t turn,

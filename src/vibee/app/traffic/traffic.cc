@@ -3,10 +3,9 @@
 
 #include <sys/resource.h>
 
-#include <charconv>
-#include <set>
+#include <map>
 
-#include "vibee/app/traffic/openai_stream.h"
+#include "vibee/app/traffic/http_traffic.h"
 
 namespace vibee {
 namespace {
@@ -24,13 +23,6 @@ struct Talk {
   std::vector<std::string> answers;
 };
 
-/// The answer that is being read.
-struct Answer {
-  size_t record;
-  OpenAiStream stream;
-  std::string refusal;  ///< the body of an answer whose status is not 200
-};
-
 size_t count_tokens(const Tokenizer& tokenizer, std::string_view text) {
   std::vector<int32_t> ids;
   return tokenizer.encode(text, false, &ids).ok() ? ids.size() : 0;
@@ -38,29 +30,26 @@ size_t count_tokens(const Tokenizer& tokenizer, std::string_view text) {
 
 class Runner {
  public:
-  Runner(const Target& target, std::span<const TrafficPart> parts, uint64_t seed, HttpClient& client,
+  Runner(TrafficServer& server, std::span<const TrafficPart> parts, uint64_t seed,
          const std::function<bool(const TrafficProgress&)>& progress)
-      : target_(target), parts_(parts), seed_(seed), client_(client), progress_(progress), next_(parts.size()) {}
+      : server_(server), parts_(parts), seed_(seed), progress_(progress), next_(parts.size()) {}
 
-  TrafficRun run() {
+  Result<TrafficRun> run() {
     const double cpu = cpu_seconds();
-    begin_ = HttpClient::Clock::now();
     for (uint32_t p = 0; p < parts_.size(); ++p)
       if (!parts_[p].background) state_.of += parts_[p].conversations.size();
-    for (uint32_t p = 0; p < parts_.size(); ++p) start_part(p);
-    tick();
-    client_.run();
+    VIBEE_TRY(server_.run([this] {
+      for (uint32_t p = 0; p < parts_.size(); ++p) start_part(p);
+      tick();
+    }));
     out_.seconds = now();
     out_.client_cpu = out_.seconds > 0 ? (cpu_seconds() - cpu) / out_.seconds : 0;
     return std::move(out_);
   }
 
  private:
-  double now() const { return std::chrono::duration<double>(HttpClient::Clock::now() - begin_).count(); }
-  void at(double s, std::function<void()> call) {
-    const std::chrono::duration<double> after(s < 1e9 ? s : 1e9);  // a trace may say anything
-    client_.at(begin_ + std::chrono::duration_cast<HttpClient::Clock::duration>(after), std::move(call));
-  }
+  double now() const { return server_.now(); }
+  void at(double s, std::function<void()> call) { server_.at(s, std::move(call)); }
 
   void start_part(uint32_t p) {
     const TrafficPart& part = parts_[p];
@@ -92,57 +81,38 @@ class Runner {
     const Conversation& conversation = part.conversations[talk->conversation];
     while (talk->turn < conversation.turns.size() && conversation.turns[talk->turn].max_tokens == 0) ++talk->turn;
     if (talk->turn == conversation.turns.size()) return finish(*talk);
-    RequestRecord record;
+    const auto request = std::make_shared<TrafficRequest>();
+    request->conversation = &conversation;
+    request->turn = talk->turn;
+    request->answers = talk->answers;
+    request->number = talk->conversation;
+    RequestRecord& record = request->record;
     record.part = talk->part;
     record.conversation = talk->conversation;
     record.turn = uint32_t(talk->turn);
     record.due_s = due;
-    auto call = make_call(target_, conversation, talk->turn, talk->answers, talk->conversation);
     record.sent_s = now();
     const size_t index = out_.records.size();
-    out_.records.push_back(std::move(record));
-    auto answer = std::make_shared<Answer>(Answer{index, {}, {}});
-    if (!call.ok()) return end(talk, *answer, 0, call.take_status());
-    HttpEvents events;
-    events.on_head = [this, answer](int status, const HttpHeaders& headers) { head(*answer, status, headers); };
-    events.on_body = [this, answer](std::string_view bytes) { body(*answer, bytes); };
-    auto id = std::make_shared<uint64_t>(0);
-    events.on_end = [this, answer, talk, id](Status status) { end(talk, *answer, *id, std::move(status)); };
-    *id = client_.send(target_.url, std::move(*call), std::move(events));
-    under_way_.insert(*id);
+    out_.records.emplace_back();  // in the order of sending
+    const auto id = std::make_shared<uint64_t>(0);
+    request->ended = [this, request = request.get(), talk, id, index](Status status) {
+      const auto at = under_way_.find(*id);  // keeps it until here
+      const std::shared_ptr<TrafficRequest> kept = at == under_way_.end() ? nullptr : at->second;
+      if (kept) under_way_.erase(at);
+      end(talk, request->record, index, std::move(status));
+    };
+    auto sent = server_.send(request);
+    if (!sent.ok()) return end(talk, record, index, sent.take_status());
+    *id = *sent;
+    under_way_[*id] = request;
   }
 
-  void head(Answer& answer, int status, const HttpHeaders& headers) {
-    RequestRecord& r = out_.records[answer.record];
-    r.status = status;
-    for (const auto& [name, value] : headers) {
-      double ms = 0;
-      if (name == "x-vibee-queue-ms" &&
-          std::from_chars(value.data(), value.data() + value.size(), ms).ec == std::errc() && ms >= 0)
-        r.queue_s = ms / 1e3;
-    }
-  }
-
-  void body(Answer& answer, std::string_view bytes) {
-    RequestRecord& r = out_.records[answer.record];
-    if (r.status != 200) {
-      answer.refusal += bytes.substr(0, 4096 - std::min<size_t>(4096, answer.refusal.size()));
-      return;
-    }
-    const size_t before = r.pieces.size();
-    answer.stream.feed(bytes, now(), &r);
-    state_.pieces += r.pieces.size() - before;
-  }
-
-  void end(const std::shared_ptr<Talk>& talk, Answer& answer, uint64_t id, Status status) {
-    under_way_.erase(id);
-    RequestRecord& r = out_.records[answer.record];
+  void end(const std::shared_ptr<Talk>& talk, RequestRecord& record, size_t index, Status status) {
+    RequestRecord& r = out_.records[index] = std::move(record);
     r.end_s = now();
     r.cancelled = status.code() == Code::cancelled;
     if (!status.ok() && !r.cancelled) {
       r.error = status.message();
-    } else if (r.status != 200 && !r.cancelled) {
-      r.error = fmt::format("HTTP {}: {}", r.status, OpenAiStream::error_text(answer.refusal));
     } else if (r.error.empty() && !r.cancelled) {
       if (r.pieces.empty()) {
         r.error = "the answer had no event with choices";
@@ -150,6 +120,7 @@ class Runner {
         r.error = "the stream ended without a finish_reason or [DONE]";
       }
     }
+    pieces_ += r.pieces.size();
     if (r.completed() && talk->turn + 1 < parts_[talk->part].conversations[talk->conversation].turns.size()) {
       talk->answers.push_back(r.text);
       ++talk->turn;
@@ -172,17 +143,19 @@ class Runner {
   /// Nothing more is sent, and what is under way is cancelled.
   void stop() {
     stopping_ = true;
-    for (const uint64_t id : std::set<uint64_t>(under_way_)) client_.cancel(id);
+    for (const auto& [id, request] : std::map(under_way_)) server_.cancel(id);
     check_end();
   }
 
   void check_end() {
-    if (stopping_ && under_way_.empty()) client_.stop();
+    if (stopping_ && under_way_.empty()) server_.stop();
   }
 
   void tick() {
     state_.seconds = now();
     state_.under_way = under_way_.size();
+    state_.pieces = pieces_;
+    for (const auto& [id, request] : under_way_) state_.pieces += request->record.pieces.size();
     if (!stopping_ && !progress_(state_)) {
       out_.interrupted = true;
       return stop();
@@ -190,14 +163,13 @@ class Runner {
     if (!stopping_) at(now() + 0.25, [this] { tick(); });
   }
 
-  const Target& target_;
+  TrafficServer& server_;
   const std::span<const TrafficPart> parts_;
   const uint64_t seed_;
-  HttpClient& client_;
   const std::function<bool(const TrafficProgress&)>& progress_;
-  HttpClient::Clock::time_point begin_;
   std::vector<uint64_t> next_;  // of each part: the conversation that comes next
-  std::set<uint64_t> under_way_;
+  std::map<uint64_t, std::shared_ptr<TrafficRequest>> under_way_;
+  uint64_t pieces_ = 0;  // of requests that have ended
   bool stopping_ = false;
   TrafficProgress state_;
   TrafficRun out_;
@@ -205,19 +177,24 @@ class Runner {
 
 }  // namespace
 
-Result<TrafficRun> run_traffic(const Target& target, std::span<const TrafficPart> parts, uint64_t seed,
+Result<TrafficRun> run_traffic(TrafficServer& server, std::span<const TrafficPart> parts, uint64_t seed,
+                               const Tokenizer* tokenizer,
                                const std::function<bool(const TrafficProgress&)>& progress) {
   size_t foreground = 0;
   for (const TrafficPart& part : parts) foreground += part.background ? 0 : part.conversations.size();
   if (foreground == 0) return error(Code::invalid, "the workload has no requests");
-  VIBEE_ASSIGN(const auto client, HttpClient::create(target.http));
-  TrafficRun run = Runner(target, parts, seed, *client, progress).run();
+  VIBEE_ASSIGN(TrafficRun run, Runner(server, parts, seed, progress).run());
   for (RequestRecord& r : run.records) {
     if (r.counted || !r.completed()) continue;
     r.output_tokens = r.pieces.size();  // the server did not say how many tokens it made
-    if (target.tokenizer) r.output_tokens = count_tokens(*target.tokenizer, r.text);
+    if (tokenizer) r.output_tokens = count_tokens(*tokenizer, r.text);
   }
   return run;
+}
+
+Result<TrafficRun> run_traffic(const Target& target, std::span<const TrafficPart> parts, uint64_t seed,
+                               const std::function<bool(const TrafficProgress&)>& progress) {
+  return run_traffic(*http_traffic(target), parts, seed, target.tokenizer, progress);
 }
 
 std::vector<std::vector<uint32_t>> tokens_of_pieces(std::span<const RequestRecord> records,

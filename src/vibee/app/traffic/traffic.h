@@ -11,6 +11,7 @@
 #include "vibee/app/traffic/arrivals.h"
 #include "vibee/app/traffic/record.h"
 #include "vibee/app/traffic/target.h"
+#include "vibee/app/traffic/traffic_server.h"
 
 namespace vibee {
 
@@ -36,7 +37,10 @@ struct TrafficRun {
 };
 
 /// `progress` is asked four times a second; false ends the run, what is under way is cancelled. Requests that fail are
-/// records; an error is only what keeps the run from beginning.
+/// records; an error is only what keeps the run from beginning, or a simulated server from going on. Where the server
+/// does not count the tokens of an answer, `tokenizer` does, or they are taken to be its events.
+Result<TrafficRun> run_traffic(TrafficServer& server, std::span<const TrafficPart> parts, uint64_t seed,
+                               const Tokenizer* tokenizer, const std::function<bool(const TrafficProgress&)>& progress);
 Result<TrafficRun> run_traffic(const Target& target, std::span<const TrafficPart> parts, uint64_t seed,
                                const std::function<bool(const TrafficProgress&)>& progress);
 

@@ -186,6 +186,7 @@ TEST_F(Mock, StopsWhenItIsAskedTo) {
 
 TEST_F(Mock, AReportHoldsEveryFigure) {
   ASSERT_TRUE(prepare_target(&target_, 0).ok());
+  const auto server = http_bench_server(target_);
   TrafficConfig config;
   config.warmup = 2;
   config.limits = *parse_limits("ttft:5000@0.5");
@@ -193,7 +194,7 @@ TEST_F(Mock, AReportHoldsEveryFigure) {
   const auto traffic = make_traffic(config, nullptr);
   ASSERT_TRUE(traffic.ok());
   const auto report =
-      run_bench(target_, config, *traffic, "own <workload>", [](const TrafficProgress&) { return true; });
+      run_bench(*server, config, *traffic, "own <workload>", [](const TrafficProgress&) { return true; });
   ASSERT_TRUE(report.ok()) << report.status().message();
   EXPECT_EQ(lines("log").size(), 8u);
   const auto json = parse_json(report_json(*report));
@@ -213,17 +214,18 @@ TEST_F(Mock, AReportHoldsEveryFigure) {
 
 TEST_F(Mock, SeriesFindTheirWay) {
   ASSERT_TRUE(prepare_target(&target_, 0).ok());
+  const auto server = http_bench_server(target_);
   TrafficConfig config;
   config.parts[0].workload.conversations = 60;
   config.limits = *parse_limits("ttft:5000@0.5");
   const auto go = [](const TrafficProgress&) { return true; };
   EXPECT_TRUE(parse_rate("200", &config.parts[0].arrivals).ok());
-  const auto found = search_rate(target_, config, "x", go);
+  const auto found = search_rate(*server, config, "x", go);
   ASSERT_TRUE(found.ok()) << found.status().message();
   EXPECT_GE(found->found.rate, 200);  // the mock is faster than any rate of 12 runs from there, or the machine's limit
   EXPECT_LE(found->found.trials.size(), 12u);
   EXPECT_EQ(found->report.all.completed, 60u);
-  const auto sweep = sweep_rates(target_, config, 2, "x", go);
+  const auto sweep = sweep_rates(*server, config, 2, "x", go);
   ASSERT_TRUE(sweep.ok()) << sweep.status().message();
   ASSERT_EQ(sweep->size(), 4u);
   EXPECT_EQ(sweep->front().all.most_at_once, 1u);
@@ -235,7 +237,7 @@ TEST_F(Mock, SeriesFindTheirWay) {
     prompts.insert(line.find("body")->find("messages")->items.back().find("content")->text);
   EXPECT_EQ(prompts.size(), lines("log").size());  // no run repeats what the server has seen
   config.limits = {};
-  EXPECT_THAT(search_rate(target_, config, "x", go).status().message(), HasSubstr("--goodput"));
+  EXPECT_THAT(search_rate(*server, config, "x", go).status().message(), HasSubstr("--goodput"));
 }
 
 TEST(Target, WhatCannotBeReachedIsOneLine) {

@@ -2,17 +2,12 @@
 #include "vibee/serve/batch/engine.h"
 
 #include <algorithm>
-#include <chrono>
 #include <climits>
 #include <cmath>
 
+#include "vibee/serve/batch/session_executor.h"
+
 namespace vibee {
-namespace {
-
-using Clock = std::chrono::steady_clock;
-double between(Clock::time_point a, Clock::time_point b) { return std::chrono::duration<double>(b - a).count(); }
-
-}  // namespace
 
 std::string_view name(Finish finish) {
   switch (finish) {
@@ -26,44 +21,39 @@ std::string_view name(Finish finish) {
   return "?";
 }
 
+Engine::Engine(Session& session, const EngineOptions& options)
+    : own_(std::make_unique<SessionExecutor>(session)), executor_(*own_), options_(options) {
+  if (options_.log) options_.log->options(options_);
+}
+
+Engine::Engine(Executor& executor, const EngineOptions& options) : executor_(executor), options_(options) {
+  if (options_.log) options_.log->options(options_);
+}
+
 Result<uint32_t> Engine::submit(GenerateRequest request) {
-  const uint32_t context = session_.options().context;
+  const uint32_t context = executor_.options().context;
   if (request.prompt.empty()) return error(Code::invalid, "the prompt has no tokens");
   if (request.prompt.size() >= context)
     return error(Code::invalid, "the prompt has {} tokens, the context {}; use --ctx {} or a shorter prompt",
                  request.prompt.size(), context, request.prompt.size() + request.max_tokens);
-  for (const std::string& stop : request.stop)
-    if (stop.empty()) return error(Code::invalid, "a stop string is empty");
-  VIBEE_TRY(validate(request.sampling, session_.model().config().vocab));
-  if (request.grammar && request.ignore_end)
-    return error(Code::invalid, "a grammar ends its text with an end token, which ignore_end would go past; use one");
-  if (request.grammar && request.grammar->trie().size() > session_.model().config().vocab)
-    return error(Code::invalid, "the grammar was compiled for a vocabulary of {}, the model has {}",
-                 request.grammar->trie().size(), session_.model().config().vocab);
-  if (worst_pages(request) > session_.pages().pages()) {
+  VIBEE_ASSIGN(auto writer, executor_.open(request));
+  const uint64_t pages = executor_.pages().pages();
+  if (worst_pages(request) > pages) {
     return error(Code::invalid,
                  "{} prompt and {} new tokens take {} KV pages, there are {}; ask for at most {} new tokens",
-                 request.prompt.size(), request.max_tokens, worst_pages(request), session_.pages().pages(),
-                 uint64_t(session_.pages().pages()) * kPageTokens -
-                     std::min<uint64_t>(uint64_t(session_.pages().pages()) * kPageTokens, request.prompt.size()));
+                 request.prompt.size(), request.max_tokens, worst_pages(request), pages,
+                 pages * kPageTokens - std::min<uint64_t>(pages * kPageTokens, request.prompt.size()));
   }
   if (request.max_tokens == 0 && !request.prompt_logprobs)
     return error(Code::invalid, "max_tokens is 0, and no logprobs of the prompt are asked for: there is nothing to do");
-  auto r = std::unique_ptr<Sequence>(new Sequence{next_id_,
-                                                  {},
-                                                  session_.new_sequence(),
-                                                  Sampler(request.sampling, pointwise(session_.model().isa())),
-                                                  StreamDecoder(session_.model().tokenizer()),
-                                                  StopStrings(request.stop),
-                                                  request.prompt});
+  auto r = std::unique_ptr<Sequence>(
+      new Sequence{next_id_, {}, SequenceState(&executor_.pages()), std::move(writer), request.prompt});
   r->request = std::move(request);
-  if (r->request.grammar) r->grammar.emplace(r->request.grammar);
-  r->decoder.speak(r->request.spoken);
-  r->submitted = Clock::now();
-  for (const int32_t token : r->request.generated) {  // what their text was is known where they were given
+  r->submitted = executor_.now();
+  if (options_.log) options_.log->request(r->id, r->submitted, r->request);
+  for (const int32_t token : r->request.generated) {
     r->tokens.push_back(token);
-    r->stop.push(r->decoder.push(token));
-    if (r->grammar) VIBEE_CHECK(r->grammar->accept(token), "token {} is not in the mask", token);
+    r->writer->resume(token);
     ++r->generated;
     r->first_token = r->submitted;
   }
@@ -81,6 +71,7 @@ void Engine::forget_key(uint64_t key) {
 }
 
 void Engine::cancel(uint32_t id) {
+  if (options_.log) options_.log->told("cancel", id);
   std::erase_if(waiting_, [&](const auto& r) {
     if (r->id == id) forget_key(r->request.key);
     return r->id == id;
@@ -90,12 +81,14 @@ void Engine::cancel(uint32_t id) {
 }
 
 void Engine::pause(uint32_t id, bool paused) {
+  if (options_.log) options_.log->told(paused ? "pause" : "resume", id);
   for (auto* list : {&waiting_, &running_})
     for (auto& r : *list)
       if (r->id == id) r->paused = paused;
 }
 
 bool Engine::preempt(uint32_t id) {
+  if (options_.log) options_.log->told("preempt", id);
   for (size_t i = 0; i < running_.size(); ++i) {
     if (running_[i]->id != id || running_[i]->done()) continue;
     put_back(i);
@@ -125,6 +118,7 @@ Engine::~Engine() {
 }
 
 void Engine::abandon() {
+  if (options_.log) options_.log->abandoned();
   rows_.clear();
   row_owner_.clear();
   active_.clear();
@@ -135,7 +129,9 @@ void Engine::abandon() {
 
 void Engine::set_options(EngineOptions options) {
   options.prefix = options_.prefix;
+  options.log = options_.log;
   options_ = options;
+  if (options_.log) options_.log->options(options_);
 }
 
 std::vector<SequenceInfo> Engine::sequences() const {
@@ -157,7 +153,7 @@ std::vector<SequenceInfo> Engine::sequences() const {
 /// Pages that a request can need in its whole life.
 uint32_t Engine::worst_pages(const GenerateRequest& request) const {
   const uint64_t tokens =
-      std::min<uint64_t>(uint64_t(request.prompt.size()) + request.max_tokens, session_.options().context);
+      std::min<uint64_t>(uint64_t(request.prompt.size()) + request.max_tokens, executor_.options().context);
   return uint32_t((tokens + kPageTokens - 1) / kPageTokens);
 }
 
@@ -173,13 +169,15 @@ bool Engine::waits_for_leader(const Sequence& waiting, uint32_t reused) const {
     if (!r->in_prompt() || r->paused || r->cancelled || r->request.space != waiting.request.space) continue;
     const auto [a, b] = std::mismatch(r->tokens.begin(), r->tokens.end(), waiting.tokens.begin(), waiting.tokens.end());
     const auto shared = uint32_t(a - r->tokens.begin()) / kPageTokens * kPageTokens;
-    if (shared > reused && r->state.length() < shared) return true;
+    if (shared <= reused || r->state.length() >= shared) continue;
+    if (options_.log) options_.log->holds(waiting.id, r->id);
+    return true;
   }
   return false;
 }
 
 Limits Engine::limits() const {
-  const SessionOptions& o = session_.options();
+  const SessionOptions& o = executor_.options();
   return {o.max_rows, o.sequences, options_.chunk ? std::min(options_.chunk, o.max_rows) : o.max_rows, options_.time};
 }
 
@@ -187,10 +185,9 @@ Limits Engine::limits() const {
 /// there; the first for whom it is not stops those behind it.
 void Engine::admit() {
   if (waiting_.empty() || !may_admit()) return;  // most steps: then the order is not asked either
-  const auto now = Clock::now();
   std::vector<WaitingView> views;
   for (const auto& r : waiting_) {
-    WaitingView v{r->request.priority, between(r->submitted, now), service_[r->request.key].tokens, 0};
+    WaitingView v{r->request.priority, now_ - r->submitted, service_[r->request.key].tokens, 0};
     // The first of many are enough to choose from: a look-up each is the price of this order.
     if (options_.order->asks_reused && options_.prefix && views.size() < 128)
       v.reused = options_.prefix->match(r->request.space, std::span(r->tokens).first(r->tokens.size() - 1)).length();
@@ -230,6 +227,7 @@ bool Engine::take_place_for(const Sequence& waiting) {
     if (better) victim = i;
   }
   if (victim == running_.size()) return false;
+  if (options_.log) options_.log->puts_back(running_[victim]->id);
   put_back(victim);
   return true;
 }
@@ -253,7 +251,7 @@ bool Engine::admit(size_t at) {
   const auto fits = [&] {
     uint64_t needed = outstanding(r.state, r.request);
     for (const auto& other : running_) needed += outstanding(other->state, other->request);
-    return needed <= session_.pages().free_pages() + (options_.prefix ? options_.prefix->evictable() : 0);
+    return needed <= executor_.pages().free_pages() + (options_.prefix ? options_.prefix->evictable() : 0);
   };
   // A page shared in part is needed twice for a moment; where that is too much, only whole ones are shared.
   if (!fits()) r.state.truncate(r.state.length() / kPageTokens * kPageTokens);
@@ -270,6 +268,7 @@ bool Engine::admit(size_t at) {
     stats_.reused_tokens += r.state.length();
     r.times.reused = r.state.length();
   }
+  if (options_.log) options_.log->starts(r.id, r.state.length());
   service_[r.request.key].tokens += r.missing();
   const auto place = find();
   running_.push_back(std::move(*place));
@@ -278,15 +277,13 @@ bool Engine::admit(size_t at) {
 }
 
 void Engine::show() {
-  const auto now = Clock::now();
   views_.clear();
   active_.clear();
   for (const bool finished : {false, true}) {  // those who keep their rows for nothing take what the others leave
     for (const auto& r : running_) {
       if (r->paused || r->finished != finished) continue;
       SeqView v{r->state.length(), r->missing(), r->in_prompt(), r->begun};
-      if (options_.time != nullptr && !v.prompt)
-        v.slack_s = float(options_.time->promise_s - between(r->last_token, now));
+      if (options_.time != nullptr && !v.prompt) v.slack_s = float(options_.time->promise_s - (now_ - r->last_token));
       views_.push_back(v);
       active_.push_back(r.get());
     }
@@ -294,7 +291,7 @@ void Engine::show() {
 }
 
 void Engine::pack() {
-  const SessionOptions& o = session_.options();
+  const SessionOptions& o = executor_.options();
   show();
   row_count_.assign(active_.size(), 0);
   options_.policy->pack(views_, limits(), row_count_);
@@ -311,7 +308,8 @@ void Engine::pack() {
       const uint32_t wanted = r.finished ? 0 : scored ? n : whole;
       rows_.push_back({&r.state, std::span(r.tokens).subspan(r.state.length(), n), wanted});
       row_owner_.push_back(&r);
-      if (r.started == Clock::time_point()) r.started = Clock::now();
+      if (options_.log) options_.log->rows(r.id, n, views_[i].prompt);
+      if (r.started < 0) r.started = now_;
       r.begun = true;
       left -= n;
       logits -= wanted;
@@ -320,16 +318,17 @@ void Engine::pack() {
 }
 
 Status Engine::make_room(uint64_t pages) {
+  if (options_.log) options_.log->told("room", pages);
   leave();
   return take_pages(pages);
 }
 
 /// As make_room, for a step whose rows are chosen: nobody leaves.
 Status Engine::take_pages(uint64_t pages) {
-  while (session_.pages().free_pages() < pages) {
+  while (executor_.pages().free_pages() < pages) {
     if (options_.prefix == nullptr || !options_.prefix->evict())
       return error(Code::no_memory, "{} KV pages are needed, {} are free; use a larger --batch, or fewer texts at once",
-                   pages, session_.pages().free_pages());
+                   pages, executor_.pages().free_pages());
   }
   return {};
 }
@@ -354,82 +353,74 @@ void Engine::leave() {
   });
 }
 
-/// Logits [rows][vocabulary] of the prompt's tokens from `first` on say how likely the next one was.
-void Engine::score_prompt(Sequence& r, std::span<const float> logits, uint32_t first) {
-  const uint32_t vocab = session_.model().config().vocab;
-  for (uint32_t i = 0; uint64_t(i) * vocab < logits.size() && first + i + 1 < r.tokens.size(); ++i)
+/// Logits [rows][width] of the prompt's tokens from `first` on say how likely the next one was.
+void Engine::score_prompt(Sequence& r, std::span<const float> logits, size_t width, uint32_t first) {
+  for (uint32_t i = 0; i * width < logits.size() && first + i + 1 < r.tokens.size(); ++i)
     r.prompt_scores.push_back(
-        r.sampler.score(logits.subspan(size_t(i) * vocab, vocab), r.tokens[first + i + 1], *r.request.prompt_logprobs));
+        r.writer->score(logits.subspan(i * width, width), r.tokens[first + i + 1], *r.request.prompt_logprobs));
 }
 
 void Engine::accept(Sequence& r, std::span<float> logits, const OnToken& on_token) {
-  const auto begin = Clock::now();
-  TokenEvent event{r.id, {-1, 0, {}}, {}};
+  const double begin = executor_.now();
   if (r.generated == 0) {
-    event.prompt = std::move(r.prompt_scores);
     r.first_token = begin;
-    r.times.queue = between(r.submitted, r.started);
-    r.times.prompt = between(r.started, begin);
+    r.times.queue = r.started - r.submitted;
+    r.times.prompt = begin - r.started;
   }
+  TokenEvent event;
+  event.request = r.id;
+  event.times = r.times;
+  event.prompt = std::exchange(r.prompt_scores, {});
   if (r.request.max_tokens > 0) {
-    const std::span<const uint64_t> allowed = r.grammar ? r.grammar->mask() : std::span<const uint64_t>();
-    r.times.grammar += between(begin, Clock::now());
-    event.sampled = r.sampler.sample(logits, r.tokens, uint32_t(r.tokens.size()), allowed);
-    const Tokenizer& tokenizer = session_.model().tokenizer();
-    const int32_t token = event.sampled.token;
-    if (r.grammar) VIBEE_CHECK(r.grammar->accept(token), "token {} is not in the mask", token);
-    r.tokens.push_back(token);
+    r.writer->next(logits, r.tokens, &event);
+    r.tokens.push_back(event.sampled.token);
     ++r.generated;
     ++stats_.generated;
     service_[r.request.key].tokens += 2;
-    if (tokenizer.is_end(token) && !r.request.ignore_end) {
-      event.finish = Finish::end_token;
-    } else {
-      event.text = r.stop.push(r.decoder.push(token));
-      if (r.stop.stopped()) event.finish = Finish::stop_string;
-    }
+    if (options_.log) options_.log->drew(r.id, event.sampled.token, event.finish);
   }
   if (event.finish == Finish::none && r.generated >= r.request.max_tokens) event.finish = Finish::length;
-  if (event.finish == Finish::none && r.tokens.size() >= session_.options().context) event.finish = Finish::context;
-  if (event.finish != Finish::none && event.finish != Finish::stop_string) {
-    event.text += r.stop.push(r.decoder.finish());
-    event.text += r.stop.finish();
-  }
+  if (event.finish == Finish::none && r.tokens.size() >= executor_.options().context) event.finish = Finish::context;
+  if (event.finish != Finish::none && event.finish != Finish::stop_string) event.text += r.writer->rest();
   if (event.finish != Finish::none) r.finished = true;  // leaves after this step
-  r.last_token = Clock::now();
-  r.times.decode = between(r.first_token, r.last_token);
-  r.times.sampling += between(begin, r.last_token);
-  event.times = r.times;
+  const double end = executor_.now();
+  event.times.decode = end - r.first_token;
+  event.times.sampling += end - begin;
+  r.times = event.times;
   if (on_token) on_token(event);
 }
 
 Status Engine::step(const OnToken& on_token) {
+  now_ = executor_.now();
   leave();
   admit();
   pack();
   stalled_ = rows_.empty();
-  if (stalled_) return {};
+  if (stalled_) {
+    if (options_.log) options_.log->step(stats_.steps, now_, 0, now_);
+    return {};
+  }
   uint64_t pages = 0;  // admission has seen to it that there are enough
   for (const StepRows& r : rows_) pages += r.state->pages_for(uint32_t(r.tokens.size()));
   VIBEE_TRY(take_pages(pages));
   uint64_t prompt_rows = 0;
   StepLoad load;
   for (size_t i = 0; i < rows_.size(); ++i) {
-    const uint64_t n = rows_[i].tokens.size();
-    prompt_rows += row_owner_[i]->in_prompt() ? n : 0;
-    load.rows += uint32_t(n);
-    load.row_keys += n * rows_[i].state->length() + n * (n + 1) / 2;
+    prompt_rows += row_owner_[i]->in_prompt() ? rows_[i].tokens.size() : 0;
+    load.add(rows_[i].tokens.size(), rows_[i].state->length(), rows_[i].logits);
   }
-  const auto begin = Clock::now();
-  VIBEE_ASSIGN(const std::span<float> logits, session_.step(rows_));
-  const double seconds = between(begin, Clock::now());
+  const auto ran = executor_.step(rows_);
+  if (!ran.ok()) {
+    if (options_.log) options_.log->failed(stats_.steps, now_);
+    return ran.status();
+  }
+  const double end = executor_.now();
   ++stats_.steps;
   stats_.rows += load.rows;
   stats_.prompt_rows += prompt_rows;
-  if (options_.time) options_.time->observe(load, seconds);
+  if (options_.time) options_.time->observe(load, ran->seconds);
   if (prompt_rows == 0) stats_.decode_only_rows += rows_.size();
-  (prompt_rows ? stats_.prompt_seconds : stats_.decode_seconds) += seconds;
-  const uint32_t vocab = session_.model().config().vocab;
+  (prompt_rows ? stats_.prompt_seconds : stats_.decode_seconds) += ran->seconds;
   size_t at = 0;
   for (size_t i = 0; i < rows_.size(); ++i) {
     Sequence& r = *row_owner_[i];
@@ -437,11 +428,15 @@ Status Engine::step(const OnToken& on_token) {
     if (r.generated == 0 || r.state.length() < r.tokens.size())
       publish(r, r.state.length() / kPageTokens * kPageTokens);  // whole pages: nobody copies
     if (rows_[i].logits == 0) continue;
-    const auto mine = logits.subspan(at * vocab, size_t(rows_[i].logits) * vocab);
+    const auto mine = ran->logits.subspan(at * ran->width, rows_[i].logits * ran->width);
     at += rows_[i].logits;
-    if (r.generated == 0 && r.request.prompt_logprobs) score_prompt(r, mine, r.state.length() - rows_[i].logits);
-    if (r.state.length() == r.tokens.size()) accept(r, mine.last(vocab), on_token);
+    if (r.generated == 0 && r.request.prompt_logprobs)
+      score_prompt(r, mine, ran->width, r.state.length() - rows_[i].logits);
+    if (r.state.length() != r.tokens.size()) continue;
+    r.last_token = end;
+    accept(r, mine.last(ran->width), on_token);
   }
+  if (options_.log) options_.log->step(stats_.steps, now_, ran->seconds, end);
   leave();
   return {};
 }

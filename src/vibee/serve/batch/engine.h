@@ -4,68 +4,19 @@
 // what was computed before is reused, and that the answer to a request is the same whatever else happens.
 #pragma once
 
-#include <chrono>
 #include <functional>
 #include <map>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
-#include "vibee/model/session/session.h"
-#include "vibee/model/token/detokenizer.h"
 #include "vibee/serve/batch/batch.h"
+#include "vibee/serve/batch/executor.h"
 #include "vibee/serve/batch/order.h"
-#include "vibee/serve/decode/sampler.h"
-#include "vibee/serve/decode/stop.h"
-#include "vibee/serve/grammar/grammar.h"
+#include "vibee/serve/batch/schedule_log.h"
 #include "vibee/serve/kvcache/kvcache.h"
 
 namespace vibee {
-
-enum class Finish : uint8_t { none, end_token, stop_string, length, context, cancelled };
-std::string_view name(Finish finish);
-
-struct GenerateRequest {
-  std::vector<int32_t> prompt;  ///< token ids, not empty
-  SamplingParams sampling;
-  uint32_t max_tokens = 256;
-  std::vector<std::string> stop;
-  bool ignore_end = false;  ///< go on after an end token
-  uint64_t space = 0;       ///< requests of different spaces never share what was computed
-  int priority = 0;         ///< its class: a larger one goes before, and may take a place from a smaller one
-  uint64_t key = 0;         ///< whose it is, for orders that are fair between keys
-  /// What the text keeps to, compiled for this model's tokenizer; null: anything. The end token is drawn where the text
-  /// may end, and alone where it must.
-  std::shared_ptr<const Grammar> grammar = nullptr;
-  std::vector<int32_t> spoken = {};  ///< control tokens that count as text in the answer
-  /// How many alternatives to report for each token of the prompt, the first one excepted; nothing of such a prompt is
-  /// reused. With it max_tokens may be 0.
-  std::optional<uint32_t> prompt_logprobs = {};
-  /// Tokens of its text that an engine before this one gave already: it goes on behind them. Counted in max_tokens.
-  std::vector<int32_t> generated = {};
-};
-
-/// Where the time of a request went so far; seconds.
-struct RequestTimes {
-  double queue = 0;     ///< until its first step
-  double prompt = 0;    ///< from then to its first token
-  double decode = 0;    ///< from then on
-  double grammar = 0;   ///< of these: finding out what the grammar allows
-  double sampling = 0;  ///< of these: choosing its tokens and writing them as text
-  uint32_t reused = 0;  ///< tokens of its prompt that were computed earlier
-};
-
-/// What one step gave to one request.
-struct TokenEvent {
-  uint32_t request;
-  Sampled sampled;   ///< token -1: nothing was generated (max_tokens is 0)
-  std::string text;  ///< may be empty: half a character, or held back for a stop string
-  Finish finish = Finish::none;
-  RequestTimes times = {};
-  std::vector<Sampled> prompt = {};  ///< with the first event, where prompt_logprobs asked for it
-};
-using OnToken = std::function<void(const TokenEvent&)>;
 
 struct EngineOptions {
   const SchedulerPolicy* policy = &kChunkedPrefill;
@@ -73,8 +24,9 @@ struct EngineOptions {
   PrefixIndex* prefix = nullptr;  ///< of the session's pages; null: nothing is reused
   StepTime* time = nullptr;       ///< for policies that keep a promise; corrected by every step
   const RequestOrder* order = &kFirstCome;
-  double aging_s = 10;  ///< who waits so long gains a class
-  bool preempt = true;  ///< whether a request may be put back for one of a larger class
+  double aging_s = 10;         ///< who waits so long gains a class
+  bool preempt = true;         ///< whether a request may be put back for one of a larger class
+  ScheduleLog* log = nullptr;  ///< of every decision; null: none is kept
 };
 
 struct EngineStats {
@@ -96,7 +48,9 @@ struct SequenceInfo {
 
 class Engine {
  public:
-  explicit Engine(Session& session, const EngineOptions& options = {}) : session_(session), options_(options) {}
+  explicit Engine(Session& session, const EngineOptions& options = {});
+  /// `executor` outlives the engine.
+  explicit Engine(Executor& executor, const EngineOptions& options = {});
   ~Engine();
   /// Queues a request; refused when it is empty, does not fit the context, or its parameters are out of range. Returns
   /// its number.
@@ -132,18 +86,15 @@ class Engine {
     uint32_t id;
     GenerateRequest request;
     SequenceState state;  ///< empty while it waits
-    Sampler sampler;
-    StreamDecoder decoder;
-    StopStrings stop;
+    std::unique_ptr<AnswerWriter> writer;
     std::vector<int32_t> tokens;  ///< prompt and generated
-    std::optional<GrammarState> grammar = {};
     uint32_t generated = 0;
     uint32_t preempted = 0;  ///< times
     bool begun = false;      ///< a step had rows of it since it was admitted
     bool finished = false;   ///< has its last token
     bool cancelled = false;  ///< leaves before the next step
     bool paused = false;
-    std::chrono::steady_clock::time_point submitted = {}, started = {}, first_token = {}, last_token = {};
+    double submitted = 0, started = -1, first_token = 0, last_token = 0;  ///< by the clock; started < 0: not yet
     RequestTimes times = {};
     std::vector<Sampled> prompt_scores = {};
 
@@ -170,15 +121,17 @@ class Engine {
   Limits limits() const;
   void show();
   void pack();
-  void publish(const Sequence& r, uint32_t tokens);
   Status take_pages(uint64_t pages);
+  void publish(const Sequence& r, uint32_t tokens);
   void leave();
   void forget_key(uint64_t key);
-  void score_prompt(Sequence& r, std::span<const float> logits, uint32_t first);
+  void score_prompt(Sequence& r, std::span<const float> logits, size_t width, uint32_t first);
   void accept(Sequence& r, std::span<float> logits, const OnToken& on_token);
 
-  Session& session_;
+  std::unique_ptr<Executor> own_;
+  Executor& executor_;
   EngineOptions options_;
+  double now_ = 0;  ///< when the step that is under way began: all its decisions are of this time
   uint32_t next_id_ = 0;
   std::vector<std::unique_ptr<Sequence>> waiting_, running_;  ///< in order of arrival, of admission
   std::map<uint64_t, Service> service_;                       ///< by key

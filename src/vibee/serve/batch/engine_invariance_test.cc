@@ -119,7 +119,7 @@ void expect_same_answers(const std::string& path, uint32_t rounds) {
     const auto kinds = prefix_index_kinds();
     const uint32_t kind = random.below(uint32_t(kinds.size()) + 1);
     const auto prefix = kind < kinds.size() ? kinds[kind].make(&(*session)->pages()) : nullptr;
-    StepTime cost({{1, 1e-6}, {64, 1e-4}}, 1e-8);
+    StepTime cost({{{1, 1e-6}, {64, 1e-4}}, {}, 1e-8});
     cost.promise_s = random.below(2) ? 1e-5 : 1e-2;
     const EngineOptions options{
         policies[random.below(uint32_t(policies.size()))], random.below(2) ? 1 + random.below(rows) : 0, prefix.get(),

@@ -19,8 +19,7 @@ Room room_of(std::span<const SeqView> running) {
   Room r{{}, 0, false};
   for (const SeqView& s : running) {
     if (s.prompt) continue;
-    r.generating.rows += 1;
-    r.generating.row_keys += s.computed + 1;
+    r.generating.add(1, s.computed, 1);
     r.slack_s = r.promised ? std::min(r.slack_s, s.slack_s) : s.slack_s;
     r.promised = true;
   }
@@ -32,8 +31,7 @@ StepLoad load_of(std::span<const SeqView> running, uint32_t prompt_rows, StepLoa
   for (const SeqView& s : running) {
     if (!s.prompt || prompt_rows == 0) continue;
     const uint32_t n = std::min(s.missing, prompt_rows);
-    load.rows += n;
-    load.row_keys += uint64_t(n) * s.computed + uint64_t(n) * (n + 1) / 2;
+    load.add(n, s.computed, n == s.missing);
     prompt_rows -= n;
   }
   return load;
@@ -44,7 +42,7 @@ bool admits(std::span<const SeqView> running, const Limits& limits) {
   if (limits.time == nullptr) return true;
   const Room room = room_of(running);
   StepLoad one_more = room.generating;
-  ++one_more.rows;
+  one_more.add(1, 0, 1);
   return !room.promised || limits.time->seconds(one_more) <= limits.time->promise_s;
 }
 

@@ -13,7 +13,7 @@ Status bench_sarathi_serve(BenchContext& context) {
   VIBEE_ASSIGN(const TrialModel model, TrialModel::make(context.settings(), true));
   VIBEE_ASSIGN(const auto session, model.session({1024, 8, 512, 8, KvFormat::f16}));
   VIBEE_ASSIGN(const StepTime time, measure_step_time(*session));
-  const double promise = 5 * time.seconds({8, 8 * 300});
+  const double promise = 5 * time.seconds({8, 8 * 300, 8 * 300, 8});
   std::vector<TrialRequest> requests;
   for (uint32_t i = 0; i < 24; ++i) requests.push_back({model.prompt(i % 3 ? 40 : 500, i), 60, 0.5 * promise * i});
   std::vector<double> kept, orca_gap;

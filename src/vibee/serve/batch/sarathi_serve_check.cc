@@ -52,9 +52,8 @@ Simulated simulate(StepTime time, double slower, uint64_t seed) {
     StepLoad load, generating;
     for (size_t i = 0; i < running.size(); ++i) {
       const uint64_t n = rows[i];
-      load.rows += uint32_t(n);
-      load.row_keys += n * running[i].computed + n * (n + 1) / 2;
-      if (!views[i].prompt) generating = {generating.rows + 1, generating.row_keys + running[i].computed + 1};
+      if (n > 0) load.add(n, running[i].computed, n == running[i].missing);
+      if (!views[i].prompt) generating.add(1, running[i].computed, 1);
       out.left_out += !views[i].prompt && n != 1;
     }
     if (load.rows == 0) {
@@ -101,7 +100,7 @@ Status check_sarathi_serve(CheckContext& context) {
   const int streams = context.settings().quick ? 20 : 400;
   for (int i = 0; i < streams; ++i) {
     if (!context.proceed("streams", double(i) / streams)) return error(Code::cancelled, "stopped");
-    StepTime time({{1, 4e-3}, {4, 4.6e-3}, {8, 9e-3}, {64, 6e-2}, {512, 0.45}}, 2e-6);
+    StepTime time({{{1, 4e-3}, {4, 4.6e-3}, {8, 9e-3}, {64, 6e-2}, {512, 0.45}}, {{1, 0}, {16, 5e-3}}, 1e-6, 1e-6});
     time.promise_s = 0.05 + 0.01 * (i % 10);
     const auto add = [](Simulated* sum, const Simulated& s) {
       *sum = {sum->gaps + s.gaps, sum->late + s.late, sum->left_out + s.left_out, sum->unfinished + s.unfinished,

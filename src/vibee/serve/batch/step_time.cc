@@ -6,20 +6,51 @@
 #include "vibee/base/status/status.h"
 
 namespace vibee {
+namespace {
 
-StepTime::StepTime(std::vector<Point> curve, double seconds_per_key)
-    : curve_(std::move(curve)), per_key_(seconds_per_key) {
-  VIBEE_CHECK(!curve_.empty(), "a cost curve without points");
-  for (size_t i = 1; i < curve_.size(); ++i) curve_[i].seconds = std::max(curve_[i].seconds, curve_[i - 1].seconds);
+/// The ascending curve with the least sum of squares to it (pool adjacent violators, Ayer et al. 1955): one point that
+/// was disturbed does not lift those behind it.
+void make_monotone(std::vector<StepCurves::Point>* curve) {
+  struct Pool {
+    double sum;
+    size_t count;
+    double mean() const { return sum / double(count); }
+  };
+  std::vector<Pool> pools;
+  for (const StepCurves::Point& p : *curve) {
+    pools.push_back({p.seconds, 1});
+    while (pools.size() > 1 && pools[pools.size() - 2].mean() > pools.back().mean()) {
+      const Pool last = pools.back();
+      pools.pop_back();
+      pools.back().sum += last.sum;
+      pools.back().count += last.count;
+    }
+  }
+  size_t at = 0;
+  for (const Pool& pool : pools)
+    for (size_t i = 0; i < pool.count; ++i) (*curve)[at++].seconds = pool.mean();
+}
+
+double at(const std::vector<StepCurves::Point>& curve, uint32_t n) {
+  if (curve.empty()) return 0;
+  if (n <= curve[0].n || curve.size() == 1) return curve[0].seconds;
+  size_t i = 1;
+  while (i + 1 < curve.size() && curve[i].n < n) ++i;
+  const StepCurves::Point &a = curve[i - 1], &b = curve[i];
+  return a.seconds + (b.seconds - a.seconds) * double(n - a.n) / double(b.n - a.n);
+}
+
+}  // namespace
+
+StepTime::StepTime(StepCurves curves) : curves_(std::move(curves)) {
+  VIBEE_CHECK(!curves_.rows.empty(), "a cost curve without points");
+  make_monotone(&curves_.rows);
+  make_monotone(&curves_.logits);
 }
 
 double StepTime::raw(const StepLoad& load) const {
-  const double keys = per_key_ * double(load.row_keys);
-  if (load.rows <= curve_[0].rows || curve_.size() == 1) return curve_[0].seconds + keys;
-  size_t i = 1;
-  while (i + 1 < curve_.size() && curve_[i].rows < load.rows) ++i;
-  const Point &a = curve_[i - 1], &b = curve_[i];
-  return a.seconds + (b.seconds - a.seconds) * double(load.rows - a.rows) / double(b.rows - a.rows) + keys;
+  return at(curves_.rows, load.rows) + at(curves_.logits, load.logits) + curves_.per_row_key * double(load.row_keys) +
+         curves_.per_key * double(load.keys);
 }
 
 void StepTime::observe(const StepLoad& load, double seconds) {
