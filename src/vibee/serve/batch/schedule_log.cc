@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vibee/serve/batch/schedule_log.h"
 
+#include <fmt/format.h>
+
 #include <iterator>
 #include <utility>
 
