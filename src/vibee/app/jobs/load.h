@@ -30,20 +30,38 @@ struct LoadConfig {
   std::string prefix = "radix";          ///< what is kept for sequences that begin alike; off: nothing
   std::string kv_disk;                   ///< DIR,SIZE: what is kept outlives the process; empty: it does not
   std::string policy = "chunked";        ///< who runs in a step (serve/batch/batch.h)
-  std::string order = "fcfs";        ///< who of those that wait goes first (serve/batch/order.h)
+  std::string order = "fcfs";            ///< who of those that wait goes first (serve/batch/order.h)
   /// Promised time between tokens, for the policy sarathi; 0: three steps of one row, at least 50 ms.
   double tbt_ms = 0;
   bool shrink_pages = false;         ///< where memory is short, fewer KV pages than the full context of all sequences
+  std::vector<std::string> loras;    ///< adapters to load: [NAME=]PATH[:SCALE]
+  uint32_t max_loras = 0;            ///< adapters at once; at least as many as `loras`
+  uint32_t max_lora_rank = 16;       ///< of each, at most
   std::vector<std::string> disable;  ///< passes and techniques
   std::optional<Output> output = Output::logits;  ///< what steps give; empty: what the model was made to give
   std::optional<Pooling> pooling;                 ///< of embeddings; empty: as the model's files say
+};
+
+/// An adapter as a user names it.
+struct LoraName {
+  std::string name;  ///< empty: none was given
+  std::string path;
+  float scale = 1;  ///< of what it adds, beside its own
+};
+/// Reads [NAME=]PATH[:SCALE].
+LoraName parse_lora(std::string_view text);
+
+struct LoadedAdapter {
+  LoraName name;
+  std::shared_ptr<const LoraAdapter> adapter;
 };
 
 struct Loaded {
   std::unique_ptr<Model> model;
   std::unique_ptr<Session> session;
   MemoryPlan plan;
-  std::unique_ptr<DiskTier> disk;  ///< below `prefix`; null without --kv-disk
+  std::vector<LoadedAdapter> adapters;  ///< LoadConfig::loras
+  std::unique_ptr<DiskTier> disk;       ///< below `prefix`; null without --kv-disk
   std::unique_ptr<PrefixIndex> prefix;
   std::unique_ptr<StepTime> step_time;
   EngineOptions engine;       ///< with `prefix` and `step_time`
@@ -55,7 +73,7 @@ struct Loaded {
 /// A technique that `--disable ID` turns off in a session; other ids are passes.
 struct SessionSwitch {
   std::string_view id, summary;
-  bool SessionOptions::* on;
+  bool SessionOptions::*on;
 };
 std::span<const SessionSwitch> session_switches();
 

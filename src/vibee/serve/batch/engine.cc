@@ -40,6 +40,12 @@ Result<uint32_t> Engine::submit(GenerateRequest request) {
   if (request.grammar && request.grammar->trie().size() > session_.model().config().vocab)
     return error(Code::invalid, "the grammar was compiled for a vocabulary of {}, the model has {}",
                  request.grammar->trie().size(), session_.model().config().vocab);
+  if (request.adapter) {
+    const LoraPool* pool = session_.model().loras();
+    if (pool == nullptr || !pool->owns(*request.adapter))
+      return error(Code::invalid, "the adapter was not loaded for this model");
+    request.space = request.space * 0x9e3779b97f4a7c15 ^ request.adapter->space();
+  }
   if (worst_pages(request) > session_.pages().pages()) {
     return error(Code::invalid,
                  "{} prompt and {} new tokens take {} KV pages, there are {}; ask for at most {} new tokens",
@@ -309,7 +315,8 @@ void Engine::pack() {
       const bool whole = n == views_[i].missing;
       if (views_[i].prompt != prompts || n == 0 || (whole && logits == 0)) continue;
       const uint32_t wanted = r.finished ? 0 : scored ? n : whole;
-      rows_.push_back({&r.state, std::span(r.tokens).subspan(r.state.length(), n), wanted});
+      rows_.push_back(
+          {&r.state, std::span(r.tokens).subspan(r.state.length(), n), wanted, {}, r.request.adapter.get()});
       row_owner_.push_back(&r);
       if (r.started == Clock::time_point()) r.started = Clock::now();
       r.begun = true;
