@@ -36,8 +36,10 @@ std::string pool_line(const std::string& id, const LoadConfig& config) {
   if (!r.ok()) return id;
   const uint64_t tokens = uint64_t(r->plan.page_count) * kPageTokens;
   return fmt::format(
-      "{}: {:.1f} MiB of weights, {:.1f} of work, {:.1f} of keys and values: {} tokens, {} answers of {} at once", id,
-      double(r->plan.weights) / (1 << 20), double(r->plan.arena) / (1 << 20), double(r->plan.pages) / (1 << 20), tokens,
+      "{}: {:.1f} MiB of weights, {}{:.1f} of work, {:.1f} of keys and values: {} tokens, {} answers of {} at once", id,
+      double(r->plan.weights) / (1 << 20),
+      r->plan.adapters ? fmt::format("{:.1f} of adapters, ", double(r->plan.adapters) / (1 << 20)) : "",
+      double(r->plan.arena) / (1 << 20), double(r->plan.pages) / (1 << 20), tokens,
       std::min<uint64_t>(r->session.sequences, tokens / r->session.context), r->session.context);
 }
 
@@ -67,6 +69,7 @@ int verb_serve(int argc, char** argv) {
   args.add("-p,--port", port, "the port; 0: any free one, which is printed").between(0, 65535);
   add_load_args(args, load, true);
   add_kv_disk(args, load);
+  add_lora_args(args, load, "NAME=PATH[:SCALE]: a LoRA adapter that requests may name as their model; several times");
   args.add("--api-key", api_key, "a key that may do everything; also from VIBEE_API_KEY");
   args.add("--api-keys", config.key_file, "a file of lines NAME SCOPES KEY (or sha256:HEX); read again on SIGHUP");
   args.add("--no-auth", config.no_auth, "other machines may use the server without a key");
@@ -87,6 +90,7 @@ int verb_serve(int argc, char** argv) {
   args.add("--dry-run", dry, "print the memory that it would take, and end");
   args.example("vibee serve smollm2-135m")
       .example("vibee serve chat=smollm2-135m gemma3-270m minilm-l6 --port 9000")
+      .example("vibee serve smollm2-135m --lora pirate=adapters/pirate --lora poet=poet.gguf:0.5")
       .example("vibee serve smollm2-135m --host 0.0.0.0 --api-keys keys.txt --tls-cert cert.pem --tls-key key.pem");
   if (auto exit_status = args.parse(argc, argv)) return *exit_status;
   config.http.port = uint16_t(port);
@@ -111,6 +115,8 @@ int verb_serve(int argc, char** argv) {
     if (!ready.ok()) return fail("serve", ready.status());
     loads.emplace_back(equals == text.npos ? text : text.substr(0, equals), std::move(*ready));
   }
+  if (!load.loras.empty() && loads.size() > 1)
+    return fail_usage("serve", "--lora is of one model; serve the others by another process");
   if (!load.kv_disk.empty()) {
     if (loads.size() > 1) return fail_usage("serve", "--kv-disk is of one model; serve the others by another process");
     const auto disk = parse_kv_disk(load.kv_disk);

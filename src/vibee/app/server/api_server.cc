@@ -328,7 +328,7 @@ std::optional<Json> ApiServer::read_body(Call& call) {
   return std::move(std::get<Json>(body));
 }
 
-ServedModel* ApiServer::find_model(Call& call, const Json& body, std::optional<Output> output) {
+ServedModel* ApiServer::find_model(Call& call, const Json& body, std::optional<Output> output, std::string* adapter) {
   const auto at = body.find("model");
   const bool named = at != body.end() && at->is_string() && !at->get_ref<const std::string&>().empty();
   ServedModel* found = nullptr;
@@ -336,9 +336,21 @@ ServedModel* ApiServer::find_model(Call& call, const Json& body, std::optional<O
     const bool fits = named ? m->id == at->get_ref<const std::string&>() : !output || m->output() == *output;
     if (fits && !found) found = m.get();
   }
+  for (const auto& m : models_) {
+    if (found || !named || adapter == nullptr) break;
+    std::string_view name = at->get_ref<const std::string&>();
+    if (name.starts_with(m->id + ":")) name.remove_prefix(m->id.size() + 1);
+    if (!m->adapters.contains(name)) continue;
+    found = m.get();
+    *adapter = name;
+  }
   if (!found) {
     std::string list;
-    for (const auto& m : models_) list += (list.empty() ? "" : ", ") + m->id;
+    for (const auto& m : models_) {
+      list += (list.empty() ? "" : ", ") + m->id;
+      for (const auto& [name, loaded] : m->adapters)
+        if (adapter) list += fmt::format(", {}:{}", m->id, name);
+    }
     refuse(call,
            named ? ApiError{404, "model_not_found",
                             fmt::format("there is no model '{}' here; loaded: {}", printable(at->get<std::string>()),

@@ -72,10 +72,12 @@ class ApiServer {
 #include "vibee/app/server/routes.inc"
 #undef VIBEE_ROUTE
 
-  /// The body, and the model that it names; without one, the first that gives `output`. Null: the call was refused.
-  ServedModel* find_model(Call& call, const Json& body, std::optional<Output> output);
+  /// The model that a body names; without one, the first that gives `output`. Null: the call was refused. `adapter`
+  /// gets the name of the adapter that the body names with it; null: the call takes none.
+  ServedModel* find_model(Call& call, const Json& body, std::optional<Output> output, std::string* adapter = nullptr);
   std::optional<Json> read_body(Call& call);
-  void complete(Call call, std::variant<CompletionRequest, ApiError> request, ServedModel& model);
+  void complete(Call call, std::variant<CompletionRequest, ApiError> request, ServedModel& model,
+                const std::string& adapter);
   /// Runs `work` between two steps of a model's engine; the JSON that it gives, or its error about `param`, is the
   /// answer.
   using Work = std::function<Result<std::string>(Session&, Engine&, const std::function<bool()>& gone)>;
@@ -91,6 +93,7 @@ class ApiServer {
   void wait_for_reader(ServedModel& model, uint64_t job, uint64_t number);
   uint64_t space_of(const Call& call, const std::string& salt) const;
   std::string model_json(const ServedModel& model) const;
+  std::string adapter_json(const ServedModel& model, const std::string& name) const;
   ServedModel* named_model(Call& call);
   struct Watch;
   void watch(std::shared_ptr<Watch> watch);

@@ -26,15 +26,37 @@ std::string ApiServer::model_json(const ServedModel& m) const {
       .str();
 }
 
+std::string ApiServer::adapter_json(const ServedModel& m, const std::string& name) const {
+  const ServedAdapter& a = m.adapters.find(name)->second;
+  return JsonObject()
+      .text("id", m.id + ":" + name)
+      .text("object", "model")
+      .integer("created", int64_t(a.loaded_at))
+      .text("owned_by", "vibee")
+      .text("parent", m.id)
+      .text("task", "generate")
+      .boolean("chat", m.chat_template.has_value())
+      .integer("context", m.worker->loaded().session->options().context)
+      .text("digest", "sha256:" + a.adapter->digest())
+      .text("system_fingerprint", m.fingerprint + "-" + a.adapter->digest().substr(0, 16))
+      .str();
+}
+
 void ApiServer::models(Call call) {
   std::vector<std::string> data;
-  for (const auto& m : models_) data.push_back(model_json(*m));
+  for (const auto& m : models_) {
+    data.push_back(model_json(*m));
+    for (const auto& [name, loaded] : m->adapters) data.push_back(adapter_json(*m, name));
+  }
   answer(call, "{\"object\": \"list\", \"data\": " + json_array(data) + "}");
 }
 
 void ApiServer::model(Call call) {
   for (const auto& m : models_)
     if (m->id == call.rest) return answer(call, model_json(*m));
+  for (const auto& m : models_)
+    for (const auto& [name, loaded] : m->adapters)
+      if (call.rest == m->id + ":" + name || call.rest == name) return answer(call, adapter_json(*m, name));
   refuse(call, {404, "model_not_found", "there is no such model here", "model"});
 }
 

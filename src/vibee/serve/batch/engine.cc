@@ -44,7 +44,6 @@ Result<uint32_t> Engine::submit(GenerateRequest request) {
     const LoraPool* pool = session_.model().loras();
     if (pool == nullptr || !pool->owns(*request.adapter))
       return error(Code::invalid, "the adapter was not loaded for this model");
-    request.space = request.space * 0x9e3779b97f4a7c15 ^ request.adapter->space();
   }
   if (worst_pages(request) > session_.pages().pages()) {
     return error(Code::invalid,
@@ -63,6 +62,8 @@ Result<uint32_t> Engine::submit(GenerateRequest request) {
                                                   StopStrings(request.stop),
                                                   request.prompt});
   r->request = std::move(request);
+  r->space = r->request.space;
+  if (r->request.adapter) r->space = r->space * 0x9e3779b97f4a7c15 ^ r->request.adapter->space();
   if (r->request.grammar) r->grammar.emplace(r->request.grammar);
   r->decoder.speak(r->request.spoken);
   r->submitted = Clock::now();
@@ -176,7 +177,7 @@ uint64_t Engine::outstanding(const SequenceState& state, const GenerateRequest& 
 /// Whether somebody is computing the same beginning right now: cheaper to wait than to compute it twice.
 bool Engine::waits_for_leader(const Sequence& waiting, uint32_t reused) const {
   for (const auto& r : running_) {
-    if (!r->in_prompt() || r->paused || r->cancelled || r->request.space != waiting.request.space) continue;
+    if (!r->in_prompt() || r->paused || r->cancelled || r->space != waiting.space) continue;
     const auto [a, b] = std::mismatch(r->tokens.begin(), r->tokens.end(), waiting.tokens.begin(), waiting.tokens.end());
     const auto shared = uint32_t(a - r->tokens.begin()) / kPageTokens * kPageTokens;
     if (shared > reused && r->state.length() < shared) return true;
@@ -199,7 +200,7 @@ void Engine::admit() {
     WaitingView v{r->request.priority, between(r->submitted, now), service_[r->request.key].tokens, 0};
     // The first of many are enough to choose from: a look-up each is the price of this order.
     if (options_.order->asks_reused && options_.prefix && views.size() < 128)
-      v.reused = options_.prefix->match(r->request.space, std::span(r->tokens).first(r->tokens.size() - 1)).length();
+      v.reused = options_.prefix->match(r->space, std::span(r->tokens).first(r->tokens.size() - 1)).length();
     views.push_back(v);
   }
   std::vector<uint32_t> order(waiting_.size());
@@ -251,7 +252,7 @@ bool Engine::admit(size_t at) {
   Sequence& r = **find();
   PrefixIndex* prefix = r.request.prompt_logprobs && r.generated == 0 ? nullptr : options_.prefix;
   // At least one token is computed: there must be logits to draw from.
-  if (prefix) r.state = prefix->match(r.request.space, std::span(r.tokens).first(r.tokens.size() - 1));
+  if (prefix) r.state = prefix->match(r.space, std::span(r.tokens).first(r.tokens.size() - 1));
   if (prefix && waits_for_leader(r, r.state.length())) {
     r.state.truncate(0);
     return true;
@@ -269,7 +270,7 @@ bool Engine::admit(size_t at) {
     return false;
   }
   if (prefix)
-    prefix->load(r.request.space, std::span(r.tokens).first(r.tokens.size() - 1),
+    prefix->load(r.space, std::span(r.tokens).first(r.tokens.size() - 1),
                  stats_.prompt_rows ? stats_.prompt_seconds / double(stats_.prompt_rows) : 0, &r.state);
   if (r.preempted == 0) {
     stats_.prompt_tokens += r.tokens.size();
@@ -342,7 +343,7 @@ Status Engine::take_pages(uint64_t pages) {
 }
 
 void Engine::publish(const Sequence& r, uint32_t tokens) {
-  if (options_.prefix) options_.prefix->insert(r.request.space, std::span(r.tokens).first(tokens), r.state);
+  if (options_.prefix) options_.prefix->insert(r.space, std::span(r.tokens).first(tokens), r.state);
 }
 
 /// Who is done or cancelled goes; what was computed stays findable.

@@ -139,6 +139,7 @@ class Engine {
     StopStrings stop;
     std::vector<int32_t> tokens;  ///< prompt and generated
     std::optional<GrammarState> grammar = {};
+    uint64_t space = 0;  ///< that of the request and of its adapter
     uint32_t generated = 0;
     uint32_t preempted = 0;  ///< times
     bool begun = false;      ///< a step had rows of it since it was admitted
