@@ -7,11 +7,13 @@ usage: tests/adapters_test.py VIBEE MODEL [unittest arguments]
 import json
 import os
 import random
+import shutil
 import struct
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 import unittest
 
 from served import MODEL, VIBEE, Server
@@ -72,6 +74,44 @@ class Adapters(unittest.TestCase):
                 self.assertEqual(got, {i: wanted[names[i % 3]] for i in range(9)})
                 for name in ("three", MODEL + ":three", ":one", "one:one"):
                     self.assertEqual(s.ask("/v1/completions", dict(body, model=name), 404)["error"]["code"], "model_not_found")
+            finally:
+                self.assertEqual(s.stop(), 0)
+
+    def test_loaded_and_unloaded_while_it_serves(self):
+        with tempfile.TemporaryDirectory() as folder:
+            root = folder + "/root"
+            write_adapter(root + "/one", 1)
+            write_adapter(root + "/two", 2)
+            os.symlink(write_adapter(folder + "/outside", 3, layers=[0]), root + "/link")
+            os.makedirs(root + "/half")
+            os.symlink(folder + "/outside/adapter_model.safetensors", root + "/half/adapter_model.safetensors")
+            shutil.copy(root + "/one/adapter_config.json", root + "/half")
+            s = Server("--ctx", "256", "--batch", "4", "--adapter-root", root, "--max-loras", "2")
+            load = lambda name, path, status=200: s.ask("/v1/load_lora_adapter", {"lora_name": name, "lora_path": path}, status)
+            unload = lambda status=200, **more: s.ask("/v1/unload_lora_adapter", {"lora_name": "a", **more}, status)
+            body = {"model": "a", "prompt": "The colours of autumn", "max_tokens": 12, "temperature": 0, "ignore_eos": True, "logprobs": 1}
+            try:
+                for path in ("../outside", "/etc", folder + "/outside", "link", "half", "gone", ".", ""):
+                    self.assertEqual(load("a", path, 404)["error"]["code"], "adapter_not_found", path)
+                for name in ("", "a:b", "a b", MODEL):
+                    self.assertEqual(load(name, "one", 400)["error"]["param"], "lora_name", name)
+                unload(404)
+                first = load("a", "one")
+                self.assertEqual((first["id"], first["parent"]), (MODEL + ":a", MODEL))
+                one = s.ask("/v1/completions", body)["choices"]
+                got = {}
+                long = threading.Thread(target=lambda: got.update(r=s.ask("/v1/completions", dict(body, max_tokens=150))))
+                long.start()
+                time.sleep(0.5)
+                self.assertEqual(unload(409)["error"]["code"], "adapter_in_use")
+                self.assertNotEqual(load("a", "two")["digest"], first["digest"])  # a new generation: the long one keeps the old
+                self.assertNotEqual(s.ask("/v1/completions", body)["choices"], one)
+                long.join()
+                self.assertTrue(got["r"]["choices"][0]["text"].startswith(one[0]["text"]))
+                unload(drain=True)
+                self.assertEqual(s.ask("/v1/completions", body, 404)["error"]["code"], "model_not_found")
+                self.assertEqual(load("a", "one")["digest"], first["digest"])
+                self.assertEqual(s.ask("/v1/completions", body)["choices"], one)
             finally:
                 self.assertEqual(s.stop(), 0)
 

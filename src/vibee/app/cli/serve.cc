@@ -65,6 +65,8 @@ int verb_serve(int argc, char** argv) {
       "/v1/rerank, "
       "/v1/models, /metrics and more (docs/serving.md). Only this machine can reach it, unless --host says otherwise.");
   args.add("MODEL", models, "GGUF files or names from `vibee list`; NAME=MODEL gives one another name").required();
+  args.add("--adapter-root", config.adapter_root, "a folder from which /v1/load_lora_adapter may load adapters");
+  args.add("--max-loras", load.max_loras, "room for so many adapters; at least those of --lora").between(0, 1024);
   args.add("--host", config.http.host, "the address to listen on");
   args.add("-p,--port", port, "the port; 0: any free one, which is printed").between(0, 65535);
   add_load_args(args, load, true);
@@ -131,6 +133,8 @@ int verb_serve(int argc, char** argv) {
     for (const auto& [id, one] : loads) std::puts(pool_line(id, one).c_str());
     return kExitOk;
   }
+  if (!config.adapter_root.empty() && load.max_loras == 0)
+    return fail_usage("serve", "--adapter-root: say with --max-loras how many adapters to make room for");
   const std::string host = config.http.host;
   const bool tls = !config.http.tls_certificate.empty();
   auto server = ApiServer::create(std::move(config));

@@ -28,6 +28,7 @@ struct ServeConfig {
   uint32_t queue = 512;       ///< prompts that may wait, a model
   double drain_s = 30;        ///< for what is under way at the end
   std::string otlp;           ///< URL of a collector of traces; empty: none
+  std::string adapter_root;   ///< below which adapters may be loaded; empty: none may
   std::string chat_template;  ///< in place of the models' own; empty: their own
   double health_s = 10;       ///< a token older than this is no sign of life
   std::function<void(const std::string&)> log;  ///< a line about what the server does

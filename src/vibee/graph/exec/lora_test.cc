@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "vibee/base/random/philox.h"
 #include "vibee/graph/exec/sample.h"
 #include "vibee/graph/pass/pass.h"
 
@@ -81,7 +82,8 @@ TEST(Lora, PlansGiveWhatTheInterpreterGives) {
           team, {std::span(tokens).first(3), std::span(positions).first(3), {&alone, 1}, std::span(rows).first(3)}, {});
       EXPECT_TRUE(std::equal(got.begin(), got.begin() + 3 * kOut, (*plan)->outputs()));
     }
-    for (const Graph* g : {&graph, &*lowered}) {
+    const Graph* both[] = {&graph, &*lowered};
+    for (const Graph* g : both) {
       size_t at = 0;
       for (size_t s = 0; s < texts.size(); ++s) {
         InterpretInputs in;
