@@ -74,6 +74,7 @@ done
 say "convert to files and directories, tokenizer both ways"
 
 python3 -W ignore tests/server_test.py "$vibee" smollm2-135m -f > "$work/server.log" 2>&1 || { tail -n 60 "$work/server.log" >&2; die "the server"; }
+python3 -W ignore tests/adapters_test.py "$vibee" smollm2-135m -f > "$work/adapters.log" 2>&1 || { tail -n 60 "$work/adapters.log" >&2; die "adapters"; }
 python3 -W ignore tests/portable_server_test.py "$vibee" smollm2-135m -f > "$work/portable_server.log" 2>&1 || { tail -n 60 "$work/portable_server.log" >&2; die "the portable tests of servers"; }
 python3 -W ignore tests/models_test.py "$vibee" smollm2-135m -f > "$work/models.log" 2>&1 || { tail -n 60 "$work/models.log" >&2; die "models that share memory"; }
 say "server: $(sed -n 's/^Ran \(.*\)$/\1/p' "$work/server.log")"

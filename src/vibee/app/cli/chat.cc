@@ -66,12 +66,14 @@ int verb_chat(int argc, char** argv) {
             "messages.");
   add_model_args(args, config);
   add_kv_disk(args, config);
+  add_lora_args(args, config, "PATH[:SCALE]: generate with this LoRA adapter (a PEFT directory or a GGUF file)");
   args.add("--system", system, "a system message");
   sampling.add_to(args);
   args.example("vibee chat smollm2-135m --system \"Answer in one sentence.\"")
       .example("vibee chat smollm2-135m --kv-disk ~/.cache/vibee/pages,4G");
   if (auto exit_status = args.parse(argc, argv)) return *exit_status;
   catch_interrupt();
+  if (config.loras.size() > 1) return fail_usage("chat", "--lora: one adapter a conversation");
   auto loaded = load(config);
   if (!loaded.ok()) return fail("chat", loaded.status());
   auto generate_with = generate_config(sampling, loaded->sampling);
@@ -79,6 +81,7 @@ int verb_chat(int argc, char** argv) {
   std::vector<ChatMessage> messages;
   if (!system.empty()) messages.push_back({"system", system});
   generate_with->engine = loaded->engine;
+  if (!loaded->adapters.empty()) generate_with->adapter = loaded->adapters[0].adapter;
   return chat_loop(*loaded, *generate_with, std::move(messages));
 }
 

@@ -59,6 +59,11 @@ void add_kv_disk(Args& args, LoadConfig& c) {
            "DIR,SIZE: keep what was computed in this folder, at most SIZE of it (500M, 4G), for later runs");
 }
 
+void add_lora_args(Args& args, LoadConfig& c, const std::string& help) {
+  args.add("--lora", c.loras, help);
+  args.add("--max-lora-rank", c.max_lora_rank, "room for adapters of at most this rank").between(1, 1024);
+}
+
 void SamplingArgs::add_to(Args& args) {
   args.add("-n,--tokens", max_tokens, "tokens to generate, at most").between(1, 1 << 26);
   args.add("--temperature", temperature, "0: greedy; this and the next five as the model's files say, else 0.7")

@@ -18,6 +18,8 @@ void set_serve_defaults(LoadConfig* config);
 
 /// --kv-disk, of the verbs whose texts another run may go on with.
 void add_kv_disk(Args& args, LoadConfig& config);
+/// --lora, said in the words of the verb, and --max-lora-rank.
+void add_lora_args(Args& args, LoadConfig& config, const std::string& help);
 
 struct SamplingArgs {
   std::optional<double> temperature, top_p, min_p, typical_p, repetition_penalty;  ///< empty: as the model's files say

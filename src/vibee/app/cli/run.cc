@@ -60,6 +60,7 @@ int verb_run(int argc, char** argv) {
             "as it stands.");
   add_model_args(args, config, true);
   add_kv_disk(args, config);
+  add_lora_args(args, config, "PATH[:SCALE]: generate with this LoRA adapter (a PEFT directory or a GGUF file)");
   args.add("PROMPT", prompt, "the prompt; `-` reads it from standard input");
   args.add("--prompts", prompts_file, "a file with one prompt a line, generated together in batches of --batch");
   args.add("--system", system, "a system message before the prompt");
@@ -75,6 +76,7 @@ int verb_run(int argc, char** argv) {
   args.add("--json", json, "print an array of objects");
   args.example("vibee run smollm2-135m \"Why is the sky blue?\"")
       .example("vibee run model.gguf --raw \"Once upon a time\" -n 64 --greedy")
+      .example("vibee run smollm2-135m \"Why is the sky blue?\" --lora adapters/pirate:0.8")
       .example("vibee run smollm2-135m --prompts prompts.txt --batch 16 --json")
       .example("vibee run smollm2-135m \"Which year was it?\" --regex \"[12][0-9]{3}\"")
       .example("vibee run smollm2-135m \"Describe a cat.\" --json-schema cat.json");
@@ -85,6 +87,7 @@ int verb_run(int argc, char** argv) {
     if (!applied.ok()) return fail("run", applied);
   }
   if (!demo.empty()) prompt = demo;
+  if (config.loras.size() > 1) return fail_usage("run", "--lora: one adapter a run");
   if (prompt.empty() == prompts_file.empty()) return fail_usage("run", "needs one of PROMPT and --prompts");
   std::vector<std::string> texts = {prompt};
   if (prompt == "-") texts[0].assign(std::istreambuf_iterator<char>(std::cin), {});
@@ -112,6 +115,7 @@ int verb_run(int argc, char** argv) {
   if (!compiled.ok()) return fail("run", compiled.status());
   generate_with->grammar = *compiled;
   generate_with->engine = loaded->engine;
+  if (!loaded->adapters.empty()) generate_with->adapter = loaded->adapters[0].adapter;
   if (profile || !trace.empty()) loaded->session->plan().enable_profile();
   const bool stream = !json && prompts.size() == 1;
   auto result = generate(

@@ -63,9 +63,11 @@ Result<LoadConfig> config_for(LoadConfig config) {
 std::string pool_line(const PooledModel& m) {
   const uint64_t tokens = uint64_t(m.plan.page_count) * kPageTokens;
   return fmt::format(
-      "{}: {:.1f} MiB of weights, {:.1f} of work, {:.1f} of keys and values: {} tokens, {} answers of {} at once{}",
-      m.id, double(m.plan.weights) / (1 << 20), double(m.plan.arena) / (1 << 20), double(m.plan.pages) / (1 << 20),
-      tokens, std::min<uint64_t>(m.sequences, tokens / m.context), m.context,
+      "{}: {:.1f} MiB of weights, {}{:.1f} of work, {:.1f} of keys and values: {} tokens, {} answers of {} at once{}",
+      m.id, double(m.plan.weights) / (1 << 20),
+      m.plan.adapters ? fmt::format("{:.1f} of adapters, ", double(m.plan.adapters) / (1 << 20)) : "",
+      double(m.plan.arena) / (1 << 20), double(m.plan.pages) / (1 << 20), tokens,
+      std::min<uint64_t>(m.sequences, tokens / m.context), m.context,
       m.at_start ? "" : "; loaded when it is asked for");
 }
 
@@ -88,10 +90,13 @@ int verb_serve(int argc, char** argv) {
       "/v1/rerank, "
       "/v1/models, /metrics and more (docs/serving.md). Only this machine can reach it, unless --host says otherwise.");
   args.add("MODEL", models, "GGUF files or names from `vibee list`; NAME=MODEL gives one another name").required();
+  args.add("--adapter-root", config.adapter_root, "a folder from which /v1/load_lora_adapter may load adapters");
+  args.add("--max-loras", load.max_loras, "room for so many adapters; at least those of --lora").between(0, 1024);
   args.add("--host", config.http.host, "the address to listen on");
   args.add("-p,--port", port, "the port; 0: any free one, which is printed").between(0, 65535);
   add_load_args(args, load, true);
   add_kv_disk(args, load);
+  add_lora_args(args, load, "NAME=PATH[:SCALE]: a LoRA adapter that requests may name as their model; several times");
   args.add("--api-key", api_key, "a key that may do everything; also from VIBEE_API_KEY");
   args.add("--api-keys", config.key_file, "a file of lines NAME SCOPES KEY (or sha256:HEX); read again on SIGHUP");
   args.add("--no-auth", config.no_auth, "other machines may use the server without a key");
@@ -117,6 +122,7 @@ int verb_serve(int argc, char** argv) {
   args.example("vibee serve smollm2-135m")
       .example("vibee serve chat=smollm2-135m gemma3-270m minilm-l6 --port 9000")
       .example("vibee serve smollm2-135m gemma3-270m --memory 500000000 --on-demand")
+      .example("vibee serve smollm2-135m --lora pirate=adapters/pirate --lora poet=poet.gguf:0.5")
       .example("vibee serve smollm2-135m --host 0.0.0.0 --api-keys keys.txt --tls-cert cert.pem --tls-key key.pem");
   if (auto exit_status = args.parse(argc, argv)) return *exit_status;
   config.http.port = uint16_t(port);
@@ -144,6 +150,8 @@ int verb_serve(int argc, char** argv) {
     model.config = std::move(*ready);
     model.at_start = !on_demand;
   }
+  if (!load.loras.empty() && loads.size() > 1)
+    return fail_usage("serve", "--lora is of one model; serve the others by another process");
   config.memory = load.memory.value_or(available_memory() / 5 * 4);  // the rest: for texts, answers, everybody else
   if (Status s = share_memory(loads, config.memory); !s.ok())
     return fail("serve", load.memory ? s : std::move(s).within("four fifths of what is available are for models"));
@@ -171,6 +179,8 @@ int verb_serve(int argc, char** argv) {
     for (const PooledModel& m : loads) std::puts(pool_line(m).c_str());
     return kExitOk;
   }
+  if (!config.adapter_root.empty() && load.max_loras == 0)
+    return fail_usage("serve", "--adapter-root: say with --max-loras how many adapters to make room for");
   const std::string host = config.http.host;
   const bool tls = !config.http.tls_certificate.empty();
   auto server = ApiServer::create(std::move(config));

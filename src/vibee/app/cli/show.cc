@@ -34,7 +34,7 @@ int verb_show(int argc, char** argv) {
     }
     return kExitOk;
   }
-  auto graph = Model::graph_of(r->file, r->config, r->model.disable);
+  auto graph = Model::graph_of(r->file, r->config, r->model);
   if (!graph.ok()) return fail("show", graph.status());
   if (graph_text) {
     std::fputs(print(*graph).c_str(), stdout);

@@ -61,6 +61,7 @@ Result<std::unique_ptr<Generation>> Generation::start(Engine& engine, const std:
     GenerateRequest request{prompts[i], config.sampling, config.max_tokens, config.stop, config.ignore_end};
     request.sampling.seed += i;
     request.grammar = config.grammar;
+    request.adapter = config.adapter;
     auto id = engine.submit(std::move(request));
     if (!id.ok())
       return prompts.size() > 1 ? id.take_status().within(fmt::format("prompt {}", i + 1)) : id.take_status();

@@ -20,8 +20,9 @@ struct GenerateConfig {
   uint32_t max_tokens = 256;
   std::vector<std::string> stop;
   bool ignore_end = false;
-  EngineOptions engine;  ///< Loaded::engine
-  std::shared_ptr<const Grammar> grammar = nullptr;  ///< GenerateRequest::grammar
+  EngineOptions engine;                                  ///< Loaded::engine
+  std::shared_ptr<const Grammar> grammar = nullptr;      ///< GenerateRequest::grammar
+  std::shared_ptr<const LoraAdapter> adapter = nullptr;  ///< GenerateRequest::adapter
 };
 
 /// What is drawn with when the user says nothing: as the model's files say, where they say how; else temperature 0.7,

@@ -2,6 +2,7 @@
 #include "vibee/app/jobs/load.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <filesystem>
 #include <thread>
 
@@ -28,6 +29,25 @@ Result<KvFormat> parse_kv(const std::string& text) {
   return error(Code::invalid, "--kv {}: unknown format; use f32, f16 or q8_0", text);
 }
 
+LoraName parse_lora(std::string_view text) {
+  LoraName out;
+  if (const size_t equals = text.find('='); equals != text.npos) {
+    out.name = text.substr(0, equals);
+    text.remove_prefix(equals + 1);
+  }
+  if (const size_t colon = text.rfind(':'); colon != text.npos) {
+    const std::string number(text.substr(colon + 1));
+    char* end = nullptr;
+    const float scale = std::strtof(number.c_str(), &end);
+    if (!number.empty() && *end == 0) {
+      out.scale = scale;
+      text = text.substr(0, colon);
+    }
+  }
+  out.path = text;
+  return out;
+}
+
 Result<Resolved> resolve(const LoadConfig& c) {
   VIBEE_ASSIGN(std::string path, resolve_model(c.model));
   VIBEE_ASSIGN(Checkpoint file, open_checkpoint(path));
@@ -42,6 +62,7 @@ Result<Resolved> resolve(const LoadConfig& c) {
   if (!c.isa.empty()) {
     VIBEE_ASSIGN(model.isa, parse_isa(c.isa));
   }
+  model.lora = {std::max(c.max_loras, uint32_t(c.loras.size())), c.max_lora_rank};
   SessionOptions session;
   for (const std::string& id : c.disable) {
     const auto is = [&](const SessionSwitch& s) { return s.id == id; };
@@ -71,7 +92,8 @@ Result<Resolved> resolve(const LoadConfig& c) {
   // A fifth of what is available stays for texts, answers and everybody else.
   const uint64_t limit = c.memory ? *c.memory : available_memory() / 5 * 4;
   if (c.shrink_pages && plan.total() > limit) {
-    const uint64_t least = (session.context + kPageTokens - 1) / kPageTokens, fixed = plan.weights + plan.arena;
+    const uint64_t least = (session.context + kPageTokens - 1) / kPageTokens,
+                   fixed = plan.weights + plan.adapters + plan.arena;
     session.pages = uint32_t(std::max(least, limit > fixed ? (limit - fixed) / plan.page_bytes : 0));
     VIBEE_ASSIGN(plan, Session::plan_memory(file, config, model, session));
   }
@@ -83,9 +105,9 @@ Result<Resolved> resolve(const LoadConfig& c) {
 Status check_memory(const Resolved& r, std::optional<uint64_t> cap) {
   const uint64_t limit = cap ? *cap : available_memory();
   if (r.plan.total() <= limit) return {};
-  const uint64_t fixed = r.plan.weights + r.plan.arena;
+  const uint64_t weights = r.plan.weights + r.plan.adapters, fixed = weights + r.plan.arena;
   const std::string need = fmt::format("{} needs {} MiB ({} weights, {} work, {} keys and values), {} MiB are {}",
-                                       r.path, r.plan.total() >> 20, r.plan.weights >> 20, r.plan.arena >> 20,
+                                       r.path, r.plan.total() >> 20, weights >> 20, r.plan.arena >> 20,
                                        r.plan.pages >> 20, limit >> 20, cap ? "allowed by --memory" : "available");
   const uint64_t left = limit > fixed ? (limit - fixed) / r.plan.page_bytes / r.session.sequences * kPageTokens : 0;
   if (left >= kPageTokens)
@@ -123,6 +145,11 @@ Result<Loaded> load(const LoadConfig& config) {
             r.session.context};
   }
   VIBEE_ASSIGN(out.model, Model::load(std::move(r.file), r.model));
+  for (const std::string& text : config.loras) {
+    LoraName name = parse_lora(text);
+    VIBEE_ASSIGN(auto adapter, out.model->loras()->load(name.path, name.scale));
+    out.adapters.push_back({std::move(name), std::move(adapter)});
+  }
   VIBEE_ASSIGN(out.session, Session::create(*out.model, r.session));
   VIBEE_ASSIGN(out.prefix, make_prefix_index(config.prefix, &out.session->pages()));
   out.engine.prefix = out.prefix.get();

@@ -35,17 +35,35 @@ struct LoadConfig {
   double tbt_ms = 0;
   std::shared_ptr<const StepTime> step_time = {};  ///< of this very config, measured earlier; null: it is measured
   bool shrink_pages = false;         ///< where memory is short, fewer KV pages than the full context of all sequences
+  std::vector<std::string> loras;    ///< adapters to load: [NAME=]PATH[:SCALE]
+  uint32_t max_loras = 0;            ///< adapters at once; at least as many as `loras`
+  uint32_t max_lora_rank = 16;       ///< of each, at most
   std::vector<std::string> disable;  ///< passes and techniques
   std::optional<Output> output = Output::logits;  ///< what steps give; empty: what the model was made to give
   std::optional<Pooling> pooling;                 ///< of embeddings; empty: as the model's files say
   std::shared_ptr<ScheduleLog> log;               ///< of what a server of it decides; null: none is kept
 };
 
+/// An adapter as a user names it.
+struct LoraName {
+  std::string name;  ///< empty: none was given
+  std::string path;
+  float scale = 1;  ///< of what it adds, beside its own
+};
+/// Reads [NAME=]PATH[:SCALE].
+LoraName parse_lora(std::string_view text);
+
+struct LoadedAdapter {
+  LoraName name;
+  std::shared_ptr<const LoraAdapter> adapter;
+};
+
 struct Loaded {
   std::unique_ptr<Model> model;
   std::unique_ptr<Session> session;
   MemoryPlan plan;
-  std::unique_ptr<DiskTier> disk;  ///< below `prefix`; null without --kv-disk
+  std::vector<LoadedAdapter> adapters;  ///< LoadConfig::loras
+  std::unique_ptr<DiskTier> disk;       ///< below `prefix`; null without --kv-disk
   std::unique_ptr<PrefixIndex> prefix;
   std::unique_ptr<StepTime> step_time;
   EngineOptions engine;       ///< with `prefix` and `step_time`

@@ -105,13 +105,13 @@ Result<std::vector<TuneOption>> tune_options(const LoadConfig& base) {
     if (!resolve(with).ok()) continue;  // not with this model
     out.push_back({s, row.summary, row.promise == Promise::exact});
   }
-  VIBEE_ASSIGN(const Graph graph, Model::graph_of(plain.file, plain.config, plain.model.disable));
+  VIBEE_ASSIGN(const Graph graph, Model::graph_of(plain.file, plain.config, plain.model));
   const std::string before = print(graph);
   for (const Pass& pass : all_passes()) {
     const std::string id(pass.id);
     if (std::find(plain.model.disable.begin(), plain.model.disable.end(), id) != plain.model.disable.end()) continue;
-    std::vector<std::string> without = plain.model.disable;
-    without.push_back(id);
+    ModelOptions without = plain.model;
+    without.disable.push_back(id);
     VIBEE_ASSIGN(const Graph other, Model::graph_of(plain.file, plain.config, without));
     if (print(other) != before) out.push_back({{"--disable", id}, "without: " + std::string(pass.summary), true});
   }

@@ -180,8 +180,7 @@ TEST(TuneOptions, AreThoseThatThisModelAndMachineHave) {
   base.disable = {"merge_qkv", "flash_decoding"};
   const auto rest = tune_options(base);
   ASSERT_TRUE(rest.ok()) << rest.status().message();
-  for (const TuneOption& o : *rest)
-    EXPECT_TRUE(o.setting.value != "merge_qkv" && o.setting.value != "flash_decoding");
+  for (const TuneOption& o : *rest) EXPECT_TRUE(o.setting.value != "merge_qkv" && o.setting.value != "flash_decoding");
 }
 
 TEST(TunedFile, GivesBackWhatWasChosenForThisModelAndMachineAlone) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What `vibee tune` chose, kept in the cache for the --tuned of `vibee run` and `vibee serve`: a file a model, valid for that file of the model
-// and this machine.
+// What `vibee tune` chose, kept in the cache for the --tuned of `vibee run` and `vibee serve`: a file a model, valid
+// for that file of the model and this machine.
 #pragma once
 
 #include "vibee/app/jobs/tune.h"

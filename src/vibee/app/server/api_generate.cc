@@ -9,18 +9,21 @@ namespace vibee {
 void ApiServer::chat(Call call) {
   auto body = read_body(call);
   if (!body) return;
-  ServedModel* model = find_model(call, *body, Output::logits);
-  if (model) complete(std::move(call), read_chat_request(*body, *model), *model);
+  std::string adapter;
+  ServedModel* model = find_model(call, *body, Output::logits, &adapter);
+  if (model) complete(std::move(call), read_chat_request(*body, *model), *model, adapter);
 }
 
 void ApiServer::completions(Call call) {
   auto body = read_body(call);
   if (!body) return;
-  ServedModel* model = find_model(call, *body, Output::logits);
-  if (model) complete(std::move(call), read_completion_request(*body, *model), *model);
+  std::string adapter;
+  ServedModel* model = find_model(call, *body, Output::logits, &adapter);
+  if (model) complete(std::move(call), read_completion_request(*body, *model), *model, adapter);
 }
 
-void ApiServer::complete(Call call, std::variant<CompletionRequest, ApiError> read, ServedModel& model) {
+void ApiServer::complete(Call call, std::variant<CompletionRequest, ApiError> read, ServedModel& model,
+                         const std::string& adapter) {
   if (auto* wrong = std::get_if<ApiError>(&read)) return refuse(call, *wrong);
   if (is_late(call)) return;
   CompletionRequest request = std::move(std::get<CompletionRequest>(read));
@@ -39,7 +42,16 @@ void ApiServer::complete(Call call, std::variant<CompletionRequest, ApiError> re
                          std::max(1.0, wait)});
   }
   const uint64_t space = space_of(call, request.salt);
+  std::shared_ptr<const LoraAdapter> lora;
+  request.model = model.id;
+  request.fingerprint = model.fingerprint;
+  if (!adapter.empty()) {
+    lora = model.adapters.find(adapter)->second.adapter;
+    request.model += ":" + adapter;
+    request.fingerprint += "-" + lora->digest().substr(0, 16);
+  }
   for (GenerateRequest& part : request.parts) {
+    part.adapter = lora;
     part.space = space;
     part.priority = request.priority;
     part.key = space_of(call, {});

@@ -330,7 +330,7 @@ std::optional<Json> ApiServer::read_body(Call& call) {
   return std::move(std::get<Json>(body));
 }
 
-PooledModel* ApiServer::find_known(Call& call, const Json& body, std::optional<Output> output) {
+PooledModel* ApiServer::find_known(Call& call, const Json& body, std::optional<Output> output, std::string* adapter) {
   const auto at = body.find("model");
   const bool named = at != body.end() && at->is_string() && !at->get_ref<const std::string&>().empty();
   PooledModel* found = nullptr;
@@ -338,9 +338,21 @@ PooledModel* ApiServer::find_known(Call& call, const Json& body, std::optional<O
     const bool fits = named ? m->id == at->get_ref<const std::string&>() : !output || m->config.output == *output;
     if (fits && !found) found = m.get();
   }
+  for (const auto& m : models_->models()) {
+    if (found || !named || adapter == nullptr) break;
+    std::string_view name = at->get_ref<const std::string&>();
+    if (name.starts_with(m->id + ":")) name.remove_prefix(m->id.size() + 1);
+    if (!m->has_adapter(name)) continue;
+    found = m.get();
+    *adapter = name;
+  }
   if (!found) {
     std::string list;
-    for (const auto& m : models_->models()) list += (list.empty() ? "" : ", ") + m->id;
+    for (const auto& m : models_->models()) {
+      list += (list.empty() ? "" : ", ") + m->id;
+      for (const std::string& name : m->adapter_names())
+        if (adapter) list += fmt::format(", {}:{}", m->id, name);
+    }
     refuse(call, named ? ApiError{404, "model_not_found",
                                   fmt::format("there is no model '{}' here; there are: {}",
                                               printable(at->get<std::string>()), list),
@@ -360,8 +372,8 @@ PooledModel* ApiServer::find_known(Call& call, const Json& body, std::optional<O
   return found;
 }
 
-ServedModel* ApiServer::find_model(Call& call, const Json& body, std::optional<Output> output) {
-  PooledModel* model = find_known(call, body, output);
+ServedModel* ApiServer::find_model(Call& call, const Json& body, std::optional<Output> output, std::string* adapter) {
+  PooledModel* model = find_known(call, body, output, adapter);
   if (!model) return nullptr;
   if (model->state == ModelState::ready) return model->served.get();
   load_and_retry(call, *model);

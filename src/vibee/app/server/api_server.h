@@ -29,6 +29,7 @@ struct ServeConfig {
   uint64_t memory = 0;        ///< bytes for all models together
   double drain_s = 30;        ///< for what is under way at the end
   std::string otlp;           ///< URL of a collector of traces; empty: none
+  std::string adapter_root;   ///< below which adapters may be loaded; empty: none may
   std::string chat_template;  ///< in place of the models' own; empty: their own
   double health_s = 10;       ///< a token older than this is no sign of life
   std::function<void(const std::string&)> log;  ///< a line about what the server does
@@ -76,17 +77,19 @@ class ApiServer {
 #include "vibee/app/server/routes.inc"
 #undef VIBEE_ROUTE
 
-  /// The model that the body names; without one, the first that gives `output`. Null: the call was refused.
-  PooledModel* find_known(Call& call, const Json& body, std::optional<Output> output);
+  /// The model that the body names; without one, the first that gives `output`. Null: the call was refused. `adapter`
+  /// gets the name of the adapter that the body names with it; null: the call takes none.
+  PooledModel* find_known(Call& call, const Json& body, std::optional<Output> output, std::string* adapter = nullptr);
   /// The same, loaded. Null: the call was refused, or waits for the model and is handled once more then.
-  ServedModel* find_model(Call& call, const Json& body, std::optional<Output> output);
+  ServedModel* find_model(Call& call, const Json& body, std::optional<Output> output, std::string* adapter = nullptr);
   /// The same, for what only looks: one that is not loaded is refused.
   ServedModel* find_loaded(Call& call, const Json& body, std::optional<Output> output);
   void load_and_retry(Call& call, PooledModel& model);
   /// What is to be called when a model has settled: handles the call once more.
   ModelPool::Then retry(Call& call);
   std::optional<Json> read_body(Call& call);
-  void complete(Call call, std::variant<CompletionRequest, ApiError> request, ServedModel& model);
+  void complete(Call call, std::variant<CompletionRequest, ApiError> request, ServedModel& model,
+                const std::string& adapter);
   /// Runs `work` between two steps of a model's engine; the JSON that it gives, or its error about `param`, is the
   /// answer.
   using Work = std::function<Result<std::string>(Session&, Engine&, const std::function<bool()>& gone)>;
@@ -102,6 +105,7 @@ class ApiServer {
   void wait_for_reader(ServedModel& model, uint64_t job, uint64_t number);
   uint64_t space_of(const Call& call, const std::string& salt) const;
   std::string model_json(const PooledModel& model) const;
+  std::string adapter_json(const PooledModel& model, const std::string& name) const;
   ServedModel* named_model(Call& call);
   struct Watch;
   void watch(std::shared_ptr<Watch> watch);

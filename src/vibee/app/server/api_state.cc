@@ -27,14 +27,37 @@ std::string ApiServer::model_json(const PooledModel& m) const {
   return out.str();
 }
 
+std::string ApiServer::adapter_json(const PooledModel& m, const std::string& name) const {
+  JsonObject out;
+  out.text("id", m.id + ":" + name).text("object", "model").text("owned_by", "vibee").text("parent", m.id);
+  out.text("state", vibee::name(m.state))
+      .text("task", "generate")
+      .boolean("chat", m.chat)
+      .integer("context", m.context);
+  if (m.served) {
+    const ServedAdapter& a = m.served->adapters.find(name)->second;
+    out.integer("created", int64_t(a.loaded_at)).text("digest", "sha256:" + a.adapter->digest());
+    out.text("system_fingerprint", m.fingerprint + "-" + a.adapter->digest().substr(0, 16));
+  } else {
+    out.integer("created", 0);
+  }
+  return out.str();
+}
+
 void ApiServer::models(Call call) {
   std::vector<std::string> data;
-  for (const auto& m : models_->models()) data.push_back(model_json(*m));
+  for (const auto& m : models_->models()) {
+    data.push_back(model_json(*m));
+    for (const std::string& name : m->adapter_names()) data.push_back(adapter_json(*m, name));
+  }
   answer(call, "{\"object\": \"list\", \"data\": " + json_array(data) + "}");
 }
 
 void ApiServer::model(Call call) {
   if (const PooledModel* m = models_->find(call.rest)) return answer(call, model_json(*m));
+  for (const auto& m : models_->models())
+    for (const std::string& name : m->adapter_names())
+      if (call.rest == m->id + ":" + name || call.rest == name) return answer(call, adapter_json(*m, name));
   refuse(call, {404, "model_not_found", "there is no such model here", "model"});
 }
 

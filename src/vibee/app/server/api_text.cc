@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // /tokenize, /detokenize and /apply-template.
 #include "vibee/app/server/api_server.h"
-#include "vibee/model/token/detokenizer.h"
 #include "vibee/app/server/completion_request.h"
+#include "vibee/model/token/detokenizer.h"
 
 namespace vibee {
 

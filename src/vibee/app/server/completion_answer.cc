@@ -83,7 +83,7 @@ std::string CompletionAnswer::head() const {
   const std::string_view object =
       request_.chat ? request_.stream ? "chat.completion.chunk" : "chat.completion" : "text_completion";
   return fmt::format("\"id\": {}, \"object\": \"{}\", \"created\": {}, \"model\": {}, \"system_fingerprint\": {}",
-                     json_quote(id_), object, created_, json_quote(model_.id), json_quote(model_.fingerprint));
+                     json_quote(id_), object, created_, json_quote(request_.model), json_quote(request_.fingerprint));
 }
 
 std::string CompletionAnswer::piece(int32_t token) const {

@@ -17,10 +17,11 @@ struct CompletionRequest {
   bool chat = false, stream = false, include_usage = false, echo = false, token_ids = false, timings = false;
   const ToolFormat* tools = nullptr;  ///< how calls are written, where the model may call
   bool parallel_calls = true;
-  bool seeded = false;   ///< the client gave the seed
-  int logprobs = -1;     ///< alternatives a token; -1: none are asked for
-  uint32_t n = 1;        ///< answers a prompt
-  uint32_t best_of = 1;  ///< generated a prompt
+  std::string model, fingerprint;  ///< as the answer names them: those of the adapter, where it has one
+  bool seeded = false;             ///< the client gave the seed
+  int logprobs = -1;               ///< alternatives a token; -1: none are asked for
+  uint32_t n = 1;                  ///< answers a prompt
+  uint32_t best_of = 1;            ///< generated a prompt
   uint64_t timeout_ms = 0;
   int priority = 0;
   std::string salt;

@@ -52,6 +52,8 @@ class EngineWorker {
 
   const Loaded& loaded() const { return loaded_; }
   const LoadConfig& config() const { return config_; }
+  /// The adapters that were loaded at the start, for whoever keeps them by name.
+  std::vector<LoadedAdapter> take_adapters() { return std::exchange(loaded_.adapters, {}); }
 
   struct View {
     uint32_t running = 0, waiting = 0;                   ///< prompts

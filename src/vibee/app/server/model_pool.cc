@@ -26,6 +26,26 @@ std::string_view name(ModelState state) {
   return kNames[size_t(state)];
 }
 
+std::vector<std::string> PooledModel::adapter_names() const {
+  std::vector<std::string> out;
+  for (const std::string& text : config.loras) out.push_back(parse_lora(text).name);
+  return out;
+}
+
+bool PooledModel::has_adapter(std::string_view name) const {
+  return std::any_of(config.loras.begin(), config.loras.end(),
+                     [&](const auto& t) { return parse_lora(t).name == name; });
+}
+
+void PooledModel::drop_adapter(std::string_view name) {
+  std::erase_if(config.loras, [&](const std::string& text) { return parse_lora(text).name == name; });
+}
+
+void PooledModel::keep_adapter(const std::string& name, const std::string& path) {
+  drop_adapter(name);
+  config.loras.push_back(name + "=" + path + ":1");  // a path may end in what looks like a scale
+}
+
 Status share_memory(std::span<PooledModel> models, uint64_t budget) {
   std::vector<uint64_t> least;
   uint64_t behind = 0;  // the least of the models that are not planned yet

@@ -31,6 +31,13 @@ struct PooledModel {
   bool chat = false;        ///< has a chat template
   std::string fingerprint;  ///< empty until it was loaded once
 
+  /// Those of `config`, also of ones that were loaded later: they come with the model when it is loaded again.
+  std::vector<std::string> adapter_names() const;
+  bool has_adapter(std::string_view name) const;
+  /// Adds one to `config`, in the place of one of its name.
+  void keep_adapter(const std::string& name, const std::string& path);
+  void drop_adapter(std::string_view name);
+
   ModelState state = ModelState::unloaded;
   std::unique_ptr<ServedModel> served;                      ///< null unless it can be used
   std::string failure;                                      ///< why its last load failed; empty: it did not

@@ -24,6 +24,13 @@ Result<std::unique_ptr<ServedModel>> ServedModel::load(const LoadConfig& config,
     if (!out->spoken.empty()) out->call_grammars = std::make_unique<GrammarCompiler>(out->tokenizer(), out->spoken);
   }
   // Bytes depend on the weights and on how numbers are kept, not on threads, batch or schedule.
+  for (LoadedAdapter& a : out->worker->take_adapters()) {
+    const std::string& name = a.name.name;
+    if (name.empty() || name == out->id || name.find(':') != std::string::npos)
+      return error(Code::invalid, "--lora {}: needs a name of its own without a colon: NAME=PATH", a.name.path);
+    if (!out->adapters.try_emplace(name, ServedAdapter{a.adapter, out->loaded_at}).second)
+      return error(Code::invalid, "--lora {}={}: that name is given twice", name, a.name.path);
+  }
   Digest digest;
   digest.update(fmt::format("{}|{}|{}|{}|{}", out->model().path(), out->worker->loaded().parameters, config.kv,
                             config.act, name(out->model().isa())));

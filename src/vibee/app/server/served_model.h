@@ -3,6 +3,7 @@
 #pragma once
 
 #include <ctime>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -14,6 +15,12 @@
 #include "vibee/serve/grammar/grammar.h"
 
 namespace vibee {
+
+/// An adapter that requests may name, as "NAME" or "MODEL:NAME".
+struct ServedAdapter {
+  std::shared_ptr<const LoraAdapter> adapter;
+  std::time_t loaded_at = 0;
+};
 
 struct ServedModel {
   std::string id;
@@ -33,6 +40,8 @@ struct ServedModel {
   uint64_t progress = 0;    ///< of its worker, when the watchdog last looked
   double stands_s = 0;      ///< for so long the watchdog has seen no other
   bool hangs = false;       ///< and that is too long: nothing more comes from its worker
+
+  std::map<std::string, ServedAdapter, std::less<>> adapters = {};
 
   const Model& model() const { return *worker->loaded().model; }
   const Tokenizer& tokenizer() const { return model().tokenizer(); }

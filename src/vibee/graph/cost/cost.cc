@@ -9,7 +9,7 @@ StepCost node_cost(const Graph& g, const Node& node, Sizes sizes, AttendedContex
   StepCost c;
   if (info(node.op).level == OpLevel::source) return c;
   const bool product =
-      node.op == Op::linear || node.op == Op::linear_add || node.op == Op::linear_gated || node.op == Op::linear_qkv ||
+      node.op == Op::linear || node.op == Op::linear_add || node.op == Op::linear_lora || node.op == Op::linear_gated || node.op == Op::linear_qkv ||
       node.op == Op::moe_route;
   double outputs = 0;
   for (ValueId id : node.out) {

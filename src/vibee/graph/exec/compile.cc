@@ -33,13 +33,17 @@ uint32_t slots_for_parts(const PlanOptions& o) {
 }
 
 bool is_expert(Op op) { return op == Op::moe_gated || op == Op::moe_down; }
-bool writes_in_place(const Node& node) { return node.op == Op::linear_add; }
+/// The input whose memory the output may take; SIZE_MAX: none.
+size_t overwritten_input(const Node& node) {
+  return node.op == Op::linear_add ? 2 : node.op == Op::lora_up ? 0 : SIZE_MAX;
+}
 
 /// A product whose weight is an integer format but whose rows are floats (pass quantize_activations did not run): every
 /// thread quantises the rows for itself inside the call.
 bool quantizes_rows(const Graph& g, const Node& node) {
-  const bool product = node.op == Op::linear || node.op == Op::linear_add || node.op == Op::linear_gated ||
-                       node.op == Op::linear_qkv || node.op == Op::moe_route || is_expert(node.op);
+  const bool product = node.op == Op::linear || node.op == Op::linear_add || node.op == Op::linear_lora ||
+                       node.op == Op::linear_gated || node.op == Op::linear_qkv || node.op == Op::moe_route ||
+                       is_expert(node.op);
   return product && g.type(node.in[0]).elem.is_f32() &&
          is_integer(g.type(node.in[is_expert(node.op) ? 2 : 1]).elem.format);
 }
@@ -52,6 +56,7 @@ bool takes_weight(const Graph& g, const Node& node, size_t i) {
     case Op::norm_quantize:
     case Op::linear:
     case Op::linear_add:
+    case Op::linear_lora:
     case Op::moe_route:
     case Op::rope_table: return i == 1;
     case Op::linear_gated:
@@ -204,16 +209,19 @@ Result<Plan::Layout> Plan::Layout::make(const Graph& g, const PlanOptions& o) {
   }
   for (ValueId id : g.outputs) last[id] = r;
 
-  // A product that is added to a residual overwrites it when nobody reads it in this region or later.
+  // A product that is added to a residual, or what an adapter adds to a product, overwrites it when nobody reads it in
+  // this region or later.
   std::vector<ValueId> home(n);
   for (ValueId id = 0; id < n; ++id) home[id] = id;
   std::vector<bool> output(n);
   for (ValueId id : g.outputs) output[id] = true;
   for (uint32_t c = 0; c < l.call_nodes.size(); ++c) {
     const Node& node = g.nodes[l.call_nodes[c]];
-    if (!writes_in_place(node)) continue;
-    const ValueId residual = node.in[2];
-    if (output[residual] || producer[residual] < 0 || node.in[0] == residual) continue;
+    const size_t overwritten = overwritten_input(node);
+    if (overwritten == SIZE_MAX) continue;
+    const ValueId residual = node.in[overwritten];
+    if (output[residual] || producer[residual] < 0 || std::count(node.in.begin(), node.in.end(), residual) > 1)
+      continue;
     if (spread_of(g.nodes[l.call_nodes[uint32_t(producer[residual])]].op) == Spread::rows) continue;  // may be repeated
     bool alone = true;
     for (uint32_t other = 0; other < l.call_nodes.size() && alone; ++other)
@@ -289,6 +297,7 @@ Result<std::unique_ptr<Plan>> Plan::compile(const Graph& g, const WeightTable& w
     call.quantizes_rows = !o.float_rows && quantizes_rows(g, node);
     const std::string_view gate = node.op == Op::activation ? node.text("kind") : node.text("gate");
     call.gate = gate == "gelu_tanh" ? Gate::gelu_tanh : gate == "gelu" ? Gate::gelu : Gate::silu;
+    call.target = uint32_t(node.integer("target"));
     call.chosen = uint32_t(node.integer("k"));
     call.normalise = node.integer("normalise") != 0;
     if (node.op == Op::embed) call.ids = *row_ids_of(g.producer(node.in[0]).text("name"));
@@ -323,6 +332,8 @@ Result<std::unique_ptr<Plan>> Plan::compile(const Graph& g, const WeightTable& w
         if (call.label.empty()) call.label = name;
       }
     }
+    if (node.op == Op::lora_down || node.op == Op::lora_up || node.op == Op::linear_lora)
+      call.norm_width = uint32_t(g.type(node.in[node.op == Op::lora_down ? 0 : node.in.size() - 1]).dims[1].n);
     if (node.op == Op::rope_table) {
       const auto pairs = size_t(node.integer("dims") / 2);
       const std::span<const float> factors(call.vector[0], call.vector[0] ? pairs : 0);

@@ -44,6 +44,8 @@ Status read_source(const Node& node, const InterpretInputs& inputs, const FileWe
   }
 }
 
+bool is_lora(Op op) { return op == Op::lora_down || op == Op::lora_up || op == Op::linear_lora; }
+
 }  // namespace
 
 Result<std::vector<TensorValue>> interpret(const Graph& g, const InterpretInputs& inputs, const FileWeights& weights,
@@ -74,6 +76,7 @@ Result<std::vector<TensorValue>> interpret(const Graph& g, const InterpretInputs
     for (ValueId id : node.in) in.push_back(&values[id]);
     const OpLevel level = info(node.op).level;
     VIBEE_TRY((level == OpLevel::source      ? read_source(node, inputs, weights, &out[0])
+               : is_lora(node.op)            ? evaluate_lora(node, in, inputs.lora, &out[0])
                : level == OpLevel::primitive ? evaluate_primitive(node, in, &out[0])
                                              : evaluate_composite(node, in, logits_rows, out))
                   .within(where));

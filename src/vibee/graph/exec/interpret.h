@@ -9,6 +9,7 @@
 #include <string>
 
 #include "vibee/graph/ir/tensor_value.h"
+#include "vibee/kernels/pointwise/lora.h"
 
 namespace vibee {
 
@@ -18,8 +19,9 @@ using FileWeights = std::map<std::string, std::vector<uint8_t>, std::less<>>;
 struct InterpretInputs {
   std::map<std::string, std::vector<int32_t>, std::less<>> integers;  ///< i32 inputs by name: "tokens", "positions"
   std::map<std::string, std::vector<float>, std::less<>> floats;      ///< f32 inputs by name
-  std::vector<int32_t> logits_rows;  ///< rows that take_rows keeps, S of them; empty: the last S
-  std::vector<LayerKv> state;        ///< what the sequence holds before the step, by layer; empty at its start
+  std::vector<int32_t> logits_rows;   ///< rows that take_rows keeps, S of them; empty: the last S
+  std::span<const LoraWeights> lora;  ///< of the sequence's adapter, one an adapted product; empty: none
+  std::vector<LayerKv> state;         ///< what the sequence holds before the step, by layer; empty at its start
 };
 
 /// Perturbs results to find out how far rounding alone can move them: every f32 result is multiplied by 1 + relative *
@@ -38,5 +40,10 @@ Result<std::vector<TensorValue>> interpret(const Graph& graph, const InterpretIn
 /// output.
 Status evaluate_composite(const Node& node, std::span<const TensorValue* const> in,
                           std::span<const int32_t> logits_rows, std::span<TensorValue> out);
+
+/// lora_down, lora_up or linear_lora with the sequence's adapter; without one lora_down gives zeros and the others add
+/// nothing.
+Status evaluate_lora(const Node& node, std::span<const TensorValue* const> in, std::span<const LoraWeights> adapter,
+                     TensorValue* out);
 
 }  // namespace vibee

@@ -242,6 +242,33 @@ Rows moe_down(const TensorValue& h, const TensorValue& route, const TensorValue&
 
 }  // namespace
 
+Status evaluate_lora(const Node& node, std::span<const TensorValue* const> in, std::span<const LoraWeights> adapter,
+                     TensorValue* out) {
+  const auto target = size_t(node.integer("target"));
+  const LoraWeights w = target < adapter.size() ? adapter[target] : LoraWeights{};
+  const auto width = size_t(out->width());
+  if (node.op == Op::lora_down) {
+    if (w.rank > width) return error(Code::invalid, "[lora_down] rank {} of the adapter exceeds {}", w.rank, width);
+    const auto k = size_t(in[0]->width());
+    for (size_t r = 0; r < size_t(out->rows()); ++r)
+      for (size_t j = 0; j < w.rank; ++j) {
+        double sum = 0;
+        for (size_t i = 0; i < k; ++i) sum += double(in[0]->f[r * k + i]) * double(w.a[j * k + i]);
+        out->f[r * width + j] = float(sum * double(w.scale));
+      }
+    return {};
+  }
+  out->f = node.op == Op::linear_lora ? product(*in[0], *in[1]) : in[0]->f;
+  const TensorValue& h = *in.back();
+  for (size_t r = 0; r < size_t(out->rows()); ++r)
+    for (size_t c = 0; c < width && w.rank; ++c) {
+      double sum = 0;
+      for (size_t j = 0; j < w.rank; ++j) sum += double(h.f[r * size_t(h.width()) + j]) * double(w.b[j * width + c]);
+      out->f[r * width + c] += float(sum);
+    }
+  return {};
+}
+
 Status evaluate_composite(const Node& node, std::span<const TensorValue* const> in,
                           std::span<const int32_t> logits_rows, std::span<TensorValue> out) {
   Rows& y = out[0].f;

@@ -89,6 +89,7 @@ struct Call {
   Pooling pooling = Pooling::mean;
   uint32_t layer = 0, width = 0, head_dim = 0, pairs = 0, norm_width = 0;
   uint32_t work_list = 0;  ///< of an attention
+  uint32_t target = 0;     ///< number of an adapted product
   uint32_t chosen = 0;     ///< experts a row, of the moe ops
   bool normalise = false;  ///< their weights sum to one
   Gate gate = Gate::silu;

@@ -70,6 +70,7 @@ struct Rule {
   Result<std::vector<Type>> attention() const;
   Result<std::vector<Type>> moe() const;
   Result<std::vector<Type>> linear_qkv() const;
+  Result<std::vector<Type>> lora() const;
 };
 
 Result<std::vector<Type>> Rule::attention() const {
@@ -131,6 +132,30 @@ Result<std::vector<Type>> Rule::linear_qkv() const {
   for (size_t i = 6; i < node.in.size(); ++i)
     if (in(i) != Type{kF32, {Dim{d}}}) return wrong(fmt::format("input {} must be a norm weight f32[{}]", i, d));
   return std::vector<Type>{rows_of(rows, heads * d), rows_of(rows, kv * d), rows_of(rows, kv * d), Type{kState, {}}};
+}
+
+/// lora_down: rows [T, k] -> [T, rank]. lora_up: rows [T, n], those -> [T, n]. linear_lora: rows [T, k], a weight [n,
+/// k], those [T, rank] -> [T, n].
+Result<std::vector<Type>> Rule::lora() const {
+  if (node.integer("target", -1) < 0 || node.integer("target") > kMaxDim)
+    return wrong("needs the number of its product, target");
+  const bool down = node.op == Op::lora_down;
+  if (down) {
+    const int64_t rank = node.integer("rank");
+    if (rank <= 0 || rank > kMaxDim) return wrong("needs a rank");
+    if (!f32(0, 2) || in(0).dims[0] != kRows || in(0).dims[1].symbol) return wrong("takes f32 rows [T, n]");
+    return std::vector<Type>{rows_of(kRows, rank)};
+  }
+  const size_t h = node.in.size() - 1;
+  if (!f32(h, 2) || in(h).dims[0] != kRows || in(h).dims[1].symbol)
+    return wrong(fmt::format("input {} must be f32 rows [T, rank]", h));
+  if (node.op == Op::linear_lora) {
+    VIBEE_ASSIGN(const int64_t n, weight(0, 1));
+    if (in(0).dims[0] != kRows) return wrong("takes rows [T, k]");
+    return std::vector<Type>{rows_of(kRows, n)};
+  }
+  if (!f32(0, 2) || in(0).dims[0] != kRows || in(0).dims[1].symbol) return wrong("takes f32 rows [T, n]");
+  return std::vector<Type>{in(0)};
 }
 
 Result<std::vector<Type>> Rule::run() const {
@@ -244,6 +269,9 @@ Result<std::vector<Type>> Rule::run() const {
       if (in(2) != rows_of(in(0).dims[0], n)) return wrong("the residual must have the shape of the product");
       return Types{in(2)};
     }
+    case Op::lora_down:
+    case Op::lora_up:
+    case Op::linear_lora: return lora();
     case Op::linear_gated: {
       VIBEE_ASSIGN(const int64_t n, weight(0, 1));
       VIBEE_ASSIGN(const int64_t up, weight(0, 2));

@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <span>
 
+#include "vibee/kernels/pointwise/lora.h"
+
 namespace vibee {
 
 inline constexpr uint32_t kPageTokens = 16;  ///< positions a page
@@ -21,6 +23,7 @@ struct SequenceRows {
   uint32_t rows;
   uint32_t first;  ///< position of its first row
   const uint32_t* pages;
+  const LoraWeights* lora = nullptr;  ///< of its adapter, one an adapted product of the graph; null: none
 };
 
 /// A step over several sequences. tokens, positions and types (which of two texts a row is of; empty for graphs that do

@@ -48,6 +48,14 @@ struct PointwiseKernels {
   void (*soft_cap)(const float* x, float cap, uint32_t n, float* out);
   /// Half-precision rows.
   void (*to_half)(const float* x, uint32_t n, uint16_t* out);
+  /// h[r][j] = by * sum over i of x[r][i] * a[j][i], for `rows` rows of x [rows][k] and a [rank][k]; rows of h are
+  /// `width` apart. A row's bytes do not depend on the others.
+  void (*lora_down)(const float* x, uint32_t rows, uint32_t k, const float* a, uint32_t rank, float by, float* h,
+                    uint32_t width);
+  /// y[r][c] += sum over j of h[r][j] * b[j][c], c < columns: rows of h, b and y are `width`, `b_stride` and `stride`
+  /// apart. A value's bytes depend on its row and column alone.
+  void (*lora_up)(const float* h, uint32_t rows, uint32_t width, uint32_t rank, const float* b, uint64_t b_stride,
+                  uint32_t columns, float* y, uint64_t stride);
 };
 
 const PointwiseKernels& pointwise(Isa isa);

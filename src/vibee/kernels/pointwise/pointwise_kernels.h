@@ -155,8 +155,68 @@ void to_half(const float* x, uint32_t n, uint16_t* out) {
   }
 }
 
-constexpr PointwiseKernels kTable = {rms_norm,       layer_norm, add, scale,   gated,    activate, rope,
-                                     quantize_block, argmax,     max, sum_exp, soft_cap, to_half};
+template <int R, int J>
+void lora_down_tile(const float* x, uint32_t k, const float* a, float by, float* h, uint32_t width) {
+  V16 sum[R][J];
+  for (int r = 0; r < R; ++r)
+    for (int j = 0; j < J; ++j) sum[r][j] = v_zero();
+  for (uint32_t i = 0; i < k; i += 16) {
+    const int left = int(k - i);
+    V16 row[R];
+    for (int r = 0; r < R; ++r) row[r] = v_load_n(x + uint64_t(r) * k + i, left);
+    for (int j = 0; j < J; ++j) {
+      const V16 column = v_load_n(a + uint64_t(j) * k + i, left);
+      for (int r = 0; r < R; ++r) sum[r][j] = v_fma(row[r], column, sum[r][j]);
+    }
+  }
+  for (int r = 0; r < R; ++r)
+    for (int j = 0; j < J; ++j) h[uint64_t(r) * width + uint32_t(j)] = by * v_sum(sum[r][j]);
+}
+
+template <int R>
+void lora_down_rows(const float* x, uint32_t k, const float* a, uint32_t rank, float by, float* h, uint32_t width) {
+  uint32_t j = 0;
+  for (; j + 2 <= rank; j += 2) lora_down_tile<R, 2>(x, k, a + uint64_t(j) * k, by, h + j, width);
+  if (j < rank) lora_down_tile<R, 1>(x, k, a + uint64_t(j) * k, by, h + j, width);
+}
+
+void lora_down(const float* x, uint32_t rows, uint32_t k, const float* a, uint32_t rank, float by, float* h,
+               uint32_t width) {
+  uint32_t r = 0;
+  for (; r + 2 <= rows; r += 2) lora_down_rows<2>(x + uint64_t(r) * k, k, a, rank, by, h + uint64_t(r) * width, width);
+  if (r < rows) lora_down_rows<1>(x + uint64_t(r) * k, k, a, rank, by, h + uint64_t(r) * width, width);
+}
+
+template <int R>
+void lora_up_rows(const float* h, uint32_t width, uint32_t rank, const float* b, uint64_t b_stride, uint32_t columns,
+                  float* y, uint64_t stride) {
+  for (uint32_t c = 0; c < columns; c += 16) {
+    const int left = int(columns - c);
+    V16 sum[R];
+    for (int r = 0; r < R; ++r) sum[r] = v_zero();
+    for (uint32_t j = 0; j < rank; ++j) {
+      const V16 column = v_load_n(b + j * b_stride + c, left);
+      for (int r = 0; r < R; ++r) sum[r] = v_fma(v_set(h[uint64_t(r) * width + j]), column, sum[r]);
+    }
+    for (int r = 0; r < R; ++r) {
+      float* to = y + uint64_t(r) * stride + c;
+      v_store_n(to, v_load_n(to, left) + sum[r], left);
+    }
+  }
+}
+
+void lora_up(const float* h, uint32_t rows, uint32_t width, uint32_t rank, const float* b, uint64_t b_stride,
+             uint32_t columns, float* y, uint64_t stride) {
+  uint32_t r = 0;
+  for (; r + 4 <= rows; r += 4)
+    lora_up_rows<4>(h + uint64_t(r) * width, width, rank, b, b_stride, columns, y + r * stride, stride);
+  for (; r < rows; ++r)
+    lora_up_rows<1>(h + uint64_t(r) * width, width, rank, b, b_stride, columns, y + r * stride, stride);
+}
+
+constexpr PointwiseKernels kTable = {rms_norm, layer_norm,     add,    scale, gated,   activate,
+                                     rope,     quantize_block, argmax, max,   sum_exp, soft_cap,
+                                     to_half,  lora_down,      lora_up};
 
 }  // namespace
 }  // namespace vibee

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <vector>
@@ -53,6 +54,41 @@ TEST(Pointwise, RmsNormNearDoubleAndEqualAcrossIsas) {
     for (Isa isa : isas()) {
       pointwise(isa).rms_norm(x.data(), w.data(), n, 1e-5f, out.data());
       EXPECT_TRUE(same(first, out)) << name(isa) << " n " << n;
+    }
+  }
+}
+
+TEST(Pointwise, LoraNearDoubleAndEqualAcrossIsasAndRows) {
+  for (const auto& [k, n, rank] : {std::array<uint32_t, 3>{7, 5, 1}, {64, 48, 3}, {576, 100, 16}}) {
+    constexpr uint32_t kRows = 7;
+    const uint32_t width = rank + 2;  // rows of h are wider than the adapter's rank
+    const auto x = normals(kRows * k, k), a = normals(rank * k, k + 1), b = normals(rank * n, k + 2);
+    const auto before = normals(kRows * n, k + 3);
+    std::vector<float> first_h(kRows * width), first_y = before;
+    pointwise_scalar.lora_down(x.data(), kRows, k, a.data(), rank, 0.5f, first_h.data(), width);
+    pointwise_scalar.lora_up(first_h.data(), kRows, width, rank, b.data(), n, n, first_y.data(), n);
+    for (uint32_t r = 0; r < kRows; ++r) {
+      for (uint32_t c = 0; c < n; ++c) {
+        double sum = 0, size = 0;
+        for (uint32_t j = 0; j < rank; ++j) {
+          double h = 0;
+          for (uint32_t i = 0; i < k; ++i) h += double(x[r * k + i]) * double(a[j * k + i]);
+          sum += 0.5 * h * double(b[j * n + c]);
+          size += std::fabs(0.5 * h * double(b[j * n + c]));
+        }
+        EXPECT_NEAR(first_y[r * n + c], double(before[r * n + c]) + sum, 2e-6 * double(k) * (1 + size));
+      }
+    }
+    for (Isa isa : isas()) {
+      const PointwiseKernels& pw = pointwise(isa);
+      std::vector<float> h(kRows * width), y = before;
+      // Rows one at a time and columns in two parts: the same bytes.
+      for (uint32_t r = 0; r < kRows; ++r) pw.lora_down(&x[r * k], 1, k, a.data(), rank, 0.5f, &h[r * width], width);
+      EXPECT_TRUE(same(first_h, h)) << name(isa);
+      const uint32_t half = n / 32 * 16;
+      pw.lora_up(h.data(), kRows, width, rank, b.data(), n, half, y.data(), n);
+      pw.lora_up(h.data(), kRows, width, rank, b.data() + half, n, n - half, y.data() + half, n);
+      EXPECT_TRUE(same(first_y, y)) << name(isa);
     }
   }
 }

@@ -25,8 +25,8 @@ WeightPart weight_part(std::string_view name) {
   return p;
 }
 
-DecoderBuilder::DecoderBuilder(const ModelConfig& config, FormatOf format_of)
-    : c_(config), format_of_(std::move(format_of)) {
+DecoderBuilder::DecoderBuilder(const ModelConfig& config, FormatOf format_of, uint32_t lora_rank)
+    : c_(config), format_of_(std::move(format_of)), lora_rank_(lora_rank) {
   g_.name = config.architecture;
 }
 
@@ -55,8 +55,16 @@ ValueId DecoderBuilder::head_norm(ValueId x, const std::string& name, int64_t wi
 ValueId DecoderBuilder::linear(ValueId x, const std::string& name, int64_t n, int64_t k, bool bias, int64_t first,
                                int64_t of) {
   const int64_t rows = of ? n : 0;
-  const ValueId y = g_.add(Op::linear, {x, matrix(name + ".weight", n, k, first, rows)});
+  ValueId y = g_.add(Op::linear, {x, matrix(name + ".weight", n, k, first, rows)});
+  if (lora_rank_ && name.starts_with("blk.")) y = adapted(y, x, part(name + ".weight", first, rows));
   return bias ? g_.add(Op::add, {y, vector(name + ".bias", n, first, rows)}) : y;
+}
+
+ValueId DecoderBuilder::adapted(ValueId y, ValueId x, std::string weight) {
+  const int64_t target = lora_targets_++;
+  const ValueId h =
+      g_.add(Op::lora_down, {x}, {{"target", target}, {"rank", int64_t(lora_rank_)}, {"name", std::move(weight)}});
+  return g_.add(Op::lora_up, {y, h}, {{"target", target}});
 }
 
 ValueId DecoderBuilder::attention(ValueId x, uint32_t layer) {

@@ -19,7 +19,8 @@ WeightPart weight_part(std::string_view name);
 
 class DecoderBuilder {
  public:
-  DecoderBuilder(const ModelConfig& config, FormatOf format_of);
+  /// With `lora_rank` every product of a layer, experts excepted, takes what adapters of at most that rank add to it.
+  DecoderBuilder(const ModelConfig& config, FormatOf format_of, uint32_t lora_rank = 0);
   /// The whole step: tokens, positions and state in, logits and state out. An error names the node that does not fit.
   Result<Graph> build();
 
@@ -32,6 +33,8 @@ class DecoderBuilder {
   /// x W^T [+ bias] for rows [first, first + n) of a tensor of `of` rows.
   ValueId linear(ValueId x, const std::string& name, int64_t n, int64_t k, bool bias, int64_t first = 0,
                  int64_t of = 0);
+  /// y and what a sequence's adapter adds to the product x W^T of this weight.
+  ValueId adapted(ValueId y, ValueId x, std::string weight);
   ValueId attention(ValueId x, uint32_t layer);
   ValueId feed_forward(ValueId x, uint32_t layer);
   ValueId experts(ValueId x, uint32_t layer);
@@ -42,6 +45,8 @@ class DecoderBuilder {
 
   const ModelConfig& c_;
   FormatOf format_of_;
+  uint32_t lora_rank_;
+  int64_t lora_targets_ = 0;
   Graph g_;
   std::vector<ValueId> tables_;  ///< a rotation table a kind of layer
   ValueId state_ = 0, embedding_ = 0;

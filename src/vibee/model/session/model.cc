@@ -61,10 +61,12 @@ WeightBytes Model::weight_bytes(const Graph& graph, Isa isa) {
   return sum;
 }
 
-Result<Graph> Model::graph_of(const Checkpoint& file, const ModelConfig& config, std::span<const std::string> disable) {
-  DecoderBuilder builder(config, [&](std::string_view name) { return file.find(name)->format; });
+Result<Graph> Model::graph_of(const Checkpoint& file, const ModelConfig& config, const ModelOptions& options) {
+  DecoderBuilder builder(
+      config, [&](std::string_view name) { return file.find(name)->format; },
+      options.lora.adapters ? options.lora.rank : 0);
   VIBEE_ASSIGN(Graph graph, builder.build());
-  return run_passes(std::move(graph), disable);
+  return run_passes(std::move(graph), options.disable);
 }
 
 Result<std::unique_ptr<Model>> Model::load(const std::string& path, const ModelOptions& options) {
@@ -88,10 +90,13 @@ Result<std::unique_ptr<Model>> Model::load(Checkpoint file, const ModelOptions& 
       return error(Code::corrupt, "{}: {} tokens, but the embedding has {} rows", path, model->tokenizer_->size(),
                    model->config_.vocab);
   }
-  VIBEE_ASSIGN(model->graph_, graph_of(file, model->config_, options.disable));
+  VIBEE_ASSIGN(model->graph_, graph_of(file, model->config_, options));
   file.forget_metadata();  // the vocabulary's text, before the weights take their place
   model->team_ = std::make_unique<Team>(options.threads);
   VIBEE_TRY(model->read_weights(file));
+  if (options.lora.adapters) {
+    VIBEE_ASSIGN(model->loras_, LoraPool::create(model->config_, adapted_products(model->graph_), options.lora));
+  }
   return model;
 }
 

@@ -10,6 +10,7 @@
 #include "vibee/base/simd/isa.h"
 #include "vibee/base/thread/team.h"
 #include "vibee/graph/exec/plan.h"
+#include "vibee/model/adapter/lora_pool.h"
 #include "vibee/model/arch/arch.h"
 #include "vibee/model/token/tokenizer.h"
 
@@ -27,6 +28,7 @@ struct ModelOptions {
   bool tokenizer = true;                ///< false for files that carry none (tests)
   std::optional<Output> output = {};    ///< instead of the model's own
   std::optional<Pooling> pooling = {};  ///< instead of what its files say
+  LoraLimits lora = {};                 ///< of the adapters that are loaded beside it
 };
 
 class Model {
@@ -34,8 +36,7 @@ class Model {
   static Result<std::unique_ptr<Model>> load(const std::string& path, const ModelOptions& options);
   static Result<std::unique_ptr<Model>> load(Checkpoint file, const ModelOptions& options);
   /// The graph of a file as the executor will run it, without loading weights.
-  static Result<Graph> graph_of(const Checkpoint& file, const ModelConfig& config,
-                                std::span<const std::string> disable);
+  static Result<Graph> graph_of(const Checkpoint& file, const ModelConfig& config, const ModelOptions& options);
   static WeightBytes weight_bytes(const Graph& graph, Isa isa);
 
   const ModelConfig& config() const { return config_; }
@@ -46,6 +47,8 @@ class Model {
   Isa isa() const { return isa_; }
   Team& team() const { return *team_; }
   uint64_t weight_memory() const { return panels_.size() + vectors_.size(); }
+  /// Its adapters; null where ModelOptions::lora makes room for none.
+  LoraPool* loras() const { return loras_.get(); }
   /// Bytes of weights that one step of one token reads: every matrix once, one row of an untied embedding.
   uint64_t bytes_per_token() const;
   const std::string& path() const { return path_; }
@@ -60,6 +63,7 @@ class Model {
   std::unique_ptr<Tokenizer> tokenizer_;
   Graph graph_;
   HugeBuffer panels_, vectors_;
+  std::unique_ptr<LoraPool> loras_;
   std::unordered_map<std::string, PackedWeight> matrices_;
   std::unordered_map<std::string, const float*> vector_at_;
 };

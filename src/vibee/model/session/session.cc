@@ -67,10 +67,12 @@ Result<uint64_t> pages_bytes(const ModelConfig& config, const SessionOptions& o)
 Result<MemoryPlan> Session::plan_memory(const Checkpoint& file, const ModelConfig& config, const ModelOptions& model,
                                         const SessionOptions& o) {
   VIBEE_TRY(check(config, o));
-  VIBEE_ASSIGN(const Graph graph, Model::graph_of(file, config, model.disable));
+  VIBEE_TRY(check(model.lora));
+  VIBEE_ASSIGN(const Graph graph, Model::graph_of(file, config, model));
   MemoryPlan plan;
   const WeightBytes weights = Model::weight_bytes(graph, model.isa);
   plan.weights = weights.panels + weights.vectors;
+  if (model.lora.adapters) plan.adapters = LoraPool::bytes(adapted_products(graph), model.lora);
   VIBEE_ASSIGN(plan.arena, Plan::arena_bytes(graph, plan_options(o, model.threads, model.isa)));
   VIBEE_ASSIGN(plan.pages, pages_bytes(config, o));
   plan.page_count = uint32_t(page_count(config, o));
@@ -131,6 +133,8 @@ Result<std::span<float>> Session::step(std::span<const StepRows> rows) {
     for (int32_t type : r.types)
       if (type < 0 || uint32_t(type) >= std::max(config.token_types, 1u))
         return error(Code::invalid, "token type {}: the model has {}", type, config.token_types);
+    if (r.adapter && (model_.loras() == nullptr || !model_.loras()->owns(*r.adapter)))
+      return error(Code::invalid, "step: an adapter of another model");
     total += n;
     wanted += logits_of(r);
   }
@@ -151,7 +155,8 @@ Result<std::span<float>> Session::step(std::span<const StepRows> rows) {
   }
   for (const StepRows& r : rows) {
     const auto first = uint32_t(tokens_.size()), n = uint32_t(r.tokens.size());
-    sequences_.push_back({first, n, r.state->length(), r.state->pages()});
+    sequences_.push_back(
+        {first, n, r.state->length(), r.state->pages(), r.adapter ? r.adapter->weights().data() : nullptr});
     tokens_.insert(tokens_.end(), r.tokens.begin(), r.tokens.end());
     for (uint32_t i = 0; i < n; ++i) positions_.push_back(int32_t(r.state->length() + i));
     types_.insert(types_.end(), r.types.begin(), r.types.end());

@@ -26,18 +26,19 @@ struct SessionOptions {
 
 /// What a session will take, known before anything is loaded.
 struct MemoryPlan {
-  uint64_t weights = 0, arena = 0, pages = 0;
+  uint64_t weights = 0, adapters = 0, arena = 0, pages = 0;
   uint32_t page_count = 0;
   uint64_t page_bytes = 0;
-  uint64_t total() const { return weights + arena + pages; }
+  uint64_t total() const { return weights + adapters + arena + pages; }
 };
 
 /// One sequence's part of a step.
 struct StepRows {
   SequenceState* state;
-  std::span<const int32_t> tokens;      ///< new tokens, at positions length() .. of the state
-  uint32_t logits = 1;                  ///< the last `logits` of them want logits; ignored where rows are pooled
-  std::span<const int32_t> types = {};  ///< one a token: which of two texts it is of; empty: all 0
+  std::span<const int32_t> tokens;       ///< new tokens, at positions length() .. of the state
+  uint32_t logits = 1;                   ///< the last `logits` of them want logits; ignored where rows are pooled
+  std::span<const int32_t> types = {};   ///< one a token: which of two texts it is of; empty: all 0
+  const LoraAdapter* adapter = nullptr;  ///< of the model's pool; the same for all steps of a sequence
 };
 
 class Session {

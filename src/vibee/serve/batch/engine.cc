@@ -36,6 +36,7 @@ Result<uint32_t> Engine::submit(GenerateRequest request) {
   if (request.prompt.size() >= context)
     return error(Code::invalid, "the prompt has {} tokens, the context {}; use --ctx {} or a shorter prompt",
                  request.prompt.size(), context, request.prompt.size() + request.max_tokens);
+  if (request.adapter) request.space = request.space * 0x9e3779b97f4a7c15 ^ request.adapter->space();
   VIBEE_ASSIGN(auto writer, executor_.open(request));
   const uint64_t pages = executor_.pages().pages();
   if (worst_pages(request) > pages) {
@@ -306,7 +307,8 @@ void Engine::pack() {
       const bool whole = n == views_[i].missing;
       if (views_[i].prompt != prompts || n == 0 || (whole && logits == 0)) continue;
       const uint32_t wanted = r.finished ? 0 : scored ? n : whole;
-      rows_.push_back({&r.state, std::span(r.tokens).subspan(r.state.length(), n), wanted});
+      rows_.push_back(
+          {&r.state, std::span(r.tokens).subspan(r.state.length(), n), wanted, {}, r.request.adapter.get()});
       row_owner_.push_back(&r);
       if (options_.log) options_.log->rows(r.id, n, views_[i].prompt);
       if (r.started < 0) r.started = now_;

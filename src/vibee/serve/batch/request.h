@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "vibee/model/adapter/lora_pool.h"
 #include "vibee/serve/decode/sampler.h"
 #include "vibee/serve/grammar/grammar.h"
 
@@ -36,6 +37,8 @@ struct GenerateRequest {
   std::optional<uint32_t> prompt_logprobs = {};
   /// Tokens of its text that an engine before this one gave already: it goes on behind them. Counted in max_tokens.
   std::vector<int32_t> generated = {};
+  /// Of the model's pool; kept until the request is done, and part of its space. Null: the model as it is.
+  std::shared_ptr<const LoraAdapter> adapter = nullptr;
 };
 
 /// Where the time of a request went so far; seconds.

@@ -73,6 +73,8 @@ Result<std::unique_ptr<AnswerWriter>> SessionExecutor::open(const GenerateReques
   if (request.grammar && request.grammar->trie().size() > model.config().vocab)
     return error(Code::invalid, "the grammar was compiled for a vocabulary of {}, the model has {}",
                  request.grammar->trie().size(), model.config().vocab);
+  if (request.adapter && (model.loras() == nullptr || !model.loras()->owns(*request.adapter)))
+    return error(Code::invalid, "the adapter was not loaded for this model");
   return std::unique_ptr<AnswerWriter>(new ModelWriter(model, request));
 }
 
