@@ -33,6 +33,7 @@ std::string report_text(const BenchReport& r, const BenchConfig& c) {
     out += fmt::format("   {:.1f} of {:.1f} GB/s read ({:.0f} % of the floor; probed {:.1f} before, {:.1f} after)",
                        r.generate_rate * r.bytes_per_token / 1e9, r.bandwidth(), 100 * r.generate_fraction(),
                        r.bandwidth_before, r.bandwidth_after);
+  if (c.depth > 0) out += fmt::format(", behind {} tokens", c.depth);
   if (c.sequences > 1) out += fmt::format("\n{:<3} together     {:>9.1f} tokens/s in all", c.sequences, r.batch_rate);
   return out + fmt::format("\nmemory stated {:.1f} MiB, peak resident {:.1f} MiB\n", double(r.stated_bytes) / (1 << 20),
                            double(r.peak_resident) / (1 << 20));
@@ -50,6 +51,7 @@ int compare(const std::string& other, const LoadConfig& config, const BenchConfi
                                         std::to_string(bench.sequences),
                                         "--runs",
                                         "3"};
+  if (bench.depth) arguments.insert(arguments.end(), {"--depth", std::to_string(bench.depth)});
   if (config.threads) arguments.insert(arguments.end(), {"--threads", std::to_string(config.threads)});
   const bool stored = other.size() > 5 && other.ends_with(".json");
   const auto self = own_binary();
@@ -141,6 +143,7 @@ int verb_bench(int argc, char** argv) {
   add_model_args(args, config);
   args.add("-p,--prompt", bench.prompt, "tokens of the prompt").between(1, 1 << 20);
   args.add("-n,--tokens", bench.generate, "tokens to generate").between(2, 1 << 20);
+  args.add("-d,--depth", bench.depth, "tokens of text before those that are generated").between(0, 1 << 20);
   args.add("--sequences", bench.sequences, "sequences generated together; 1: leave it out").between(1, 4096);
   args.add("--runs", bench.runs, "counted runs; medians are reported").between(1, 1000);
   args.add("--no-probe", no_probe, "do not measure the machine's limits");

@@ -107,6 +107,9 @@ int verb_serve(int argc, char** argv) {
   args.add("--tls-cert", config.http.tls_certificate, "a certificate chain in PEM: the server speaks HTTPS");
   args.add("--tls-key", config.http.tls_key, "its private key in PEM");
   args.add("--queue", config.queue, "prompts that may wait, a model; beyond that 429 with Retry-After").between(0, 1e6);
+  args.add("--gather", load.gather_ms,
+           "milliseconds for which tokens that come fast are gathered; 0: each is sent alone")
+      .between(0, 1000);
   args.add("--drain", config.drain_s, "seconds that answers under way get after SIGTERM").between(0, 86400);
   args.add("--max-body", body, "bytes of a request's body, at most").between(1, double(uint64_t(1) << 40));
   args.add("--max-connections", config.http.limits.connections, "open connections, at most").between(1, 1e6);

@@ -39,7 +39,7 @@ Result<BenchReport> bench_model(const LoadConfig& load_config, const BenchConfig
   if (c.generate < 2 || c.prompt < 1 || c.runs < 1)
     return error(Code::invalid, "bench needs --prompt of 1, --tokens of 2 and --runs of 1 or more");
   lc.batch = std::max(lc.batch, c.sequences);
-  if (lc.context == 0) lc.context = std::max(c.prompt + c.generate, 64u);
+  if (lc.context == 0) lc.context = std::max({c.prompt + c.generate, c.depth + c.generate, 64u});
   VIBEE_ASSIGN(Loaded loaded, load(lc));
   Session& session = *loaded.session;
   const Model& model = *loaded.model;
@@ -54,7 +54,8 @@ Result<BenchReport> bench_model(const LoadConfig& load_config, const BenchConfig
     return probe.gb_per_second(model.team(), model.isa(), 7);
   };
   std::vector<double> prompt_rates, generate_rates, batch_rates, first;
-  const auto prompt = random_tokens(c.prompt, vocab, 0), small = random_tokens(20, vocab, 1);
+  const auto prompt = random_tokens(c.prompt, vocab, 0), small = random_tokens(20, vocab, 1),
+             behind = random_tokens(c.depth, vocab, 2);
   report.peak_resident = 0;
   for (uint32_t run = 0; run <= c.runs; ++run) {  // run 0 warms up and is not counted
     if (!proceed("timing", double(run) / (c.runs + 1))) return error(Code::cancelled, "interrupted");
@@ -69,6 +70,7 @@ Result<BenchReport> bench_model(const LoadConfig& load_config, const BenchConfig
     VIBEE_TRY(feed(session, &s, prompt));
     if (run) prompt_rates.push_back(double(c.prompt) / timer.seconds());
     s.truncate(0);
+    VIBEE_TRY(feed(session, &s, behind));
     int32_t token = prompt[0];
     std::vector<double> steps;
     for (uint32_t i = 0; i < c.generate; ++i) {
@@ -86,13 +88,14 @@ Result<BenchReport> bench_model(const LoadConfig& load_config, const BenchConfig
       VIBEE_ASSIGN(report.bandwidth_before, bandwidth());
     }
     if (c.sequences < 2) continue;
+    s.truncate(0);
     std::vector<SequenceState> states;
     std::vector<int32_t> tokens(c.sequences);
     for (uint32_t i = 0; i < c.sequences; ++i) {
       states.push_back(session.new_sequence());
+      VIBEE_TRY(feed(session, &states[i], behind));
       tokens[i] = prompt[i % prompt.size()];
     }
-    s.truncate(0);
     const uint32_t rounds = std::max(8u, c.generate / 4);
     timer.restart();
     for (uint32_t i = 0; i < rounds; ++i) {
@@ -121,6 +124,7 @@ std::string bench_json(const BenchReport& r, const LoadConfig& load, const Bench
       .integer("threads", load.threads)
       .integer("prompt", c.prompt)
       .integer("generate", c.generate)
+      .integer("depth", c.depth)
       .integer("sequences", c.sequences)
       .integer("runs", c.runs)
       .number("load_s", r.load_seconds)

@@ -12,6 +12,7 @@ namespace vibee {
 
 struct BenchConfig {
   uint32_t prompt = 512, generate = 128, sequences = 16;
+  uint32_t depth = 0;  ///< tokens that stand before those that are generated
   uint32_t runs = 5;
   bool probe = true;  ///< measure the machine's limits before and after
 };

@@ -147,7 +147,8 @@ void EngineWorker::on_token(const TokenEvent& event) {
                                  [&](const Part& p) { return !p.finished && p.number == event.request; });
     if (at == job.parts.end()) continue;
     // Both or neither: what a client was given is what the text goes on behind.
-    events_.push_back({job.receiver, job.id, uint32_t(at - job.parts.begin()), event, {}});
+    const bool inside = event.finish == Finish::none && !at->request.generated.empty();
+    events_.push_back({job.receiver, job.id, uint32_t(at - job.parts.begin()), event, {}, inside});
     if (event.sampled.token >= 0) {
       try {
         at->request.generated.push_back(event.sampled.token);
@@ -209,9 +210,18 @@ void EngineWorker::restart(const Status& why) {
   }
 }
 
-/// Hands over what the turn gave.
-void EngineWorker::tell() {
+/// Hands over what the turns gave. Each time wakes the thread of HTTP and the client, which take a core from the step
+/// beside them: tokens that come faster than anybody reads are gathered, unless a new prompt could make the next step
+/// a long one.
+void EngineWorker::tell(bool all) {
   if (events_.empty()) return;
+  const auto now = std::chrono::steady_clock::now();
+  const std::chrono::duration<double> next(last_steps_.empty() ? 0 : last_steps_.back().ms / 1e3);
+  if (!all && engine_->waiting() == 0 &&
+      now + next - told_ < std::chrono::duration<double, std::milli>(config_.gather_ms) &&
+      std::all_of(events_.begin(), events_.end(), [](const Event& e) { return e.may_wait; }))
+    return;
+  told_ = now;
   until_memory([&] {
     const std::lock_guard lock(mutex_);
     outbox_.reserve(outbox_.size() + events_.size());
@@ -254,6 +264,7 @@ void EngineWorker::loop() {
       ++turns_;
       messages_.swap(inbox_);
     }
+    if (!messages_.empty()) tell(true);
     do {
       try {
         turn();
@@ -264,7 +275,7 @@ void EngineWorker::loop() {
       }
     } while (!messages_.empty());
     show();
-    tell();
+    tell(engine_->idle() || engine_->stalled());
   }
 }
 

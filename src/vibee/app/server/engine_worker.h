@@ -111,6 +111,7 @@ class EngineWorker {
     uint32_t part;
     TokenEvent token;
     Status status;
+    bool may_wait = false;  ///< neither the first token of a text, nor its last
   };
   static constexpr uint32_t kMostFailures = 3;
 
@@ -124,7 +125,7 @@ class EngineWorker {
   void end(uint64_t job);
   void fail(Job& job, const Status& status);
   void restart(const Status& why);
-  void tell();
+  void tell(bool all);
   void deliver();
   void show();
 
@@ -132,10 +133,11 @@ class EngineWorker {
   Post post_;
   Loaded loaded_;
   std::optional<Engine> engine_;
-  std::vector<Job> running_;           // of the thread
-  std::vector<Message> messages_;      // of the thread
-  std::vector<Event> events_;          // of the thread: of the present turn
-  std::deque<StepRecord> last_steps_;  // of the thread
+  std::vector<Job> running_;                    // of the thread
+  std::vector<Message> messages_;               // of the thread
+  std::vector<Event> events_;                   // of the thread: of the present turn
+  std::deque<StepRecord> last_steps_;           // of the thread
+  std::chrono::steady_clock::time_point told_;  // of the thread: when tokens were handed over last
 
   mutable std::mutex mutex_;  // of what follows
   std::condition_variable wake_;

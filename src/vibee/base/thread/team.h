@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A team of threads that run one function together and meet at barriers. Waiting spins for a short while (20 us between
+// A team of threads that run one function together and meet at barriers. Waiting spins for a short while (60 us between
 // runs, 150 us at a barrier), then sleeps on a futex: HTTP, copy and progress threads share the cores.
 #pragma once
 

@@ -238,10 +238,12 @@ class Replay {
     o.preempt = preempt != 0;
     std::unique_ptr<StepTime> time;
     if (!words.empty()) {
-      double promise = 0, ratio = 0;
+      double promise = 0;
+      StepCorrection correction;
       StepCurves curves;
       VIBEE_TRY(read(&words, "promise", &promise));
-      VIBEE_TRY(read(&words, "ratio", &ratio));
+      VIBEE_TRY(read(&words, "ratio", &correction.ratio));
+      VIBEE_TRY(read(&words, "late", &correction.late));
       VIBEE_TRY(read(&words, "row_key", &curves.per_row_key));
       VIBEE_TRY(read(&words, "key", &curves.per_key));
       VIBEE_TRY(read_curve(&words, "rows", &curves.rows));
@@ -249,7 +251,7 @@ class Replay {
       if (curves.rows.empty()) return error(Code::corrupt, "the times of steps have no points");
       time = std::make_unique<StepTime>(std::move(curves));
       time->promise_s = promise;
-      time->set_ratio(ratio);
+      time->set_correction(correction);
     }
     o.time = time.get();
     o.prefix = prefix_.get();

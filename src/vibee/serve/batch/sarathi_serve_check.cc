@@ -61,8 +61,8 @@ Simulated simulate(StepTime time, double slower, uint64_t seed) {
       continue;
     }
     const bool alone =
-        time.seconds(generating) > time.promise_s * 0.999;  // then those who generate exceed it themselves
-    const double seconds = time.seconds(load) / time.ratio() * slower;
+        time.bound(generating) > time.promise_s * 0.999;  // then those who generate exceed it themselves
+    const double seconds = time.seconds(load) / time.correction().ratio * slower;
     clock += seconds;
     time.observe(load, seconds);
     for (size_t i = 0; i < running.size(); ++i) {

@@ -41,8 +41,9 @@ void ScheduleLog::options(const EngineOptions& o) {
                                  o.chunk, o.aging_s, int(o.preempt));
   if (o.time) {  // numbers are as short as they can be read back exactly
     const StepCurves& c = o.time->curves();
-    put(&line, " promise={} ratio={} row_key={} key={} rows={} logits={}", o.time->promise_s, o.time->ratio(),
-        c.per_row_key, c.per_key, curve_text(c.rows), curve_text(c.logits));
+    put(&line, " promise={} ratio={} late={} row_key={} key={} rows={} logits={}", o.time->promise_s,
+        o.time->correction().ratio, o.time->correction().late, c.per_row_key, c.per_key, curve_text(c.rows),
+        curve_text(c.logits));
   }
   sink_(line);
 }

@@ -4,10 +4,10 @@
 // them: it is to be kept as the texts are.
 //
 //   vibee-schedule 1 context=4096 sequences=32 rows=256 logits=32 pages=8192 prefix=radix
-//   options policy=sarathi order=vtc chunk=0 aging=10 preempt=1 promise=0.05 ratio=1 row_key=.. key=.. rows=1:0.004,..
-//   logits=.. request 17 t=31.4 max=64 priority=0 key=0 space=0 scores=- tokens=1,2,3 given=- cancel 9        pause 9
-//   resume 9 preempt 9        room 4 #812 t=31.402 s=0.0231 e=31.4255 rows=75 12:1 13:1 17:64p | start 17+150 | preempt
-//   9 | hold 18<17 | drew 12=533 13=2/stop
+//   options policy=sarathi order=vtc chunk=0 aging=10 preempt=1 promise=0.05 ratio=1 late=1.05 row_key=.. key=..
+//   rows=1:0.004,.. logits=.. request 17 t=31.4 max=64 priority=0 key=0 space=0 scores=- tokens=1,2,3 given=- cancel 9
+//   pause 9 resume 9 preempt 9        room 4 #812 t=31.402 s=0.0231 e=31.4255 rows=75 12:1 13:1 17:64p | start 17+150 |
+//   preempt 9 | hold 18<17 | drew 12=533 13=2/stop
 //
 // t: when the step was decided, s: how long its rows took, e: when they were there; seconds. 12:1 is one row of request
 // 12, 17:64p are 64 rows of a prompt; 17 started with 150 tokens reused, 9 was put back, 18 waits for what 17 computes,

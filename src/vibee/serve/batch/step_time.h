@@ -39,16 +39,23 @@ struct StepCurves {
   bool operator==(const StepCurves&) const = default;
 };
 
+/// What recent steps took against the curves: on average, and the 95 % quantile against that.
+struct StepCorrection {
+  double ratio = 1, late = 1;
+};
+
 class StepTime {
  public:
   /// Curves are made monotone; between points they are linear, beyond the last they go on by its slope.
   explicit StepTime(StepCurves curves);
 
-  double seconds(const StepLoad& load) const { return raw(load) * ratio_; }
+  double seconds(const StepLoad& load) const { return raw(load) * correction_.ratio; }
+  /// What 95 of 100 steps of this load do not exceed, as far as the steps that ran can say.
+  double bound(const StepLoad& load) const { return seconds(load) * correction_.late; }
   /// A step of this load took so long: the correction follows slowly, so that one disturbed step means little.
   void observe(const StepLoad& load, double seconds);
-  double ratio() const { return ratio_; }
-  void set_ratio(double ratio) { ratio_ = ratio; }
+  const StepCorrection& correction() const { return correction_; }
+  void set_correction(const StepCorrection& correction) { correction_ = correction; }
   const StepCurves& curves() const { return curves_; }
 
   double promise_s = 0;  ///< between two tokens of a sequence
@@ -56,7 +63,7 @@ class StepTime {
  private:
   double raw(const StepLoad& load) const;
   StepCurves curves_;
-  double ratio_ = 1;
+  StepCorrection correction_;
 };
 
 /// Runs steps of 1, 2, 3, 4, 6, 8, ... rows, with few and many logits, and of rows behind many keys, `rounds` times, on
