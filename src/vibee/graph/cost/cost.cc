@@ -8,9 +8,8 @@ namespace vibee {
 StepCost node_cost(const Graph& g, const Node& node, Sizes sizes, AttendedContext context) {
   StepCost c;
   if (info(node.op).level == OpLevel::source) return c;
-  const bool product =
-      node.op == Op::linear || node.op == Op::linear_add || node.op == Op::linear_lora || node.op == Op::linear_gated || node.op == Op::linear_qkv ||
-      node.op == Op::moe_route;
+  const bool product = node.op == Op::linear || node.op == Op::linear_add || node.op == Op::linear_lora ||
+                       node.op == Op::linear_gated || node.op == Op::linear_qkv || node.op == Op::moe_route;
   double outputs = 0;
   for (ValueId id : node.out) {
     if (g.type(id).elem.kind == Elem::state) continue;
@@ -45,6 +44,13 @@ StepCost node_cost(const Graph& g, const Node& node, Sizes sizes, AttendedContex
     c.flops += 4.0 * rows * heads * keys * d;
     const KvLayout layout{context.format, uint32_t(kv_heads), uint32_t(d)};
     c.kv_bytes += rows * keys * double(layout.layer_bytes()) / kPageTokens;
+  } else if (node.op == Op::lora_down || node.op == Op::lora_up || node.op == Op::linear_lora) {
+    // As if every row had an adapter, all the same one of the largest rank.
+    const Type& rows = g.type(node.in[0]);
+    const double rank = double(node.op == Op::lora_down ? node.integer("rank") : g.type(node.in.back()).dims[1].n),
+                 width = double((node.op == Op::linear_lora ? g.type(node.out[0]) : rows).dims[1].n);
+    c.flops += 2.0 * double(value(rows.dims[0], sizes)) * rank * width;
+    c.weight_bytes += 4.0 * rank * width;
   } else if (c.flops == 0) {
     c.flops = outputs;
   }

@@ -70,7 +70,8 @@ TEST(Cost, IsDefinedForEveryOp) {
   const ValueId q = source(Op::weight, {{Elem::stored, Format::q8_0}, {Dim{32}, Dim{32}}}),
                 vec = source(Op::weight, {kF32, {Dim{32}}});
   source(Op::constant, {kF32, {Dim{1}}});
-  const ValueId route = source(Op::input, {kF32, {kRows, Dim{4}}}), chosen = source(Op::input, {kF32, {kRows, Dim{64}}}),
+  const ValueId route = source(Op::input, {kF32, {kRows, Dim{4}}}),
+                chosen = source(Op::input, {kF32, {kRows, Dim{64}}}),
                 experts = source(Op::weight, {kF32, {Dim{4}, Dim{32}, Dim{32}}});
   const Attrs attrs = {{"heads", int64_t(1)},
                        {"kv_heads", int64_t(1)},
@@ -84,7 +85,9 @@ TEST(Cost, IsDefinedForEveryOp) {
                        {"base", 1e4},
                        {"cap", 3.0},
                        {"kind", std::string("gelu")},
-                       {"k", int64_t(2)}};
+                       {"k", int64_t(2)},
+                       {"target", int64_t(0)},
+                       {"rank", int64_t(32)}};
   for (uint32_t i = 0; i <= uint32_t(Op::linear_qkv); ++i) {
     const Op op = Op(i);
     if (info(op).level == OpLevel::source) continue;
@@ -98,6 +101,7 @@ TEST(Cost, IsDefinedForEveryOp) {
     if (op == Op::rms_norm || op == Op::norm_quantize) in = {x, vec};
     if (op == Op::matmul || op == Op::linear) in = {x, w};
     if (op == Op::linear_add) in = {x, w, x};
+    if (op == Op::linear_lora) in = {x, w, x};
     if (op == Op::linear_gated) in = {act, q, q};
     if (op == Op::kv_append) in = {s, x, x};
     if (op == Op::attention) in = {x, s};

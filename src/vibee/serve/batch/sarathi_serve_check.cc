@@ -60,8 +60,7 @@ Simulated simulate(StepTime time, double slower, uint64_t seed) {
       clock += 1e-3;
       continue;
     }
-    const bool alone =
-        time.bound(generating) > time.promise_s * 0.999;  // then those who generate exceed it themselves
+    const bool alone = time.bound(generating) > time.promise_s * 0.999;  // then those who generate exceed it themselves
     const double seconds = time.seconds(load) / time.correction().ratio * slower;
     clock += seconds;
     time.observe(load, seconds);
@@ -93,7 +92,7 @@ Simulated simulate(StepTime time, double slower, uint64_t seed) {
 
 Status check_sarathi_serve(CheckContext& context) {
   for (const char* part : {"promises of single requests", "mode `deadline`", "rounding to the tile of a product",
-                           "microbatches of equal time on a pipeline", "the search for the capacity"})
+                           "microbatches of equal time on a pipeline"})
     context.not_built(part);
   if (context.describe_only()) return {};
   Simulated exact, slow;

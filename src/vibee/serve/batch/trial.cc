@@ -24,6 +24,7 @@ Result<Trial> run_trial(Session& session, const EngineOptions& options, std::spa
   Trial out;
   out.tokens.resize(requests.size());
   out.first_token_s.resize(requests.size());
+  out.queue_s.resize(requests.size());
   std::vector<size_t> order(requests.size());
   std::iota(order.begin(), order.end(), size_t{0});
   std::stable_sort(order.begin(), order.end(),
@@ -37,6 +38,7 @@ Result<Trial> run_trial(Session& session, const EngineOptions& options, std::spa
     const double at = now();
     if (out.tokens[i].empty()) {
       out.first_token_s[i] = at - requests[i].arrival_s;
+      out.queue_s[i] = out.first_token_s[i] - e.times.prompt;
     } else {
       out.gaps_s.push_back(at - last[i]);
     }

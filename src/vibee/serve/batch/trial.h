@@ -22,6 +22,7 @@ struct Trial {
   double seconds = 0;  ///< from the first arrival to the last token
   std::vector<std::vector<int32_t>> tokens;
   std::vector<double> first_token_s;  ///< of each request, after its arrival
+  std::vector<double> queue_s;        ///< of each request, from its arrival to its first step
   std::vector<double> gaps_s;         ///< between two tokens of a request, all requests
   EngineStats stats;
   double rate() const;  ///< generated tokens a second
