@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "vibee/app/traffic/lengths.h"
 #include "vibee/app/traffic/prompts.h"
+#include "vibee/base/random/lengths.h"
 
 namespace vibee {
 

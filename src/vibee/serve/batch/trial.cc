@@ -19,7 +19,8 @@ double quantile(std::vector<double> values, double q) {
   return values[std::min(values.size() - 1, size_t(q * double(values.size())))];
 }
 
-Result<Trial> run_trial(Session& session, const EngineOptions& options, std::span<const TrialRequest> requests) {
+Result<Trial> run_trial(Session& session, const EngineOptions& options, std::span<const TrialRequest> requests,
+                        const std::function<bool(const Trial&)>& enough) {
   using Clock = std::chrono::steady_clock;
   Trial out;
   out.tokens.resize(requests.size());
@@ -61,6 +62,7 @@ Result<Trial> run_trial(Session& session, const EngineOptions& options, std::spa
       std::this_thread::sleep_for(std::chrono::duration<double>(requests[order[sent]].arrival_s - now()));
     } else {
       VIBEE_TRY(engine.step(on_token));
+      if (enough && enough(out)) break;
     }
   }
   out.stats = engine.stats();

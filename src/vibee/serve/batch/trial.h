@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -28,7 +29,9 @@ struct Trial {
   double rate() const;  ///< generated tokens a second
 };
 
-Result<Trial> run_trial(Session& session, const EngineOptions& options, std::span<const TrialRequest> requests);
+/// Ends early, with what was seen so far, once `enough` says so after a step.
+Result<Trial> run_trial(Session& session, const EngineOptions& options, std::span<const TrialRequest> requests,
+                        const std::function<bool(const Trial&)>& enough = {});
 
 /// The q-th quantile (0 to 1) of values; 0 of none.
 double quantile(std::vector<double> values, double q);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "vibee/app/traffic/lengths.h"
+#include "vibee/base/random/lengths.h"
 
 #include <algorithm>
 #include <charconv>
