@@ -73,6 +73,25 @@ for from in "$work/folder/tokenizer.json" "$work/foreign.gguf"; do
 done
 say "convert to files and directories, tokenizer both ways"
 
+"$vibee" data stories "$work/stories.jsonl" --stories 3000 > /dev/null
+"$vibee" data build "$work/one.tokens" "$work/stories.jsonl" --tokenizer smollm2-135m --held-out 0.05 --threads 1 --json > "$work/built"
+"$vibee" data build "$work/two.tokens" "$work/stories.jsonl" --tokenizer "$work/folder/tokenizer.json" --held-out 0.05 --threads 3 > /dev/null
+python3 - "$work/built" <<'P'
+import json, sys
+built = json.load(open(sys.argv[1]))
+assert built["store"]["documents"] + built["held_out"]["documents"] == 3000 and built["held_out"]["documents"] > 50, built
+P
+cmp "$work/one.tokens" "$work/two.tokens" || die "a store depends on threads or on where its tokenizer was read from"
+"$vibee" data verify "$work/one.tokens" --tokenizer smollm2-135m > /dev/null
+cat > "$work/chat.jsonl" <<'J'
+{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello there."}, {"role": "user", "content": "Bye"}]}
+J
+"$vibee" data build "$work/chat.tokens" "$work/chat.jsonl" --tokenizer smollm2-135m --json |
+  python3 -c 'import json,sys; r=json.load(sys.stdin)["store"]; assert r["documents"]==1 and 3 <= r["learnt"] <= 5, r'
+"$vibee" tokenizer train "$work/chars" LICENSE --chars > /dev/null
+head -c 20000 "$work/one.tokens" > "$work/cut.tokens"
+say "token stores of texts and conversations"
+
 python3 -W ignore tests/server_test.py "$vibee" smollm2-135m -f > "$work/server.log" 2>&1 || { tail -n 60 "$work/server.log" >&2; die "the server"; }
 python3 -W ignore tests/adapters_test.py "$vibee" smollm2-135m -f > "$work/adapters.log" 2>&1 || { tail -n 60 "$work/adapters.log" >&2; die "adapters"; }
 python3 -W ignore tests/portable_server_test.py "$vibee" smollm2-135m -f > "$work/portable_server.log" 2>&1 || { tail -n 60 "$work/portable_server.log" >&2; die "the portable tests of servers"; }
@@ -95,6 +114,9 @@ refused 1 'allowed by --memory' "$vibee" run smollm2-135m hi --memory 50000000
 refused 1 'no such pass' "$vibee" run smollm2-135m hi --disable nonsense
 refused 2 'PROMPT' "$vibee" run smollm2-135m
 refused 2 '' "$vibee" run smollm2-135m hi --temperature warm
+refused 1 'cut off' "$vibee" data verify "$work/cut.tokens"
+refused 1 'this is no text' "$vibee" data build "$work/x.tokens" "$model" --tokenizer smollm2-135m
+refused 1 'a vocabulary of 49152' "$vibee" data show "$work/one.tokens" --tokenizer "$work/chars/tokenizer.json"
 refused 1 'no_such_text' "$vibee" eval smollm2-135m --text "$work/no_such_text"
 refused 1 'known' "$vibee" pull no-such-model
 if "$vibee" run smollm2-135m hi -n 2 > /dev/full 2> "$work/err"; then die "a full disk went unnoticed"; fi

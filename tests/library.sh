@@ -49,6 +49,8 @@ for page in c cpp python; do
   cp "$work/tiny.gguf" "$work/$page/smollm2-135m"  # a file of that name comes before the known model
   tools/run_docs --in "$work/$page" docs/$page.md
 done
-say "docs/c.md, docs/cpp.md, docs/python.md"
+mkdir "$work/data"
+tools/run_docs --in "$work/data" docs/data.md
+say "docs/c.md, docs/cpp.md, docs/python.md, docs/data.md"
 
 python3 tests/python_test.py "$work/tiny.gguf"

@@ -14,5 +14,6 @@ build/goldens/bin/python tools/make_model_goldens.py data/golden/model
 build/goldens/bin/python tools/make_hf_goldens.py data/golden/hf
 build/goldens/bin/python tools/make_lora_goldens.py data/golden/hf data/golden/lora
 build/goldens/bin/python tools/make_bert_goldens.py data/golden/bert
+build/goldens/bin/python tools/make_bpe_train_goldens.py data/golden
 build/goldens/bin/python tools/make_schema_goldens.py data/golden/grammar/schemas.json
 git --no-pager diff --stat -- data/golden

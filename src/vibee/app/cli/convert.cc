@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // vibee convert: a model into another container or number format.
-#include <unistd.h>
-
 #include <cstdio>
 
 #include "vibee/app/cli/args.h"
 #include "vibee/app/cli/cli.h"
 #include "vibee/app/cli/model_args.h"
+#include "vibee/app/cli/progress_line.h"
 #include "vibee/app/jobs/convert.h"
 #include "vibee/base/text/json_object.h"
-#include "vibee/core/measure/measure.h"
 
 namespace vibee {
 
@@ -34,23 +32,12 @@ int verb_convert(int argc, char** argv) {
   args.example("vibee convert ~/models/Llama-3.2-1B llama.gguf --format q8_0");
   if (auto exit_status = args.parse(argc, argv)) return *exit_status;
   catch_interrupt();
-  const bool terminal = isatty(STDERR_FILENO);
-  const Timer timer;
-  double shown = -1;
+  ProgressLine line("MB", 1e6);
   const auto report = convert(config, [&](uint64_t done, uint64_t total) {
-    const double seconds = timer.seconds();
-    if (terminal && (seconds - shown > 0.1 || done == total)) {
-      shown = seconds;
-      const double rate = seconds > 0 ? double(done) / seconds : 0;
-      std::fputs(
-          fmt::format("\r\033[K{:.1f} of {:.1f} MB{}", double(done) / 1e6, double(total) / 1e6,
-                      rate > 0 && done < total ? fmt::format(", {:.0f} s left", double(total - done) / rate) : "")
-              .c_str(),
-          stderr);
-    }
+    line.show(done, total);
     return !interrupted();
   });
-  if (terminal) std::fputs("\r\033[K", stderr);
+  line.clear();
   if (!report.ok()) return fail("convert", report.status());
   for (const std::string& warning : report->warnings)
     std::fputs(fmt::format("vibee convert: warning: {}\n", warning).c_str(), stderr);

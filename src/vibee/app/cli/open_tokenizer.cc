@@ -4,9 +4,12 @@
 #include <filesystem>
 
 #include "vibee/app/cli/read_text.h"
+#include "vibee/base/text/quote.h"
 #include "vibee/model/arch/arch.h"
 #include "vibee/model/cache/cache.h"
 #include "vibee/model/token/tokenizer_json.h"
+#include "vibee/model/token/tokenizer_json_write.h"
+#include "vibee/model/weight/atomic_file.h"
 
 namespace vibee {
 
@@ -29,6 +32,19 @@ Result<TokenizerSpec> read_tokenizer_spec(const std::string& model) {
 Result<std::unique_ptr<Tokenizer>> open_tokenizer(const std::string& model) {
   VIBEE_ASSIGN(TokenizerSpec spec, read_tokenizer_spec(model));
   return make_tokenizer(std::move(spec));
+}
+
+Result<std::vector<std::string>> write_tokenizer_directory(TokenizerSpec spec, const std::string& directory) {
+  VIBEE_ASSIGN(const std::vector<TokenizerFile> files, write_tokenizer_files(std::move(spec)));
+  std::error_code failed;
+  std::filesystem::create_directories(directory, failed);
+  if (failed) return error(Code::io, "{}: cannot be created: {}", quote(directory, 400), failed.message());
+  std::vector<std::string> paths;
+  for (const TokenizerFile& file : files) {
+    paths.push_back(directory + "/" + file.name);
+    VIBEE_TRY(write_file(paths.back(), file.text));
+  }
+  return paths;
 }
 
 }  // namespace vibee

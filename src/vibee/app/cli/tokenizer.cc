@@ -2,13 +2,13 @@
 // vibee tokenizer: text to ids and back with the tokenizer of a model file or of a tokenizer.json, and chat templates.
 #include <algorithm>
 #include <cstdio>
-#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "vibee/app/cli/args.h"
 #include "vibee/app/cli/cli.h"
 #include "vibee/app/cli/open_tokenizer.h"
 #include "vibee/app/cli/read_text.h"
+#include "vibee/app/cli/tokenizer_train.h"
 #include "vibee/base/text/json_object.h"
 #include "vibee/base/text/quote.h"
 #include "vibee/core/measure/measure.h"
@@ -18,7 +18,6 @@
 #include "vibee/model/token/detokenizer.h"
 #include "vibee/model/token/tokenizer_json.h"
 #include "vibee/model/token/tokenizer_json_write.h"
-#include "vibee/model/weight/atomic_file.h"
 
 namespace vibee {
 namespace {
@@ -143,17 +142,8 @@ Status bench(const BenchArgs& a) {
 
 Status export_files(const std::string& model, const std::string& directory) {
   VIBEE_ASSIGN(TokenizerSpec spec, read_tokenizer_spec(model));
-  VIBEE_ASSIGN(const std::vector<TokenizerFile> files, write_tokenizer_files(std::move(spec)));
-  std::error_code failed;
-  std::filesystem::create_directories(directory, failed);
-  if (failed) return error(Code::io, "{}: cannot be created: {}", quote(directory, 400), failed.message());
-  for (const TokenizerFile& file : files) {
-    const std::string path = directory + "/" + file.name;
-    VIBEE_ASSIGN(AtomicFile out, AtomicFile::create(path + ".part"));
-    VIBEE_TRY(out.append({reinterpret_cast<const uint8_t*>(file.text.data()), file.text.size()}));
-    VIBEE_TRY(out.commit(path));
-    std::puts(path.c_str());
-  }
+  VIBEE_ASSIGN(const std::vector<std::string> paths, write_tokenizer_directory(std::move(spec), directory));
+  for (const std::string& path : paths) std::puts(path.c_str());
   return {};
 }
 
@@ -222,7 +212,11 @@ int verb_tokenizer(int argc, char** argv) {
       "--context", r.context,
       "a file with a JSON object: messages, add_generation_prompt, tools, bos_token, ...; -: standard input");
   render_args.add("--now", r.now, "seconds since 1970 that strftime_now takes for the time");
+  TrainTokenizerArgs t;
+  Args& train_args = args.sub("train", "learns a tokenizer from texts: byte-level BPE, or one token a character");
+  t.add_to(train_args);
   args.example("vibee tokenizer encode smollm2-135m --text book.txt --count --time");
+  args.example("vibee tokenizer train DIR stories.txt --vocab 4096 --pre llama3");
   if (auto exit_status = args.parse(argc, argv)) return *exit_status;
   Status status;
   if (encode_args.chosen()) {
@@ -237,8 +231,10 @@ int verb_tokenizer(int argc, char** argv) {
     status = export_files(export_model, export_directory);
   } else if (render_args.chosen()) {
     status = render(r);
+  } else if (train_args.chosen()) {
+    status = t.run();
   } else {
-    return fail_usage("tokenizer", "say encode, decode, show, bench, export or render");
+    return fail_usage("tokenizer", "say encode, decode, show, bench, export, render or train");
   }
   return status.ok() ? kExitOk : fail("tokenizer", status);
 }

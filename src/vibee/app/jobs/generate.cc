@@ -34,14 +34,6 @@ Result<std::vector<int32_t>> encode_prompt(const Model& model, const std::string
   return encode_prompt(model.tokenizer(), text);
 }
 
-Result<std::vector<int32_t>> encode_rendered(const Tokenizer& tokenizer, const std::string& text) {
-  std::vector<int32_t> ids;
-  VIBEE_TRY(tokenizer.encode(text, true, &ids));
-  const int32_t bos = tokenizer.bos();
-  if (tokenizer.add_bos() && bos >= 0 && (ids.empty() || ids[0] != bos)) ids.insert(ids.begin(), bos);
-  return ids;
-}
-
 bool has_chat_template(const Model& model) { return !model.tokenizer().chat_template().empty(); }
 
 Result<std::vector<int32_t>> encode_chat(const Model& model, std::span<const ChatMessage> messages) {

@@ -49,8 +49,6 @@ struct GenerateResult {
 /// Token ids of a raw text: BOS where the model adds one; control tokens spelled in it count as such.
 Result<std::vector<int32_t>> encode_prompt(const Tokenizer& tokenizer, const std::string& text);
 Result<std::vector<int32_t>> encode_prompt(const Model& model, const std::string& text);
-/// Of what a chat template wrote: BOS where the model asks for one and the template did not write it.
-Result<std::vector<int32_t>> encode_rendered(const Tokenizer& tokenizer, const std::string& text);
 /// Token ids of a conversation through the model's own template.
 Result<std::vector<int32_t>> encode_chat(const Model& model, std::span<const ChatMessage> messages);
 bool has_chat_template(const Model& model);

@@ -86,4 +86,12 @@ Result<std::string> apply_chat_template(const ChatTemplate& chat_template, std::
   return chat_template.render(context);
 }
 
+Result<std::vector<int32_t>> encode_rendered(const Tokenizer& tokenizer, const std::string& text) {
+  std::vector<int32_t> ids;
+  VIBEE_TRY(tokenizer.encode(text, true, &ids));
+  const int32_t bos = tokenizer.bos();
+  if (tokenizer.add_bos() && bos >= 0 && (ids.empty() || ids[0] != bos)) ids.insert(ids.begin(), bos);
+  return ids;
+}
+
 }  // namespace vibee

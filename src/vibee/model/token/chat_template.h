@@ -10,6 +10,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "vibee/base/status/status.h"
 #include "vibee/base/text/ordered_json.h"
@@ -49,5 +50,7 @@ class ChatTemplate {
 /// the tokenizer's.
 Result<std::string> apply_chat_template(const ChatTemplate& chat_template, std::span<const ChatMessage> messages,
                                         bool add_generation_prompt, const Tokenizer& tokenizer);
+/// Token ids of what a template wrote: BOS where the model asks for one and the template did not write it.
+Result<std::vector<int32_t>> encode_rendered(const Tokenizer& tokenizer, const std::string& text);
 
 }  // namespace vibee

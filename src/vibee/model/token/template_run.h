@@ -61,7 +61,7 @@ class TemplateInterpreter {
   /// The same with the characters of HTML escaped, where it is not markup already.
   std::string escaped(const TemplateValue& value);
   /// Text that is markup where `from` is.
-  static TemplateValue like(const TemplateValue& from, TemplateValue text) {
+  static TemplateValue like(const TemplateValue& from, const TemplateValue& text) {
     return from.is_markup() && text.is_string() ? TemplateValue::markup(std::string(text.string())) : text;
   }
   /// The items that a loop over `value` sees; iterators are emptied.

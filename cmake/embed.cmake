@@ -1,0 +1,17 @@
+# Files that the binary carries as literals, written at configure time.
+
+# The files of the page that vibee serve shows, as one literal each.
+set(ui ${CMAKE_SOURCE_DIR}/src/vibee/app/server/ui)
+set(pages "")
+foreach(file index.html app.js app.css)
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${ui}/${file})
+  file(READ ${ui}/${file} text)
+  string(APPEND pages "{\"${file}\", R\"vibee~(${text})vibee~\"},\n")
+endforeach()
+file(CONFIGURE OUTPUT ${CMAKE_BINARY_DIR}/generated/vibee/ui_files.inc CONTENT "@pages@" @ONLY)
+
+# The grammar of `vibee data stories`, in literals of a length that every compiler takes.
+set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/data/stories.txt)
+file(READ ${CMAKE_SOURCE_DIR}/data/stories.txt text)
+string(REPLACE "\n[" ")vibee~\"\nR\"vibee~(\n[" text "${text}")
+file(CONFIGURE OUTPUT ${CMAKE_BINARY_DIR}/generated/vibee/stories.inc CONTENT "R\"vibee~(@text@)vibee~\"\n" @ONLY)
