@@ -1,0 +1,318 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vibee/kernels/gemm/cutlass_gemm.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "vibee/base/memory/checked.h"
+
+namespace vibee {
+namespace {
+
+// Blocks, as floats. A block of A (rows x depth) stays in half of a second-level cache of 1 MiB; a panel pair of B
+// (depth x 32) about fills the first-level cache, and a block of B (depth x columns) a share of the last level.
+constexpr uint32_t kDepth = 512, kRows = 224, kColumns = 4096, kColumnsOfItem = 1024;
+// With a tile or two of rows B is read once and nothing is gained by keeping it: longer streams are.
+constexpr uint32_t kFewTiles = 2, kLongDepth = 4096;
+constexpr uint32_t kSlack = 16;  // what packing writes behind the last row
+
+constexpr uint32_t ceil_div(uint32_t a, uint32_t b) { return a / b + (a % b != 0); }
+uint64_t bytes_of(Format element) { return element == Format::f32 ? 4 : 2; }
+const void* at(const void* data, uint64_t element, Format format) {
+  return static_cast<const uint8_t*>(data) + element * bytes_of(format);
+}
+
+}  // namespace
+
+/// One product of the problem, as addresses.
+struct GemmPlan::Item {
+  uint32_t m, n, k;
+  const void *a, *b;
+  const uint8_t* panels;  ///< packed before, or null
+  uint64_t panel_bytes;
+  Format panel_format;
+  DenseFinish finish;
+};
+
+struct GemmPlan::Space {
+  float *a, *b, *sums;
+};
+
+/// A thread's part of one block of columns and depth.
+struct GemmPlan::Block {
+  Range rows, panels;    ///< of the item
+  uint32_t first_panel;  ///< of the block of columns
+  uint32_t at, k;        ///< depth
+  const uint8_t* b;      ///< panel `panels.begin`
+  uint64_t panel_bytes;
+  Format format;
+  uint64_t sums_ld;
+};
+
+Result<GemmPlan> GemmPlan::make(const GemmProblem& problem, uint32_t threads, Isa isa) {
+  VIBEE_CHECK(threads > 0);
+  GemmPlan plan;
+  VIBEE_ASSIGN(plan.problem_, checked(problem));
+  const GemmProblem& p = plan.problem_;
+  plan.code_ = dense_kernel(isa).code;
+  plan.threads_ = threads;
+  // Whole items a thread where none is left to wait for long: at most a tenth of the time.
+  plan.by_items_ = p.grouping == GemmGroups::none && threads > 1 && p.batch > 1 &&
+                   uint64_t(ceil_div(p.batch, threads)) * threads * 10 <= uint64_t(p.batch) * 11;
+  plan.sums_in_d_ = p.beta == 0 && !p.epilogue.residual;
+  const uint64_t few = std::min<uint64_t>(p.m, kFewTiles * plan.code_->rows) * std::min(p.k, kLongDepth);
+  const uint64_t many = std::min<uint64_t>(p.m, kRows + plan.code_->rows) * std::min(p.k, kDepth);
+  plan.a_floats_ = round_up((p.packed_b ? std::max(few, many) : many) + kSlack, kDensePanel);
+  const uint32_t columns = plan.by_items_ ? kColumnsOfItem : kColumns;
+  const uint64_t width = round_up(p.packed_b ? p.n : std::min(p.n, columns), kDensePanel * plan.code_->panels);
+  if (!p.packed_b) plan.b_floats_ = width * std::min(p.k, kDepth);
+  if (!plan.sums_in_d_ && p.k > kDepth) plan.sum_floats_ = p.m * width;
+  return plan;
+}
+
+uint64_t GemmPlan::workspace() const {
+  return (threads_ * a_floats_ + (by_items_ ? threads_ : 1) * (b_floats_ + sum_floats_)) * sizeof(float);
+}
+
+GemmPlan::Space GemmPlan::space(std::span<uint8_t> workspace, uint32_t tid) const {
+  VIBEE_CHECK(workspace.size() >= this->workspace() && reinterpret_cast<uintptr_t>(workspace.data()) % 64 == 0,
+              "a workspace of {} bytes at {}, {} are needed", workspace.size(), uintptr_t(workspace.data()),
+              this->workspace());
+  float* base = reinterpret_cast<float*>(workspace.data());
+  float* shared = base + threads_ * a_floats_ + (by_items_ ? tid : 0) * (b_floats_ + sum_floats_);
+  return {base + tid * a_floats_, shared, shared + b_floats_};
+}
+
+GemmPlan::Item GemmPlan::item(const GemmData& data, uint32_t index) const {
+  const GemmProblem& p = problem_;
+  Item it{p.m, p.n, p.alpha == 0 ? 0 : p.k, data.a.data, data.b.data, nullptr, 0, Format::f32, {}};
+  uint64_t a = 0, b = index * *p.b.stride, d = index * *p.d.stride;
+  if (p.grouping == GemmGroups::none) {
+    a = index * *p.a.stride;
+  } else {
+    uint64_t before = 0;
+    for (uint32_t g = 0; g < index; ++g) before += data.groups[g];
+    const bool rows = p.grouping == GemmGroups::rows;
+    if (rows) {
+      it.m = data.groups[index];
+      d = before * p.d.ld;
+    } else {
+      it.k = p.alpha == 0 ? 0 : data.groups[index];
+      b = p.b.transposed ? before : before * p.b.ld;
+    }
+    a = p.a.transposed == rows ? before : before * p.a.ld;
+  }
+  it.a = at(data.a.data, a, p.a.element);
+  if (p.packed_b) {
+    const PackedWeight& w = *data.packed;
+    const uint32_t expert = w.experts == 1 ? 0 : index;
+    it.panels = w.data + w.stride() * w.panels() * expert;
+    it.panel_bytes = w.stride();
+    it.panel_format = w.format;
+  } else {
+    it.b = at(data.b.data, b, p.b.element);
+  }
+  const GemmEpilogue& e = p.epilogue;
+  it.finish.alpha = p.alpha;
+  it.finish.beta = p.beta;
+  it.finish.d = data.d.data() + d;
+  it.finish.ld = p.d.ld;
+  if (p.beta != 0) it.finish.c = data.c.data() + d;
+  if (e.bias) it.finish.bias = data.bias.data() + (data.bias.size() == p.n ? 0 : uint64_t(index) * p.n);
+  if (e.residual) it.finish.residual = data.residual.data() + d;
+  if (e.save_pre) it.finish.pre = data.pre.data() + d;
+  if (e.column_sum) it.finish.column_sum = data.column_sum.data() + uint64_t(index) * p.n;
+  it.finish.activation = e.activation;
+  return it;
+}
+
+uint32_t GemmPlan::depth(const Item& it) const {
+  const uint32_t most = it.panels && it.m <= kFewTiles * code_->rows ? kLongDepth : kDepth;
+  return ceil_div(it.k, std::max(1u, ceil_div(it.k, most)));
+}
+
+/// Rows x columns of threads, by a count in cycles of the AVX-512 tile: 16 multiply-adds in half a cycle, a tile takes
+/// as long as one of 4 rows at least; packing and reading B as measured on Zen 5.
+GemmPlan::Grid GemmPlan::grid(const Item& it, uint32_t threads) const {
+  constexpr double kPack = 0.3, kRead = 0.12, kBarrier = 6000;
+  const uint32_t width = kDensePanel * code_->panels;
+  Grid best{1, threads};
+  double least = 0;
+  for (uint32_t rows = 1; rows <= threads; ++rows) {
+    if (threads % rows != 0 || (rows > 1 && it.finish.column_sum)) continue;
+    const double r = ceil_div(it.m, rows), c = ceil_div(ceil_div(it.n, width), threads / rows) * width, k = it.k;
+    double cycles = k * (std::max(r, 4.0) * c / 32 + kPack * r + kRead * c);
+    if (!it.panels) cycles += kPack * k * c / rows + (rows > 1 ? 2 * kBarrier * (1 + it.k / kDepth) : 0);
+    if (rows == 1 || cycles < least) {
+      best = {rows, threads / rows};
+      least = cycles;
+    }
+  }
+  return best;
+}
+
+void GemmPlan::pack_b(const Item& it, Range panels, uint32_t first, uint32_t from, uint32_t k, float* out) const {
+  const GemmLayout& b = problem_.b;
+  for (uint32_t p = panels.begin; p < panels.end; ++p) {
+    const uint32_t column = p * kDensePanel;
+    const uint64_t offset = b.transposed ? column * b.ld + from : from * b.ld + column;
+    code_->pack(at(it.b, offset, b.element), b.element, b.ld, b.transposed, std::min(kDensePanel, it.n - column),
+                it.n - column, k, kDensePanel, out + uint64_t(p - first) * k * kDensePanel);
+  }
+}
+
+template <class Barrier>
+void GemmPlan::multiply(const Item& it, uint32_t tid, uint32_t threads, const Space& space, Barrier&& barrier) const {
+  const Grid g = grid(it, threads);
+  const uint32_t my_row = tid / g.columns, my_column = tid % g.columns, unit = code_->panels;
+  const uint32_t panels = ceil_div(it.n, kDensePanel), k_block = depth(it);
+  const uint32_t n_block = it.panels ? panels : (by_items_ ? kColumnsOfItem : kColumns) / kDensePanel;
+  bool first_use = true;
+  for (uint32_t j = 0; j < panels; j += n_block) {
+    const uint32_t some = std::min(n_block, panels - j);
+    Range mine = share(ceil_div(some, unit), my_column, g.columns);
+    mine = {j + mine.begin * unit, std::min(j + mine.end * unit, j + some)};
+    for (uint32_t from = 0; from == 0 || from < it.k; from += k_block) {
+      const uint32_t k = std::min(k_block, it.k - from);
+      Block block{share(it.m, my_row, g.rows),       mine, j, from, k, nullptr, 0, Format::f32,
+                  round_up(some, unit) * kDensePanel};
+      if (it.panels) {
+        block.panel_bytes = it.panel_bytes;
+        block.format = it.panel_format;
+        block.b = it.panels + mine.begin * it.panel_bytes + uint64_t(from) * kDensePanel * bytes_of(it.panel_format);
+      } else {
+        // Those that multiply by the same columns pack them together.
+        if (g.rows > 1 && !first_use) barrier();
+        first_use = false;
+        const Range part = share(mine.end - mine.begin, my_row, g.rows);
+        pack_b(it, {mine.begin + part.begin, mine.begin + part.end}, j, from, k, space.b);
+        if (g.rows > 1) barrier();
+        block.panel_bytes = uint64_t(k) * kDensePanel * sizeof(float);
+        block.b = reinterpret_cast<const uint8_t*>(space.b) + (mine.begin - j) * block.panel_bytes;
+      }
+      compute(it, block, space);
+      if (k_block == 0) break;
+    }
+  }
+}
+
+void GemmPlan::compute(const Item& it, const Block& block, const Space& space) const {
+  const GemmLayout& a = problem_.a;
+  const bool first = block.at == 0, last = block.at + block.k >= it.k, plain = it.finish.plain();
+  const uint32_t height = block.rows.end - block.rows.begin, tiles = ceil_div(height, code_->rows);
+  const uint32_t blocks = ceil_div(tiles, std::max(1u, kRows / code_->rows));
+  alignas(64) float scratch[16 * 2 * kDensePanel];
+  for (uint32_t b = 0; b < blocks; ++b) {
+    const Range mine = share(tiles, b, blocks);
+    // Rows are dealt evenly to tiles: there is no ragged last one.
+    const auto tile_rows = [&](uint32_t t) {
+      const Range r = share(height, t, tiles);
+      return Range{block.rows.begin + r.begin, block.rows.begin + r.end};
+    };
+    const uint32_t top = tile_rows(mine.begin).begin;
+    for (uint32_t t = mine.begin; t < mine.end; ++t) {
+      const Range r = tile_rows(t);
+      const uint64_t offset = a.transposed ? uint64_t(block.at) * a.ld + r.begin : r.begin * a.ld + block.at;
+      code_->pack(at(it.a, offset, a.element), a.element, a.ld, !a.transposed, r.end - r.begin, it.m - r.begin, block.k,
+                  r.end - r.begin, space.a + uint64_t(r.begin - top) * block.k);
+    }
+    for (uint32_t p = block.panels.begin; p < block.panels.end; p += code_->panels) {
+      const uint32_t panels = std::min(code_->panels, block.panels.end - p), column = p * kDensePanel;
+      const uint32_t n = std::min(panels * kDensePanel, it.n - column);
+      const bool ragged = n < panels * kDensePanel;
+      const uint8_t* panel = block.b + (p - block.panels.begin) * block.panel_bytes;
+      for (uint32_t t = mine.begin; t < mine.end; ++t) {
+        const Range r = tile_rows(t);
+        const uint32_t m = r.end - r.begin;
+        float* d = it.finish.d + r.begin * it.finish.ld + column;
+        float* sums =
+            sums_in_d_ ? d : space.sums + r.begin * block.sums_ld + uint64_t(p - block.first_panel) * kDensePanel;
+        const uint64_t sums_ld = sums_in_d_ ? it.finish.ld : block.sums_ld;
+        const bool masked = sums_in_d_ && ragged;  // D has no room beside its last columns
+        const float* from = first ? nullptr : masked ? scratch : sums;
+        if (!first && masked)
+          for (uint32_t i = 0; i < m; ++i) std::memcpy(scratch + i * 32, sums + i * sums_ld, n * sizeof(float));
+        const bool direct = last ? plain && !ragged : !masked;
+        float* to = !direct ? scratch : last ? d : sums;
+        code_->tile(block.format, m, panels)(space.a + uint64_t(r.begin - top) * block.k, panel, block.panel_bytes,
+                                             block.k, from, masked ? 32 : sums_ld, to,
+                                             !direct ? 32
+                                             : last  ? it.finish.ld
+                                                     : sums_ld);
+        if (direct) continue;
+        if (last)
+          code_->finish(it.finish, scratch, 32, r.begin, m, column, n);
+        else
+          for (uint32_t i = 0; i < m; ++i) std::memcpy(sums + i * sums_ld, scratch + i * 32, n * sizeof(float));
+      }
+    }
+  }
+  if (height == 0 && it.finish.column_sum && last)  // a sum of no rows
+    std::fill(it.finish.column_sum + block.panels.begin * kDensePanel,
+              it.finish.column_sum + std::min(it.n, block.panels.end * kDensePanel), 0.0f);
+}
+
+Status GemmPlan::run(const GemmData& data, Team& team, std::span<uint8_t> workspace) const {
+  VIBEE_CHECK(team.size() == threads_, "a plan for {} threads on a team of {}", threads_, team.size());
+  VIBEE_TRY(check_operands(problem_, data));
+  team.run([&](uint32_t tid) { run_thread(data, tid, team, workspace); });
+  return {};
+}
+
+void GemmPlan::run_thread(const GemmData& data, uint32_t tid, Team& team, std::span<uint8_t> workspace) const {
+  const Space mine = space(workspace, tid);
+  if (by_items_) {
+    const Range items = share(problem_.items(), tid, threads_);
+    for (uint32_t i = items.begin; i < items.end; ++i) multiply(item(data, i), 0, 1, mine, [] {});
+    return;
+  }
+  for (uint32_t i = 0; i < problem_.items(); ++i) {
+    if (i > 0 && threads_ > 1) team.barrier();  // the next item divides the workspace in another way
+    multiply(item(data, i), tid, threads_, mine, [&] { team.barrier(); });
+  }
+}
+
+void GemmPlan::run_part(const GemmData& data, Range rows, Range columns, std::span<uint8_t> workspace) const {
+  VIBEE_CHECK(threads_ == 1 && problem_.grouping != GemmGroups::rows);
+  VIBEE_CHECK(rows.end <= problem_.m && columns.end <= problem_.n && columns.begin % kDensePanel == 0);
+  VIBEE_CHECK(!problem_.epilogue.column_sum || (rows.begin == 0 && rows.end == problem_.m));
+  const Space mine = space(workspace, 0);
+  for (uint32_t i = 0; i < problem_.items(); ++i) {
+    Item it = item(data, i);
+    const GemmLayout &a = problem_.a, &b = problem_.b;
+    it.a = at(it.a, a.transposed ? rows.begin : rows.begin * a.ld, a.element);
+    if (it.panels)
+      it.panels += columns.begin / kDensePanel * it.panel_bytes;
+    else
+      it.b = at(it.b, b.transposed ? columns.begin * b.ld : columns.begin, b.element);
+    it.m = rows.end - rows.begin;
+    it.n = columns.end - columns.begin;
+    const uint64_t d = rows.begin * it.finish.ld + columns.begin;
+    it.finish.d += d;
+    for (const float** p : {&it.finish.c, &it.finish.residual})
+      if (*p) *p += d;
+    if (it.finish.pre) it.finish.pre += d;
+    if (it.finish.bias) it.finish.bias += columns.begin;
+    if (it.finish.column_sum) it.finish.column_sum += columns.begin;
+    multiply(it, 0, 1, mine, [] {});
+  }
+}
+
+PackedWeight gemm_panels(const GemmProblem& problem) {
+  return {Format::f32, problem.n, problem.k,
+          kDensePanel, nullptr,   problem.grouping == GemmGroups::none && problem.b.stride == 0u ? 1 : problem.items()};
+}
+
+void gemm_pack_panels(const GemmProblem& problem, Isa isa, const GemmInput& in, uint32_t item, Range panels,
+                      uint8_t* out) {
+  const GemmLayout& b = problem.b;
+  const uint64_t base = item * *b.stride, stride = gemm_panels(problem).stride();
+  for (uint32_t p = panels.begin; p < panels.end; ++p) {
+    const uint32_t column = p * kDensePanel;
+    dense_kernel(isa).code->pack(at(in.data, base + (b.transposed ? column * b.ld : column), b.element), b.element,
+                                 b.ld, b.transposed, std::min(kDensePanel, problem.n - column), problem.n - column,
+                                 problem.k, kDensePanel, reinterpret_cast<float*>(out + (p - panels.begin) * stride));
+  }
+}
+
+}  // namespace vibee
