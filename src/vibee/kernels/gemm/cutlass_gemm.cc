@@ -83,15 +83,13 @@ GemmPlan::Space GemmPlan::space(std::span<uint8_t> workspace, uint32_t tid) cons
   return {base + tid * a_floats_, shared, shared + b_floats_};
 }
 
-GemmPlan::Item GemmPlan::item(const GemmData& data, uint32_t index) const {
+GemmPlan::Item GemmPlan::item(const GemmData& data, uint32_t index, uint64_t before) const {
   const GemmProblem& p = problem_;
   Item it{p.m, p.n, p.alpha == 0 ? 0 : p.k, data.a.data, data.b.data, nullptr, 0, Format::f32, {}};
   uint64_t a = 0, b = index * *p.b.stride, d = index * *p.d.stride;
   if (p.grouping == GemmGroups::none) {
     a = index * *p.a.stride;
   } else {
-    uint64_t before = 0;
-    for (uint32_t g = 0; g < index; ++g) before += data.groups[g];
     const bool rows = p.grouping == GemmGroups::rows;
     if (rows) {
       it.m = data.groups[index];
@@ -263,12 +261,14 @@ void GemmPlan::run_thread(const GemmData& data, uint32_t tid, Team& team, std::s
   const Space mine = space(workspace, tid);
   if (by_items_) {
     const Range items = share(problem_.items(), tid, threads_);
-    for (uint32_t i = items.begin; i < items.end; ++i) multiply(item(data, i), 0, 1, mine, [] {});
+    for (uint32_t i = items.begin; i < items.end; ++i) multiply(item(data, i, 0), 0, 1, mine, [] {});
     return;
   }
+  uint64_t before = 0;
   for (uint32_t i = 0; i < problem_.items(); ++i) {
     if (i > 0 && threads_ > 1) team.barrier();  // the next item divides the workspace in another way
-    multiply(item(data, i), tid, threads_, mine, [&] { team.barrier(); });
+    multiply(item(data, i, before), tid, threads_, mine, [&] { team.barrier(); });
+    if (problem_.grouping != GemmGroups::none) before += data.groups[i];
   }
 }
 
@@ -277,8 +277,10 @@ void GemmPlan::run_part(const GemmData& data, Range rows, Range columns, std::sp
   VIBEE_CHECK(rows.end <= problem_.m && columns.end <= problem_.n && columns.begin % kDensePanel == 0);
   VIBEE_CHECK(!problem_.epilogue.column_sum || (rows.begin == 0 && rows.end == problem_.m));
   const Space mine = space(workspace, 0);
+  uint64_t before = 0;
   for (uint32_t i = 0; i < problem_.items(); ++i) {
-    Item it = item(data, i);
+    Item it = item(data, i, before);
+    if (problem_.grouping != GemmGroups::none) before += data.groups[i];
     const GemmLayout &a = problem_.a, &b = problem_.b;
     it.a = at(it.a, a.transposed ? rows.begin : rows.begin * a.ld, a.element);
     if (it.panels)

@@ -40,7 +40,8 @@ class GemmPlan {
     uint32_t rows, columns;
   };
   struct Block;
-  Item item(const GemmData& data, uint32_t index) const;
+  /// `before`: rows or depth of the groups before it.
+  Item item(const GemmData& data, uint32_t index, uint64_t before) const;
   Space space(std::span<uint8_t> workspace, uint32_t tid) const;
   Grid grid(const Item& item, uint32_t threads) const;
   uint32_t depth(const Item& item) const;
