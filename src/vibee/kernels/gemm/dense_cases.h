@@ -175,7 +175,9 @@ class DenseCase {
     data.groups = groups_;
     return data;
   }
-  float a_at(uint32_t item, uint32_t i, uint32_t k) const { return a_.at(problem_.a, item, i, k); }
+  float a_at(uint32_t item, uint32_t i, uint32_t k) const {
+    return a_.at(problem_.a, problem_.grouping == GemmGroups::none ? item : 0, i, k);
+  }
   float b_at(uint32_t item, uint32_t k, uint32_t j) const {
     return b_.at(problem_.b, problem_.grouping == GemmGroups::depth ? 0 : item, k, j);
   }
