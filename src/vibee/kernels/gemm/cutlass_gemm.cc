@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vibee/kernels/gemm/cutlass_gemm.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstring>
 
@@ -9,15 +11,25 @@
 namespace vibee {
 namespace {
 
-// Blocks, as floats. A block of A (rows x depth) stays in half of a second-level cache of 1 MiB; a panel pair of B
-// (depth x 32) about fills the first-level cache, and a block of B (depth x columns) a share of the last level.
-constexpr uint32_t kDepth = 512, kRows = 224, kColumns = 4096, kColumnsOfItem = 1024;
+// A block of B is depth x columns: a panel pair of it (128 KiB) is read once a register tile from the second-level
+// cache, the block itself stays in the last level. Long blocks win over what fits the first level: a tile begins and
+// ends once a block, and tiles that end within L1's depth of 256 lost 5 % (Zen 5, 2026-11-29).
+constexpr uint32_t kDepth = 1024, kColumns = 4096, kColumnsOfItem = 1024;
 // With a tile or two of rows B is read once and nothing is gained by keeping it: longer streams are.
 constexpr uint32_t kFewTiles = 2, kLongDepth = 4096;
+constexpr uint32_t kTiles = 64;  // most register tiles in a block of A
 constexpr uint32_t kSlack = 16;  // what packing writes behind the last row
 
 constexpr uint32_t ceil_div(uint32_t a, uint32_t b) { return a / b + (a % b != 0); }
 uint64_t bytes_of(Format element) { return element == Format::f32 ? 4 : 2; }
+/// A block of A: half of the second-level cache.
+uint64_t block_floats() {
+  static const uint64_t half = [] {
+    const long bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
+    return std::clamp<uint64_t>(bytes > 0 ? uint64_t(bytes) : 1u << 20, 256u << 10, 2u << 20) / 2 / sizeof(float);
+  }();
+  return half;
+}
 const void* at(const void* data, uint64_t element, Format format) {
   return static_cast<const uint8_t*>(data) + element * bytes_of(format);
 }
@@ -60,9 +72,9 @@ Result<GemmPlan> GemmPlan::make(const GemmProblem& problem, uint32_t threads, Is
   plan.by_items_ = p.grouping == GemmGroups::none && threads > 1 && p.batch > 1 &&
                    uint64_t(ceil_div(p.batch, threads)) * threads * 10 <= uint64_t(p.batch) * 11;
   plan.sums_in_d_ = p.beta == 0 && !p.epilogue.residual;
-  const uint64_t few = std::min<uint64_t>(p.m, kFewTiles * plan.code_->rows) * std::min(p.k, kLongDepth);
-  const uint64_t many = std::min<uint64_t>(p.m, kRows + plan.code_->rows) * std::min(p.k, kDepth);
-  plan.a_floats_ = round_up((p.packed_b ? std::max(few, many) : many) + kSlack, kDensePanel);
+  const uint64_t deepest = std::min(p.k, p.packed_b ? kLongDepth : kDepth);
+  plan.a_floats_ =
+      round_up(std::min(p.m * deepest, std::max(block_floats(), plan.code_->rows * deepest)) + kSlack, kDensePanel);
   const uint32_t columns = plan.by_items_ ? kColumnsOfItem : kColumns;
   const uint64_t width = round_up(p.packed_b ? p.n : std::min(p.n, columns), kDensePanel * plan.code_->panels);
   if (!p.packed_b) plan.b_floats_ = width * std::min(p.k, kDepth);
@@ -198,7 +210,8 @@ void GemmPlan::compute(const Item& it, const Block& block, const Space& space) c
   const GemmLayout& a = problem_.a;
   const bool first = block.at == 0, last = block.at + block.k >= it.k, plain = it.finish.plain();
   const uint32_t height = block.rows.end - block.rows.begin, tiles = ceil_div(height, code_->rows);
-  const uint32_t blocks = ceil_div(tiles, std::max(1u, kRows / code_->rows));
+  const uint64_t fit = block_floats() / (uint64_t(code_->rows) * std::max(block.k, 1u));
+  const uint32_t blocks = ceil_div(tiles, uint32_t(std::clamp<uint64_t>(fit, 1, kTiles)));
   alignas(64) float scratch[16 * 2 * kDensePanel];
   for (uint32_t b = 0; b < blocks; ++b) {
     const Range mine = share(tiles, b, blocks);
@@ -228,6 +241,15 @@ void GemmPlan::compute(const Item& it, const Block& block, const Space& space) c
         const uint64_t sums_ld = sums_in_d_ ? it.finish.ld : block.sums_ld;
         const bool masked = sums_in_d_ && ragged;  // D has no room beside its last columns
         const float* from = first ? nullptr : masked ? scratch : sums;
+        // What the next tile goes on with or overwrites is on its way meanwhile, to the second level: rows may alias.
+        const bool below = t + 1 < mine.end;
+        const Range next = tile_rows(below ? t + 1 : mine.begin);
+        const uint64_t line_ld = last ? it.finish.ld : sums_ld;
+        const int64_t step =
+            below ? int64_t(m * line_ld) : kDensePanel * code_->panels - int64_t((r.begin - next.begin) * line_ld);
+        const float* line = (last ? d : sums) + step;
+        for (uint32_t i = next.begin; i < next.end; ++i, line += line_ld)
+          for (uint32_t j = 0; j < n; j += kDensePanel) __builtin_prefetch(line + j, 0, 2);
         if (!first && masked)
           for (uint32_t i = 0; i < m; ++i) std::memcpy(scratch + i * 32, sums + i * sums_ld, n * sizeof(float));
         const bool direct = last ? plain && !ragged : !masked;

@@ -62,8 +62,8 @@ TEST(CutlassGemm, EdgesOfBlocks) {
     return p;
   };
   std::vector<GemmProblem> problems = {problem(3, 4130, 5),    // two blocks of columns
-                                       problem(240, 33, 3),    // two blocks of rows
-                                       problem(3, 18, 1030)};  // three of depth
+                                       problem(910, 33, 3),    // several blocks of rows
+                                       problem(3, 18, 2050)};  // three of depth
   for (size_t i = 0; i < 3; ++i) {
     GemmProblem p = problems[i];  // and again with what keeps the sums out of D
     p.beta = -0.5f;
@@ -111,22 +111,30 @@ TEST(CutlassGemm, EqualsTheMatmulOfInference) {
 }
 
 TEST(CutlassGemm, PartsMakeTheWhole) {
-  RandomStream random(5, Purpose::test);
   GemmProblem p;
   p.m = 37;
   p.n = 75;
-  p.k = 530;
+  p.k = 1030;
   p.batch = 2;
   p.a.transposed = true;
   p.epilogue.bias = true;
-  const DenseCase c(p, random);
-  const auto want = c.reference();
   for (const bool packed : {false, true}) {
+    RandomStream random(5, Purpose::test);
+    p.packed_b = packed;
+    const DenseCase c(p, random);
+    const auto want = c.reference();
     const auto plan = GemmPlan::make(c.problem(), 1, detected_isa());
     ASSERT_TRUE(plan.ok());
     const auto workspace = HugeBuffer::allocate(plan->workspace());
+    PackedWeight w = gemm_panels(c.problem());
+    const auto panels = HugeBuffer::allocate(w.bytes());
+    w.data = panels->data();
     std::vector<float> d(c.extent());
     GemmData data = c.inputs();
+    for (uint32_t i = 0; i < p.batch; ++i)
+      gemm_pack_panels(c.problem(), detected_isa(), data.b, i, {0, w.panels()},
+                       panels->data() + i * w.stride() * w.panels());
+    data.packed = &w;
     data.d = d;
     ASSERT_TRUE(check_operands(plan->problem(), data).ok());
     for (const Range rows : {Range{0, 11}, {11, 37}})
