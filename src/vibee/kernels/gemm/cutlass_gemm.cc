@@ -15,8 +15,8 @@ namespace {
 // cache, the block itself stays in the last level. Long blocks win over what fits the first level: a tile begins and
 // ends once a block, and tiles that end within L1's depth of 256 lost 5 % (Zen 5, 2026-11-29).
 constexpr uint32_t kDepth = 1024, kColumns = 4096, kColumnsOfItem = 1024;
-// With a tile or two of rows B is read once and nothing is gained by keeping it: longer streams are.
-constexpr uint32_t kFewTiles = 2, kLongDepth = 4096;
+// With one tile of rows B is read once and nothing is gained by keeping it: longer streams are.
+constexpr uint32_t kLongDepth = 4096;
 constexpr uint32_t kTiles = 64;  // most register tiles in a block of A
 constexpr uint32_t kSlack = 16;  // what packing writes behind the last row
 
@@ -73,8 +73,8 @@ Result<GemmPlan> GemmPlan::make(const GemmProblem& problem, uint32_t threads, Is
                    uint64_t(ceil_div(p.batch, threads)) * threads * 10 <= uint64_t(p.batch) * 11;
   plan.sums_in_d_ = p.beta == 0 && !p.epilogue.residual;
   const uint64_t deepest = std::min(p.k, p.packed_b ? kLongDepth : kDepth);
-  plan.a_floats_ =
-      round_up(std::min(p.m * deepest, std::max(block_floats(), plan.code_->rows * deepest)) + kSlack, kDensePanel);
+  plan.a_floats_ = round_up(
+      std::min(p.m * deepest, std::max(block_floats(), plan.code_->single_rows * deepest)) + kSlack, kDensePanel);
   const uint32_t columns = plan.by_items_ ? kColumnsOfItem : kColumns;
   const uint64_t width = round_up(p.packed_b ? p.n : std::min(p.n, columns), kDensePanel * plan.code_->panels);
   if (!p.packed_b) plan.b_floats_ = width * std::min(p.k, kDepth);
@@ -137,7 +137,7 @@ GemmPlan::Item GemmPlan::item(const GemmData& data, uint32_t index, uint64_t bef
 }
 
 uint32_t GemmPlan::depth(const Item& it) const {
-  const uint32_t most = it.panels && it.m <= kFewTiles * code_->rows ? kLongDepth : kDepth;
+  const uint32_t most = it.panels && it.m <= code_->single_rows ? kLongDepth : kDepth;
   return ceil_div(it.k, std::max(1u, ceil_div(it.k, most)));
 }
 
@@ -206,70 +206,90 @@ void GemmPlan::multiply(const Item& it, uint32_t tid, uint32_t threads, const Sp
   }
 }
 
-void GemmPlan::compute(const Item& it, const Block& block, const Space& space) const {
-  const GemmLayout& a = problem_.a;
-  const bool first = block.at == 0, last = block.at + block.k >= it.k, plain = it.finish.plain();
-  const uint32_t height = block.rows.end - block.rows.begin, tiles = ceil_div(height, code_->rows);
-  const uint64_t fit = block_floats() / (uint64_t(code_->rows) * std::max(block.k, 1u));
-  const uint32_t blocks = ceil_div(tiles, uint32_t(std::clamp<uint64_t>(fit, 1, kTiles)));
-  alignas(64) float scratch[16 * 2 * kDensePanel];
-  for (uint32_t b = 0; b < blocks; ++b) {
-    const Range mine = share(tiles, b, blocks);
-    // Rows are dealt evenly to tiles: there is no ragged last one.
-    const auto tile_rows = [&](uint32_t t) {
-      const Range r = share(height, t, tiles);
-      return Range{block.rows.begin + r.begin, block.rows.begin + r.end};
-    };
-    const uint32_t top = tile_rows(mine.begin).begin;
-    for (uint32_t t = mine.begin; t < mine.end; ++t) {
-      const Range r = tile_rows(t);
-      const uint64_t offset = a.transposed ? uint64_t(block.at) * a.ld + r.begin : r.begin * a.ld + block.at;
-      code_->pack(at(it.a, offset, a.element), a.element, a.ld, !a.transposed, r.end - r.begin, it.m - r.begin, block.k,
-                  r.end - r.begin, space.a + uint64_t(r.begin - top) * block.k);
-    }
-    for (uint32_t p = block.panels.begin; p < block.panels.end; p += code_->panels) {
-      const uint32_t panels = std::min(code_->panels, block.panels.end - p), column = p * kDensePanel;
-      const uint32_t n = std::min(panels * kDensePanel, it.n - column);
-      const bool ragged = n < panels * kDensePanel;
-      const uint8_t* panel = block.b + (p - block.panels.begin) * block.panel_bytes;
-      for (uint32_t t = mine.begin; t < mine.end; ++t) {
-        const Range r = tile_rows(t);
-        const uint32_t m = r.end - r.begin;
-        float* d = it.finish.d + r.begin * it.finish.ld + column;
-        float* sums =
-            sums_in_d_ ? d : space.sums + r.begin * block.sums_ld + uint64_t(p - block.first_panel) * kDensePanel;
-        const uint64_t sums_ld = sums_in_d_ ? it.finish.ld : block.sums_ld;
-        const bool masked = sums_in_d_ && ragged;  // D has no room beside its last columns
-        const float* from = first ? nullptr : masked ? scratch : sums;
-        // What the next tile goes on with or overwrites is on its way meanwhile, to the second level: rows may alias.
-        const bool below = t + 1 < mine.end;
-        const Range next = tile_rows(below ? t + 1 : mine.begin);
-        const uint64_t line_ld = last ? it.finish.ld : sums_ld;
-        const int64_t step =
-            below ? int64_t(m * line_ld) : kDensePanel * code_->panels - int64_t((r.begin - next.begin) * line_ld);
-        const float* line = (last ? d : sums) + step;
-        for (uint32_t i = next.begin; i < next.end; ++i, line += line_ld)
-          for (uint32_t j = 0; j < n; j += kDensePanel) __builtin_prefetch(line + j, 0, 2);
-        if (!first && masked)
-          for (uint32_t i = 0; i < m; ++i) std::memcpy(scratch + i * 32, sums + i * sums_ld, n * sizeof(float));
-        const bool direct = last ? plain && !ragged : !masked;
-        float* to = !direct ? scratch : last ? d : sums;
-        code_->tile(block.format, m, panels)(space.a + uint64_t(r.begin - top) * block.k, panel, block.panel_bytes,
-                                             block.k, from, masked ? 32 : sums_ld, to,
-                                             !direct ? 32
-                                             : last  ? it.finish.ld
-                                                     : sums_ld);
-        if (direct) continue;
-        if (last)
-          code_->finish(it.finish, scratch, 32, r.begin, m, column, n);
-        else
-          for (uint32_t i = 0; i < m; ++i) std::memcpy(sums + i * sums_ld, scratch + i * 32, n * sizeof(float));
-      }
-    }
+/// Rows are dealt evenly to tiles: there is no ragged last one.
+struct GemmPlan::Tiles {
+  Range rows;       ///< of the item
+  uint32_t count;   ///< of tiles over them
+  uint32_t panels;  ///< most of a tile
+  Range at(uint32_t t) const {
+    const Range r = share(rows.end - rows.begin, t, count);
+    return {rows.begin + r.begin, rows.begin + r.end};
   }
-  if (height == 0 && it.finish.column_sum && last)  // a sum of no rows
+};
+
+void GemmPlan::pack_a(const Item& it, const Tiles& tiles, Range mine, uint32_t from, uint32_t k, float* out) const {
+  const GemmLayout& a = problem_.a;
+  for (uint32_t t = mine.begin; t < mine.end; ++t) {
+    const Range r = tiles.at(t);
+    const uint32_t m = r.end - r.begin;
+    // Lanes behind a tile's are overwritten by what comes after: of a tall one by its first 16 rows, so they come last.
+    for (uint32_t top = (m - 1) / kDensePanel * kDensePanel + kDensePanel; top > 0; top -= kDensePanel) {
+      const uint32_t row = r.begin + top - kDensePanel;
+      const uint64_t offset = a.transposed ? uint64_t(from) * a.ld + row : row * a.ld + from;
+      code_->pack(at(it.a, offset, a.element), a.element, a.ld, !a.transposed, std::min(kDensePanel, r.end - row),
+                  it.m - row, k, m, out + (top - kDensePanel));
+    }
+    out += uint64_t(m) * k;
+  }
+}
+
+void GemmPlan::compute(const Item& it, const Block& block, const Space& space) const {
+  const uint32_t height = block.rows.end - block.rows.begin;
+  const bool tall = height > code_->rows && height <= code_->single_rows;
+  const uint32_t most = tall ? height : code_->rows;
+  const Tiles tiles{block.rows, ceil_div(height, most), tall ? 1 : code_->panels};
+  const uint64_t fit = block_floats() / (uint64_t(most) * std::max(block.k, 1u));
+  const uint32_t blocks = ceil_div(tiles.count, uint32_t(std::clamp<uint64_t>(fit, 1, kTiles)));
+  for (uint32_t b = 0; b < blocks; ++b) {
+    const Range mine = share(tiles.count, b, blocks);
+    pack_a(it, tiles, mine, block.at, block.k, space.a);
+    const uint32_t top = tiles.at(mine.begin).begin;
+    for (uint32_t p = block.panels.begin; p < block.panels.end; p += tiles.panels)
+      for (uint32_t t = mine.begin; t < mine.end; ++t) {
+        const bool below = t + 1 < mine.end;
+        const Range next = tiles.at(below ? t + 1 : mine.begin);
+        tile(it, block, space, tiles.at(t), p, std::min(tiles.panels, block.panels.end - p),
+             space.a + uint64_t(tiles.at(t).begin - top) * block.k, next, below ? 0 : tiles.panels);
+      }
+  }
+  if (height == 0 && it.finish.column_sum && block.at + block.k >= it.k)  // a sum of no rows
     std::fill(it.finish.column_sum + block.panels.begin * kDensePanel,
               it.finish.column_sum + std::min(it.n, block.panels.end * kDensePanel), 0.0f);
+}
+
+void GemmPlan::tile(const Item& it, const Block& block, const Space& space, Range rows, uint32_t p, uint32_t panels,
+                    const float* a, Range next, uint32_t next_panels) const {
+  constexpr uint32_t kLd = 2 * kDensePanel;
+  alignas(64) float scratch[kDenseMostRows * kLd];
+  const bool first = block.at == 0, last = block.at + block.k >= it.k;
+  const uint32_t m = rows.end - rows.begin, column = p * kDensePanel, n = std::min(panels * kDensePanel, it.n - column);
+  const bool ragged = n < panels * kDensePanel, masked = sums_in_d_ && ragged;  // D has no room beside its columns
+  float* d = it.finish.d + rows.begin * it.finish.ld + column;
+  const uint64_t sums_ld = sums_in_d_ ? it.finish.ld : block.sums_ld;
+  float* sums = sums_in_d_ ? d : space.sums + rows.begin * sums_ld + uint64_t(p - block.first_panel) * kDensePanel;
+  const bool direct = last ? it.finish.plain() && !ragged : !masked;
+  float* to = last ? d : sums;
+  const uint64_t to_ld = last ? it.finish.ld : sums_ld;
+
+  // What the next tile goes on with or overwrites is on its way meanwhile, to the second level: rows may alias.
+  const float* line = to + int64_t(next_panels * kDensePanel) + (int64_t(next.begin) - rows.begin) * int64_t(to_ld);
+  for (uint32_t i = next.begin; i < next.end; ++i, line += to_ld)
+    for (uint32_t j = 0; j < n; j += kDensePanel) __builtin_prefetch(line + j, 0, 2);
+
+  if (!first && masked)
+    for (uint32_t i = 0; i < m; ++i) std::memcpy(scratch + i * kLd, sums + i * sums_ld, n * sizeof(float));
+  code_->tile(block.format, m, panels)(a, block.b + (p - block.panels.begin) * block.panel_bytes, block.panel_bytes,
+                                       block.k,
+                                       first    ? nullptr
+                                       : masked ? scratch
+                                                : sums,
+                                       masked ? kLd : sums_ld, direct ? to : scratch, direct ? to_ld : kLd);
+  if (direct) return;
+  if (last) {
+    code_->finish(it.finish, scratch, kLd, rows.begin, m, column, n);
+  } else {
+    for (uint32_t i = 0; i < m; ++i) std::memcpy(sums + i * sums_ld, scratch + i * kLd, n * sizeof(float));
+  }
 }
 
 Status GemmPlan::run(const GemmData& data, Team& team, std::span<uint8_t> workspace) const {

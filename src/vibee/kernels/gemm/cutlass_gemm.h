@@ -40,6 +40,7 @@ class GemmPlan {
     uint32_t rows, columns;
   };
   struct Block;
+  struct Tiles;
   /// `before`: rows or depth of the groups before it.
   Item item(const GemmData& data, uint32_t index, uint64_t before) const;
   Space space(std::span<uint8_t> workspace, uint32_t tid) const;
@@ -48,7 +49,11 @@ class GemmPlan {
   template <class Barrier>
   void multiply(const Item& item, uint32_t tid, uint32_t threads, const Space& space, Barrier&& barrier) const;
   void pack_b(const Item& item, Range panels, uint32_t first, uint32_t at, uint32_t k, float* out) const;
+  void pack_a(const Item& item, const Tiles& tiles, Range mine, uint32_t from, uint32_t k, float* out) const;
   void compute(const Item& item, const Block& block, const Space& space) const;
+  /// The register tile at `rows` x panels p.. of the item; the next one is at rows `next`, so many panels further.
+  void tile(const Item& item, const Block& block, const Space& space, Range rows, uint32_t p, uint32_t panels,
+            const float* a, Range next, uint32_t next_panels) const;
 
   GemmProblem problem_;
   const DenseCode* code_ = nullptr;

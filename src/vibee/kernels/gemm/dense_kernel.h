@@ -35,11 +35,13 @@ struct DenseFinish {
   bool plain() const { return alpha == 1 && c == nullptr && !bias && !residual && !pre && !column_sum && !activation; }
 };
 
+inline constexpr uint32_t kDenseMostRows = 28;  ///< of any tile of any instruction set
+
 /// The code of an instruction set.
 struct DenseCode {
-  uint32_t rows;    ///< most rows of a tile
-  uint32_t panels;  ///< most panels of a tile
-  /// The tile of 1 to `rows` rows and 1 to `panels` panels of B in f32, f16 or bf16.
+  uint32_t rows, panels;  ///< of the largest tile
+  uint32_t single_rows;   ///< most rows of a tile of one panel: B is read once for that many
+  /// The tile of so many rows and panels of B in f32, f16 or bf16.
   DenseTile (*tile)(Format b, uint32_t rows, uint32_t panels);
   /// One panel: `width` <= 16 columns (B) or rows (A) of an operand whose k runs along the stored rows (`along`) or
   /// across them -> out[k][step]. Lanes from `width` to 16 become zeros and are written: `out` has room for
