@@ -3,7 +3,10 @@
 
 #include <dlfcn.h>
 
+#include <cstdlib>
 #include <limits>
+
+#include "vibee/base/simd/isa.h"
 
 namespace vibee {
 namespace {
@@ -20,11 +23,19 @@ struct Vendor {
   std::string_view name;
   const char* files[2];  // the interface that Debian 12 ships, then any
   const char *product, *threads;
+  // What tells the library to use its AVX-512 kernels on a processor newer than itself, which it would give AVX2 or
+  // plain C; a setting of the user's stays.
+  const char *variable, *avx512;
 };
 constexpr Vendor kVendors[] = {
-    {"OpenBLAS", {"libopenblas.so.0", "libopenblas.so"}, "cblas_sgemm", "openblas_set_num_threads"},
-    {"BLIS", {"libblis.so.4", "libblis.so"}, "cblas_sgemm", "bli_thread_set_num_threads"},
-    {"oneDNN", {"libdnnl.so.2", "libdnnl.so.3"}, "dnnl_sgemm", "omp_set_num_threads"},
+    {"OpenBLAS",
+     {"libopenblas.so.0", "libopenblas.so"},
+     "cblas_sgemm",
+     "openblas_set_num_threads",
+     "OPENBLAS_CORETYPE",
+     "SkylakeX"},
+    {"BLIS", {"libblis.so.4", "libblis.so"}, "cblas_sgemm", "bli_thread_set_num_threads", "BLIS_ARCH_TYPE", "skx"},
+    {"oneDNN", {"libdnnl.so.2", "libdnnl.so.3"}, "dnnl_sgemm", "omp_set_num_threads", nullptr, nullptr},
 };
 const Vendor& vendor_of(GemmVendor v) { return kVendors[size_t(v)]; }
 
@@ -71,6 +82,7 @@ Result<VendorGemm> VendorGemm::open(GemmVendor vendor, uint32_t threads) {
   const Vendor& v = vendor_of(vendor);
   VendorGemm out;
   out.vendor_ = vendor;
+  if (v.variable && detected_isa() == Isa::avx512) setenv(v.variable, v.avx512, 0);
   for (const char* file : v.files)
     if (!out.library_) out.library_.reset(dlopen(file, RTLD_NOW | RTLD_LOCAL));
   if (!out.library_) return error(Code::not_found, "{}: there is no {} here", v.name, v.files[0]);
