@@ -163,12 +163,11 @@ GemmPlan::Grid GemmPlan::grid(const Item& it, uint32_t threads) const {
 
 void GemmPlan::pack_b(const Item& it, Range panels, uint32_t first, uint32_t from, uint32_t k, float* out) const {
   const GemmLayout& b = problem_.b;
-  for (uint32_t p = panels.begin; p < panels.end; ++p) {
-    const uint32_t column = p * kDensePanel;
-    const uint64_t offset = b.transposed ? column * b.ld + from : from * b.ld + column;
-    code_->pack(at(it.b, offset, b.element), b.element, b.ld, b.transposed, std::min(kDensePanel, it.n - column),
-                it.n - column, k, kDensePanel, out + uint64_t(p - first) * k * kDensePanel);
-  }
+  const uint32_t column = panels.begin * kDensePanel;
+  if (panels.begin == panels.end) return;
+  code_->pack_panels(at(it.b, b.transposed ? column * b.ld + from : from * b.ld + column, b.element), b.element, b.ld,
+                     b.transposed, std::min(it.n, panels.end * kDensePanel) - column, k,
+                     out + uint64_t(panels.begin - first) * k * kDensePanel);
 }
 
 template <class Barrier>
@@ -350,13 +349,12 @@ PackedWeight gemm_panels(const GemmProblem& problem) {
 void gemm_pack_panels(const GemmProblem& problem, Isa isa, const GemmInput& in, uint32_t item, Range panels,
                       uint8_t* out) {
   const GemmLayout& b = problem.b;
-  const uint64_t base = item * *b.stride, stride = gemm_panels(problem).stride();
-  for (uint32_t p = panels.begin; p < panels.end; ++p) {
-    const uint32_t column = p * kDensePanel;
-    dense_kernel(isa).code->pack(at(in.data, base + (b.transposed ? column * b.ld : column), b.element), b.element,
-                                 b.ld, b.transposed, std::min(kDensePanel, problem.n - column), problem.n - column,
-                                 problem.k, kDensePanel, reinterpret_cast<float*>(out + (p - panels.begin) * stride));
-  }
+  const uint32_t column = panels.begin * kDensePanel;
+  if (panels.begin == panels.end) return;
+  const uint64_t first = item * *b.stride + (b.transposed ? column * b.ld : column);
+  dense_kernel(isa).code->pack_panels(at(in.data, first, b.element), b.element, b.ld, b.transposed,
+                                      std::min(problem.n, panels.end * kDensePanel) - column, problem.k,
+                                      reinterpret_cast<float*>(out));
 }
 
 }  // namespace vibee

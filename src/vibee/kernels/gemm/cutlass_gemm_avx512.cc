@@ -3,6 +3,7 @@
 
 namespace vibee {
 
-constinit const DenseCode cutlass_gemm_avx512 = {14, 2, 28, choose_tile<14, 28>, dense_pack, dense_finish};
+constinit const DenseCode cutlass_gemm_avx512 = {14,          2, 28, choose_tile<14, 28>, dense_pack, dense_pack_panels,
+                                                 dense_finish};
 
 }  // namespace vibee

@@ -18,6 +18,7 @@ namespace {
 // MB half as fast again for 8 rows, Zen 5, 2026-11-29), elements of a stored row, and stored rows, which may be pages
 // apart.
 constexpr uint32_t kAheadPanel = 8192, kAheadAlong = 192, kAheadAcross = 32;
+constexpr uint32_t kGroup = 4, kAheadGroup = 16;  // panels that are packed side by side
 
 /// Of an address that need not be anybody's.
 inline void prefetch(const void* p, uint64_t bytes) {
@@ -132,6 +133,32 @@ void dense_pack(const void* from, Format element, uint64_t ld, bool along, uint3
     pack_along(from, element, ld, width, k, step, out);
   else
     pack_across(from, element, ld, width, readable, k, step, out);
+}
+
+/// Panels side by side, so that more than a cache line is taken of a stored row at a time.
+void pack_across_group(const void* from, Format f, uint64_t ld, uint32_t k, float* out) {
+  for (uint32_t i = 0; i < k; ++i, out += kDensePanel)
+#pragma GCC unroll 8
+    for (uint32_t p = 0; p < kGroup; ++p) {
+      prefetch(from, ((i + kAheadGroup) * ld + p * kDensePanel) * bytes_of(f));
+      v_store(out + uint64_t(p) * k * kDensePanel, load_element(f, from, i * ld + p * kDensePanel));
+    }
+}
+
+void dense_pack_panels(const void* from, Format element, uint64_t ld, bool along, uint32_t columns, uint32_t k,
+                       float* out) {
+  for (uint32_t j = 0; j < columns;) {
+    const uint32_t left = columns - j;
+    const uint8_t* first = static_cast<const uint8_t*>(from) + (along ? j * ld : j) * bytes_of(element);
+    if (!along && left >= kGroup * kDensePanel) {
+      pack_across_group(first, element, ld, k, out + uint64_t(j) * k);
+      j += kGroup * kDensePanel;
+    } else {
+      dense_pack(first, element, ld, along, left < kDensePanel ? left : kDensePanel, left, k, kDensePanel,
+                 out + uint64_t(j) * k);
+      j += kDensePanel;
+    }
+  }
 }
 
 void dense_finish(const DenseFinish& f, const float* tile, uint64_t ld, uint32_t row, uint32_t m, uint32_t column,

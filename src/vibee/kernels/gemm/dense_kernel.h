@@ -49,6 +49,9 @@ struct DenseCode {
   /// that may be read across, from the first on; at least `width`.
   void (*pack)(const void* from, Format element, uint64_t ld, bool along, uint32_t width, uint64_t readable, uint32_t k,
                uint32_t step, float* out);
+  /// All panels of `columns` columns of B, one behind the other; nothing beside them is read.
+  void (*pack_panels)(const void* from, Format element, uint64_t ld, bool along, uint32_t columns, uint32_t k,
+                      float* out);
   /// Finishes tile[m][ld] at (row, column) of D, `n` columns of it. Rows of a column come in ascending order.
   void (*finish)(const DenseFinish& what, const float* tile, uint64_t ld, uint32_t row, uint32_t m, uint32_t column,
                  uint32_t n);
