@@ -4,7 +4,7 @@
 # there. Works as root or through sudo.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-[ $# -gt 0 ] || { echo "usage: tools/install.sh GROUP... (build, test, check, fresh)" >&2; exit 2; }
+[ $# -gt 0 ] || { echo "usage: tools/install.sh GROUP... (build, test, check, fresh, page, peers)" >&2; exit 2; }
 
 wanted=()
 for group in "$@"; do

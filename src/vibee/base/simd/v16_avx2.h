@@ -96,6 +96,22 @@ inline V16 v_broadcast(const float* p) {
   const __m256 x = _mm256_broadcast_ss(p);
   return {x, x};
 }
+inline V16 v_load_4x4(const float* a, const float* b, const float* c, const float* d) {
+  return {_mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(a)), _mm_loadu_ps(b), 1),
+          _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(c)), _mm_loadu_ps(d), 1)};
+}
+inline void v_transpose_half(__m256& a, __m256& b, __m256& c, __m256& d) {
+  const __m256d ab = _mm256_castps_pd(_mm256_unpacklo_ps(a, b)), cd = _mm256_castps_pd(_mm256_unpacklo_ps(c, d));
+  const __m256d ab2 = _mm256_castps_pd(_mm256_unpackhi_ps(a, b)), cd2 = _mm256_castps_pd(_mm256_unpackhi_ps(c, d));
+  a = _mm256_castpd_ps(_mm256_unpacklo_pd(ab, cd));
+  b = _mm256_castpd_ps(_mm256_unpackhi_pd(ab, cd));
+  c = _mm256_castpd_ps(_mm256_unpacklo_pd(ab2, cd2));
+  d = _mm256_castpd_ps(_mm256_unpackhi_pd(ab2, cd2));
+}
+inline void v_transpose_4x4(V16& a, V16& b, V16& c, V16& d) {
+  v_transpose_half(a.lo, b.lo, c.lo, d.lo);
+  v_transpose_half(a.hi, b.hi, c.hi, d.hi);
+}
 
 inline float v_sum(V16 a) {
   const __m256 s8 = _mm256_add_ps(a.lo, a.hi);

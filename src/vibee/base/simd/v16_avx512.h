@@ -49,6 +49,18 @@ inline M16 m_from_bits(uint32_t bits) { return M16(bits); }
 inline uint32_t m_bits(M16 m) { return m; }
 inline V16 v_select(M16 m, V16 a, V16 b) { return _mm512_mask_blend_ps(m, b, a); }
 inline V16 v_broadcast(const float* p) { return _mm512_set1_ps(*p); }
+inline V16 v_load_4x4(const float* a, const float* b, const float* c, const float* d) {
+  const __m512 ab = _mm512_insertf32x4(_mm512_castps128_ps512(_mm_loadu_ps(a)), _mm_loadu_ps(b), 1);
+  return _mm512_insertf32x4(_mm512_insertf32x4(ab, _mm_loadu_ps(c), 2), _mm_loadu_ps(d), 3);
+}
+inline void v_transpose_4x4(V16& a, V16& b, V16& c, V16& d) {
+  const __m512d ab = _mm512_castps_pd(_mm512_unpacklo_ps(a, b)), cd = _mm512_castps_pd(_mm512_unpacklo_ps(c, d));
+  const __m512d ab2 = _mm512_castps_pd(_mm512_unpackhi_ps(a, b)), cd2 = _mm512_castps_pd(_mm512_unpackhi_ps(c, d));
+  a = _mm512_castpd_ps(_mm512_unpacklo_pd(ab, cd));
+  b = _mm512_castpd_ps(_mm512_unpackhi_pd(ab, cd));
+  c = _mm512_castpd_ps(_mm512_unpacklo_pd(ab2, cd2));
+  d = _mm512_castpd_ps(_mm512_unpackhi_pd(ab2, cd2));
+}
 
 inline float v_sum(V16 a) {
   const __m256 s8 = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));

@@ -72,6 +72,26 @@ inline uint32_t m_bits(M16 m) { return m.bits; }
 /// m ? a : b
 inline V16 v_select(M16 m, V16 a, V16 b) { VIBEE_LANES((m.bits >> i & 1) ? a.lane[i] : b.lane[i]); }
 inline V16 v_broadcast(const float* p) { return v_set(*p); }
+/// Four floats from each of four places: lanes 4g .. 4g + 3 are those at the g-th.
+inline V16 v_load_4x4(const float* a, const float* b, const float* c, const float* d) {
+  V16 r;
+  std::memcpy(r.lane, a, 16);
+  std::memcpy(r.lane + 4, b, 16);
+  std::memcpy(r.lane + 8, c, 16);
+  std::memcpy(r.lane + 12, d, 16);
+  return r;
+}
+/// In each group of four lanes, the four vectors as rows of a 4 x 4 matrix are transposed.
+inline void v_transpose_4x4(V16& a, V16& b, V16& c, V16& d) {
+  V16* t[4] = {&a, &b, &c, &d};
+  for (int g = 0; g < 16; g += 4)
+    for (int i = 0; i < 4; ++i)
+      for (int j = 0; j < i; ++j) {
+        const float x = t[i]->lane[g + j];
+        t[i]->lane[g + j] = t[j]->lane[g + i];
+        t[j]->lane[g + i] = x;
+      }
+}
 
 inline float v_sum(V16 a) {
   for (int half = 8; half > 0; half /= 2)

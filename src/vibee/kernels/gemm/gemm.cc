@@ -9,9 +9,11 @@ constexpr GemmKernel kKernels[] = {
   {#symbol, #technique, Isa::isa, Format::format, #order, rows, symbol, nullptr},
 #define VIBEE_FKERNEL(symbol, technique, isa, format, order, rows) \
   {#symbol, #technique, Isa::isa, Format::format, #order, rows, nullptr, symbol},
+#define VIBEE_DKERNEL(symbol, technique, isa, order)
 #include "vibee/kernels/gemm/kernels.inc"
 #undef VIBEE_QKERNEL
 #undef VIBEE_FKERNEL
+#undef VIBEE_DKERNEL
 };
 
 }  // namespace

@@ -36,9 +36,11 @@ struct GemmKernel {
   void symbol(const uint8_t*, uint32_t, const uint8_t*, uint32_t, uint32_t, uint32_t, float*);
 #define VIBEE_FKERNEL(symbol, technique, isa, format, order, rows) \
   void symbol(const uint8_t*, uint32_t, const float*, uint64_t, uint32_t, float*);
+#define VIBEE_DKERNEL(symbol, technique, isa, order)
 #include "vibee/kernels/gemm/kernels.inc"
 #undef VIBEE_QKERNEL
 #undef VIBEE_FKERNEL
+#undef VIBEE_DKERNEL
 
 std::span<const GemmKernel> gemm_kernels();
 /// The kernel for a format at an instruction set (the best row not above it); every format has a scalar row.

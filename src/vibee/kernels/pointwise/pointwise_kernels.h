@@ -4,7 +4,7 @@
 
 #include <limits>
 
-#include "vibee/base/simd/v16.h"
+#include "vibee/kernels/pointwise/activated.h"
 #include "vibee/kernels/pointwise/pointwise.h"
 
 namespace vibee {
@@ -51,10 +51,6 @@ void add(const float* a, const float* b, uint32_t n, float* out) {
 
 void scale(const float* a, float s, uint32_t n, float* out) {
   for (uint32_t i = 0; i < n; i += 16) v_store_n(out + i, v_load_n(a + i, int(n - i)) * v_set(s), int(n - i));
-}
-
-V16 activated(Gate gate, V16 x) {
-  return gate == Gate::silu ? v_silu(x) : gate == Gate::gelu_tanh ? v_gelu_tanh(x) : v_gelu(x);
 }
 
 void gated(Gate gate, const float* a, const float* b, uint32_t n, float* out) {
