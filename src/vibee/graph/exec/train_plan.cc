@@ -18,9 +18,9 @@ bool is_attention(Op op) { return op == Op::self_attention || op == Op::self_att
 
 Result<TrainPlan::Layout> TrainPlan::plan(const Graph& g, const TrainOptions& o) {
   VIBEE_TRY(verify(g));
-  if (o.max_rows == 0 || o.threads == 0)
-    return error(Code::invalid, "a training step has {} rows at most and {} threads; both must be above 0", o.max_rows,
-                 o.threads);
+  if (o.max_rows == 0 || o.max_rows > kMostTrainRows || o.threads == 0)
+    return error(Code::invalid, "a training step has 1 to {} rows and at least one thread, not {} and {}",
+                 kMostTrainRows, o.max_rows, o.threads);
   const Sizes sizes{int64_t(o.max_rows), 0};
   const auto last = uint32_t(g.nodes.size());
   std::vector<uint32_t> end(g.values.size());

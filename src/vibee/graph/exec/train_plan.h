@@ -17,6 +17,9 @@
 
 namespace vibee {
 
+/// Rows of a step at most, of any plan.
+inline constexpr uint32_t kMostTrainRows = 1u << 20;
+
 struct TrainOptions {
   uint32_t max_rows = 2048;  ///< a step, at most
   uint32_t threads = 1;
