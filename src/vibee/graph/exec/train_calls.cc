@@ -4,45 +4,14 @@
 #include <cstring>
 
 #include "vibee/base/math/trig.h"
+#include "vibee/graph/exec/train_call.h"
 #include "vibee/graph/exec/train_gemm.h"
-#include "vibee/graph/exec/train_loss.h"
-#include "vibee/graph/exec/train_plan.h"
 
 namespace vibee {
 namespace {
 
-/// A node's values and sizes.
-struct Call {
-  const Node& node;
-  const TrainWorker& w;
-  const float* in(size_t i) const { return w.plan.floats(node.in[i]); }
-  const int32_t* ids(size_t i) const { return w.plan.integers(node.in[i]); }
-  float* out(size_t i = 0) const { return w.plan.floats(node.out[i]); }
-  const Type& in_type(size_t i) const { return w.plan.type(node.in[i]); }
-  const Type& out_type() const { return w.plan.type(node.out[0]); }
-  uint32_t rows(const Type& t) const { return uint32_t(value(t.dims[0], {int64_t(w.rows), 0})); }
-  uint32_t width() const { return uint32_t(out_type().dims.back().n); }
-  float eps() const { return float(node.number("eps")); }
-  /// f(row, offset of the row) for this thread's rows of the result.
-  template <class F>
-  void each_row(F&& f) const {
-    const Range mine = w.share_of(rows(out_type()));
-    for (uint32_t r = mine.begin; r < mine.end; ++r) f(r, uint64_t(r) * width());
-  }
-  /// Elementwise work over this thread's rows: f(offset, count).
-  template <class F>
-  void elements(F&& f) const {
-    const Range mine = w.share_of(rows(out_type()));
-    f(uint64_t(mine.begin) * width(), (mine.end - mine.begin) * width());
-  }
-};
-
-Gate gate_of(std::string_view name) {
-  return name == "silu" ? Gate::silu : name == "gelu" ? Gate::gelu : Gate::gelu_tanh;
-}
-
 void embed(const Node& node, const TrainWorker& w) {
-  const Call c{node, w};
+  const TrainCall c{node, w};
   const auto by = float(node.number("scale", 1));
   c.each_row([&](uint32_t r, uint64_t at) {
     std::memcpy(c.out() + at, c.in(1) + uint64_t(c.ids(0)[r]) * c.width(), c.width() * 4);
@@ -50,7 +19,7 @@ void embed(const Node& node, const TrainWorker& w) {
   });
 }
 void add(const Node& node, const TrainWorker& w) {
-  const Call c{node, w};
+  const TrainCall c{node, w};
   if (c.in_type(0) == c.in_type(1)) {
     if (c.out_type().dims.size() == 2) {
       c.elements([&](uint64_t at, uint32_t n) { w.pointwise.add(c.in(0) + at, c.in(1) + at, n, c.out() + at); });
@@ -62,38 +31,38 @@ void add(const Node& node, const TrainWorker& w) {
   c.each_row([&](uint32_t, uint64_t at) { w.pointwise.add(c.in(0) + at, c.in(1), c.width(), c.out() + at); });
 }
 void mul(const Node& node, const TrainWorker& w) {
-  const Call c{node, w};
+  const TrainCall c{node, w};
   c.elements([&](uint64_t at, uint32_t n) { w.gradients.mul(c.in(0) + at, c.in(1) + at, n, c.out() + at); });
 }
 void scale(const Node& node, const TrainWorker& w) {
-  const Call c{node, w};
+  const TrainCall c{node, w};
   const auto by = float(node.number("by", 1));
   c.elements([&](uint64_t at, uint32_t n) { w.pointwise.scale(c.in(0) + at, by, n, c.out() + at); });
 }
 void soft_cap(const Node& node, const TrainWorker& w) {
-  const Call c{node, w};
+  const TrainCall c{node, w};
   const auto cap = float(node.number("cap"));
   c.elements([&](uint64_t at, uint32_t n) { w.pointwise.soft_cap(c.in(0) + at, cap, n, c.out() + at); });
 }
 void activation(const Node& node, const TrainWorker& w) {
-  const Call c{node, w};
-  const Gate gate = gate_of(node.text("kind"));
+  const TrainCall c{node, w};
+  const Gate gate = gate_named(node.text("kind"));
   c.elements([&](uint64_t at, uint32_t n) { w.pointwise.activate(gate, c.in(0) + at, n, c.out() + at); });
 }
 void activation_dx(const Node& node, const TrainWorker& w) {
-  const Call c{node, w};
-  const Gate gate = gate_of(node.text("kind"));
+  const TrainCall c{node, w};
+  const Gate gate = gate_named(node.text("kind"));
   c.elements(
       [&](uint64_t at, uint32_t n) { w.gradients.activation_dx(gate, c.in(0) + at, c.in(1) + at, n, c.out() + at); });
 }
 void gated(const Node& node, const TrainWorker& w) {
-  const Call c{node, w};
-  const Gate gate = gate_of(node.text("gate"));
+  const TrainCall c{node, w};
+  const Gate gate = gate_named(node.text("gate"));
   c.elements([&](uint64_t at, uint32_t n) { w.pointwise.gated(gate, c.in(0) + at, c.in(1) + at, n, c.out() + at); });
 }
 
 void rms_norm(const Node& node, const TrainWorker& w) {
-  const Call c{node, w};
+  const TrainCall c{node, w};
   const auto n = uint32_t(c.in_type(1).dims[0].n);
   c.each_row([&](uint32_t, uint64_t at) {
     for (uint32_t i = 0; i < c.width(); i += n)
@@ -101,13 +70,13 @@ void rms_norm(const Node& node, const TrainWorker& w) {
   });
 }
 void layer_norm(const Node& node, const TrainWorker& w) {
-  const Call c{node, w};
+  const TrainCall c{node, w};
   c.each_row([&](uint32_t, uint64_t at) {
     w.pointwise.layer_norm(c.in(0) + at, c.in(1), c.in(2), c.width(), c.eps(), c.out() + at);
   });
 }
 void norm_dx(const Node& node, const TrainWorker& w) {
-  const Call c{node, w};
+  const TrainCall c{node, w};
   const auto n = uint32_t(c.in_type(1).dims[0].n);
   const auto kernel = node.op == Op::rms_norm_dx ? w.gradients.rms_norm_dx : w.gradients.layer_norm_dx;
   c.each_row([&](uint32_t, uint64_t at) {
@@ -117,7 +86,7 @@ void norm_dx(const Node& node, const TrainWorker& w) {
 }
 /// Every thread takes some columns of all rows, and finds each row's statistics for itself.
 void norm_dw(const Node& node, const TrainWorker& w) {
-  const Call c{node, w};
+  const TrainCall c{node, w};
   const uint32_t n = c.width(), rows = c.rows(c.in_type(0)) * uint32_t(c.in_type(0).dims[1].n / n);
   const Range mine = w.share_of(n);
   std::memset(c.out() + mine.begin, 0, (mine.end - mine.begin) * 4);
@@ -133,7 +102,7 @@ void norm_dw(const Node& node, const TrainWorker& w) {
 
 /// Columns over ascending rows.
 void sum_to(const Node& node, const TrainWorker& w) {
-  const Call c{node, w};
+  const TrainCall c{node, w};
   const Range mine = w.share_of(c.width());
   std::memset(c.out() + mine.begin, 0, (mine.end - mine.begin) * 4);
   for (uint32_t r = 0; r < c.rows(c.in_type(0)); ++r)
@@ -142,7 +111,7 @@ void sum_to(const Node& node, const TrainWorker& w) {
 }
 /// Every thread takes some rows of the table, and adds what ascending rows bring to them.
 void scatter(const Node& node, const TrainWorker& w) {
-  const Call c{node, w};
+  const TrainCall c{node, w};
   const Range mine = w.share_of(c.rows(c.out_type()));
   const uint32_t n = c.width();
   std::memset(c.out() + uint64_t(mine.begin) * n, 0, uint64_t(mine.end - mine.begin) * n * 4);
@@ -155,26 +124,26 @@ void scatter(const Node& node, const TrainWorker& w) {
 
 /// [m, n] from operands that the threads share by rows of the result.
 void product(const Node& node, const TrainWorker& w, DenseOperand a, DenseOperand b, uint32_t k) {
-  const Call c{node, w};
+  const TrainCall c{node, w};
   dense_product(a, b, k, w.share_of(c.rows(c.out_type())), {0, c.width()}, c.out(), c.width());
 }
 void linear(const Node& node, const TrainWorker& w) {
-  const Call c{node, w};
+  const TrainCall c{node, w};
   const auto k = uint64_t(c.in_type(1).dims[1].n);
   product(node, w, {c.in(0), k, 1}, {c.in(1), 1, k}, uint32_t(k));
 }
 void linear_dx(const Node& node, const TrainWorker& w) {
-  const Call c{node, w};
+  const TrainCall c{node, w};
   const auto n = uint64_t(c.in_type(1).dims[0].n);
   product(node, w, {c.in(0), n, 1}, {c.in(1), c.width(), 1}, uint32_t(n));
 }
 void linear_dw(const Node& node, const TrainWorker& w) {
-  const Call c{node, w};
+  const TrainCall c{node, w};
   product(node, w, {c.in(0), 1, uint64_t(c.in_type(0).dims[1].n)}, {c.in(1), c.width(), 1}, c.rows(c.in_type(0)));
 }
 
 void rope_table(const Node& node, const TrainWorker& w) {
-  const Call c{node, w};
+  const TrainCall c{node, w};
   const uint32_t pairs = c.width() / 2;
   const std::span<const double> turn = w.plan.frequencies(node.out[0]);
   const double by = node.number("scale", 1);
@@ -188,7 +157,7 @@ void rope_table(const Node& node, const TrainWorker& w) {
   });
 }
 void rope(const Node& node, const TrainWorker& w) {
-  const Call c{node, w};
+  const TrainCall c{node, w};
   const auto turned = uint32_t(c.in_type(1).dims[1].n), pairs = turned / 2, d = uint32_t(node.integer("head_dim"));
   const bool inverse = node.integer("inverse") != 0, split = node.text("pairs") == "split";
   float back[kMaxHeadDim];
@@ -214,7 +183,7 @@ void each_document(const TrainWorker& w, uint32_t kv_heads, F&& f) {
       if ((2 * before + cost(d)) * w.threads / (2 * all) == w.tid) f(d, head);
 }
 void attend(const Node& node, const TrainWorker& w) {
-  const Call c{node, w};
+  const TrainCall c{node, w};
   const AttentionShape shape = attention_shape(node);
   const AttentionKernel& kernel = attention_kernel(KvFormat::f32, w.plan.options().isa);
   each_document(w, shape.kv_heads, [&](Document d, uint32_t head) {
@@ -222,7 +191,7 @@ void attend(const Node& node, const TrainWorker& w) {
   });
 }
 void attend_dx(const Node& node, const TrainWorker& w) {
-  const Call c{node, w};
+  const TrainCall c{node, w};
   const AttentionShape shape = attention_shape(node);
   const SelfAttentionBackward backward = self_attention_backward(w.plan.options().isa);
   const SelfAttentionGradient x = {c.in(0), c.in(1), c.in(2), c.in(4), c.in(5), c.in(6), c.out(0), c.out(1), c.out(2)};
@@ -258,6 +227,14 @@ constexpr Trainable kTrainable[] = {
     {Op::rope, rope},
     {Op::self_attention, attend},
     {Op::self_attention_dx, attend_dx},
+    {Op::moe_route, train_moe_route},
+    {Op::moe_route_dx, train_moe_route_dx},
+    {Op::moe_gated, train_moe_gated},
+    {Op::moe_gated_dx, train_moe_gated_dx},
+    {Op::moe_gated_dw, train_moe_gated_dw},
+    {Op::moe_down, train_moe_down},
+    {Op::moe_down_dx, train_moe_down_dx},
+    {Op::moe_down_dw, train_moe_down_dw},
     {Op::cross_entropy, train_cross_entropy},
     {Op::cross_entropy_dx, train_cross_entropy_dx},
     {Op::cross_entropy_dw, train_cross_entropy_dw},
@@ -296,6 +273,15 @@ Status check_trainable(const Graph& g, const Node& node) {
       return type(0).dims.size() == 2 && type(1) == Type{kF32, {type(0).dims[1]}} ? Status()
                                                                                   : no("sums columns of rows");
     case Op::rope: return type(1).dims[1].n <= 2 * int64_t(kMaxHeadDim) ? Status() : no("turns at most 256 pairs");
+    case Op::moe_route: return type(0).dims[0] == kRows ? Status() : no("takes all rows of a step");
+    case Op::moe_route_dx:
+    case Op::moe_gated:
+    case Op::moe_gated_dx:
+    case Op::moe_gated_dw:
+    case Op::moe_down:
+    case Op::moe_down_dx:
+    case Op::moe_down_dw:  // the ids of a route are trusted
+      return g.producer(node.in[1]).op == Op::moe_route ? Status() : no("takes the result of moe_route as input 1");
     case Op::cross_entropy:
     case Op::cross_entropy_dx:
     case Op::cross_entropy_dw: return type(0).dims[0] == kRows ? Status() : no("takes all rows of a step");

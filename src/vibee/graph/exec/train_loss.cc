@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "vibee/graph/exec/train_loss.h"
-
+// The loss over a vocabulary without an array of rows x vocabulary: rows that have a target are gathered in chunks,
+// whose logits are made, used and forgotten.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 
 #include "vibee/base/math/log2.h"
+#include "vibee/graph/exec/train_call.h"
 #include "vibee/graph/exec/train_gemm.h"
 
 namespace vibee {

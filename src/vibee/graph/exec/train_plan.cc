@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "vibee/base/memory/checked.h"
+#include "vibee/graph/exec/train_call.h"
 #include "vibee/graph/ir/rope_frequencies.h"
 #include "vibee/graph/ir/tensor_value.h"
 #include "vibee/graph/memory/arena.h"
@@ -12,6 +13,10 @@ namespace vibee {
 namespace {
 
 bool is_loss(Op op) { return op == Op::cross_entropy || op == Op::cross_entropy_dx || op == Op::cross_entropy_dw; }
+bool is_moe(Op op) {
+  return op == Op::moe_route || op == Op::moe_gated || op == Op::moe_down || op == Op::moe_gated_dx ||
+         op == Op::moe_gated_dw || op == Op::moe_down_dx || op == Op::moe_down_dw;
+}
 bool is_attention(Op op) { return op == Op::self_attention || op == Op::self_attention_dx; }
 
 }  // namespace
@@ -54,6 +59,7 @@ Result<TrainPlan::Layout> TrainPlan::plan(const Graph& g, const TrainOptions& o)
       VIBEE_TRY(validate(shape).within(fmt::format("node {}", n)));
       l.scratch_stride = std::max(l.scratch_stride, round_up(self_attention_scratch(shape, o.max_rows), 64));
     }
+    if (is_moe(node.op)) l.scratch_stride = std::max(l.scratch_stride, round_up(4 * train_moe_scratch(g, node), 64));
     if (is_loss(node.op)) {
       const auto& w = g.type(node.in[1]).dims;
       const uint64_t chunk = loss_rows(uint32_t(w[0].n));

@@ -61,6 +61,12 @@ TEST(TrainPlan, RefusesGraphsThatItCannotRun) {
                     "  return %4, %6\n")
                 .find("documents are one input of the graph"),
             std::string::npos);
+  EXPECT_NE(refusal("  %0:i32[T] = input {name=\"a\"}\n  %1:f32[4,8] = weight {name=\"w\"}\n"
+                    "  %2:f32[T,8] = embed(%0, %1)\n  %3:f32[4,2] = weight {name=\"u\"}\n"
+                    "  %4:f32[T,2] = embed(%0, %3)\n  %5:f32[2,4,8] = weight {name=\"e\"}\n"
+                    "  %6:f32[T,4] = moe_gated(%2, %4, %5, %5) {k=1, gate=\"silu\"}\n  return %6\n")
+                .find("takes the result of moe_route"),
+            std::string::npos);
   EXPECT_NE(TrainPlan::compile(parse(kLoss), [](std::string_view) { return nullptr; }, {})
                 .status()
                 .message()
