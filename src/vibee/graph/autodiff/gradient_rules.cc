@@ -192,6 +192,10 @@ void gradient_cross_entropy(Backward& b) {
 #define VIBEE_GRADIENT(op, kind, why) constexpr Gradient kGradient_##op = {GradientKind::kind, why, VIBEE_##kind(op)};
 #include "vibee/graph/autodiff/gradients.inc"
 #undef VIBEE_GRADIENT
+#undef VIBEE_rule
+#undef VIBEE_parts
+#undef VIBEE_stops
+#undef VIBEE_refused
 constexpr Gradient kGradients[] = {
 #define VIBEE_OP(name, level, fewest, most, outputs) kGradient_##name,
 #include "vibee/graph/ir/ops.inc"
