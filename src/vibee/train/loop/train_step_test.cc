@@ -150,9 +150,10 @@ TEST(TrainStep, StatesItsMemory) {
   options.max_rows = kMostTrainRows;
   auto large = TrainStep::memory(*config, options);
   ASSERT_TRUE(large.ok());
-  if (large->sum() > available_memory())
+  if (large->sum() > available_memory()) {
     EXPECT_NE(TrainStep::create(*file, *config, options).status().message().find("MiB are available"),
               std::string::npos);
+  }
   options.max_rows = kMostTrainRows + 1;
   EXPECT_NE(TrainStep::memory(*config, options).status().message().find("has 1 to 1048576 rows"), std::string::npos);
 }
