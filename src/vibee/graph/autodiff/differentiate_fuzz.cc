@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Any bytes as a graph's text, of whose first float output a loss is made: it is differentiated towards all its weights,
-// or refused in one line.
+// Any bytes as a graph's text, of whose first float output a loss is made: it is differentiated towards all its
+// weights, or refused in one line.
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
