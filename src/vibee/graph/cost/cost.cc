@@ -5,11 +5,37 @@
 
 namespace vibee {
 
+namespace {
+
+/// How often an op multiplies its rows with each weight, or makes a product of the weight's size; gradients that make
+/// what they need again do it twice.
+double products(Op op) {
+  switch (op) {
+    case Op::linear:
+    case Op::linear_add:
+    case Op::linear_lora:
+    case Op::linear_gated:
+    case Op::linear_qkv:
+    case Op::linear_dx:
+    case Op::cross_entropy:
+    case Op::moe_route:
+    case Op::moe_gated:
+    case Op::moe_down:
+    case Op::moe_down_dw: return 1;
+    case Op::cross_entropy_dx:
+    case Op::cross_entropy_dw:
+    case Op::moe_gated_dx:
+    case Op::moe_gated_dw:
+    case Op::moe_down_dx: return 2;
+    default: return 0;
+  }
+}
+
+}  // namespace
+
 StepCost node_cost(const Graph& g, const Node& node, Sizes sizes, AttendedContext context) {
   StepCost c;
   if (info(node.op).level == OpLevel::source) return c;
-  const bool product = node.op == Op::linear || node.op == Op::linear_add || node.op == Op::linear_lora ||
-                       node.op == Op::linear_gated || node.op == Op::linear_qkv || node.op == Op::moe_route;
   double outputs = 0;
   for (ValueId id : node.out) {
     if (g.type(id).elem.kind == Elem::state) continue;
@@ -27,23 +53,25 @@ StepCost node_cost(const Graph& g, const Node& node, Sizes sizes, AttendedContex
     } else if (t.dims.size() == 3) {
       // Experts: a row multiplies with k of them; a step reads those that any row chose, at most as many as choices.
       const double choices = double(node.integer("k")) * double(value(g.type(node.in[0]).dims[0], sizes));
-      c.flops += 2.0 * double(t.dims[1].n) * double(t.dims[2].n) * choices;
+      c.flops += 2.0 * products(node.op) * double(t.dims[1].n) * double(t.dims[2].n) * choices;
       c.weight_bytes += double(bytes(t, sizes)) * std::min(1.0, choices / double(t.dims[0].n));
     } else {
       c.weight_bytes += double(bytes(t, sizes));
-      if (product && t.dims.size() == 2)
-        c.flops += 2.0 * double(t.dims[0].n) * double(t.dims[1].n) * double(value(g.type(node.in[0]).dims[0], sizes));
+      if (t.dims.size() == 2)
+        c.flops += 2.0 * products(node.op) * double(t.dims[0].n) * double(t.dims[1].n) *
+                   double(value(g.type(node.in[0]).dims[0], sizes));
     }
   }
   if (node.op == Op::matmul) c.flops += 2.0 * outputs * double(value(g.type(node.in[0]).dims[1], sizes));
-  if (node.op == Op::attention) {
+  if (node.op == Op::linear_dw) c.flops += 2.0 * outputs * double(value(g.type(node.in[0]).dims[0], sizes));
+  if (node.op == Op::attention || node.op == Op::self_attention || node.op == Op::self_attention_dx) {
     const double heads = double(node.integer("heads")), kv_heads = double(node.integer("kv_heads")),
                  d = double(node.integer("head_dim"));
     const double window = double(node.integer("window")), rows = double(value(g.type(node.in[0]).dims[0], sizes));
     const double keys = window > 0 ? std::min(window, double(context.keys)) : double(context.keys);
-    c.flops += 4.0 * rows * heads * keys * d;
+    c.flops += (node.op == Op::self_attention_dx ? 10.0 : 4.0) * rows * heads * keys * d;
     const KvLayout layout{context.format, uint32_t(kv_heads), uint32_t(d)};
-    c.kv_bytes += rows * keys * double(layout.layer_bytes()) / kPageTokens;
+    if (node.op == Op::attention) c.kv_bytes += rows * keys * double(layout.layer_bytes()) / kPageTokens;
   } else if (node.op == Op::lora_down || node.op == Op::lora_up || node.op == Op::linear_lora) {
     // As if every row had an adapter, all the same one of the largest rank.
     const Type& rows = g.type(node.in[0]);

@@ -60,6 +60,25 @@ TEST(Cost, AProductWithAWeightIsCountedOnce) {
   EXPECT_EQ(node_cost(g, g.nodes[4], {3, 1}, {}).flops, 3 * 4);
 }
 
+/// Both gradients of a product cost what it costs; those of attention 2.5 times, those of the loss twice each.
+TEST(Cost, GradientsByHand) {
+  const Graph g = parse(
+      "graph g {\n  %0:f32[T,64] = input {name=\"x\"}\n  %1:f32[32,64] = weight {name=\"w\"}\n  %2:i32[T] = input "
+      "{name=\"ids\"}\n  %3:f32[T,1] = input {name=\"c\"}\n  %4:f32[1] = input {name=\"g\"}\n"
+      "  %5:f32[T,32] = linear(%0, %1)\n  %6:f32[T,64] = linear_dx(%5, %1)\n  %7:f32[32,64] = linear_dw(%5, %0)\n"
+      "  %8:f32[1], %9:f32[T,1] = cross_entropy(%0, %1, %2, %3)\n"
+      "  %10:f32[T,64] = cross_entropy_dx(%0, %1, %2, %3, %9, %4)\n"
+      "  %11:f32[32,64] = cross_entropy_dw(%0, %1, %2, %3, %9, %4)\n"
+      "  %12:f32[T,64], %13:f32[T,4] = self_attention(%0, %0, %0, %2) {heads=4, kv_heads=4, head_dim=16}\n"
+      "  %14:f32[T,64], %15:f32[T,64], %16:f32[T,64] = self_attention_dx(%0, %0, %0, %2, %12, %13, %0) {heads=4, "
+      "kv_heads=4, head_dim=16}\n  return %8\n}");
+  const auto flops = [&](ValueId id) { return node_cost(g, g.producer(id), {3, 0}, {100, KvFormat::f32}).flops; };
+  for (ValueId id : {5, 6, 7, 8}) EXPECT_EQ(flops(id), 2 * 3 * 32 * 64) << id;
+  for (ValueId id : {10, 11}) EXPECT_EQ(flops(id), 4 * 3 * 32 * 64) << id;
+  EXPECT_EQ(flops(12), 4.0 * 3 * 4 * 100 * 16);
+  EXPECT_EQ(flops(14), 10.0 * 3 * 4 * 100 * 16);
+}
+
 /// Every op has a cost: finite, and some bytes or operations unless it is a source.
 TEST(Cost, IsDefinedForEveryOp) {
   Graph g;
@@ -73,6 +92,7 @@ TEST(Cost, IsDefinedForEveryOp) {
   const ValueId route = source(Op::input, {kF32, {kRows, Dim{4}}}),
                 chosen = source(Op::input, {kF32, {kRows, Dim{64}}}),
                 experts = source(Op::weight, {kF32, {Dim{4}, Dim{32}, Dim{32}}});
+  const ValueId column = source(Op::input, {kF32, {kRows, Dim{1}}}), one = source(Op::input, {kF32, {Dim{1}}});
   const Attrs attrs = {{"heads", int64_t(1)},
                        {"kv_heads", int64_t(1)},
                        {"head_dim", int64_t(32)},
@@ -106,6 +126,17 @@ TEST(Cost, IsDefinedForEveryOp) {
     if (op == Op::kv_append) in = {s, x, x};
     if (op == Op::attention) in = {x, s};
     if (op == Op::linear_qkv) in = {act, q, q, q, x, s};
+    if (op == Op::scatter) in = {ids, x, w};
+    if (op == Op::self_attention) in = {x, x, x, ids};
+    if (op == Op::self_attention_dx) in = {x, x, x, ids, x, column, x};
+    if (op == Op::cross_entropy) in = {x, w, ids, column};
+    if (op == Op::cross_entropy_dx || op == Op::cross_entropy_dw) in = {x, w, ids, column, column, one};
+    if (op == Op::rms_norm_dx || op == Op::rms_norm_dw || op == Op::layer_norm_dx || op == Op::layer_norm_dw)
+      in = {x, vec, x};
+    if (op == Op::linear_dx) in = {x, w};
+    if (op == Op::moe_route_dx) in = {route, route, route};
+    if (op == Op::moe_gated_dx || op == Op::moe_gated_dw) in = {x, route, experts, experts, chosen};
+    if (op == Op::moe_down_dx || op == Op::moe_down_dw) in = {chosen, route, experts, x};
     Attrs own = attrs;
     for (auto& [key, value] : own)
       if (op == Op::pool_rows && key == "kind") value = std::string("mean");

@@ -8,11 +8,33 @@
 namespace vibee {
 namespace {
 
-Status read_source(const Node& node, const InterpretInputs& inputs, const FileWeights& weights, TensorValue* v) {
+Status read_weight(const FileWeights& weights, std::string_view name, TensorValue* v) {
+  const auto at = weights.find(name);
+  if (at == weights.end()) return error(Code::not_found, "no weight '{}' was given", name);
+  if (v->type.elem.kind != Elem::stored)
+    return error(Code::invalid, "weight '{}' has type {}", name, to_string(v->type));
+  const NumericFormat& format = info(v->type.elem.format);
+  if (v->f.size() % format.block_elems != 0 || at->second.size() != format.row_bytes(v->f.size()))
+    return error(Code::invalid, "weight '{}' has {} bytes; {} takes {}", name, at->second.size(), to_string(v->type),
+                 format.row_bytes(v->f.size()));
+  format.decode(at->second.data(), v->f.size(), v->f.data());
+  return {};
+}
+Status read_weight(const NamedNumbers<double>& weights, std::string_view name, TensorOf<double>* v) {
+  const auto at = weights.find(name);
+  if (at == weights.end() || at->second.size() != v->f.size())
+    return error(Code::not_found, "no weight '{}' of {} elements was given", name, v->f.size());
+  v->f = at->second;
+  return {};
+}
+
+template <class T, class Weights>
+Status read_source(const Node& node, const InterpretInputsOf<T>& inputs, const Weights& weights, TensorOf<T>* v) {
   const std::string_view name = node.text("name");
   switch (node.op) {
     case Op::constant: {
-      VIBEE_ASSIGN(v->f, constant_values(node, v->type));
+      VIBEE_ASSIGN(const std::vector<float> values, constant_values(node, v->type));
+      v->f.assign(values.begin(), values.end());
       return {};
     }
     case Op::state: v->kv = inputs.state; return {};
@@ -29,27 +51,15 @@ Status read_source(const Node& node, const InterpretInputs& inputs, const FileWe
       }
       return error(Code::not_found, "no input '{}' of {} elements was given", name, v->i.size() + v->f.size());
     }
-    default: {
-      const auto at = weights.find(name);
-      if (at == weights.end()) return error(Code::not_found, "no weight '{}' was given", name);
-      if (v->type.elem.kind != Elem::stored)
-        return error(Code::invalid, "weight '{}' has type {}", name, to_string(v->type));
-      const NumericFormat& format = info(v->type.elem.format);
-      if (v->f.size() % format.block_elems != 0 || at->second.size() != format.row_bytes(v->f.size()))
-        return error(Code::invalid, "weight '{}' has {} bytes; {} takes {}", name, at->second.size(),
-                     to_string(v->type), format.row_bytes(v->f.size()));
-      format.decode(at->second.data(), v->f.size(), v->f.data());
-      return {};
-    }
+    default: return read_weight(weights, name, v);
   }
 }
 
 bool is_lora(Op op) { return op == Op::lora_down || op == Op::lora_up || op == Op::linear_lora; }
 
-}  // namespace
-
-Result<std::vector<TensorValue>> interpret(const Graph& g, const InterpretInputs& inputs, const FileWeights& weights,
-                                           Sizes sizes, Noise noise) {
+template <class T, class Weights>
+Result<std::vector<TensorOf<T>>> run(const Graph& g, const InterpretInputsOf<T>& inputs, const Weights& weights,
+                                     Sizes sizes, Noise noise) {
   VIBEE_TRY(verify(g));
   std::vector<int32_t> logits_rows = inputs.logits_rows;
   if (logits_rows.empty()) {
@@ -62,33 +72,44 @@ Result<std::vector<TensorValue>> interpret(const Graph& g, const InterpretInputs
     if (row < 0 || row >= sizes.t) return error(Code::invalid, "row of logits {} is not in 0 to {}", row, sizes.t - 1);
 
   RandomStream random(noise.seed, Purpose::test);
-  std::vector<TensorValue> values(g.values.size());
+  std::vector<TensorOf<T>> values(g.values.size());
   for (size_t n = 0; n < g.nodes.size(); ++n) {
     const Node& node = g.nodes[n];
     const std::string where = fmt::format("node {} ({})", n, info(node.op).name);
-    std::vector<TensorValue> out;
+    std::vector<TensorOf<T>> out;
     for (ValueId id : node.out) {
-      auto value = make_value(g.type(id), sizes);
+      auto value = make_value<T>(g.type(id), sizes);
       if (!value.ok()) return value.take_status().within(where);
       out.push_back(std::move(*value));
     }
-    std::vector<const TensorValue*> in;
+    std::vector<const TensorOf<T>*> in;
     for (ValueId id : node.in) in.push_back(&values[id]);
     const OpLevel level = info(node.op).level;
     VIBEE_TRY((level == OpLevel::source      ? read_source(node, inputs, weights, &out[0])
-               : is_lora(node.op)            ? evaluate_lora(node, in, inputs.lora, &out[0])
-               : level == OpLevel::primitive ? evaluate_primitive(node, in, &out[0])
-                                             : evaluate_composite(node, in, logits_rows, out))
+               : is_lora(node.op)            ? evaluate_lora<T>(node, in, inputs.lora, &out[0])
+               : level == OpLevel::primitive ? evaluate_primitive<T>(node, in, &out[0])
+                                             : evaluate_composite<T>(node, in, logits_rows, out))
                   .within(where));
     for (size_t i = 0; i < out.size(); ++i) {
       if (noise.relative > 0 && level != OpLevel::source)
-        for (float& x : out[i].f) x = float(x * (1 + noise.relative * (2 * double(random.uniform()) - 1)));
+        for (T& x : out[i].f) x = T(x * (1 + noise.relative * (2 * double(random.uniform()) - 1)));
       values[node.out[i]] = std::move(out[i]);
     }
   }
-  std::vector<TensorValue> result;
+  std::vector<TensorOf<T>> result;
   for (ValueId id : g.outputs) result.push_back(values[id]);
   return result;
+}
+
+}  // namespace
+
+Result<std::vector<TensorValue>> interpret(const Graph& graph, const InterpretInputs& inputs,
+                                           const FileWeights& weights, Sizes sizes, Noise noise) {
+  return run(graph, inputs, weights, sizes, noise);
+}
+Result<std::vector<TensorOf<double>>> interpret_exact(const Graph& graph, const InterpretInputsOf<double>& inputs,
+                                                      const NamedNumbers<double>& weights, Sizes sizes) {
+  return run(graph, inputs, weights, sizes, {});
 }
 
 }  // namespace vibee

@@ -4,93 +4,46 @@
 #include <cmath>
 #include <numeric>
 
-#include "vibee/graph/exec/interpret.h"
+#include "vibee/graph/exec/interpret_ops.h"
 #include "vibee/graph/ir/rope_frequencies.h"
-#include "vibee/kernels/gemm/act.h"
-#include "vibee/kernels/pointwise/pointwise.h"
 
 namespace vibee {
 namespace {
 
-using Rows = std::vector<float>;
-
-double gate_of(std::string_view gate, double x) {
-  if (gate == "silu") return x / (1 + std::exp(-x));
-  if (gate == "gelu") return 0.5 * x * (1 + std::erf(x * M_SQRT1_2));
-  return 0.5 * x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
-}
-
-/// x[rows][k] times w[n][k] transposed.
-Rows linear(const TensorValue& x, const TensorValue& w) {
-  const int64_t rows = x.rows(), k = x.width(), n = w.rows();
-  Rows y(size_t(rows * n));
-  for (int64_t r = 0; r < rows; ++r)
-    for (int64_t j = 0; j < n; ++j) {
-      double dot = 0;
-      for (int64_t i = 0; i < k; ++i) dot += double(x.f[size_t(r * k + i)]) * w.f[size_t(j * k + i)];
-      y[size_t(r * n + j)] = float(dot);
-    }
-  return y;
-}
-
 /// Groups of the weight's length, each divided by its root mean square.
-Rows rms_norm(const Rows& x, const Rows& weight, double eps) {
-  Rows y(x.size());
+template <class T>
+Rows<T> rms_norm(const Rows<T>& x, const Rows<T>& weight, double eps) {
+  Rows<T> y(x.size());
   const size_t n = weight.size();
   for (size_t at = 0; at < x.size(); at += n) {
     double squares = 0;
     for (size_t i = 0; i < n; ++i) squares += double(x[at + i]) * x[at + i];
-    for (size_t i = 0; i < n; ++i) y[at + i] = float(x[at + i] / std::sqrt(squares / double(n) + eps) * weight[i]);
+    for (size_t i = 0; i < n; ++i) y[at + i] = T(x[at + i] / std::sqrt(squares / double(n) + eps) * weight[i]);
   }
   return y;
 }
 
-/// The numbers that the codes of a quantised row stand for, by the contract of quantize_block.
-Rows quantize(const Rows& x) {
-  Rows y(x.size());
-  for (size_t at = 0; at < x.size(); at += kActBlock) {
-    int8_t q[kActBlock];
-    float da, das;
-    int32_t ns, ns0;
-    pointwise_scalar.quantize_block(&x[at], q, &da, &das, &ns, &ns0);
-    for (uint32_t i = 0; i < kActBlock; ++i) y[at + i] = float(q[i]) * da;
-  }
-  return y;
-}
-
-/// A product whose weight is an integer format reads quantised rows, whether a quantize node stands before it or not.
-Rows product(const TensorValue& x, const TensorValue& w) {
-  const bool integer =
-      w.type.elem.format != Format::f32 && w.type.elem.format != Format::f16 && w.type.elem.format != Format::bf16;
-  if (!integer || x.type.elem == kAct8) return linear(x, w);
-  TensorValue q = x;
-  q.f = quantize(x.f);
-  return linear(q, w);
-}
-
-Rows gated(const Rows& a, const Rows& b, std::string_view gate) {
-  Rows y(a.size());
-  for (size_t i = 0; i < y.size(); ++i) y[i] = float(gate_of(gate, a[i]) * b[i]);
-  return y;
-}
-
-/// Rotates each head of each row by the row's table: cos[pairs], then sin[pairs].
-Rows rope(const Rows& x, int64_t width, const TensorValue& table, int64_t head_dim, bool split) {
-  Rows y = x;
+/// Rotates each head of each row by the row's table: cos[pairs], then sin[pairs]; `inverse`: the other way round.
+template <class T>
+Rows<T> rope(const Rows<T>& x, int64_t width, const TensorOf<T>& table, int64_t head_dim, bool split,
+             bool inverse = false) {
+  Rows<T> y = x;
   const int64_t pairs = table.width() / 2;
   for (int64_t r = 0; r < table.rows(); ++r)
     for (int64_t head = 0; head < width; head += head_dim)
       for (int64_t i = 0; i < pairs; ++i) {
-        const double c = table.f[size_t(r * 2 * pairs + i)], s = table.f[size_t(r * 2 * pairs + pairs + i)];
+        const double c = table.f[size_t(r * 2 * pairs + i)], turn = table.f[size_t(r * 2 * pairs + pairs + i)],
+                     s = inverse ? -turn : turn;
         const auto one = size_t(r * width + head + (split ? i : 2 * i));
         const size_t two = split ? one + size_t(pairs) : one + 1;
-        y[one] = float(x[one] * c - x[two] * s);
-        y[two] = float(x[one] * s + x[two] * c);
+        y[one] = T(x[one] * c - x[two] * s);
+        y[two] = T(x[one] * s + x[two] * c);
       }
   return y;
 }
 
-void append(const Node& node, const TensorValue& state, const Rows& k, const Rows& v, TensorValue* out) {
+template <class T>
+void append(const Node& node, const TensorOf<T>& state, const Rows<T>& k, const Rows<T>& v, TensorOf<T>* out) {
   const auto layer = size_t(node.integer("layer"));
   out->kv = state.kv;
   if (out->kv.size() <= layer) out->kv.resize(layer + 1);
@@ -98,91 +51,79 @@ void append(const Node& node, const TensorValue& state, const Rows& k, const Row
   out->kv[layer].v.insert(out->kv[layer].v.end(), v.begin(), v.end());
 }
 
-/// Softmax over the keys that a row may see. Row r of n stands at the end of the state less n - 1 - r.
-Status attention(const Node& node, const TensorValue& q, const TensorValue& state, Rows* y) {
+/// Row r of n stands at the end of the state less n - 1 - r.
+template <class T>
+Status attention(const Node& node, const TensorOf<T>& q, const TensorOf<T>& state, Rows<T>* y) {
+  const AttentionAttrs a(node);
   const auto layer = size_t(node.integer("layer"));
-  const int64_t heads = node.integer("heads"), kv_heads = node.integer("kv_heads"), d = node.integer("head_dim");
-  const int64_t window = node.integer("window"), rows = q.rows();
-  const bool causal = node.integer("causal", 1) != 0;
-  const double scale = node.number("scale", 1), cap = node.number("soft_cap");
-  const int64_t keys = layer < state.kv.size() ? int64_t(state.kv[layer].k.size()) / (kv_heads * d) : 0;
+  const int64_t rows = q.rows();
+  const int64_t keys = layer < state.kv.size() ? int64_t(state.kv[layer].k.size()) / (a.kv_heads * a.d) : 0;
   if (keys < rows)
     return error(Code::invalid, "[attention] layer {} holds {} keys, fewer than the {} rows", layer, keys, rows);
-  const LayerKv& kv = state.kv[layer];
+  const LayerKvOf<T>& kv = state.kv[layer];
   for (int64_t r = 0; r < rows; ++r)
-    for (int64_t h = 0; h < heads; ++h) {
-      const int64_t position = causal ? keys - rows + r : keys - 1;
-      const int64_t first = window > 0 && position + 1 > window ? position + 1 - window : 0;
-      const float* query = &q.f[size_t((r * heads + h) * d)];
-      const auto at = [&](int64_t p) { return size_t((p * kv_heads + h / (heads / kv_heads)) * d); };
-      std::vector<double> weight;
-      double top = -INFINITY, sum = 0;
-      for (int64_t p = first; p <= position; ++p) {
-        double score = 0;
-        for (int64_t i = 0; i < d; ++i) score += double(query[i]) * kv.k[at(p) + size_t(i)];
-        score *= scale;
-        if (cap > 0) score = cap * std::tanh(score / cap);
-        weight.push_back(score);
-        top = std::max(top, score);
-      }
-      for (double& w : weight) sum += w = std::exp(w - top);
-      for (int64_t i = 0; i < d; ++i) {
-        double mix = 0;
-        for (int64_t p = first; p <= position; ++p) mix += weight[size_t(p - first)] / sum * kv.v[at(p) + size_t(i)];
-        (*y)[size_t((r * heads + h) * d + i)] = float(mix);
-      }
+    for (int64_t h = 0; h < a.heads; ++h) {
+      const int64_t last = a.causal ? keys - rows + r : keys - 1;
+      attend_row(a, &q.f[size_t((r * a.heads + h) * a.d)], kv.k, kv.v, h, a.first(0, last), last,
+                 &(*y)[size_t((r * a.heads + h) * a.d)]);
     }
   return {};
 }
 
 /// One row of all rows.
-Rows pool_rows(const TensorValue& x, Pooling pooling) {
+template <class T>
+Rows<T> pool_rows(const TensorOf<T>& x, Pooling pooling) {
   const auto rows = size_t(x.rows()), n = size_t(x.width());
   const size_t kept = pooling == Pooling::last ? rows - 1 : 0;
-  Rows y(x.f.begin() + long(kept * n), x.f.begin() + long((kept + 1) * n));
+  Rows<T> y(x.f.begin() + long(kept * n), x.f.begin() + long((kept + 1) * n));
   for (size_t i = 0; i < n; ++i) {
     double sum = 0;
     for (size_t r = 0; r < rows; ++r) {
       sum += x.f[r * n + i];
       if (pooling == Pooling::max) y[i] = std::max(y[i], x.f[r * n + i]);
     }
-    if (pooling == Pooling::mean) y[i] = float(sum / double(rows));
+    if (pooling == Pooling::mean) y[i] = T(sum / double(rows));
   }
   return y;
 }
 
-void rope_table(const Node& node, std::span<const TensorValue* const> in, Rows* y) {
-  const TensorValue& positions = *in[0];
+template <class T>
+void rope_table(const Node& node, std::span<const TensorOf<T>* const> in, Rows<T>* y) {
+  const TensorOf<T>& positions = *in[0];
   const int64_t dims = node.integer("dims"), pairs = dims / 2;
-  const std::vector<double> turn = rope_frequencies(node, in.size() > 1 ? std::span(in[1]->f) : std::span<float>());
+  std::vector<float> factors;
+  if (in.size() > 1) factors.assign(in[1]->f.begin(), in[1]->f.end());
+  const std::vector<double> turn = rope_frequencies(node, factors);
   const double scale = node.number("scale", 1);
   for (size_t r = 0; r < positions.i.size(); ++r)
     for (int64_t i = 0; i < pairs; ++i) {
-      (*y)[r * size_t(dims) + size_t(i)] = float(scale * std::cos(positions.i[r] * turn[size_t(i)]));
-      (*y)[r * size_t(dims) + size_t(pairs + i)] = float(scale * std::sin(positions.i[r] * turn[size_t(i)]));
+      (*y)[r * size_t(dims) + size_t(i)] = T(scale * std::cos(positions.i[r] * turn[size_t(i)]));
+      (*y)[r * size_t(dims) + size_t(pairs + i)] = T(scale * std::sin(positions.i[r] * turn[size_t(i)]));
     }
 }
 
-Rows layer_norm(const TensorValue& x, const Rows& weight, const Rows& bias, double eps) {
-  Rows y(x.f.size());
+template <class T>
+Rows<T> layer_norm(const TensorOf<T>& x, const Rows<T>& weight, const Rows<T>& bias, double eps) {
+  Rows<T> y(x.f.size());
   const size_t n = weight.size();
   for (size_t at = 0; at < y.size(); at += n) {
     double mean = 0, squares = 0;
     for (size_t i = 0; i < n; ++i) mean += x.f[at + i] / double(n);
     for (size_t i = 0; i < n; ++i) squares += (x.f[at + i] - mean) * (x.f[at + i] - mean);
     for (size_t i = 0; i < n; ++i)
-      y[at + i] = float((x.f[at + i] - mean) / std::sqrt(squares / double(n) + eps) * weight[i] + bias[i]);
+      y[at + i] = T((x.f[at + i] - mean) / std::sqrt(squares / double(n) + eps) * weight[i] + bias[i]);
   }
   return y;
 }
 
 /// The k likeliest experts of each row, likeliest first and lower ids among equals, and their softmax weights, which
 /// `normalise` makes sum to one.
-Rows moe_route(const Rows& logits, int64_t experts, int64_t k, bool normalise) {
+template <class T>
+Rows<T> moe_route(const Rows<T>& logits, int64_t experts, int64_t k, bool normalise) {
   const size_t rows = logits.size() / size_t(experts), n = size_t(k);
-  Rows y(rows * 2 * n);
+  Rows<T> y(rows * 2 * n);
   for (size_t r = 0; r < rows; ++r) {
-    const float* x = &logits[r * size_t(experts)];
+    const T* x = &logits[r * size_t(experts)];
     std::vector<int64_t> order(static_cast<size_t>(experts));
     std::iota(order.begin(), order.end(), 0);
     std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return x[a] > x[b]; });
@@ -190,51 +131,36 @@ Rows moe_route(const Rows& logits, int64_t experts, int64_t k, bool normalise) {
     for (int64_t e = 0; e < experts; ++e) all += std::exp(double(x[e]) - x[order[0]]);
     for (size_t j = 0; j < n; ++j) chosen += std::exp(double(x[order[j]]) - x[order[0]]);
     for (size_t j = 0; j < n; ++j) {
-      y[r * 2 * n + j] = float(order[j]);
-      y[r * 2 * n + n + j] = float(std::exp(double(x[order[j]]) - x[order[0]]) / (normalise ? chosen : all));
+      y[r * 2 * n + j] = T(order[j]);
+      y[r * 2 * n + n + j] = T(std::exp(double(x[order[j]]) - x[order[0]]) / (normalise ? chosen : all));
     }
   }
   return y;
 }
 
-/// Row `row` of a matrix and expert `e` of a stack, as tensors of their own.
-TensorValue one_row(const Rows& x, size_t row, size_t width) {
-  return {{kF32, {Dim{1}, Dim{int64_t(width)}}},
-          {1, int64_t(width)},
-          Rows(x.begin() + long(row * width), x.begin() + long((row + 1) * width)),
-          {},
-          {}};
-}
-TensorValue one_expert(const TensorValue& w, int64_t e) {
-  const int64_t n = w.type.dims[1].n, k = w.type.dims[2].n;
-  return {{w.type.elem, {Dim{n}, Dim{k}}},
-          {n, k},
-          Rows(w.f.begin() + long(e * n * k), w.f.begin() + long((e + 1) * n * k)),
-          {},
-          {}};
-}
-
-Rows moe_gated(const TensorValue& x, const TensorValue& route, const TensorValue& gate, const TensorValue& up,
-               std::string_view kind) {
-  Rows y;
+template <class T>
+Rows<T> moe_gated(const TensorOf<T>& x, const TensorOf<T>& route, const TensorOf<T>& gate, const TensorOf<T>& up,
+                  std::string_view kind) {
+  Rows<T> y;
   const int64_t k = route.width() / 2;
   for (int64_t r = 0; r < x.rows(); ++r)
     for (int64_t j = 0; j < k; ++j) {
       const int64_t e = std::llround(route.f[size_t(r * 2 * k + j)]);
-      const TensorValue row = one_row(x.f, size_t(r), size_t(x.width()));
-      const Rows h = gated(product(row, one_expert(gate, e)), product(row, one_expert(up, e)), kind);
+      const TensorOf<T> row = one_row(x.f, size_t(r), size_t(x.width()));
+      const Rows<T> h = gated(product(row, one_expert(gate, e)), product(row, one_expert(up, e)), kind);
       y.insert(y.end(), h.begin(), h.end());
     }
   return y;
 }
 
-Rows moe_down(const TensorValue& h, const TensorValue& route, const TensorValue& down) {
+template <class T>
+Rows<T> moe_down(const TensorOf<T>& h, const TensorOf<T>& route, const TensorOf<T>& down) {
   const int64_t k = route.width() / 2, n = down.type.dims[1].n;
-  Rows y(size_t(h.rows() * n));
+  Rows<T> y(size_t(h.rows() * n));
   for (int64_t r = 0; r < h.rows(); ++r)
     for (int64_t j = 0; j < k; ++j) {
-      const TensorValue row = one_row(h.f, size_t(r * k + j), size_t(h.width() / k));
-      const Rows out = product(row, one_expert(down, std::llround(route.f[size_t(r * 2 * k + j)])));
+      const TensorOf<T> row = one_row(h.f, size_t(r * k + j), size_t(h.width() / k));
+      const Rows<T> out = product(row, one_expert(down, std::llround(route.f[size_t(r * 2 * k + j)])));
       for (int64_t i = 0; i < n; ++i) y[size_t(r * n + i)] += out[size_t(i)] * route.f[size_t(r * 2 * k + k + j)];
     }
   return y;
@@ -242,8 +168,9 @@ Rows moe_down(const TensorValue& h, const TensorValue& route, const TensorValue&
 
 }  // namespace
 
-Status evaluate_lora(const Node& node, std::span<const TensorValue* const> in, std::span<const LoraWeights> adapter,
-                     TensorValue* out) {
+template <class T>
+Status evaluate_lora(const Node& node, std::span<const TensorOf<T>* const> in, std::span<const LoraWeights> adapter,
+                     TensorOf<T>* out) {
   const auto target = size_t(node.integer("target"));
   const LoraWeights w = target < adapter.size() ? adapter[target] : LoraWeights{};
   const auto width = size_t(out->width());
@@ -254,24 +181,25 @@ Status evaluate_lora(const Node& node, std::span<const TensorValue* const> in, s
       for (size_t j = 0; j < w.rank; ++j) {
         double sum = 0;
         for (size_t i = 0; i < k; ++i) sum += double(in[0]->f[r * k + i]) * double(w.a[j * k + i]);
-        out->f[r * width + j] = float(sum * double(w.scale));
+        out->f[r * width + j] = T(sum * double(w.scale));
       }
     return {};
   }
   out->f = node.op == Op::linear_lora ? product(*in[0], *in[1]) : in[0]->f;
-  const TensorValue& h = *in.back();
+  const TensorOf<T>& h = *in.back();
   for (size_t r = 0; r < size_t(out->rows()); ++r)
     for (size_t c = 0; c < width && w.rank; ++c) {
       double sum = 0;
       for (size_t j = 0; j < w.rank; ++j) sum += double(h.f[r * size_t(h.width()) + j]) * double(w.b[j * width + c]);
-      out->f[r * width + c] += float(sum);
+      out->f[r * width + c] += T(sum);
     }
   return {};
 }
 
-Status evaluate_composite(const Node& node, std::span<const TensorValue* const> in,
-                          std::span<const int32_t> logits_rows, std::span<TensorValue> out) {
-  Rows& y = out[0].f;
+template <class T>
+Status evaluate_composite(const Node& node, std::span<const TensorOf<T>* const> in,
+                          std::span<const int32_t> logits_rows, std::span<TensorOf<T>> out) {
+  Rows<T>& y = out[0].f;
   const bool quantized = node.integer("quantized") != 0, split = node.text("pairs") == "split";
   switch (node.op) {
     case Op::embed:
@@ -280,23 +208,22 @@ Status evaluate_composite(const Node& node, std::span<const TensorValue* const> 
         if (token < 0 || token >= in[1]->rows())
           return error(Code::invalid, "[embed] token {} in row {} is not in 0 to {}", token, r, in[1]->rows() - 1);
         for (int64_t i = 0; i < width; ++i)
-          y[size_t(r * width + i)] = float(in[1]->f[size_t(token * width + i)] * node.number("scale", 1));
+          y[size_t(r * width + i)] = T(in[1]->f[size_t(token * width + i)] * node.number("scale", 1));
       }
       return {};
     case Op::rms_norm: y = rms_norm(in[0]->f, in[1]->f, node.number("eps")); return {};
     case Op::softmax:
       for (int64_t r = 0; r < out[0].rows(); ++r) {
-        const float* x = &in[0]->f[size_t(r * out[0].width())];
+        const T* x = &in[0]->f[size_t(r * out[0].width())];
         double top = -INFINITY, sum = 0;
         for (int64_t i = 0; i < out[0].width(); ++i) top = std::max(top, double(x[i]));
         for (int64_t i = 0; i < out[0].width(); ++i) sum += std::exp(x[i] - top);
-        for (int64_t i = 0; i < out[0].width(); ++i)
-          y[size_t(r * out[0].width() + i)] = float(std::exp(x[i] - top) / sum);
+        for (int64_t i = 0; i < out[0].width(); ++i) y[size_t(r * out[0].width() + i)] = T(std::exp(x[i] - top) / sum);
       }
       return {};
     case Op::layer_norm: y = layer_norm(*in[0], in[1]->f, in[2]->f, node.number("eps")); return {};
     case Op::activation:
-      for (size_t i = 0; i < y.size(); ++i) y[i] = float(gate_of(node.text("kind"), in[0]->f[i]));
+      for (size_t i = 0; i < y.size(); ++i) y[i] = T(gate_of(node.text("kind"), in[0]->f[i]));
       return {};
     case Op::moe_route:
       y = moe_route(product(*in[0], *in[1]), in[1]->rows(), node.integer("k"), node.integer("normalise") != 0);
@@ -305,15 +232,16 @@ Status evaluate_composite(const Node& node, std::span<const TensorValue* const> 
     case Op::moe_down: y = moe_down(*in[0], *in[1], *in[2]); return {};
     case Op::gated: y = gated(in[0]->f, in[1]->f, node.text("gate")); return {};
     case Op::soft_cap:
-      for (size_t i = 0; i < y.size(); ++i)
-        y[i] = float(node.number("cap") * std::tanh(in[0]->f[i] / node.number("cap")));
+      for (size_t i = 0; i < y.size(); ++i) y[i] = T(node.number("cap") * std::tanh(in[0]->f[i] / node.number("cap")));
       return {};
     case Op::scale:
-      for (size_t i = 0; i < y.size(); ++i) y[i] = float(in[0]->f[i] * node.number("by", 1));
+      for (size_t i = 0; i < y.size(); ++i) y[i] = T(in[0]->f[i] * node.number("by", 1));
       return {};
     case Op::linear: y = product(*in[0], *in[1]); return {};
     case Op::rope_table: rope_table(node, in, &y); return {};
-    case Op::rope: y = rope(in[0]->f, in[0]->width(), *in[1], node.integer("head_dim"), split); return {};
+    case Op::rope:
+      y = rope(in[0]->f, in[0]->width(), *in[1], node.integer("head_dim"), split, node.integer("inverse") != 0);
+      return {};
     case Op::kv_append: append(node, *in[0], in[1]->f, in[2]->f, &out[0]); return {};
     case Op::attention: {
       VIBEE_TRY(attention(node, *in[0], *in[1], &y));
@@ -350,8 +278,17 @@ Status evaluate_composite(const Node& node, std::span<const TensorValue* const> 
       append(node, *in[5], out[1].f, out[2].f, &out[3]);
       return {};
     }
-    default: return error(Code::unsupported, "[{}] is not a composite op", info(node.op).name);
+    default: return evaluate_training(node, in, out);
   }
 }
+
+#define VIBEE_INTERPRET(T)                                                                                       \
+  template Status evaluate_lora(const Node&, std::span<const TensorOf<T>* const>, std::span<const LoraWeights>,  \
+                                TensorOf<T>*);                                                                   \
+  template Status evaluate_composite(const Node&, std::span<const TensorOf<T>* const>, std::span<const int32_t>, \
+                                     std::span<TensorOf<T>>);
+VIBEE_INTERPRET(float)
+VIBEE_INTERPRET(double)
+#undef VIBEE_INTERPRET
 
 }  // namespace vibee

@@ -2,76 +2,59 @@
 // Type rules of every op, and the verifier. A rule that fails says which op, and what it received.
 #include <algorithm>
 
+#include "vibee/graph/ir/rule.h"
 #include "vibee/graph/ir/tensor_value.h"
 #include "vibee/kernels/gemm/panel.h"
 #include "vibee/kernels/pointwise/pointwise.h"
 
 namespace vibee {
-namespace {
 
-struct Rule {
-  const Graph& g;
-  const Node& node;
+Status Rule::wrong(std::string_view why) const {
+  std::string received;
+  for (ValueId id : node.in) received += (received.empty() ? "" : ", ") + to_string(g.type(id));
+  return error(Code::invalid, "[{}] {}; received ({})", info(node.op).name, why, received);
+}
 
-  const Type& in(size_t i) const { return g.type(node.in[i]); }
-  Status wrong(std::string_view why) const {
-    std::string received;
-    for (ValueId id : node.in) received += (received.empty() ? "" : ", ") + to_string(g.type(id));
-    return error(Code::invalid, "[{}] {}; received ({})", info(node.op).name, why, received);
-  }
-  bool f32(size_t i, size_t rank) const { return in(i).elem.is_f32() && in(i).dims.size() == rank; }
-  static Type rows_of(Dim rows, int64_t n, Elem elem = kF32) { return {elem, {rows, Dim{n}}}; }
-
-  /// Shapes broadcast from the right as in NumPy, sizes equal or 1.
-  Result<Type> broadcast(Elem elem) const {
-    const auto &a = in(0).dims, &b = in(1).dims;
-    std::vector<Dim> dims(std::max(a.size(), b.size()));
-    for (size_t i = 0; i < dims.size(); ++i) {
-      const size_t back = dims.size() - i;
-      const Dim x = back <= a.size() ? a[a.size() - back] : Dim{1}, y = back <= b.size() ? b[b.size() - back] : Dim{1};
-      if (x == y || y == Dim{1}) {
-        dims[i] = x;
-      } else if (x == Dim{1}) {
-        dims[i] = y;
-      } else {
-        return wrong("shapes do not broadcast");
-      }
+Result<Type> Rule::broadcast(Elem elem) const {
+  const auto &a = in(0).dims, &b = in(1).dims;
+  std::vector<Dim> dims(std::max(a.size(), b.size()));
+  for (size_t i = 0; i < dims.size(); ++i) {
+    const size_t back = dims.size() - i;
+    const Dim x = back <= a.size() ? a[a.size() - back] : Dim{1}, y = back <= b.size() ? b[b.size() - back] : Dim{1};
+    if (x == y || y == Dim{1}) {
+      dims[i] = x;
+    } else if (x == Dim{1}) {
+      dims[i] = y;
+    } else {
+      return wrong("shapes do not broadcast");
     }
-    return Type{elem, std::move(dims)};
   }
+  return Type{elem, std::move(dims)};
+}
 
-  /// Checks a weight [n, k] against rows of width k and gives n.
-  Result<int64_t> weight(size_t x, size_t w) const {
-    const Type &a = in(x), &b = in(w);
-    if (b.elem.kind != Elem::stored || b.dims.size() != 2 || b.dims[0].symbol || b.dims[1].symbol)
-      return wrong(fmt::format("input {} must be a weight [n, k]", w));
-    if ((a.elem.kind != Elem::act8 && !a.elem.is_f32()) || a.dims.size() != 2 || a.dims[1] != b.dims[1])
-      return wrong(fmt::format("rows of input {} must have the weight's k", x));
-    if (a.elem.kind == Elem::act8 && !is_integer(b.elem.format))
-      return wrong("quantised rows need a weight in an integer format");
-    return b.dims[0].n;
-  }
+Result<int64_t> Rule::weight(size_t x, size_t w) const {
+  const Type &a = in(x), &b = in(w);
+  if (b.elem.kind != Elem::stored || b.dims.size() != 2 || b.dims[0].symbol || b.dims[1].symbol)
+    return wrong(fmt::format("input {} must be a weight [n, k]", w));
+  if ((a.elem.kind != Elem::act8 && !a.elem.is_f32()) || a.dims.size() != 2 || a.dims[1] != b.dims[1])
+    return wrong(fmt::format("rows of input {} must have the weight's k", x));
+  if (a.elem.kind == Elem::act8 && !is_integer(b.elem.format))
+    return wrong("quantised rows need a weight in an integer format");
+  return b.dims[0].n;
+}
 
-  /// Attributes of heads in the range that keeps their products small.
-  bool heads(int64_t* heads, int64_t* kv, int64_t* d) const {
-    *heads = node.integer("heads"), *kv = node.integer("kv_heads"), *d = node.integer("head_dim");
-    for (int64_t n : {*heads, *kv, *d})
-      if (n <= 0 || n > kMaxDim) return false;
-    return *heads % *kv == 0;
-  }
-  /// Rows that may be quantised: whole blocks of 32 columns.
-  Result<Type> quantizable(Dim rows, int64_t n) const {
-    if (node.integer("quantized") == 0) return rows_of(rows, n);
-    if (n % 32 != 0) return wrong("can only quantise rows of a multiple of 32");
-    return rows_of(rows, n, kAct8);
-  }
+bool Rule::heads(int64_t* heads, int64_t* kv, int64_t* d) const {
+  *heads = node.integer("heads"), *kv = node.integer("kv_heads"), *d = node.integer("head_dim");
+  for (int64_t n : {*heads, *kv, *d})
+    if (n <= 0 || n > kMaxDim) return false;
+  return *heads % *kv == 0;
+}
 
-  Result<std::vector<Type>> run() const;
-  Result<std::vector<Type>> attention() const;
-  Result<std::vector<Type>> moe() const;
-  Result<std::vector<Type>> linear_qkv() const;
-  Result<std::vector<Type>> lora() const;
-};
+Result<Type> Rule::quantizable(Dim rows, int64_t n) const {
+  if (node.integer("quantized") == 0) return rows_of(rows, n);
+  if (n % 32 != 0) return wrong("can only quantise rows of a multiple of 32");
+  return rows_of(rows, n, kAct8);
+}
 
 Result<std::vector<Type>> Rule::attention() const {
   int64_t heads, kv, d;
@@ -110,8 +93,7 @@ Result<std::vector<Type>> Rule::moe() const {
     if (d != in(2).dims || d[0].n < k) return wrong("weights must have one shape and at least k experts");
     if (in(0).dims[1].n != (gated ? d[2].n : k * d[2].n)) return wrong("rows must have the weight's k");
   }
-  if (gated && node.text("gate") != "silu" && node.text("gate") != "gelu_tanh" && node.text("gate") != "gelu")
-    return wrong("needs gate=\"silu\", \"gelu\" or \"gelu_tanh\"");
+  if (gated && !activation("gate")) return wrong("needs gate=\"silu\", \"gelu\" or \"gelu_tanh\"");
   return std::vector<Type>{rows_of(rows, gated ? k * in(2).dims[1].n : in(2).dims[1].n)};
 }
 
@@ -229,6 +211,25 @@ Result<std::vector<Type>> Rule::run() const {
           in(1).dims.size() != 2)
         return wrong("takes i32 indices and a table [n, d]");
       return Types{{kF32, {in(0).dims[0], in(1).dims[1]}}};
+    case Op::scatter:
+      if (in(0).elem.kind != Elem::i32 || in(0).dims.size() != 1 || !f32(1, 2) || !f32(2, 2) ||
+          in(1).dims[0] != in(0).dims[0] || in(1).dims[1] != in(2).dims[1])
+        return wrong("takes i32 indices [m], f32 rows [m, d] and a table [n, d] of the result's shape");
+      return Types{in(2)};
+    case Op::expand:
+    case Op::sum_to: {
+      if (!in(0).elem.is_f32() || !in(1).elem.is_f32()) return wrong("takes two f32 tensors");
+      VIBEE_ASSIGN(const Type wide, broadcast(kF32));
+      if (wide != in(node.op == Op::expand ? 1 : 0)) return wrong("one shape must broadcast to the other");
+      return Types{in(1)};
+    }
+    case Op::pad: {
+      const int64_t before = node.integer("before"), after = node.integer("after");
+      if (!f32(0, 2) || in(0).dims[1].symbol) return wrong("takes an f32 matrix of known width");
+      if (before < 0 || after < 0 || before > kMaxDim || after > kMaxDim)
+        return wrong("needs counts of columns before and after");
+      return Types{rows_of(in(0).dims[0], before + in(0).dims[1].n + after)};
+    }
     case Op::rms_norm:
     case Op::norm_quantize: {
       if (!f32(0, 2) || !f32(1, 1)) return wrong("takes f32 rows and an f32 weight [n]");
@@ -244,8 +245,7 @@ Result<std::vector<Type>> Rule::run() const {
       return Types{in(0)};
     case Op::activation:
       if (!f32(0, 2)) return wrong("takes an f32 matrix");
-      if (node.text("kind") != "silu" && node.text("kind") != "gelu_tanh" && node.text("kind") != "gelu")
-        return wrong("needs kind=\"silu\", \"gelu\" or \"gelu_tanh\"");
+      if (!activation("kind")) return wrong("needs kind=\"silu\", \"gelu\" or \"gelu_tanh\"");
       return Types{in(0)};
     case Op::moe_route:
     case Op::moe_gated:
@@ -257,8 +257,7 @@ Result<std::vector<Type>> Rule::run() const {
     case Op::gated:
       if (in(0) != in(1) || !in(0).elem.is_f32() || in(0).dims.size() != 2)
         return wrong("takes two f32 matrices of one shape");
-      if (node.text("gate") != "silu" && node.text("gate") != "gelu_tanh" && node.text("gate") != "gelu")
-        return wrong("needs gate=\"silu\", \"gelu\" or \"gelu_tanh\"");
+      if (!activation("gate")) return wrong("needs gate=\"silu\", \"gelu\" or \"gelu_tanh\"");
       return Types{in(0)};
     case Op::linear: {
       VIBEE_ASSIGN(const int64_t n, weight(0, 1));
@@ -276,8 +275,7 @@ Result<std::vector<Type>> Rule::run() const {
       VIBEE_ASSIGN(const int64_t n, weight(0, 1));
       VIBEE_ASSIGN(const int64_t up, weight(0, 2));
       if (n != up) return wrong("both weights must have as many rows");
-      if (node.text("gate") != "silu" && node.text("gate") != "gelu_tanh" && node.text("gate") != "gelu")
-        return wrong("needs gate=\"silu\", \"gelu\" or \"gelu_tanh\"");
+      if (!activation("gate")) return wrong("needs gate=\"silu\", \"gelu\" or \"gelu_tanh\"");
       VIBEE_ASSIGN(Type out, quantizable(in(0).dims[0], n));
       return Types{std::move(out)};
     }
@@ -307,6 +305,23 @@ Result<std::vector<Type>> Rule::run() const {
         return wrong("needs a layer that is not negative");
       return Types{in(0)};
     case Op::attention: return attention();
+    case Op::self_attention:
+    case Op::self_attention_dx: return self_attention();
+    case Op::cross_entropy:
+    case Op::cross_entropy_dx:
+    case Op::cross_entropy_dw: return cross_entropy();
+    case Op::moe_route_dx:
+    case Op::moe_gated_dx:
+    case Op::moe_gated_dw:
+    case Op::moe_down_dx:
+    case Op::moe_down_dw: return moe_gradient();
+    case Op::rms_norm_dx:
+    case Op::rms_norm_dw:
+    case Op::layer_norm_dx:
+    case Op::layer_norm_dw:
+    case Op::activation_dx:
+    case Op::linear_dx:
+    case Op::linear_dw: return gradient();
     case Op::take_rows:
       if (!f32(0, 2) || in(0).dims[0] != kRows) return wrong("takes f32 rows [T, n]");
       return Types{{kF32, {kLogitsRows, in(0).dims[1]}}};
@@ -318,8 +333,6 @@ Result<std::vector<Type>> Rule::run() const {
   }
   return wrong("has no type rule");
 }
-
-}  // namespace
 
 Result<std::vector<Type>> infer(const Graph& graph, const Node& node) {
   const OpInfo& op = info(node.op);

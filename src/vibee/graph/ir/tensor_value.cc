@@ -52,8 +52,9 @@ size_t broadcast_index(size_t at, const std::vector<int64_t>& dims, const std::v
 
 }  // namespace
 
-Result<TensorValue> make_value(const Type& type, Sizes sizes) {
-  TensorValue v;
+template <class T>
+Result<TensorOf<T>> make_value(const Type& type, Sizes sizes) {
+  TensorOf<T> v;
   v.type = type;
   if (type.elem.kind == Elem::state) return v;
   int64_t n = 1;
@@ -71,6 +72,8 @@ Result<TensorValue> make_value(const Type& type, Sizes sizes) {
   }
   return v;
 }
+template Result<TensorOf<float>> make_value(const Type&, Sizes);
+template Result<TensorOf<double>> make_value(const Type&, Sizes);
 
 namespace {
 
@@ -131,9 +134,10 @@ Attrs constant_attrs(std::span<const float> values) {
   return {{"values", std::move(text)}};
 }
 
-Status evaluate_primitive(const Node& node, std::span<const TensorValue* const> in, TensorValue* out) {
-  const std::vector<float>& a = in[0]->f;
-  std::vector<float>& y = out->f;
+template <class T>
+Status evaluate_primitive(const Node& node, std::span<const TensorOf<T>* const> in, TensorOf<T>* out) {
+  const std::vector<T>& a = in[0]->f;
+  std::vector<T>& y = out->f;
   switch (node.op) {
     case Op::add:
     case Op::sub:
@@ -143,8 +147,8 @@ Status evaluate_primitive(const Node& node, std::span<const TensorValue* const> 
     case Op::minimum:
     case Op::less:
       for (size_t i = 0; i < y.size(); ++i)
-        y[i] = float(binary(node.op, a[broadcast_index(i, out->dims, in[0]->dims)],
-                            in[1]->f[broadcast_index(i, out->dims, in[1]->dims)]));
+        y[i] = T(binary(node.op, a[broadcast_index(i, out->dims, in[0]->dims)],
+                        in[1]->f[broadcast_index(i, out->dims, in[1]->dims)]));
       return {};
     case Op::neg:
     case Op::abs:
@@ -152,7 +156,7 @@ Status evaluate_primitive(const Node& node, std::span<const TensorValue* const> 
     case Op::log:
     case Op::sqrt:
     case Op::tanh:
-      for (size_t i = 0; i < y.size(); ++i) y[i] = float(unary(node.op, a[i]));
+      for (size_t i = 0; i < y.size(); ++i) y[i] = T(unary(node.op, a[i]));
       return {};
     case Op::select:
       for (size_t i = 0; i < y.size(); ++i) y[i] = a[i] != 0 ? in[1]->f[i] : in[2]->f[i];
@@ -183,7 +187,7 @@ Status evaluate_primitive(const Node& node, std::span<const TensorValue* const> 
           const double x = a[size_t(r * in[0]->width() + c)];
           all = node.op == Op::sum ? all + x : (x > all ? x : all);
         }
-        y[size_t(r)] = float(all);
+        y[size_t(r)] = T(all);
       }
       return {};
     case Op::matmul:
@@ -192,19 +196,49 @@ Status evaluate_primitive(const Node& node, std::span<const TensorValue* const> 
           double dot = 0;
           for (int64_t k = 0; k < in[0]->width(); ++k)
             dot += double(a[size_t(r * in[0]->width() + k)]) * in[1]->f[size_t(k * out->width() + c)];
-          y[size_t(r * out->width() + c)] = float(dot);
+          y[size_t(r * out->width() + c)] = T(dot);
         }
       return {};
     case Op::gather:
       for (int64_t r = 0; r < out->rows(); ++r) {
         const int32_t index = in[0]->i[size_t(r)];
-        if (index < 0 || index >= in[1]->rows())
-          return error(Code::invalid, "[gather] index {} in row {} is not in 0 to {}", index, r, in[1]->rows() - 1);
-        std::copy_n(in[1]->f.begin() + index * out->width(), out->width(), y.begin() + r * out->width());
+        if (index < -1 || index >= in[1]->rows())
+          return error(Code::invalid, "[gather] index {} in row {} is not in -1 to {}", index, r, in[1]->rows() - 1);
+        if (index >= 0)
+          std::copy_n(in[1]->f.begin() + index * out->width(), out->width(), y.begin() + r * out->width());
       }
+      return {};
+    case Op::scatter: {
+      std::vector<double> sums(y.size());
+      for (int64_t r = 0; r < in[1]->rows(); ++r) {
+        const int32_t index = in[0]->i[size_t(r)];
+        if (index < -1 || index >= out->rows())
+          return error(Code::invalid, "[scatter] index {} in row {} is not in -1 to {}", index, r, out->rows() - 1);
+        for (int64_t c = 0; index >= 0 && c < out->width(); ++c)
+          sums[size_t(index * out->width() + c)] += in[1]->f[size_t(r * out->width() + c)];
+      }
+      std::copy(sums.begin(), sums.end(), y.begin());
+      return {};
+    }
+    case Op::expand:
+      for (size_t i = 0; i < y.size(); ++i) y[i] = a[broadcast_index(i, out->dims, in[0]->dims)];
+      return {};
+    case Op::sum_to: {
+      std::vector<double> sums(y.size());
+      for (size_t i = 0; i < a.size(); ++i) sums[broadcast_index(i, in[0]->dims, out->dims)] += a[i];
+      std::copy(sums.begin(), sums.end(), y.begin());
+      return {};
+    }
+    case Op::pad:
+      for (int64_t r = 0; r < out->rows(); ++r)
+        std::copy_n(a.begin() + r * in[0]->width(), in[0]->width(),
+                    y.begin() + r * out->width() + node.integer("before"));
       return {};
     default: return error(Code::unsupported, "[{}] is not a primitive op", info(node.op).name);
   }
 }
+
+template Status evaluate_primitive(const Node&, std::span<const TensorOf<float>* const>, TensorOf<float>*);
+template Status evaluate_primitive(const Node&, std::span<const TensorOf<double>* const>, TensorOf<double>*);
 
 }  // namespace vibee

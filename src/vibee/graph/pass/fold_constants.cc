@@ -16,7 +16,7 @@ Graph pass_fold_constants(const Graph& graph) {
   std::vector<bool> is_known(graph.values.size());
   return rw.run([&](const Node& node) {
     const Type& type = graph.type(node.out[0]);
-    auto value = make_value(type.elem.is_f32() ? type : Type{kF32, {Dim{1}}}, {});
+    auto value = make_value<float>(type.elem.is_f32() ? type : Type{kF32, {Dim{1}}}, {});
     if (node.op == Op::constant) {
       auto values = constant_values(node, type);
       if (!values.ok() || !value.ok()) return false;
@@ -31,7 +31,7 @@ Graph pass_fold_constants(const Graph& graph) {
       if (!is_known[id]) return false;
       in.push_back(&known[id]);
     }
-    if (!evaluate_primitive(node, in, &*value).ok()) return false;
+    if (!evaluate_primitive<float>(node, in, &*value).ok()) return false;
     rw.map(node.out[0], rw.source(Op::constant, type, constant_attrs(value->f)));
     known[node.out[0]] = std::move(*value);
     is_known[node.out[0]] = true;

@@ -61,6 +61,15 @@ ValueId DecoderBuilder::linear(ValueId x, const std::string& name, int64_t n, in
 }
 
 ValueId DecoderBuilder::adapted(ValueId y, ValueId x, std::string weight) {
+  if (training_) {
+    const int64_t n = g_.type(y).dims[1].n, k = g_.type(x).dims[1].n;
+    const auto half = [&](const char* end, int64_t rows, int64_t columns) {
+      return g_.source(Op::weight, {kF32, {Dim{rows}, Dim{columns}}}, {{"name", weight + end}});
+    };
+    const ValueId h = g_.add(Op::linear, {x, half(".lora_a", lora_rank_, k)});
+    const ValueId more = g_.add(Op::linear, {h, half(".lora_b", n, lora_rank_)});
+    return g_.add(Op::add, {y, g_.add(Op::scale, {more}, {{"by", lora_scale_}})});
+  }
   const int64_t target = lora_targets_++;
   const ValueId h =
       g_.add(Op::lora_down, {x}, {{"target", target}, {"rank", int64_t(lora_rank_)}, {"name", std::move(weight)}});
@@ -68,7 +77,6 @@ ValueId DecoderBuilder::adapted(ValueId y, ValueId x, std::string weight) {
 }
 
 ValueId DecoderBuilder::attention(ValueId x, uint32_t layer) {
-  const LayerKind& kind = c_.kinds[c_.layer_kind[layer]];
   const int64_t d = c_.head_dim, q_width = c_.heads * d, kv_width = c_.kv_heads * d, all = q_width + 2 * kv_width;
   const ValueId h = c_.pre_norms ? norm(x, block(layer, "attn_norm"), c_.dim) : x;
   const auto project = [&](const char* name, int64_t n, int64_t first) {
@@ -87,18 +95,24 @@ ValueId DecoderBuilder::attention(ValueId x, uint32_t layer) {
     q = g_.add(Op::rope, {q, table}, turn);
     k = g_.add(Op::rope, {k, table}, turn);
   }
-  state_ = g_.add(Op::kv_append, {state_, k, v}, {{"layer", int64_t(layer)}});
+  const ValueId a = attend(q, k, v, layer);
+  const ValueId o = linear(a, block(layer, "attn_output"), c_.dim, q_width, c_.output_bias);
+  return c_.post_norms ? norm(o, block(layer, "post_attention_norm"), c_.dim) : o;
+}
+
+ValueId DecoderBuilder::attend(ValueId q, ValueId k, ValueId v, uint32_t layer) {
+  const int64_t d = c_.head_dim, window = c_.kinds[c_.layer_kind[layer]].window;
   Attrs attrs = {{"layer", int64_t(layer)},
                  {"heads", int64_t(c_.heads)},
                  {"kv_heads", int64_t(c_.kv_heads)},
                  {"head_dim", d},
                  {"scale", c_.attention_scale > 0 ? double(c_.attention_scale) : 1.0 / std::sqrt(double(d))}};
-  if (kind.window) attrs.emplace_back("window", int64_t(kind.window));
+  if (window) attrs.emplace_back("window", window);
   if (c_.attention_cap > 0) attrs.emplace_back("soft_cap", double(c_.attention_cap));
   if (!c_.causal) attrs.emplace_back("causal", int64_t(0));
-  const ValueId a = g_.add(Op::attention, {q, state_}, std::move(attrs));
-  const ValueId o = linear(a, block(layer, "attn_output"), c_.dim, q_width, c_.output_bias);
-  return c_.post_norms ? norm(o, block(layer, "post_attention_norm"), c_.dim) : o;
+  if (training_) return g_.add(Op::self_attention, {q, k, v, documents_}, std::move(attrs));
+  state_ = g_.add(Op::kv_append, {state_, k, v}, {{"layer", int64_t(layer)}});
+  return g_.add(Op::attention, {q, state_}, std::move(attrs));
 }
 
 ValueId DecoderBuilder::feed_forward(ValueId x, uint32_t layer) {
@@ -163,25 +177,32 @@ ValueId DecoderBuilder::embedding(ValueId tokens, ValueId positions) {
 }
 
 ValueId DecoderBuilder::output(ValueId x) {
-  const auto last_norm = [&](ValueId rows) { return c_.output_norm ? norm(rows, "output_norm", c_.dim) : rows; };
   if (pools(c_.output)) {
     const Pooling pooling = c_.output == Output::scores ? Pooling::cls : c_.pooling.value_or(Pooling::mean);
-    x = g_.add(Op::pool_rows, {last_norm(x)}, {{"kind", std::string(name(pooling))}});
+    x = g_.add(Op::pool_rows, {output_norm(x)}, {{"kind", std::string(name(pooling))}});
     if (c_.output == Output::embedding) return x;
     x = g_.add(Op::soft_cap, {linear(x, "cls", c_.dim, c_.dim, true)}, {{"cap", 1.0}});  // tanh
     return linear(x, "cls.output", c_.labels, c_.dim, true);
   }
-  x = last_norm(g_.add(Op::take_rows, {x}));
+  x = output_norm(g_.add(Op::take_rows, {x}));
   if (c_.output == Output::hidden) return x;
-  x = g_.add(Op::linear, {x, c_.tied ? embedding_ : matrix("output.weight", c_.vocab, c_.dim)});
+  x = g_.add(Op::linear, {x, head()});
   if (c_.head_bias) x = g_.add(Op::add, {x, vector("output.bias", c_.vocab)});
   return c_.logit_cap > 0 ? g_.add(Op::soft_cap, {x}, {{"cap", double(c_.logit_cap)}}) : x;
 }
 
-Result<Graph> DecoderBuilder::build() {
-  const ValueId tokens = g_.source(Op::input, {kI32, {kRows}}, {{"name", std::string("tokens")}});
-  const ValueId positions = g_.source(Op::input, {kI32, {kRows}}, {{"name", std::string("positions")}});
-  state_ = g_.source(Op::state, {kState, {}}, {});
+ValueId DecoderBuilder::loss(ValueId x) {
+  const ValueId targets = g_.source(Op::input, {kI32, {kRows}}, {{"name", std::string("targets")}});
+  const ValueId weights = g_.source(Op::input, {kF32, {kRows, Dim{1}}}, {{"name", std::string("loss_weights")}});
+  const ValueId rows = output_norm(x);
+  std::vector<ValueId> in = {rows, head(), targets, weights};
+  if (c_.head_bias) in.push_back(vector("output.bias", c_.vocab));
+  Attrs attrs;
+  if (c_.logit_cap > 0) attrs.emplace_back("soft_cap", double(c_.logit_cap));
+  return g_.add(Op::cross_entropy, std::move(in), std::move(attrs));
+}
+
+ValueId DecoderBuilder::layers(ValueId tokens, ValueId positions) {
   if (!c_.learned_positions)
     for (const LayerKind& kind : c_.kinds) tables_.push_back(rope_table(positions, kind));
   ValueId x = embedding(tokens, positions);
@@ -191,9 +212,31 @@ Result<Graph> DecoderBuilder::build() {
     x = g_.add(Op::add, {x, feed_forward(x, layer)});
     if (c_.sum_norms) x = norm(x, block(layer, "layer_output_norm"), c_.dim);
   }
-  x = output(x);
+  return x;
+}
+
+Result<Graph> DecoderBuilder::build() {
+  const ValueId tokens = g_.source(Op::input, {kI32, {kRows}}, {{"name", std::string("tokens")}});
+  const ValueId positions = g_.source(Op::input, {kI32, {kRows}}, {{"name", std::string("positions")}});
+  state_ = g_.source(Op::state, {kState, {}}, {});
+  const ValueId x = output(layers(tokens, positions));
   VIBEE_TRY(Status(g_.status()));
   g_.outputs = {x, state_};
+  VIBEE_TRY(verify(g_));
+  return std::move(g_);
+}
+
+Result<Graph> DecoderBuilder::build_training(double lora_scale) {
+  if (!c_.generates || !c_.causal)
+    return error(Code::unsupported, "{}: only models that predict the next token are trained", c_.architecture);
+  training_ = true;
+  lora_scale_ = lora_scale;
+  const ValueId tokens = g_.source(Op::input, {kI32, {kRows}}, {{"name", std::string("tokens")}});
+  const ValueId positions = g_.source(Op::input, {kI32, {kRows}}, {{"name", std::string("positions")}});
+  documents_ = g_.source(Op::input, {kI32, {kRows}}, {{"name", std::string("documents")}});
+  const ValueId x = loss(layers(tokens, positions));
+  VIBEE_TRY(Status(g_.status()));
+  g_.outputs = {x};
   VIBEE_TRY(verify(g_));
   return std::move(g_);
 }

@@ -23,6 +23,13 @@ class DecoderBuilder {
   DecoderBuilder(const ModelConfig& config, FormatOf format_of, uint32_t lora_rank = 0);
   /// The whole step: tokens, positions and state in, logits and state out. An error names the node that does not fit.
   Result<Graph> build();
+  /// The same without a state: a step is documents packed row after row, whose rows see each other. Inputs are tokens,
+  /// positions, documents [T] (the row at which the document of each row begins), targets [T] (the token that follows,
+  /// -1 where none is asked for) and loss_weights [T, 1]; the output is the loss, the sum of loss_weight * -log
+  /// p(target)
+  /// (`cross_entropy`). With `lora_rank` the matrices of one adapter are weights of the graph, WEIGHT.lora_a [rank, k]
+  /// and WEIGHT.lora_b [n, rank], and their product is multiplied by `lora_scale`.
+  Result<Graph> build_training(double lora_scale = 1);
 
  private:
   ValueId matrix(std::string tensor, int64_t n, int64_t k, int64_t first = 0, int64_t rows = 0);
@@ -36,12 +43,19 @@ class DecoderBuilder {
   /// y and what a sequence's adapter adds to the product x W^T of this weight.
   ValueId adapted(ValueId y, ValueId x, std::string weight);
   ValueId attention(ValueId x, uint32_t layer);
+  /// Writes keys and values into the state and reads it; in training the step's own.
+  ValueId attend(ValueId q, ValueId k, ValueId v, uint32_t layer);
   ValueId feed_forward(ValueId x, uint32_t layer);
   ValueId experts(ValueId x, uint32_t layer);
   ValueId rope_table(ValueId positions, const LayerKind& kind);
   ValueId embedding(ValueId tokens, ValueId positions);
+  ValueId layers(ValueId tokens, ValueId positions);
+  ValueId output_norm(ValueId x) { return c_.output_norm ? norm(x, "output_norm", c_.dim) : x; }
+  ValueId head() { return c_.tied ? embedding_ : matrix("output.weight", c_.vocab, c_.dim); }
   /// What the model gives of the last layer's rows.
   ValueId output(ValueId x);
+  /// The loss of the last layer's rows.
+  ValueId loss(ValueId x);
 
   const ModelConfig& c_;
   FormatOf format_of_;
@@ -49,7 +63,9 @@ class DecoderBuilder {
   int64_t lora_targets_ = 0;
   Graph g_;
   std::vector<ValueId> tables_;  ///< a rotation table a kind of layer
-  ValueId state_ = 0, embedding_ = 0;
+  ValueId state_ = 0, embedding_ = 0, documents_ = 0;
+  bool training_ = false;
+  double lora_scale_ = 1;
 };
 
 }  // namespace vibee

@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: Apache-2.0
+// Nodes of training graphs on the threads of a team: by rows, or by columns where rows are summed.
+#include <algorithm>
+#include <cstring>
+
+#include "vibee/base/math/trig.h"
+#include "vibee/graph/exec/train_call.h"
+#include "vibee/graph/exec/train_gemm.h"
+
+namespace vibee {
+namespace {
+
+void embed(const Node& node, const TrainWorker& w) {
+  const TrainCall c{node, w};
+  const auto by = float(node.number("scale", 1));
+  c.each_row([&](uint32_t r, uint64_t at) {
+    std::memcpy(c.out() + at, c.in(1) + uint64_t(c.ids(0)[r]) * c.width(), c.width() * 4);
+    if (by != 1) w.pointwise.scale(c.out() + at, by, c.width(), c.out() + at);
+  });
+}
+void add(const Node& node, const TrainWorker& w) {
+  const TrainCall c{node, w};
+  if (c.in_type(0) == c.in_type(1)) {
+    if (c.out_type().dims.size() == 2) {
+      c.elements([&](uint64_t at, uint32_t n) { w.pointwise.add(c.in(0) + at, c.in(1) + at, n, c.out() + at); });
+    } else if (w.tid == 0) {
+      w.pointwise.add(c.in(0), c.in(1), uint32_t(elements(c.out_type(), {int64_t(w.rows), 0})), c.out());
+    }
+    return;
+  }
+  c.each_row([&](uint32_t, uint64_t at) { w.pointwise.add(c.in(0) + at, c.in(1), c.width(), c.out() + at); });
+}
+void mul(const Node& node, const TrainWorker& w) {
+  const TrainCall c{node, w};
+  c.elements([&](uint64_t at, uint32_t n) { w.gradients.mul(c.in(0) + at, c.in(1) + at, n, c.out() + at); });
+}
+void scale(const Node& node, const TrainWorker& w) {
+  const TrainCall c{node, w};
+  const auto by = float(node.number("by", 1));
+  c.elements([&](uint64_t at, uint32_t n) { w.pointwise.scale(c.in(0) + at, by, n, c.out() + at); });
+}
+void soft_cap(const Node& node, const TrainWorker& w) {
+  const TrainCall c{node, w};
+  const auto cap = float(node.number("cap"));
+  c.elements([&](uint64_t at, uint32_t n) { w.pointwise.soft_cap(c.in(0) + at, cap, n, c.out() + at); });
+}
+void activation(const Node& node, const TrainWorker& w) {
+  const TrainCall c{node, w};
+  const Gate gate = gate_named(node.text("kind"));
+  c.elements([&](uint64_t at, uint32_t n) { w.pointwise.activate(gate, c.in(0) + at, n, c.out() + at); });
+}
+void activation_dx(const Node& node, const TrainWorker& w) {
+  const TrainCall c{node, w};
+  const Gate gate = gate_named(node.text("kind"));
+  c.elements(
+      [&](uint64_t at, uint32_t n) { w.gradients.activation_dx(gate, c.in(0) + at, c.in(1) + at, n, c.out() + at); });
+}
+void gated(const Node& node, const TrainWorker& w) {
+  const TrainCall c{node, w};
+  const Gate gate = gate_named(node.text("gate"));
+  c.elements([&](uint64_t at, uint32_t n) { w.pointwise.gated(gate, c.in(0) + at, c.in(1) + at, n, c.out() + at); });
+}
+
+void rms_norm(const Node& node, const TrainWorker& w) {
+  const TrainCall c{node, w};
+  const auto n = uint32_t(c.in_type(1).dims[0].n);
+  c.each_row([&](uint32_t, uint64_t at) {
+    for (uint32_t i = 0; i < c.width(); i += n)
+      w.pointwise.rms_norm(c.in(0) + at + i, c.in(1), n, c.eps(), c.out() + at + i);
+  });
+}
+void layer_norm(const Node& node, const TrainWorker& w) {
+  const TrainCall c{node, w};
+  c.each_row([&](uint32_t, uint64_t at) {
+    w.pointwise.layer_norm(c.in(0) + at, c.in(1), c.in(2), c.width(), c.eps(), c.out() + at);
+  });
+}
+void norm_dx(const Node& node, const TrainWorker& w) {
+  const TrainCall c{node, w};
+  const auto n = uint32_t(c.in_type(1).dims[0].n);
+  const auto kernel = node.op == Op::rms_norm_dx ? w.gradients.rms_norm_dx : w.gradients.layer_norm_dx;
+  c.each_row([&](uint32_t, uint64_t at) {
+    for (uint32_t i = 0; i < c.width(); i += n)
+      kernel(c.in(0) + at + i, c.in(1), c.in(2) + at + i, n, c.eps(), c.out() + at + i);
+  });
+}
+/// Every thread takes some columns of all rows, and finds each row's statistics for itself.
+void norm_dw(const Node& node, const TrainWorker& w) {
+  const TrainCall c{node, w};
+  const uint32_t n = c.width(), rows = c.rows(c.in_type(0)) * uint32_t(c.in_type(0).dims[1].n / n);
+  const Range mine = w.share_of(n);
+  std::memset(c.out() + mine.begin, 0, (mine.end - mine.begin) * 4);
+  if (mine.begin == mine.end) return;
+  for (uint32_t r = 0; r < rows; ++r) {
+    const uint64_t at = uint64_t(r) * n;
+    float mean, scale;
+    w.gradients.norm_statistics(c.in(0) + at, n, c.eps(), node.op == Op::layer_norm_dw, &mean, &scale);
+    w.gradients.add_normed(c.in(0) + at + mine.begin, c.in(2) + at + mine.begin, mean, scale, mine.end - mine.begin,
+                           c.out() + mine.begin);
+  }
+}
+
+/// Columns over ascending rows.
+void sum_to(const Node& node, const TrainWorker& w) {
+  const TrainCall c{node, w};
+  const Range mine = w.share_of(c.width());
+  std::memset(c.out() + mine.begin, 0, (mine.end - mine.begin) * 4);
+  for (uint32_t r = 0; r < c.rows(c.in_type(0)); ++r)
+    w.pointwise.add(c.out() + mine.begin, c.in(0) + uint64_t(r) * c.width() + mine.begin, mine.end - mine.begin,
+                    c.out() + mine.begin);
+}
+/// Every thread takes some rows of the table, and adds what ascending rows bring to them.
+void scatter(const Node& node, const TrainWorker& w) {
+  const TrainCall c{node, w};
+  const Range mine = w.share_of(c.rows(c.out_type()));
+  const uint32_t n = c.width();
+  std::memset(c.out() + uint64_t(mine.begin) * n, 0, uint64_t(mine.end - mine.begin) * n * 4);
+  for (uint32_t r = 0; r < c.rows(c.in_type(1)); ++r) {
+    const auto to = uint32_t(c.ids(0)[r]);  // -1 is nobody's
+    if (to < mine.begin || to >= mine.end) continue;
+    w.pointwise.add(c.out() + uint64_t(to) * n, c.in(1) + uint64_t(r) * n, n, c.out() + uint64_t(to) * n);
+  }
+}
+
+/// [m, n] from operands that the threads share by rows of the result.
+void product(const Node& node, const TrainWorker& w, DenseOperand a, DenseOperand b, uint32_t k) {
+  const TrainCall c{node, w};
+  dense_product(a, b, k, w.share_of(c.rows(c.out_type())), {0, c.width()}, c.out(), c.width());
+}
+void linear(const Node& node, const TrainWorker& w) {
+  const TrainCall c{node, w};
+  const auto k = uint64_t(c.in_type(1).dims[1].n);
+  product(node, w, {c.in(0), k, 1}, {c.in(1), 1, k}, uint32_t(k));
+}
+void linear_dx(const Node& node, const TrainWorker& w) {
+  const TrainCall c{node, w};
+  const auto n = uint64_t(c.in_type(1).dims[0].n);
+  product(node, w, {c.in(0), n, 1}, {c.in(1), c.width(), 1}, uint32_t(n));
+}
+void linear_dw(const Node& node, const TrainWorker& w) {
+  const TrainCall c{node, w};
+  product(node, w, {c.in(0), 1, uint64_t(c.in_type(0).dims[1].n)}, {c.in(1), c.width(), 1}, c.rows(c.in_type(0)));
+}
+
+void rope_table(const Node& node, const TrainWorker& w) {
+  const TrainCall c{node, w};
+  const uint32_t pairs = c.width() / 2;
+  const std::span<const double> turn = w.plan.frequencies(node.out[0]);
+  const double by = node.number("scale", 1);
+  c.each_row([&](uint32_t r, uint64_t at) {
+    for (uint32_t i = 0; i < pairs; ++i) {
+      double sine, cosine;
+      sincos_fixed(c.ids(0)[r] * turn[i], &sine, &cosine);
+      c.out()[at + i] = float(by * cosine);
+      c.out()[at + pairs + i] = float(by * sine);
+    }
+  });
+}
+void rope(const Node& node, const TrainWorker& w) {
+  const TrainCall c{node, w};
+  const auto turned = uint32_t(c.in_type(1).dims[1].n), pairs = turned / 2, d = uint32_t(node.integer("head_dim"));
+  const bool inverse = node.integer("inverse") != 0, split = node.text("pairs") == "split";
+  float back[kMaxHeadDim];
+  c.each_row([&](uint32_t r, uint64_t at) {
+    const float *cosine = c.in(1) + uint64_t(r) * turned, *sine = cosine + pairs;
+    if (inverse) {
+      for (uint32_t i = 0; i < pairs; ++i) back[i] = -sine[i];
+      sine = back;
+    }
+    std::memcpy(c.out() + at, c.in(0) + at, c.width() * 4);
+    for (uint32_t h = 0; h < c.width(); h += d) w.pointwise.rope(c.out() + at + h, cosine, sine, pairs, split);
+  });
+}
+
+/// This thread's share of documents times KV heads, cut where the cost so far reaches it.
+template <class F>
+void each_document(const TrainWorker& w, uint32_t kv_heads, F&& f) {
+  const auto cost = [](Document d) { return uint64_t(d.end - d.begin) * (d.end - d.begin); };
+  uint64_t all = 0, before = 0;
+  for (const Document& d : w.documents) all += cost(d) * kv_heads;
+  for (const Document& d : w.documents)
+    for (uint32_t head = 0; head < kv_heads; ++head, before += cost(d))
+      if ((2 * before + cost(d)) * w.threads / (2 * all) == w.tid) f(d, head);
+}
+void attend(const Node& node, const TrainWorker& w) {
+  const TrainCall c{node, w};
+  const AttentionShape shape = attention_shape(node);
+  const AttentionKernel& kernel = attention_kernel(KvFormat::f32, w.plan.options().isa);
+  each_document(w, shape.kv_heads, [&](Document d, uint32_t head) {
+    self_attention(kernel, shape, {c.in(0), c.in(1), c.in(2), c.out(0), c.out(1)}, d, head, w.plan.scratch(w.tid));
+  });
+}
+void attend_dx(const Node& node, const TrainWorker& w) {
+  const TrainCall c{node, w};
+  const AttentionShape shape = attention_shape(node);
+  const SelfAttentionBackward backward = self_attention_backward(w.plan.options().isa);
+  const SelfAttentionGradient x = {c.in(0), c.in(1), c.in(2), c.in(4), c.in(5), c.in(6), c.out(0), c.out(1), c.out(2)};
+  each_document(w, shape.kv_heads,
+                [&](Document d, uint32_t head) { backward(shape, x, d, head, w.plan.scratch(w.tid)); });
+}
+
+struct Trainable {
+  Op op;
+  TrainFn run;
+};
+constexpr Trainable kTrainable[] = {
+    {Op::embed, embed},
+    {Op::add, add},
+    {Op::mul, mul},
+    {Op::scale, scale},
+    {Op::soft_cap, soft_cap},
+    {Op::activation, activation},
+    {Op::activation_dx, activation_dx},
+    {Op::gated, gated},
+    {Op::rms_norm, rms_norm},
+    {Op::rms_norm_dx, norm_dx},
+    {Op::rms_norm_dw, norm_dw},
+    {Op::layer_norm, layer_norm},
+    {Op::layer_norm_dx, norm_dx},
+    {Op::layer_norm_dw, norm_dw},
+    {Op::sum_to, sum_to},
+    {Op::scatter, scatter},
+    {Op::linear, linear},
+    {Op::linear_dx, linear_dx},
+    {Op::linear_dw, linear_dw},
+    {Op::rope_table, rope_table},
+    {Op::rope, rope},
+    {Op::self_attention, attend},
+    {Op::self_attention_dx, attend_dx},
+    {Op::moe_route, train_moe_route},
+    {Op::moe_route_dx, train_moe_route_dx},
+    {Op::moe_gated, train_moe_gated},
+    {Op::moe_gated_dx, train_moe_gated_dx},
+    {Op::moe_gated_dw, train_moe_gated_dw},
+    {Op::moe_down, train_moe_down},
+    {Op::moe_down_dx, train_moe_down_dx},
+    {Op::moe_down_dw, train_moe_down_dw},
+    {Op::cross_entropy, train_cross_entropy},
+    {Op::cross_entropy_dx, train_cross_entropy_dx},
+    {Op::cross_entropy_dw, train_cross_entropy_dw},
+};
+
+}  // namespace
+
+AttentionShape attention_shape(const Node& node) {
+  return {uint32_t(node.integer("heads")), uint32_t(node.integer("kv_heads")), uint32_t(node.integer("head_dim")),
+          float(node.number("scale", 1)),  float(node.number("soft_cap")),     uint32_t(node.integer("window"))};
+}
+
+TrainFn train_function(Op op) {
+  for (const Trainable& t : kTrainable)
+    if (t.op == op) return t.run;
+  return nullptr;
+}
+
+Status check_trainable(const Graph& g, const Node& node) {
+  const auto no = [&](std::string_view why) {
+    return error(Code::unsupported, "[{}] {}; only the interpreter evaluates this", info(node.op).name, why);
+  };
+  if (train_function(node.op) == nullptr) return no("has no kernel for training");
+  const auto type = [&](size_t i) -> const Type& { return g.type(node.in[i]); };
+  const auto& dims = g.type(node.out[0]).dims;
+  switch (node.op) {
+    case Op::add:
+      if (type(0) != type(1) &&
+          (dims.size() != 2 || type(0) != g.type(node.out[0]) || type(1) != Type{kF32, {dims[1]}}))
+        return no("adds values of one shape, or a bias to rows");
+      return {};
+    case Op::mul: return type(0) == type(1) && dims.size() == 2 ? Status() : no("multiplies rows of one shape");
+    case Op::scale:
+    case Op::soft_cap: return dims.size() == 2 ? Status() : no("takes rows");
+    case Op::sum_to:
+      return type(0).dims.size() == 2 && type(1) == Type{kF32, {type(0).dims[1]}} ? Status()
+                                                                                  : no("sums columns of rows");
+    case Op::rope: return type(1).dims[1].n <= 2 * int64_t(kMaxHeadDim) ? Status() : no("turns at most 256 pairs");
+    case Op::moe_route: return type(0).dims[0] == kRows ? Status() : no("takes all rows of a step");
+    case Op::moe_route_dx:
+    case Op::moe_gated:
+    case Op::moe_gated_dx:
+    case Op::moe_gated_dw:
+    case Op::moe_down:
+    case Op::moe_down_dx:
+    case Op::moe_down_dw:  // the ids of a route are trusted
+      return g.producer(node.in[1]).op == Op::moe_route ? Status() : no("takes the result of moe_route as input 1");
+    case Op::cross_entropy:
+    case Op::cross_entropy_dx:
+    case Op::cross_entropy_dw: return type(0).dims[0] == kRows ? Status() : no("takes all rows of a step");
+    case Op::embed:
+    case Op::scatter:
+    case Op::rope_table:
+      return g.producer(node.in[0]).op == Op::input && type(0).dims[0] == kRows ? Status()
+                                                                                : no("reads an input of the step");
+    default: return {};
+  }
+}
+
+}  // namespace vibee

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vibee/graph/exec/train_plan.h"
+
+#include <algorithm>
+
+#include "vibee/base/memory/checked.h"
+#include "vibee/graph/exec/train_call.h"
+#include "vibee/graph/ir/rope_frequencies.h"
+#include "vibee/graph/ir/tensor_value.h"
+#include "vibee/graph/memory/arena.h"
+
+namespace vibee {
+namespace {
+
+bool is_loss(Op op) { return op == Op::cross_entropy || op == Op::cross_entropy_dx || op == Op::cross_entropy_dw; }
+bool is_moe(Op op) {
+  return op == Op::moe_route || op == Op::moe_gated || op == Op::moe_down || op == Op::moe_gated_dx ||
+         op == Op::moe_gated_dw || op == Op::moe_down_dx || op == Op::moe_down_dw;
+}
+bool is_attention(Op op) { return op == Op::self_attention || op == Op::self_attention_dx; }
+
+}  // namespace
+
+Result<TrainPlan::Layout> TrainPlan::plan(const Graph& g, const TrainOptions& o) {
+  VIBEE_TRY(verify(g));
+  if (o.max_rows == 0 || o.max_rows > kMostTrainRows || o.threads == 0)
+    return error(Code::invalid, "a training step has 1 to {} rows and at least one thread, not {} and {}",
+                 kMostTrainRows, o.max_rows, o.threads);
+  const Sizes sizes{int64_t(o.max_rows), 0};
+  const auto last = uint32_t(g.nodes.size());
+  std::vector<uint32_t> end(g.values.size());
+  for (uint32_t n = 0; n < g.nodes.size(); ++n)
+    for (ValueId id : g.nodes[n].in) end[id] = n;
+  for (ValueId id : g.outputs) end[id] = last;
+  Layout l;
+  l.offsets.resize(g.values.size());
+  std::vector<ArenaRequest> requests;
+  std::vector<ValueId> placed;
+  uint64_t shared = 0;
+  for (uint32_t n = 0; n < g.nodes.size(); ++n) {
+    const Node& node = g.nodes[n];
+    if (info(node.op).level == OpLevel::source) {
+      if (node.op == Op::weight && !g.type(node.out[0]).elem.is_f32())
+        return error(Code::unsupported, "node {} (weight '{}'): training reads f32 weights, this is {}", n,
+                     node.text("name"), to_string(g.type(node.out[0])));
+      continue;
+    }
+    VIBEE_TRY(check_trainable(g, node).within(fmt::format("node {}", n)));
+    for (ValueId id : node.out) {
+      requests.push_back({round_up(bytes(g.type(id), sizes), 64), n, std::max(end[id], n)});
+      placed.push_back(id);
+    }
+    if (is_attention(node.op)) {
+      const AttentionShape shape = attention_shape(node);
+      if (l.documents && *l.documents != node.in[3])
+        return error(Code::unsupported, "node {}: documents are one input of the graph, %{} and %{} are two", n,
+                     *l.documents, node.in[3]);
+      l.documents = node.in[3];
+      VIBEE_TRY(validate(shape).within(fmt::format("node {}", n)));
+      l.scratch_stride = std::max(l.scratch_stride, round_up(self_attention_scratch(shape, o.max_rows), 64));
+    }
+    if (is_moe(node.op)) l.scratch_stride = std::max(l.scratch_stride, round_up(4 * train_moe_scratch(g, node), 64));
+    if (is_loss(node.op)) {
+      const auto& w = g.type(node.in[1]).dims;
+      const uint64_t chunk = loss_rows(uint32_t(w[0].n));
+      shared = std::max(shared, 4 * (chunk * uint64_t(w[0].n + w[1].n) + 2 * uint64_t(o.max_rows)));
+    }
+  }
+  const ArenaPlan arena = plan_arena(requests);
+  for (size_t i = 0; i < placed.size(); ++i) l.offsets[placed[i]] = arena.offset[i];
+  l.shared = round_up(arena.bytes, 64);
+  l.scratch = l.shared + round_up(shared, 64);
+  l.bytes = l.scratch + o.threads * l.scratch_stride + 64;
+  return l;
+}
+
+Result<uint64_t> TrainPlan::arena_bytes(const Graph& graph, const TrainOptions& options) {
+  VIBEE_ASSIGN(const Layout layout, plan(graph, options));
+  return layout.bytes;
+}
+
+Result<std::unique_ptr<TrainPlan>> TrainPlan::compile(Graph graph,
+                                                      const std::function<float*(std::string_view)>& weights,
+                                                      const TrainOptions& options) {
+  auto p = std::make_unique<TrainPlan>();
+  p->graph_ = std::move(graph);
+  const Graph& g = p->graph_;
+  p->options_ = options;
+  VIBEE_ASSIGN(p->layout_, plan(g, options));
+  VIBEE_ASSIGN(p->arena_, HugeBuffer::allocate(p->layout_.bytes));
+  p->floats_.resize(g.values.size());
+  p->integers_.resize(g.values.size());
+  p->frequencies_.resize(g.values.size());
+  p->documents_.reserve(options.max_rows);
+  for (const Node& node : g.nodes) {
+    if (node.op == Op::weight) {
+      float* w = weights(node.text("name"));
+      if (w == nullptr) return error(Code::not_found, "no weight '{}' was given", node.text("name"));
+      p->floats_[node.out[0]] = w;
+    } else if (node.op == Op::constant) {
+      VIBEE_ASSIGN(std::vector<float> values, constant_values(node, g.type(node.out[0])));
+      p->constants_.push_back(std::move(values));
+      p->floats_[node.out[0]] = p->constants_.back().data();
+    } else if (info(node.op).level != OpLevel::source) {
+      for (ValueId id : node.out) p->floats_[id] = reinterpret_cast<float*>(p->arena_.data() + p->layout_.offsets[id]);
+    }
+    if (node.op == Op::rope_table) {
+      const auto pairs = size_t(node.integer("dims") / 2);
+      p->frequencies_[node.out[0]] = rope_frequencies(
+          node, node.in.size() > 1 ? std::span<const float>(p->floats_[node.in[1]], pairs) : std::span<const float>());
+    }
+  }
+  return p;
+}
+
+/// Inputs by name; indices are checked by what reads them.
+Status TrainPlan::bind(const TrainInputs& inputs, uint32_t* rows) {
+  bool first = true;
+  const auto take = [&](const auto& list, const Node& node, auto** to) -> Status {
+    const Type& type = graph_.type(node.out[0]);
+    if (type.dims[0] != kRows || elements(type, {1, 0}) != 1)
+      return error(Code::unsupported, "input '{}' is {}; a training step gives one number a row", node.text("name"),
+                   to_string(type));
+    for (const auto& [name, values] : list) {
+      if (name != node.text("name")) continue;
+      if (first) *rows = uint32_t(std::min<size_t>(values.size(), UINT32_MAX));
+      first = false;
+      if (values.size() != *rows)
+        return error(Code::invalid, "input '{}' has {} numbers, the step has {} rows", name, values.size(), *rows);
+      *to = const_cast<std::remove_const_t<std::remove_pointer_t<decltype(values.data())>>*>(values.data());
+      return {};
+    }
+    return error(Code::not_found, "no input '{}' was given", node.text("name"));
+  };
+  for (const Node& node : graph_.nodes) {
+    if (node.op != Op::input) continue;
+    if (graph_.type(node.out[0]).elem == kI32) {
+      int32_t* to = nullptr;
+      VIBEE_TRY(take(inputs.integers, node, &to));
+      integers_[node.out[0]] = to;
+    } else {
+      VIBEE_TRY(take(inputs.floats, node, &floats_[node.out[0]]));
+    }
+  }
+  if (*rows == 0 || *rows > options_.max_rows)
+    return error(Code::invalid, "a step of {} rows; the plan runs 1 to {}", *rows, options_.max_rows);
+  documents_.clear();
+  for (const Node& node : graph_.nodes) {
+    const bool loss = is_loss(node.op);
+    if (node.op == Op::embed || loss) {
+      const ValueId id = node.in[loss ? 2 : 0];
+      const int64_t least = loss ? -1 : 0, n = graph_.type(node.in[1]).dims[0].n;
+      for (uint32_t r = 0; r < *rows; ++r)
+        if (integers_[id][r] < least || integers_[id][r] >= n)
+          return error(Code::invalid, "input '{}': {} in row {} is not in {} to {}", graph_.producer(id).text("name"),
+                       integers_[id][r], r, least, n - 1);
+    }
+  }
+  if (!layout_.documents) return {};
+  const int32_t* begins = integers_[*layout_.documents];
+  for (uint32_t r = 0; r < *rows; ++r) {
+    if (begins[r] == int32_t(r)) {
+      documents_.push_back({r, r + 1});
+    } else if (r > 0 && begins[r] == begins[r - 1]) {
+      documents_.back().end = r + 1;
+    } else {
+      return error(Code::invalid, "input '{}': row {} cannot be of a document that begins at row {}",
+                   graph_.producer(*layout_.documents).text("name"), r, begins[r]);
+    }
+  }
+  return {};
+}
+
+Status TrainPlan::run(Team& team, const TrainInputs& inputs) {
+  VIBEE_CHECK(team.size() == options_.threads, "a team of {} threads, the plan is for {}", team.size(),
+              options_.threads);
+  VIBEE_TRY(bind(inputs, &rows_));
+  const PointwiseKernels& pw = pointwise(options_.isa);
+  const GradientKernels& gradients = gradient_kernels(options_.isa);
+  team.run([&](uint32_t tid) {
+    const TrainWorker worker{*this, team, tid, team.size(), rows_, documents_, pw, gradients};
+    for (const Node& node : graph_.nodes) {
+      if (info(node.op).level == OpLevel::source) continue;
+      train_function(node.op)(node, worker);
+      team.barrier();
+    }
+  });
+  return {};
+}
+
+std::span<const float> TrainPlan::output(size_t i) const {
+  const ValueId id = graph_.outputs[i];
+  return {floats_[id], size_t(elements(graph_.type(id), {int64_t(rows_), 0}))};
+}
+
+}  // namespace vibee

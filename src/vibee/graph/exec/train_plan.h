@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+// A training graph (graph/autodiff) as it runs: weights are plain rows of floats that an optimiser changes in place,
+// every value of a step has its place in one arena that is stated beforehand, and nodes run one behind the other, each
+// on all threads. Every element of a result is summed in one order, so bytes do not depend on threads or instruction
+// set.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+
+#include "vibee/base/memory/huge_buffer.h"
+#include "vibee/base/thread/team.h"
+#include "vibee/graph/ir/ir.h"
+#include "vibee/kernels/attention/self_attention.h"
+#include "vibee/kernels/pointwise/gradients.h"
+
+namespace vibee {
+
+/// Rows of a step at most, of any plan.
+inline constexpr uint32_t kMostTrainRows = 1u << 20;
+
+struct TrainOptions {
+  uint32_t max_rows = 2048;  ///< a step, at most
+  uint32_t threads = 1;
+  Isa isa = Isa::scalar;
+};
+
+/// Inputs of a step by the names of the graph's input nodes, one number a row.
+struct TrainInputs {
+  std::span<const std::pair<std::string_view, std::span<const int32_t>>> integers;
+  std::span<const std::pair<std::string_view, std::span<const float>>> floats;
+};
+
+class TrainPlan;
+
+/// What a node sees while it runs on one thread.
+struct TrainWorker {
+  const TrainPlan& plan;
+  Team& team;
+  uint32_t tid, threads;
+  uint32_t rows;  ///< of the step
+  std::span<const Document> documents;
+  const PointwiseKernels& pointwise;
+  const GradientKernels& gradients;
+  Range share_of(uint32_t n) const { return share(n, tid, threads); }
+};
+
+class TrainPlan {
+ public:
+  /// The arena's size without compiling: what `compile` would allocate, to the byte.
+  static Result<uint64_t> arena_bytes(const Graph& graph, const TrainOptions& options);
+  /// `weights` gives the floats of a weight by name, rows one behind the other; they outlive the plan. An op that has
+  /// no kernel here, or a form of it, is refused with the node's number.
+  static Result<std::unique_ptr<TrainPlan>> compile(Graph graph, const std::function<float*(std::string_view)>& weights,
+                                                    const TrainOptions& options);
+
+  /// Runs one step on a team of as many threads as the options say. Refuses inputs that are missing, of other lengths,
+  /// or out of range.
+  Status run(Team& team, const TrainInputs& inputs);
+  /// The graph's output `i` after a run: losses, gradients. Valid until the next one.
+  std::span<const float> output(size_t i) const;
+  uint64_t arena_size() const { return arena_.size(); }
+
+  // For the calls.
+  const TrainOptions& options() const { return options_; }
+  const Type& type(ValueId id) const { return graph_.type(id); }
+  float* floats(ValueId id) const { return floats_[id]; }
+  const int32_t* integers(ValueId id) const { return integers_[id]; }
+  std::span<const double> frequencies(ValueId id) const { return frequencies_[id]; }
+  uint8_t* scratch(uint32_t tid) const { return arena_.data() + layout_.scratch + tid * layout_.scratch_stride; }
+  float* shared() const { return reinterpret_cast<float*>(arena_.data() + layout_.shared); }
+
+ private:
+  struct Layout {
+    std::vector<uint64_t> offsets;  ///< one a value
+    std::optional<ValueId> documents;
+    uint64_t scratch = 0, scratch_stride = 0, shared = 0, bytes = 0;
+  };
+  static Result<Layout> plan(const Graph& graph, const TrainOptions& options);
+  Status bind(const TrainInputs& inputs, uint32_t* rows);
+
+  Graph graph_;
+  TrainOptions options_;
+  Layout layout_;
+  HugeBuffer arena_;
+  std::vector<float*> floats_;
+  std::vector<const int32_t*> integers_;
+  std::vector<std::vector<float>> constants_;
+  std::vector<std::vector<double>> frequencies_;  ///< of rotation tables, by value
+  std::vector<Document> documents_;
+  uint32_t rows_ = 0;
+};
+
+using TrainFn = void (*)(const Node&, const TrainWorker&);
+/// nullptr: only the interpreter evaluates it.
+TrainFn train_function(Op op);
+/// What the functions take for granted beyond the type rules.
+Status check_trainable(const Graph& graph, const Node& node);
+AttentionShape attention_shape(const Node& node);
+/// Rows whose logits the loss holds at once, for a vocabulary of n; all calls of it share 4 * (n + k + 1) bytes a row.
+uint32_t loss_rows(uint32_t n);
+
+}  // namespace vibee

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a plan of a training graph refuses, and its loss over more rows than it holds logits of. (Whole models:
+// model/arch/gradient_test.cc.)
+#include "vibee/graph/exec/train_plan.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+
+#include "vibee/base/random/philox.h"
+#include "vibee/graph/autodiff/differentiate.h"
+#include "vibee/graph/exec/interpret.h"
+
+namespace vibee {
+namespace {
+
+Graph parse(const std::string& body) {
+  auto g = parse_graph("graph g {\n" + body + "}\n");
+  EXPECT_TRUE(g.ok()) << g.status().message() << body;
+  return g.ok() ? std::move(*g) : Graph();
+}
+const std::string kLoss =
+    "  %0:i32[T] = input {name=\"tokens\"}\n  %1:i32[T] = input {name=\"documents\"}\n"
+    "  %2:i32[T] = input {name=\"targets\"}\n  %3:f32[T,1] = input {name=\"loss_weights\"}\n"
+    "  %4:f32[7,8] = weight {name=\"table\"}\n  %5:f32[T,8] = embed(%0, %4)\n"
+    "  %6:f32[T,8], %7:f32[T,1] = self_attention(%5, %5, %5, %1) {heads=1, kv_heads=1, head_dim=8}\n"
+    "  %8:f32[1], %9:f32[T,1] = cross_entropy(%6, %4, %2, %3)\n  return %8\n";
+
+struct Step {
+  std::vector<int32_t> tokens = {1, 2, 3}, documents = {0, 0, 2}, targets = {2, -1, 6};
+  std::vector<float> factors = {1, 1, 1};
+  Status run(TrainPlan& plan, uint32_t threads = 1) const {
+    const std::pair<std::string_view, std::span<const int32_t>> integers[] = {
+        {"tokens", tokens}, {"documents", documents}, {"targets", targets}};
+    const std::pair<std::string_view, std::span<const float>> floats[] = {{"loss_weights", factors}};
+    Team team(threads);
+    return plan.run(team, {integers, floats});
+  }
+};
+
+std::string refusal(const std::string& body) {
+  float w[64] = {};
+  return TrainPlan::compile(parse(body), [&](std::string_view) { return w; }, {4, 1, Isa::scalar}).status().message();
+}
+
+TEST(TrainPlan, RefusesGraphsThatItCannotRun) {
+  const std::string x = "  %0:f32[T,1] = input {name=\"x\"}\n";
+  EXPECT_NE(refusal(x + "  %1:f32[T,1] = exp(%0)\n  return %1\n").find("node 1: [exp] has no kernel for training"),
+            std::string::npos);
+  EXPECT_NE(refusal(x + "  %1:f16[4,1] = weight {name=\"w\"}\n  %2:f32[T,4] = linear(%0, %1)\n  return %2\n")
+                .find("training reads f32 weights, this is f16[4,1]"),
+            std::string::npos);
+  EXPECT_NE(refusal(x + "  %1:f32[1] = weight {name=\"w\"}\n  %2:f32[T,1] = mul(%0, %1)\n  return %2\n")
+                .find("multiplies rows of one shape"),
+            std::string::npos);
+  EXPECT_NE(refusal("  %0:i32[T] = input {name=\"a\"}\n  %1:i32[T] = input {name=\"b\"}\n"
+                    "  %2:f32[4,8] = weight {name=\"w\"}\n  %3:f32[T,8] = embed(%0, %2)\n"
+                    "  %4:f32[T,8], %5:f32[T,1] = self_attention(%3, %3, %3, %0) {heads=1, kv_heads=1, head_dim=8}\n"
+                    "  %6:f32[T,8], %7:f32[T,1] = self_attention(%3, %3, %3, %1) {heads=1, kv_heads=1, head_dim=8}\n"
+                    "  return %4, %6\n")
+                .find("documents are one input of the graph"),
+            std::string::npos);
+  EXPECT_NE(refusal("  %0:i32[T] = input {name=\"a\"}\n  %1:f32[4,8] = weight {name=\"w\"}\n"
+                    "  %2:f32[T,8] = embed(%0, %1)\n  %3:f32[4,2] = weight {name=\"u\"}\n"
+                    "  %4:f32[T,2] = embed(%0, %3)\n  %5:f32[2,4,8] = weight {name=\"e\"}\n"
+                    "  %6:f32[T,4] = moe_gated(%2, %4, %5, %5) {k=1, gate=\"silu\"}\n  return %6\n")
+                .find("takes the result of moe_route"),
+            std::string::npos);
+  EXPECT_NE(TrainPlan::compile(parse(kLoss), [](std::string_view) { return nullptr; }, {})
+                .status()
+                .message()
+                .find("no weight 'table' was given"),
+            std::string::npos);
+  EXPECT_NE(TrainPlan::arena_bytes(parse(kLoss), {0, 1, Isa::scalar}).status().message().find("has 1 to 1048576 rows"),
+            std::string::npos);
+}
+
+TEST(TrainPlan, RefusesInputsBeforeItReadsThem) {
+  std::vector<float> table(56, 0.5f);
+  auto plan = TrainPlan::compile(parse(kLoss), [&](std::string_view) { return table.data(); }, {3, 1, Isa::scalar});
+  ASSERT_TRUE(plan.ok()) << plan.status().message();
+  EXPECT_TRUE(Step().run(**plan).ok());
+  EXPECT_NEAR((*plan)->output(0)[0], 2 * std::log(7.0), 1e-5);  // equal rows: every token is as likely
+  const auto refused = [&](auto change) {
+    Step step;
+    change(step);
+    return step.run(**plan).message();
+  };
+  EXPECT_EQ(refused([](Step& s) { s.tokens[1] = 7; }), "input 'tokens': 7 in row 1 is not in 0 to 6");
+  EXPECT_EQ(refused([](Step& s) { s.tokens[1] = -1; }), "input 'tokens': -1 in row 1 is not in 0 to 6");
+  EXPECT_EQ(refused([](Step& s) { s.targets[2] = 7; }), "input 'targets': 7 in row 2 is not in -1 to 6");
+  EXPECT_EQ(refused([](Step& s) { s.documents[2] = 1; }),
+            "input 'documents': row 2 cannot be of a document that begins at row 1");
+  EXPECT_EQ(refused([](Step& s) { s.documents[0] = -5; }),
+            "input 'documents': row 0 cannot be of a document that begins at row -5");
+  EXPECT_EQ(refused([](Step& s) { s.factors.pop_back(); }), "input 'loss_weights' has 2 numbers, the step has 3 rows");
+  EXPECT_EQ(refused([](Step& s) {
+              s.tokens.push_back(1), s.documents.push_back(3), s.targets.push_back(1), s.factors.push_back(1);
+            }),
+            "a step of 4 rows; the plan runs 1 to 3");
+  Team team(1);
+  EXPECT_EQ((*plan)->run(team, {{}, {}}).message(), "no input 'tokens' was given");
+}
+
+/// The loss in chunks: more rows than it holds logits of, some without a target.
+TEST(TrainPlan, TheLossOfManyChunks) {
+  const std::string body =
+      "  %0:f32[T,6] = weight {name=\"x\"}\n  %1:f32[3000,6] = weight {name=\"head\"}\n"
+      "  %2:f32[3000] = weight {name=\"bias\"}\n  %3:i32[T] = input {name=\"targets\"}\n"
+      "  %4:f32[T,1] = input {name=\"loss_weights\"}\n"
+      "  %5:f32[1], %6:f32[T,1] = cross_entropy(%0, %1, %3, %4, %2) {soft_cap=4.0}\n  return %5\n";
+  EXPECT_EQ(loss_rows(300000), 16u);
+  EXPECT_EQ(loss_rows(3000), 256u);
+  auto joint = differentiate(parse(body), std::vector<std::string>{"x", "head", "bias"});
+  ASSERT_TRUE(joint.ok()) << joint.status().message();
+  constexpr int64_t kRowsOfStep = 270;
+  RandomStream random(14, Purpose::test);
+  std::map<std::string, std::vector<float>, std::less<>> weights;
+  FileWeights files;
+  for (const auto& [name, count] :
+       {std::pair{"x", kRowsOfStep * 6}, {"head", int64_t(18000)}, {"bias", int64_t(3000)}}) {
+    for (int64_t i = 0; i < count; ++i) weights[name].push_back(random.normal());
+    files[name].resize(size_t(count) * 4);
+    std::memcpy(files[name].data(), weights[name].data(), files[name].size());
+  }
+  InterpretInputs in;
+  for (int64_t r = 0; r < kRowsOfStep; ++r) {
+    in.integers["targets"].push_back(r % 90 == 3 ? -1 : int32_t(random.below(3000)));
+    in.floats["loss_weights"].push_back(float(1 + random.below(3)) / 512);
+  }
+  auto want = interpret(*joint, in, files, {kRowsOfStep, 0});
+  ASSERT_TRUE(want.ok()) << want.status().message();
+  std::vector<std::vector<float>> first;
+  for (uint32_t threads : {1u, 3u}) {
+    auto plan = TrainPlan::compile(*joint, [&](std::string_view name) { return weights.find(name)->second.data(); },
+                                   {uint32_t(kRowsOfStep), threads, detected_isa()});
+    ASSERT_TRUE(plan.ok()) << plan.status().message();
+    const std::pair<std::string_view, std::span<const int32_t>> integers[] = {{"targets", in.integers["targets"]}};
+    const std::pair<std::string_view, std::span<const float>> floats[] = {{"loss_weights", in.floats["loss_weights"]}};
+    Team team(threads);
+    const Status status = (*plan)->run(team, {integers, floats});
+    ASSERT_TRUE(status.ok()) << status.message();
+    for (size_t o = 0; o < want->size(); ++o) {
+      const std::span<const float> got = (*plan)->output(o);
+      ASSERT_EQ(got.size(), (*want)[o].f.size());
+      double size = 0;
+      for (float x : (*want)[o].f) size = std::max(size, std::fabs(double(x)));
+      for (size_t i = 0; i < got.size(); ++i) ASSERT_NEAR(got[i], (*want)[o].f[i], 2e-5 * size) << o << " " << i;
+      if (first.size() <= o) first.emplace_back(got.begin(), got.end());
+      EXPECT_EQ(0, std::memcmp(first[o].data(), got.data(), got.size() * 4));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace vibee

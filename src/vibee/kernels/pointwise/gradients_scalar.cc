@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vibee/kernels/pointwise/gradients_kernels.h"
+
+namespace vibee {
+
+constinit const GradientKernels gradient_kernels_scalar = kTable;
+
+}  // namespace vibee

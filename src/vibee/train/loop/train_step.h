@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+// One step of training a model whole: loss, gradients of all weights, AdamW. Weights, moments and every value of the
+// step have their place before the first step, which allocates nothing.
+#pragma once
+
+#include <memory>
+
+#include "vibee/graph/exec/train_plan.h"
+#include "vibee/kernels/update/adamw.h"
+#include "vibee/model/layer/config.h"
+#include "vibee/model/weight/checkpoint.h"
+
+namespace vibee {
+
+/// Rows of a step, documents one behind the other. The loss is the sum of weight * -log p(target).
+struct TrainBatch {
+  std::span<const int32_t> tokens;
+  std::span<const int32_t> targets;    ///< the token that follows, -1 where none is to be learnt
+  std::span<const int32_t> documents;  ///< the row at which the row's document begins
+  std::span<const float> weights;      ///< e.g. 1 / targets of the step, over all parts and ranks
+};
+
+struct TrainStepOptions {
+  uint32_t max_rows = 2048;
+  uint32_t threads = 1;
+  Isa isa = Isa::scalar;
+  AdamW optimiser;  ///< matrices shrink by `decay`, vectors do not
+};
+
+class TrainStep {
+ public:
+  /// What a step takes: weights and moments in f32, and the plan's arena.
+  struct Memory {
+    uint64_t weights, moments, arena;
+    uint64_t sum() const { return weights + moments + arena; }
+  };
+  static Result<Memory> memory(const ModelConfig& config, const TrainStepOptions& options);
+  /// Reads the weights of a model. An error says what the model has that is not trained, or how much memory is missing.
+  static Result<std::unique_ptr<TrainStep>> create(const Checkpoint& file, const ModelConfig& config,
+                                                   const TrainStepOptions& options);
+
+  /// The loss before the update. Where it or a gradient is not finite nothing changes, and the error says so.
+  Result<float> run(const TrainBatch& batch);
+  void set_rate(double rate) { options_.optimiser.rate = rate; }
+  uint64_t steps() const { return steps_; }
+
+  /// Weights by the names of the graph: tensors, or "TENSOR[first:end]" where a tensor is several products.
+  struct Weight {
+    std::string name;
+    bool matrix, trained;
+    uint64_t at, count;  ///< in floats
+  };
+  std::span<const Weight> weights() const { return weights_; }
+  std::span<const float> values(const Weight& weight) const;
+
+ private:
+  TrainStepOptions options_;
+  std::vector<Weight> weights_;
+  std::vector<uint32_t> trained_;  ///< the weight of each gradient
+  HugeBuffer values_, first_, second_;
+  std::unique_ptr<TrainPlan> plan_;
+  std::unique_ptr<Team> team_;
+  std::vector<int32_t> positions_;
+  uint64_t steps_ = 0;
+};
+
+}  // namespace vibee

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+// Twenty steps of a Llama and a GPT-2 against torch (data/golden/train), and what a step refuses.
+#include "vibee/train/loop/train_step.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "vibee/model/arch/arch.h"
+#include "vibee/model/layer/decoder.h"
+
+namespace vibee {
+namespace {
+
+const std::string kGoldens = VIBEE_SOURCE_DIR "/data/golden/";
+
+struct Steps {
+  nlohmann::json golden;
+  struct Batch {
+    std::vector<int32_t> tokens, targets, documents;
+    std::vector<float> weights;
+    operator TrainBatch() const { return {tokens, targets, documents, weights}; }
+  };
+  std::vector<Batch> batches;
+  TrainStepOptions options;
+
+  explicit Steps(const std::string& name) {
+    std::ifstream text(kGoldens + "train/" + name + "/steps.json");
+    golden = nlohmann::json::parse(text);
+    for (const auto& b : golden.at("batches"))
+      batches.push_back({b.at("tokens"), b.at("targets"), b.at("documents"), b.at("loss_weights")});
+    options.max_rows = 16;
+    options.threads = 2;
+    options.isa = detected_isa();
+    options.optimiser = {golden.at("rate"), golden.at("betas")[0], golden.at("betas")[1], golden.at("eps"),
+                         golden.at("decay")};
+  }
+};
+
+Result<std::unique_ptr<TrainStep>> start(const std::string& directory, const TrainStepOptions& options) {
+  VIBEE_ASSIGN(const Checkpoint file, open_checkpoint(kGoldens + directory));
+  VIBEE_ASSIGN(const ModelConfig config, read_config(file));
+  return TrainStep::create(file, config, options);
+}
+
+class TrainStepOf : public testing::TestWithParam<std::string> {};
+
+TEST_P(TrainStepOf, TwentyStepsAreThoseOfTorch) {
+  const Steps steps(GetParam());
+  auto mine = start("hf/" + GetParam(), steps.options), end = start("train/" + GetParam(), steps.options),
+       begin = start("hf/" + GetParam(), steps.options);
+  ASSERT_TRUE(mine.ok() && end.ok() && begin.ok()) << mine.status().message() << end.status().message();
+  const auto losses = steps.golden.at("losses").get<std::vector<double>>();
+  for (size_t t = 0; t < losses.size(); ++t) {
+    auto loss = (*mine)->run(steps.batches[t % 4]);
+    ASSERT_TRUE(loss.ok()) << loss.status().message();
+    EXPECT_NEAR(*loss / losses[t], 1, 1e-5) << "step " << t;
+  }
+  EXPECT_EQ((*mine)->steps(), losses.size());
+  ASSERT_EQ((*mine)->weights().size(), (*end)->weights().size());
+  double moved = 0;
+  for (size_t i = 0; i < (*mine)->weights().size(); ++i) {
+    const auto& weight = (*mine)->weights()[i];
+    const auto got = (*mine)->values(weight), want = (*end)->values((*end)->weights()[i]),
+               old = (*begin)->values((*begin)->weights()[i]);
+    ASSERT_EQ(got.size(), want.size());
+    for (size_t e = 0; e < got.size(); ++e) {
+      ASSERT_NEAR(got[e], want[e], 1e-4) << weight.name << " at " << e;
+      moved = std::max(moved, std::fabs(double(got[e]) - old[e]));
+      ASSERT_TRUE(weight.trained || got[e] == old[e]) << weight.name;
+    }
+  }
+  EXPECT_GT(moved, 0.01);
+}
+
+/// Bytes of weights and losses do not depend on threads or instruction set.
+TEST_P(TrainStepOf, TheSameBytesWhoeverComputes) {
+  const Steps steps(GetParam());
+  std::vector<float> first;
+  for (const auto& [isa, threads] : {std::pair{Isa::scalar, 1u}, {detected_isa(), 1u}, {detected_isa(), 3u}}) {
+    TrainStepOptions options = steps.options;
+    options.isa = isa;
+    options.threads = threads;
+    auto step = start("hf/" + GetParam(), options);
+    ASSERT_TRUE(step.ok());
+    std::vector<float> all;
+    for (int t = 0; t < 3; ++t) {
+      auto loss = (*step)->run(steps.batches[size_t(t)]);
+      ASSERT_TRUE(loss.ok());
+      all.push_back(*loss);
+    }
+    for (const auto& weight : (*step)->weights()) {
+      const auto values = (*step)->values(weight);
+      all.insert(all.end(), values.begin(), values.end());
+    }
+    if (first.empty()) first = all;
+    ASSERT_EQ(all.size(), first.size());
+    EXPECT_EQ(0, std::memcmp(all.data(), first.data(), all.size() * 4));
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, TrainStepOf, testing::Values("llama3", "gpt2"));
+
+TEST(TrainStep, ChangesNothingWhereItRefuses) {
+  const Steps steps("gpt2");
+  auto step = start("hf/gpt2", steps.options);
+  ASSERT_TRUE(step.ok());
+  const auto bytes = [&] {
+    std::vector<float> all;
+    for (const auto& weight : (*step)->weights()) {
+      const auto values = (*step)->values(weight);
+      all.insert(all.end(), values.begin(), values.end());
+    }
+    return all;
+  };
+  const std::vector<float> before = bytes();
+  const auto refused = [&](const Steps::Batch& batch) { return (*step)->run(batch).status().message(); };
+  Steps::Batch batch = steps.batches[0];
+  batch.weights[0] = INFINITY;
+  batch.targets[0] = 5;
+  EXPECT_NE(refused(batch).find("is not finite; no weight was changed"), std::string::npos) << refused(batch);
+  batch = steps.batches[0];
+  batch.tokens[3] = 60;
+  EXPECT_EQ(refused(batch), "input 'tokens': 60 in row 3 is not in 0 to 59");
+  batch = steps.batches[0];
+  batch.documents.push_back(0);
+  EXPECT_NE(refused(batch).find("16 rows at most"), std::string::npos);
+  batch = steps.batches[0];
+  batch.tokens.push_back(0), batch.documents.push_back(0);
+  EXPECT_NE(refused(batch).find("16 rows at most"), std::string::npos);
+  EXPECT_EQ(before, bytes());
+  EXPECT_EQ((*step)->steps(), 0u);
+  EXPECT_TRUE((*step)->run(steps.batches[0]).ok());
+}
+
+TEST(TrainStep, StatesItsMemory) {
+  auto file = open_checkpoint(kGoldens + "hf/gpt2");
+  ASSERT_TRUE(file.ok());
+  auto config = read_config(*file);
+  ASSERT_TRUE(config.ok());
+  TrainStepOptions options;
+  options.max_rows = 100;
+  auto memory = TrainStep::memory(*config, options);
+  ASSERT_TRUE(memory.ok());
+  EXPECT_EQ(memory->moments, 2 * memory->weights);
+  EXPECT_GT(memory->arena, memory->weights);  // gradients are values of the step
+  options.max_rows = kMostTrainRows;
+  auto large = TrainStep::memory(*config, options);
+  ASSERT_TRUE(large.ok());
+  if (large->sum() > available_memory()) {
+    EXPECT_NE(TrainStep::create(*file, *config, options).status().message().find("MiB are available"),
+              std::string::npos);
+  }
+  options.max_rows = kMostTrainRows + 1;
+  EXPECT_NE(TrainStep::memory(*config, options).status().message().find("has 1 to 1048576 rows"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace vibee
