@@ -190,8 +190,8 @@ void GemmPlan::multiply(const Item& it, uint32_t tid, uint32_t threads, const Sp
         block.format = it.panel_format;
         block.b = it.panels + mine.begin * it.panel_bytes + uint64_t(from) * kDensePanel * bytes_of(it.panel_format);
       } else {
-        // Those that multiply by the same columns pack them together.
-        if (g.rows > 1 && !first_use) barrier();
+        // Those that multiply by the same columns pack them together; where panels lie changes with the block.
+        if (threads > 1 && !first_use) barrier();
         first_use = false;
         const Range part = share(mine.end - mine.begin, my_row, g.rows);
         pack_b(it, {mine.begin + part.begin, mine.begin + part.end}, j, from, k, space.b);
