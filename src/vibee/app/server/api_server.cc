@@ -167,8 +167,9 @@ Status ApiServer::run() {
   std::signal(SIGPIPE, SIG_IGN);
   look_after_models();
   http_->run();
+  reader_ = nullptr;  // its thread, and those of models, post to http_
   if (hanging_.ok()) {
-    models_ = nullptr;  // their threads post to http_
+    models_ = nullptr;
   } else {
     static_cast<void>(models_.release());  // one of their threads never ends
   }
@@ -291,11 +292,13 @@ void ApiServer::handle(HttpRequest request, std::shared_ptr<HttpExchange> exchan
 }
 
 void ApiServer::dispatch(Call call) {
-  const std::shared_ptr<HttpExchange> keep = call.exchange;
-  const std::string_view route = call.route;
   const auto handler = call.handler;
+  attempt(call.exchange, call.route, [&] { (this->*handler)(std::move(call)); });
+}
+
+void ApiServer::attempt(std::shared_ptr<HttpExchange> keep, std::string_view route, const std::function<void()>& work) {
   try {
-    (this->*handler)(std::move(call));
+    work();
   } catch (const std::bad_alloc&) {
     metrics_.add(Metric::requests, fmt::format("{},failed", route));
     if (!keep->begun()) keep->respond(ApiError{503, "out_of_memory", "out of memory", {}}.response());

@@ -16,6 +16,7 @@
 #include "vibee/app/server/metrics.h"
 #include "vibee/app/server/model_pool.h"
 #include "vibee/app/server/trace_export.h"
+#include "vibee/base/thread/background.h"
 
 namespace vibee {
 
@@ -70,6 +71,8 @@ class ApiServer {
   std::optional<HttpResponse> before_body(const HttpRequest& request);
   void handle(HttpRequest request, std::shared_ptr<HttpExchange> exchange);
   void dispatch(Call call);
+  /// Does what it takes to answer an exchange, and answers it with an error where that throws.
+  void attempt(std::shared_ptr<HttpExchange> exchange, std::string_view route, const std::function<void()>& work);
   void refuse(Call& call, const ApiError& error);
   void answer(Call& call, std::string json, int status = 200);
 
@@ -88,6 +91,11 @@ class ApiServer {
   /// What is to be called when a model has settled: handles the call once more.
   ModelPool::Then retry(Call& call);
   std::optional<Json> read_body(Call& call);
+  /// The body as a request, which is then completed. What compiles grammars is read on a thread for that.
+  using ReadRequest = std::variant<CompletionRequest, ApiError> (*)(const Json&, const ServedModel&);
+  void read_and_complete(Call call, Json body, ServedModel& model, std::string adapter, ReadRequest read);
+  /// Whether so many answers more may wait; otherwise the call was refused.
+  bool has_room(Call& call, const ServedModel& model, uint32_t count);
   void complete(Call call, std::variant<CompletionRequest, ApiError> request, ServedModel& model,
                 const std::string& adapter);
   /// Runs `work` between two steps of a model's engine; the JSON that it gives, or its error about `param`, is the
@@ -126,10 +134,11 @@ class ApiServer {
   std::string secret_;                                           ///< of this process: keeps apart what keys computed
   std::map<uint64_t, std::weak_ptr<CompletionAnswer>> answers_;  ///< under way
   uint64_t next_answer_ = 0;
-  uint32_t works_ = 0;  ///< on_engine, under way, and calls that wait for a model
+  uint32_t works_ = 0;  ///< on_engine, under way, and calls that wait for a model or are read aside
   bool draining_ = false;
   Status hanging_;          ///< not ok: of the model that hangs
   double run_delay_s_ = 0;  ///< when the watchdog last looked
+  std::unique_ptr<Background> reader_ = std::make_unique<Background>();
 };
 
 }  // namespace vibee

@@ -35,6 +35,8 @@ void read_bias(FieldReader& fields, const Tokenizer& tokenizer, SamplingParams* 
   }
 }
 
+constexpr const char* kGrammarFields[] = {"response_format", "grammar", "tools"};
+
 /// What the text is to keep to: response_format of OpenAI's interface, or our grammar.
 std::optional<GrammarSource> grammar_source(FieldReader& fields) {
   const auto text_of = [&](const Json& j, std::string_view key, const std::string& where) -> std::string {
@@ -267,6 +269,11 @@ std::vector<TextOrTokens> read_inputs(FieldReader& fields, std::string_view name
     }
   }
   return out;
+}
+
+bool asks_for_grammar(const Json& body) {
+  return std::any_of(std::begin(kGrammarFields), std::end(kGrammarFields),
+                     [&](const char* field) { return body.contains(field) && !body[field].is_null(); });
 }
 
 std::variant<CompletionRequest, ApiError> read_chat_request(const Json& body, const ServedModel& model) {

@@ -30,6 +30,8 @@ struct CompletionRequest {
   Json metadata;
 };
 
+/// Whether reading the body may compile grammars, which takes up to a quarter of a second.
+bool asks_for_grammar(const Json& body);
 std::variant<CompletionRequest, ApiError> read_chat_request(const Json& body, const ServedModel& model);
 std::variant<CompletionRequest, ApiError> read_completion_request(const Json& body, const ServedModel& model);
 

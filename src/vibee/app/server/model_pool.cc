@@ -69,18 +69,7 @@ Status share_memory(std::span<PooledModel> models, uint64_t budget) {
 }
 
 ModelPool::ModelPool(uint64_t budget, std::string chat_template, EngineWorker::Post post)
-    : budget_(budget), chat_template_(std::move(chat_template)), post_(std::move(post)) {
-  thread_ = std::thread([this] { loop(); });
-}
-
-ModelPool::~ModelPool() {
-  {
-    const std::lock_guard lock(mutex_);
-    stop_ = true;
-  }
-  wake_.notify_one();
-  thread_.join();
-}
+    : budget_(budget), chat_template_(std::move(chat_template)), post_(std::move(post)) {}
 
 Status ModelPool::add(PooledModel model) {
   if (find(model.id))
@@ -139,7 +128,7 @@ Status ModelPool::make_room(const PooledModel& model) {
 void ModelPool::load(PooledModel& model, Then then) {
   if (model.state == ModelState::ready) return then({});
   if (model.state == ModelState::unloaded) {
-    work([this, m = &model] {
+    background_.add([this, m = &model] {
       auto loaded = std::make_shared<Result<std::unique_ptr<ServedModel>>>(
           error(Code::no_memory, "out of memory while {} was loaded", m->id));
       try {
@@ -200,7 +189,7 @@ void ModelPool::retire(PooledModel& model) {
   until_memory([&] { owned = std::make_shared<std::unique_ptr<ServedModel>>(); });
   *owned = std::move(model.served);
   until_memory([&] {
-    work([this, m = &model, owned] {
+    background_.add([this, m = &model, owned] {
       owned->reset();
       return_free_memory();
       until_memory([&] {
@@ -232,26 +221,6 @@ void ModelPool::settle(PooledModel& model, const Status& status) {
       then(status);
     } catch (const std::bad_alloc&) {  // its exchange ends with it; the others are told
     }
-  }
-}
-
-void ModelPool::work(std::function<void()> task) {
-  const std::lock_guard lock(mutex_);
-  tasks_.push_back(std::move(task));
-  wake_.notify_one();
-}
-
-void ModelPool::loop() {
-  for (;;) {
-    std::function<void()> task;
-    {
-      std::unique_lock lock(mutex_);
-      wake_.wait(lock, [&] { return stop_ || !tasks_.empty(); });
-      if (stop_) return;
-      task = std::move(tasks_.front());
-      tasks_.pop_front();
-    }
-    task();
   }
 }
 

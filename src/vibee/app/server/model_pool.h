@@ -4,17 +4,14 @@
 // own, so no model's steps wait for another's weights.
 #pragma once
 
-#include <condition_variable>
-#include <deque>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <span>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "vibee/app/server/served_model.h"
+#include "vibee/base/thread/background.h"
 
 namespace vibee {
 
@@ -52,10 +49,9 @@ Status share_memory(std::span<PooledModel> models, uint64_t budget);
 
 class ModelPool {
  public:
-  /// `post` reaches the server's thread. `chat_template` stands in place of the models' own; empty: their own.
+  /// `post` reaches the server's thread. `chat_template` stands in place of the models' own; empty: their own. At its
+  /// end all models end; who waits is forgotten.
   ModelPool(uint64_t budget, std::string chat_template, EngineWorker::Post post);
-  /// Ends all models; who waits is forgotten.
-  ~ModelPool();
 
   /// Adds a model that share_memory has planned, and loads it here and now if it is to be there from the start.
   Status add(PooledModel model);
@@ -86,20 +82,13 @@ class ModelPool {
   void retire(PooledModel& model);
   void ready(PooledModel& model, std::unique_ptr<ServedModel> served);
   void settle(PooledModel& model, const Status& status);
-  void work(std::function<void()> task);
-  void loop();
 
   const uint64_t budget_;
   const std::string chat_template_;
   const EngineWorker::Post post_;
   std::vector<std::unique_ptr<PooledModel>> models_;
-  uint64_t clock_ = 0;  ///< counts uses
-
-  std::mutex mutex_;  // of what follows
-  std::condition_variable wake_;
-  std::deque<std::function<void()>> tasks_;
-  bool stop_ = false;
-  std::thread thread_;
+  uint64_t clock_ = 0;     ///< counts uses
+  Background background_;  ///< loads and frees; the last member, so that it ends first
 };
 
 }  // namespace vibee

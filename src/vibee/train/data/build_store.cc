@@ -16,7 +16,7 @@ StoreReport report_of(const TokenStoreWriter& writer) {
 
 }  // namespace
 
-bool is_held_out(const Document& document, double share) {
+bool is_held_out(const TextDocument& document, double share) {
   if (share <= 0) return false;
   std::string text = document.text;
   for (const ChatMessage& message : document.messages) text += message.role + '\n' + message.content + '\n';
@@ -40,8 +40,8 @@ Result<BuildReport> build_store(const std::string& path, const Tokenizer& tokeni
   bool aside = false;  // where the document goes of which this is a piece
   ScanWork work;
   work.begin = [&](size_t count) { encoded.assign(count, {}); };
-  work.work = [&](size_t i, uint32_t, const Document& document) { return encoder.encode(document, &encoded[i]); };
-  work.end = [&](std::span<const Document> documents) -> Status {
+  work.work = [&](size_t i, uint32_t, const TextDocument& document) { return encoder.encode(document, &encoded[i]); };
+  work.end = [&](std::span<const TextDocument> documents) -> Status {
     for (size_t i = 0; i < documents.size(); ++i) {
       if (documents[i].begins) aside = held && is_held_out(documents[i], config.held_out);
       if (!documents[i].begins || !documents[i].ends) ++report.pieces;

@@ -28,7 +28,7 @@ struct BuildReport {
 
 /// Whether a document is kept from training: by the hash of its text (of the first piece of a long one), so that copies
 /// of a document are on one side, today and when the data is made again.
-bool is_held_out(const Document& document, double share);
+bool is_held_out(const TextDocument& document, double share);
 
 /// `progress` gets the bytes read; it stops the work by returning false.
 Result<BuildReport> build_store(const std::string& path, const Tokenizer& tokenizer, const BuildConfig& config,

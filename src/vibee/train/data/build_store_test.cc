@@ -83,7 +83,7 @@ TEST_F(BuildStoreTest, LongTextsComeInPiecesAndLoseNothing) {
     ASSERT_TRUE(reader.ok());
     std::string joined;
     bool ended = false, first = true;
-    for (Document document;;) {
+    for (TextDocument document;;) {
       const auto more = reader->next(&document);
       ASSERT_TRUE(more.ok()) << more.status().message();
       if (!*more) break;

@@ -13,14 +13,14 @@ Result<DocumentEncoder> DocumentEncoder::make(const Tokenizer& tokenizer, bool s
   return out;
 }
 
-Status DocumentEncoder::encode(const Document& document, TokenDocument* out) const {
+Status DocumentEncoder::encode(const TextDocument& document, TokenDocument* out) const {
   *out = {};
   out->ends = document.ends;
   Status status = document.messages.empty() ? encode_text(document, out) : encode_chat(document.messages, out);
   return std::move(status).within(document.where);
 }
 
-Status DocumentEncoder::encode_text(const Document& document, TokenDocument* out) const {
+Status DocumentEncoder::encode_text(const TextDocument& document, TokenDocument* out) const {
   const Tokenizer& t = *tokenizer_;
   if (document.begins && t.add_bos() && t.bos() >= 0) out->ids.push_back(t.bos());
   VIBEE_TRY(t.encode(document.text, special_, &out->ids));

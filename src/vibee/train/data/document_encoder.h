@@ -16,11 +16,11 @@ class DocumentEncoder {
   /// A text gets BOS where its model adds one, and EOS behind its end where there is one. A conversation is what the
   /// model's own template makes of it; its answers are learnt, each up to the token that ends it. For any number of
   /// threads.
-  Status encode(const Document& document, TokenDocument* out) const;
+  Status encode(const TextDocument& document, TokenDocument* out) const;
 
  private:
   DocumentEncoder(const Tokenizer& tokenizer, bool special) : tokenizer_(&tokenizer), special_(special) {}
-  Status encode_text(const Document& document, TokenDocument* out) const;
+  Status encode_text(const TextDocument& document, TokenDocument* out) const;
   Status encode_chat(const std::vector<ChatMessage>& messages, TokenDocument* out) const;
 
   const Tokenizer* tokenizer_;

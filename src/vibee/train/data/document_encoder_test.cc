@@ -36,8 +36,8 @@ const std::string kTemplate =
     "{% for m in messages %}[{{ m.role }}]{{ m.content }}<e>\n{% endfor %}{% if add_generation_prompt %}[assistant]{% "
     "endif %}";
 
-Document chat(std::vector<ChatMessage> messages) {
-  Document out;
+TextDocument chat(std::vector<ChatMessage> messages) {
+  TextDocument out;
   out.messages = std::move(messages);
   out.where = "x.jsonl, line 3";
   return out;

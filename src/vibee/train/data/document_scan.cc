@@ -11,7 +11,7 @@ namespace {
 
 constexpr size_t kBatchBytes = size_t(4) << 20, kBatchDocuments = 4096;  // a thread
 
-uint64_t bytes_of(const Document& document) {
+uint64_t bytes_of(const TextDocument& document) {
   uint64_t bytes = document.text.size();
   for (const ChatMessage& message : document.messages) bytes += message.content.size();
   return bytes;
@@ -21,7 +21,7 @@ class Batch {
  public:
   Batch(const ScanWork& work, uint32_t threads) : work_(work), team_(threads) {}
   bool full() const { return bytes_ >= kBatchBytes * team_.size() || list_.size() >= kBatchDocuments * team_.size(); }
-  void add(Document document) {
+  void add(TextDocument document) {
     bytes_ += bytes_of(document);
     list_.push_back(std::move(document));
   }
@@ -42,7 +42,7 @@ class Batch {
  private:
   const ScanWork& work_;
   Team team_;
-  std::vector<Document> list_;
+  std::vector<TextDocument> list_;
   size_t bytes_ = 0;
 };
 
@@ -55,7 +55,7 @@ Result<uint64_t> scan_documents(const DocumentScan& scan, const ScanWork& work) 
     VIBEE_ASSIGN(DocumentReader reader, DocumentReader::open(input, scan.options));
     bool any = false;
     while (true) {
-      Document document;
+      TextDocument document;
       VIBEE_ASSIGN(const bool more, reader.next(&document));
       if (!more) break;
       any = true;

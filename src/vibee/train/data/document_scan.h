@@ -20,8 +20,8 @@ struct ScanWork {
   /// A batch of so many documents comes.
   std::function<void(size_t count)> begin = [](size_t) {};
   /// Document `i` of the batch, on thread `tid`; of several errors that of the first document counts.
-  std::function<Status(size_t i, uint32_t tid, const Document&)> work;
-  std::function<Status(std::span<const Document>)> end = [](std::span<const Document>) { return Status(); };
+  std::function<Status(size_t i, uint32_t tid, const TextDocument&)> work;
+  std::function<Status(std::span<const TextDocument>)> end = [](std::span<const TextDocument>) { return Status(); };
   /// Bytes read so far; stops the work by returning false.
   std::function<bool(uint64_t)> progress = [](uint64_t) { return true; };
 };

@@ -81,12 +81,12 @@ Status DocumentReader::fill() {
   return {};
 }
 
-Result<bool> DocumentReader::next(Document* out) {
+Result<bool> DocumentReader::next(TextDocument* out) {
   *out = {};
   return options_.kind == DocumentOptions::Kind::lines ? next_line(out) : next_text(out);
 }
 
-Result<bool> DocumentReader::next_text(Document* out) {
+Result<bool> DocumentReader::next_text(TextDocument* out) {
   const std::string& separator = options_.separator;
   size_t searched = 0;
   while (true) {
@@ -130,7 +130,7 @@ Result<bool> DocumentReader::next_text(Document* out) {
   }
 }
 
-Result<bool> DocumentReader::next_line(Document* out) {
+Result<bool> DocumentReader::next_line(TextDocument* out) {
   while (true) {
     size_t searched = 0, end;
     while ((end = rest().find('\n', searched)) == std::string::npos && !at_end_) {

@@ -15,7 +15,7 @@
 namespace vibee {
 
 /// A document, or a piece of a text that is longer than `DocumentOptions::piece`.
-struct Document {
+struct TextDocument {
   std::string text = {};
   std::vector<ChatMessage> messages = {};  ///< of a conversation, which has no text
   bool begins = true, ends = true;         ///< the first, the last piece
@@ -37,7 +37,7 @@ class DocumentReader {
   /// "-" is standard input, read as text unless the options say lines.
   static Result<DocumentReader> open(const std::string& path, const DocumentOptions& options);
   /// False at the end. Text that holds a zero byte or is not UTF-8 is an error with its offset.
-  Result<bool> next(Document* out);
+  Result<bool> next(TextDocument* out);
   /// Bytes of the file that were read.
   uint64_t position() const { return base_ + buffer_.size(); }
 
@@ -47,8 +47,8 @@ class DocumentReader {
   };
   DocumentReader() = default;
   Status fill();
-  Result<bool> next_text(Document* out);
-  Result<bool> next_line(Document* out);
+  Result<bool> next_text(TextDocument* out);
+  Result<bool> next_line(TextDocument* out);
   Status check_text(std::string_view text, uint64_t offset) const;
   std::string_view rest() const { return std::string_view(buffer_).substr(begin_); }
 

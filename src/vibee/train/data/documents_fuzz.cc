@@ -42,7 +42,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   require(reader.ok());
   std::string joined;
   bool failed = false;
-  for (Document document;;) {
+  for (TextDocument document;;) {
     const auto more = reader->next(&document);
     failed = !more.ok();
     if (failed) one_line(more.status());

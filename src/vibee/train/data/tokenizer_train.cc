@@ -42,7 +42,7 @@ std::string printable(std::string_view bytes) {
 
 /// The texts of a document: it, or what its messages say.
 template <class F>
-Status each_text(const Document& document, const F& visit) {
+Status each_text(const TextDocument& document, const F& visit) {
   if (document.messages.empty()) return visit(document.text);
   for (const ChatMessage& message : document.messages) VIBEE_TRY(visit(message.content));
   return {};
@@ -54,7 +54,7 @@ Result<Counts> count_parts(const TokenizerTraining& config, const Parts& parts, 
                            uint64_t* read) {
   std::vector<Counts> mine(config.scan.threads);
   ScanWork work;
-  work.work = [&](size_t, uint32_t tid, const Document& document) {
+  work.work = [&](size_t, uint32_t tid, const TextDocument& document) {
     return each_text(document, [&](const std::string& text) {
       return parts(text, [&](std::string_view part) { count(part, 1, &mine[tid]); });
     });
