@@ -4,8 +4,8 @@
 #include <cstdio>
 
 #include "vibee/app/cli/model_args.h"
-#include "vibee/app/cli/open_tokenizer.h"
 #include "vibee/app/cli/progress_line.h"
+#include "vibee/app/jobs/open_tokenizer.h"
 #include "vibee/base/text/json_object.h"
 #include "vibee/train/data/tokenizer_train.h"
 
