@@ -30,7 +30,7 @@ class Training : public testing::Test {
     auto tokenizer = open_tokenizer(model_->path());
     VIBEE_CHECK(tokenizer.ok(), "{}", tokenizer.status().message());
     auto writer =
-        TokenStoreWriter::create(path("tune.tokens"), (*tokenizer)->vocab_size(), vocabulary_hash(**tokenizer));
+        TokenStoreWriter::create(path("tune.tokens"), uint32_t((*tokenizer)->size()), vocabulary_hash(**tokenizer));
     VIBEE_CHECK(writer.ok(), "{}", writer.status().message());
     for (int d = 0; d < 60; ++d) {
       TokenDocument document;

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <fstream>
 #include <iterator>
 
@@ -148,7 +149,7 @@ TEST(TrainedModel, HasTheWeightsOfTheStep) {
     ASSERT_TRUE(written.ok()) << written.status().message();
     auto config = read_config(*written);
     ASSERT_TRUE(config.ok()) << config.status().message();
-    auto again = TrainStep::create(*written, *config, {.max_rows = 4});
+    auto again = TrainStep::create(*written, *config, TrainStepOptions{});
     ASSERT_TRUE(again.ok());
     const auto want = step->state()[0], got = (*again)->state()[0];
     EXPECT_TRUE(std::equal(want.begin(), want.end(), got.begin(), got.end())) << architecture;

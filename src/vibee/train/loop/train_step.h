@@ -25,7 +25,7 @@ struct TrainStepOptions {
   uint32_t max_rows = 2048;
   uint32_t threads = 1;
   Isa isa = Isa::scalar;
-  AdamW optimiser;          ///< matrices shrink by `decay`, vectors do not
+  AdamW optimiser = {};     ///< matrices shrink by `decay`, vectors do not
   double clip = 0;          ///< the norm of all gradients together is at most this; 0: whatever it is
   bool accumulate = false;  ///< a step may have several parts, whose gradients are summed in memory of their own
 };
