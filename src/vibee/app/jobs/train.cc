@@ -32,13 +32,23 @@ struct Beginning {
   std::unique_ptr<Tokenizer> tokenizer;  ///< null where the model has none
 };
 
+/// The tokenizer.* keys of a tokenizer, for an embedding of so many rows.
+Status say_tokenizer(const TokenizerSpec& spec, size_t rows, GgufMetadata* metadata) {
+  if (!spec.expanded) {  // it came from a GGUF file
+    put_tokenizer(spec, metadata);
+    return {};
+  }
+  VIBEE_ASSIGN(const GgufTokenizer said, gguf_tokenizer(spec, rows));
+  put_tokenizer(said.spec, metadata);
+  return {};
+}
+
 Result<Beginning> new_model(const TrainConfig& config) {
   VIBEE_ASSIGN(TokenizerSpec spec, read_tokenizer_spec(config.tokenizer));
   NewModel model = config.model;
   model.vocab = uint32_t(spec.tokens.size());
-  VIBEE_ASSIGN(const GgufTokenizer said, gguf_tokenizer(spec, model.vocab));
   GgufMetadata metadata;
-  put_tokenizer(said.spec, &metadata);
+  VIBEE_TRY(say_tokenizer(spec, model.vocab, &metadata));
   VIBEE_ASSIGN(auto tokenizer, make_tokenizer(std::move(spec)));
   VIBEE_ASSIGN(Checkpoint file, new_checkpoint(model, std::move(metadata)));
   metadata = file.metadata();
@@ -53,8 +63,7 @@ Result<Beginning> known_model(const TrainConfig& config) {
   if (auto spec = read_tokenizer(file); spec.ok()) {
     if (!file.has("tokenizer.ggml.model")) {
       VIBEE_ASSIGN(const TensorInfo* embedding, file.tensor("token_embd.weight"));
-      VIBEE_ASSIGN(const GgufTokenizer said, gguf_tokenizer(*spec, size_t(embedding->rows())));
-      put_tokenizer(said.spec, &metadata);
+      VIBEE_TRY(say_tokenizer(*spec, size_t(embedding->rows()), &metadata));
     }
     VIBEE_ASSIGN(tokenizer, make_tokenizer(std::move(*spec)));
   }
