@@ -151,7 +151,7 @@ class Run {
                         .str()));
       report.stopped = !events_.step(progress) && done < c_.rates.steps;
       const bool last = done == c_.rates.steps;
-      if (!held_out_.empty() && !report.stopped && c_.eval_every > 0 && (done % c_.eval_every == 0 || last)) {
+      if (!held_out_.empty() && c_.eval_every > 0 && (done % c_.eval_every == 0 || last)) {
         VIBEE_TRY(evaluate());
       }
       if (last || report.stopped || (c_.save_every > 0 && done % c_.save_every == 0)) {

@@ -156,7 +156,6 @@ TEST(TrainStep, PartsAddUpToTheWholeBatch) {
     whole.tokens.insert(whole.tokens.end(), part.tokens.begin(), part.tokens.end());
     whole.targets.insert(whole.targets.end(), part.targets.begin(), part.targets.end());
     whole.weights.insert(whole.weights.end(), part.weights.begin(), part.weights.end());
-    while (whole.documents.size() < whole.tokens.size()) whole.documents.push_back(int32_t(whole.documents.size()));
   }
   steps.options.max_rows = 32;
   auto at_once = start("hf/llama3", steps.options);
