@@ -79,7 +79,7 @@ int verb_train(int argc, char** argv) {
             "Trains a model on token stores, from nothing or from a model; what a run is, a TOML file says. Ctrl-C "
             "leaves a checkpoint.");
   args.add("CONFIG", path, "a TOML file; --keys says what may stand in it");
-  args.add("--set", set, "KEY=VALUE in the place of the file's, e.g. train.steps=500");
+  args.add("--set", set, "KEY=VALUE in the place of the file's, e.g. train.steps=500; may be given several times");
   args.add("--resume", resume, "go on from the last checkpoint of the run's folder");
   args.add("--keys", keys, "print the keys of the file and what they mean");
   args.add("--json", json, "print an object when done");
