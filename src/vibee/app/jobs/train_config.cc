@@ -4,13 +4,14 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <map>
 #include <numeric>
+#include <sstream>
 #include <type_traits>
-
-#define TOML_EXCEPTIONS 0
-#include <toml++/toml.h>
+#include <toml.hpp>
 
 #include "vibee/base/text/quote.h"
+#include "vibee/model/token/detokenizer.h"
 #include "vibee/model/weight/byte_source.h"
 
 namespace vibee {
@@ -19,7 +20,7 @@ namespace {
 /// A value of the file and where it stands, for messages.
 struct Given {
   std::string where, key;
-  const toml::node& node;
+  const toml::value& value;
   double least, most;
 
   Status wrong(std::string_view wanted) const {
@@ -28,38 +29,35 @@ struct Given {
 };
 
 Status set(const Given& given, std::string* out) {
-  const auto text = given.node.value_exact<std::string>();
-  if (!text) return given.wrong("a text in quotes");
-  *out = *text;
+  if (!given.value.is_string()) return given.wrong("a text in quotes");
+  *out = given.value.as_string().str;
   return {};
 }
 Status set(const Given& given, bool* out) {
-  const auto value = given.node.value_exact<bool>();
-  if (!value) return given.wrong("true or false");
-  *out = *value;
+  if (!given.value.is_boolean()) return given.wrong("true or false");
+  *out = given.value.as_boolean();
   return {};
 }
 template <class T>
 requires(std::is_arithmetic_v<T> && !std::is_same_v<T, bool>) Status set(const Given& given, T* out) {
   const std::string wanted =
       fmt::format("{} from {} to {}", std::is_integral_v<T> ? "a whole number" : "a number", given.least, given.most);
-  const auto integer = given.node.value_exact<int64_t>();
-  const auto number = integer ? std::optional<double>(double(*integer)) : given.node.value_exact<double>();
-  if (!number || (std::is_integral_v<T> && !integer)) return given.wrong(wanted);
-  if (!(*number >= given.least && *number <= given.most)) return given.wrong(wanted);
-  *out = integer ? T(*integer) : T(*number);
+  const bool integer = given.value.is_integer();
+  if (!integer && (std::is_integral_v<T> || !given.value.is_floating())) return given.wrong(wanted);
+  const double number = integer ? double(given.value.as_integer()) : given.value.as_floating();
+  if (!(number >= given.least && number <= given.most)) return given.wrong(wanted);
+  *out = integer ? T(given.value.as_integer()) : T(number);
   return {};
 }
 template <class T>
 Status set(const Given& given, std::vector<T>* out) {
   out->clear();
-  const toml::array* list = given.node.as_array();
-  if (list == nullptr) {  // one is a list of one
+  if (!given.value.is_array()) {  // one is a list of one
     out->emplace_back();
     return set(given, &out->back());
   }
-  if (list->empty()) return given.wrong("a list of one or more");
-  for (const toml::node& item : *list) {
+  if (given.value.as_array().empty()) return given.wrong("a list of one or more");
+  for (const toml::value& item : given.value.as_array()) {
     out->emplace_back();
     VIBEE_TRY(set(Given{given.where, given.key, item, given.least, given.most}, &out->back()));
   }
@@ -91,32 +89,48 @@ Status unknown(const std::string& where, const std::string& key) {
   return error(Code::invalid, "{}: key {} does not exist; the nearest is '{}'", where, quote(key, 100), nearest->name);
 }
 
-Status set_key(const std::string& where, const std::string& key, const toml::node& node, TrainConfig* config) {
+Status set_key(const std::string& where, const std::string& key, const toml::value& value, TrainConfig* config) {
 #define VIBEE_TRAIN_KEY(name, field, least, most, meaning) \
-  if (key == name) return set(Given{where, key, node, double(least), double(most)}, &config->field);
+  if (key == name) return set(Given{where, key, value, double(least), double(most)}, &config->field);
 #include "vibee/app/jobs/train_keys.inc"
 #undef VIBEE_TRAIN_KEY
   return unknown(where, key);
 }
 
+/// Tables are hashed; the first line that is wrong is what a reader wants to hear of.
+std::map<std::pair<uint32_t, std::string>, const toml::value*> by_line(const toml::table& table) {
+  std::map<std::pair<uint32_t, std::string>, const toml::value*> sorted;
+  for (const auto& [key, value] : table) sorted[{uint32_t(value.location().line()), key}] = &value;
+  return sorted;
+}
+
 Status set_table(const std::string& name, const std::string& before, const toml::table& table, TrainConfig* config) {
-  for (const auto& [key, node] : table) {
-    const std::string path = before.empty() ? std::string(key.str()) : before + "." + std::string(key.str());
-    if (const toml::table* inner = node.as_table(); inner != nullptr && before.empty()) {
-      VIBEE_TRY(set_table(name, path, *inner, config));
+  for (const auto& [at, value] : by_line(table)) {
+    const std::string path = before.empty() ? at.second : before + "." + at.second;
+    if (value->is_table() && before.empty()) {
+      VIBEE_TRY(set_table(name, path, value->as_table(), config));
       continue;
     }
-    VIBEE_TRY(set_key(fmt::format("{}, line {}", name, node.source().begin.line), path, node, config));
+    VIBEE_TRY(set_key(fmt::format("{}, line {}", name, at.first), path, *value, config));
   }
   return {};
 }
 
-Result<toml::table> parse(std::string_view text, const std::string& name) {
-  toml::parse_result parsed = toml::parse(text);
-  if (!parsed)
-    return error(Code::invalid, "{}, line {}: {}", name, parsed.error().source().begin.line,
-                 quote(parsed.error().description(), 200));
-  return std::move(parsed).table();
+Result<toml::table> parse(const std::string& text, const std::string& name) try {
+  // toml11 3.7 leaves its buffer on its way to complain of UTF-8, and follows brackets by recursion without a limit.
+  if (valid_utf8(text) != text) return error(Code::invalid, "{}: is no UTF-8", name);
+  constexpr auto kMostBrackets = 200;
+  if (std::count_if(text.begin(), text.end(), [](char c) { return c == '[' || c == '{'; }) > kMostBrackets)
+    return error(Code::invalid, "{}: more than {} brackets; a configuration has one a table or list", name,
+                 kMostBrackets);
+  std::istringstream in(text);
+  return toml::parse(in, name).as_table();
+} catch (const toml::exception& e) {
+  const std::string_view what = e.what();  // a line, and then a picture of the place
+  return error(Code::invalid, "{}, line {}: {}", name, e.location().line(),
+               quote(what.substr(0, what.find('\n')), 200));
+} catch (const std::exception& e) {
+  return error(Code::invalid, "{}: {}", name, quote(e.what(), 200));
 }
 
 /// `key=value` of the command line; what is no value of TOML is a text.
@@ -126,14 +140,9 @@ Status set_option(const std::string& option, TrainConfig* config) {
   if (equals == std::string::npos || equals == 0)
     return error(Code::invalid, "{}: KEY=VALUE is asked for, e.g. train.steps=100", where);
   const std::string value = option.substr(equals + 1);
-  toml::parse_result parsed = toml::parse("x = " + value);
-  toml::table table;
-  if (parsed && parsed.table().size() == 1) {
-    table = std::move(parsed).table();
-  } else {
-    table.insert("x", value);
-  }
-  return set_key(where, option.substr(0, equals), *table.get("x"), config);
+  const auto parsed = parse("x = " + value, where);
+  const bool known = parsed.ok() && parsed->size() == 1;
+  return set_key(where, option.substr(0, equals), known ? parsed->begin()->second : toml::value(value), config);
 }
 
 /// What keys say together.
@@ -175,7 +184,7 @@ std::vector<TrainKey> train_keys() {
   };
 }
 
-Result<TrainConfig> parse_train_config(std::string_view text, const std::string& name,
+Result<TrainConfig> parse_train_config(const std::string& text, const std::string& name,
                                        const std::vector<std::string>& set) {
   TrainConfig config;
   config.rates.steps = 1000;

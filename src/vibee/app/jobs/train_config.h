@@ -36,7 +36,7 @@ struct TrainConfig {
 /// the nearest one that does.
 Result<TrainConfig> read_train_config(const std::string& path, const std::vector<std::string>& set);
 /// The same of a text that messages call `name`.
-Result<TrainConfig> parse_train_config(std::string_view text, const std::string& name,
+Result<TrainConfig> parse_train_config(const std::string& text, const std::string& name,
                                        const std::vector<std::string>& set);
 
 /// The keys as a table in Markdown's form, for the help and the docs.
