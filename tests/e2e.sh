@@ -92,6 +92,36 @@ J
 head -c 20000 "$work/one.tokens" > "$work/cut.tokens"
 say "token stores of texts and conversations"
 
+"$vibee" data build "$work/chars.tokens" LICENSE --tokenizer "$work/chars/tokenizer.json" > /dev/null
+cat > "$work/train.toml" <<T
+out = "$work/whole"
+model = {tokenizer = "$work/chars/tokenizer.json", dim = 32, layers = 2, heads = 2, context = 64}
+data = {stores = "$work/chars.tokens", held_out = "$work/chars.tokens", length = 64}
+train = {steps = 60, batch = 4, part = 2, seed = 3}
+optimiser = {rate = 1e-2, warmup = 5}
+eval = {every = 20, rows = 8}
+save = {every = 1}
+T
+"$vibee" train "$work/train.toml" --json > "$work/trained" 2> /dev/null
+"$vibee" train "$work/train.toml" --set "out=$work/killed" > /dev/null 2>&1 &
+run=$!
+until [ -e "$work/killed/checkpoints/5.run" ]; do kill -0 $run || break; sleep 0.01; done
+kill -9 $run 2> /dev/null || true
+wait $run 2> /dev/null || true
+rm -f "$work/killed/model.gguf"
+"$vibee" train "$work/train.toml" --set "out=$work/killed" --resume > /dev/null 2>&1
+cmp "$work/whole/model.gguf" "$work/killed/model.gguf" || die "a run that was killed and went on gives other weights"
+"$vibee" run "$work/whole/model.gguf" --raw "Licen" -n 8 --greedy --quiet > /dev/null
+python3 - "$work" <<'P'
+import json, sys
+lines = [json.loads(line) for line in open(sys.argv[1] + "/whole/metrics.jsonl")]
+losses = [line["loss"] for line in lines if "loss" in line]
+trained = json.load(open(sys.argv[1] + "/trained"))
+assert len(losses) == 60 and losses[-1] < losses[0] - 0.5, losses
+assert trained["steps"] == 60 and trained["loss"] == losses[-1], trained
+P
+say "a model is trained, killed and goes on"
+
 python3 -W ignore tests/server_test.py "$vibee" smollm2-135m -f > "$work/server.log" 2>&1 || { tail -n 60 "$work/server.log" >&2; die "the server"; }
 python3 -W ignore tests/adapters_test.py "$vibee" smollm2-135m -f > "$work/adapters.log" 2>&1 || { tail -n 60 "$work/adapters.log" >&2; die "adapters"; }
 python3 -W ignore tests/portable_server_test.py "$vibee" smollm2-135m -f > "$work/portable_server.log" 2>&1 || { tail -n 60 "$work/portable_server.log" >&2; die "the portable tests of servers"; }
@@ -114,6 +144,8 @@ refused 1 'allowed by --memory' "$vibee" run smollm2-135m hi --memory 50000000
 refused 1 'no such pass' "$vibee" run smollm2-135m hi --disable nonsense
 refused 2 'PROMPT' "$vibee" run smollm2-135m
 refused 2 '' "$vibee" run smollm2-135m hi --temperature warm
+refused 1 "the nearest is 'train.steps'" "$vibee" train "$work/train.toml" --set train.step=3
+refused 1 'go on with --resume' "$vibee" train "$work/train.toml"
 refused 1 'cut off' "$vibee" data verify "$work/cut.tokens"
 refused 1 'this is no text' "$vibee" data build "$work/x.tokens" "$model" --tokenizer smollm2-135m
 refused 1 'a vocabulary of 49152' "$vibee" data show "$work/one.tokens" --tokenizer "$work/chars/tokenizer.json"

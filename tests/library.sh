@@ -51,6 +51,8 @@ for page in c cpp python; do
 done
 mkdir "$work/data"
 tools/run_docs --in "$work/data" docs/data.md
-say "docs/c.md, docs/cpp.md, docs/python.md, docs/data.md"
+mkdir "$work/training"
+tools/run_docs --in "$work/training" docs/training.md
+say "docs/c.md, docs/cpp.md, docs/python.md, docs/data.md, docs/training.md"
 
 python3 tests/python_test.py "$work/tiny.gguf"

@@ -6,8 +6,8 @@
 
 #include "vibee/app/cli/cli.h"
 #include "vibee/app/cli/model_args.h"
-#include "vibee/app/cli/open_tokenizer.h"
 #include "vibee/app/cli/workload_args.h"
+#include "vibee/app/jobs/open_tokenizer.h"
 #include "vibee/base/text/json_object.h"
 #include "vibee/model/weight/atomic_file.h"
 

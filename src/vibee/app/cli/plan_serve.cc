@@ -7,10 +7,10 @@
 
 #include "vibee/app/cli/cli.h"
 #include "vibee/app/cli/model_args.h"
-#include "vibee/app/cli/open_tokenizer.h"
 #include "vibee/app/cli/plan.h"
 #include "vibee/app/cli/read_text.h"
 #include "vibee/app/cli/workload_args.h"
+#include "vibee/app/jobs/open_tokenizer.h"
 #include "vibee/app/jobs/serve_times.h"
 #include "vibee/app/server/measure_cost.h"
 #include "vibee/app/traffic/plan_error.h"

@@ -6,9 +6,9 @@
 
 #include "vibee/app/cli/args.h"
 #include "vibee/app/cli/cli.h"
-#include "vibee/app/cli/open_tokenizer.h"
 #include "vibee/app/cli/read_text.h"
 #include "vibee/app/cli/tokenizer_train.h"
+#include "vibee/app/jobs/open_tokenizer.h"
 #include "vibee/base/text/json_object.h"
 #include "vibee/base/text/quote.h"
 #include "vibee/core/measure/measure.h"

@@ -4,8 +4,8 @@
 #include <cstdio>
 
 #include "vibee/app/cli/model_args.h"
-#include "vibee/app/cli/open_tokenizer.h"
 #include "vibee/app/cli/progress_line.h"
+#include "vibee/app/jobs/open_tokenizer.h"
 #include "vibee/base/text/json_object.h"
 #include "vibee/train/data/tokenizer_train.h"
 
@@ -18,7 +18,7 @@ void TrainTokenizerArgs::add_to(Args& args) {
   args.add("--pre", pre, "how texts are cut into words first").one_of({"gpt2", "llama3", "qwen2", "gpt-4o"});
   args.add("--special", special, "special tokens, ids from 0; the first ends a text (default <|endoftext|>)");
   args.add("--least", least, "how often a pair must occur to become a token");
-  args.add("--chars", characters, "one token a character of the texts, and no other");
+  args.add("--chars", characters, "one token a character of the texts (and the bytes of one beyond ASCII)");
   args.add("--json", json, "print an object");
 }
 

@@ -13,9 +13,10 @@ struct AdamW {
   double rate = 1e-3, beta1 = 0.9, beta2 = 0.95, eps = 1e-8, decay = 0.1;
 };
 /// What one step does to every element: w *= keep; m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g^2;
-/// w -= step m / (sqrt(v) root + eps).
+/// w -= step m / (sqrt(v) root + eps),
+/// with g multiplied by `scale` first.
 struct AdamWStep {
-  float beta1, beta2, keep, step, root, eps;
+  float beta1, beta2, keep, step, root, eps, scale = 1;
 };
 /// Step t = 1, 2, ... of an optimiser; `decays`: whether the weights shrink.
 AdamWStep adamw_step(const AdamW& optimiser, uint64_t t, bool decays);

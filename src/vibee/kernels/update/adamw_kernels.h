@@ -12,7 +12,7 @@ void adamw_elements(const AdamWStep& s, const float* g, uint64_t n, float* w, fl
   const V16 one = v_set(1.0f), beta1 = v_set(s.beta1), beta2 = v_set(s.beta2);
   for (uint64_t i = 0; i < n; i += 16) {
     const int left = int(n - i < 16 ? n - i : 16);
-    const V16 x = v_load_n(g + i, left);
+    const V16 x = v_load_n(g + i, left) * v_set(s.scale);
     const V16 first = v_fma(one - beta1, x, beta1 * v_load_n(m + i, left));
     const V16 second = v_fma((one - beta2) * x, x, beta2 * v_load_n(v + i, left));
     const V16 by = first / v_fma(v_sqrt(second), v_set(s.root), v_set(s.eps));

@@ -82,12 +82,17 @@ Status check(const TokenizerTraining& config) {
   return {};
 }
 
-TokenizerSpec begin_spec(const TokenizerTraining& config) {
+Result<TokenizerSpec> begin_spec(const TokenizerTraining& config) {
   TokenizerSpec spec;
   spec.model = "gpt2";
   spec.tokens = config.special;
   spec.types.assign(spec.tokens.size(), uint8_t(TokenType::control));
   if (!spec.tokens.empty()) spec.eos = 0;
+  spec.pre = config.pre;
+  VIBEE_TRY(expand_gguf(&spec));
+  if (spec.pre_tokenizers.empty() || spec.pre_tokenizers.back().kind != PreTokenizerStep::byte_level)
+    return error(Code::unsupported, "pre-tokenizer {} does not cut bytes; only such ones can be trained",
+                 quote(config.pre));
   return spec;
 }
 
@@ -102,25 +107,28 @@ Status learn_characters(const TokenizerTraining& config, const TrainProgress& pr
   };
   VIBEE_ASSIGN(const Counts counts, count_parts(config, parts, progress, &out->read));
   out->words = counts.size();
-  TokenizerSpec& spec = out->spec;
-  const size_t special = spec.tokens.size();
+  // The byte-level form, which every format of tokenizers can say: a character of several bytes is merged from them.
+  std::set<std::string> texts, prefixes;
   for (const auto& [text, times] : counts) {
-    if (std::find(config.special.begin(), config.special.end(), text) == config.special.end())
-      spec.tokens.push_back(text);
+    for (const char byte : text) texts.insert(std::string(1, byte));
+    for (size_t n = 2; n <= text.size(); ++n) prefixes.insert(text.substr(0, n));
   }
-  std::sort(spec.tokens.begin() + ptrdiff_t(special), spec.tokens.end());  // UTF-8 sorts as its code points do
-  spec.expanded = true;
-  spec.decoders = {{.kind = DecoderStep::fuse}};
+  texts.insert(prefixes.begin(), prefixes.end());
+  TokenizerSpec& spec = out->spec;
+  for (const std::string& text : texts) {
+    const std::string token = printable(text);
+    if (std::find(config.special.begin(), config.special.end(), token) == config.special.end())
+      spec.tokens.push_back(token);
+  }
+  for (size_t n = 2; n <= 4; ++n)
+    for (const std::string& text : prefixes)
+      if (text.size() == n)
+        spec.merges.push_back({printable(text), uint32_t(printable(text.substr(0, n - 1)).size())});
   return {};
 }
 
 Status learn_bpe(const TokenizerTraining& config, const TrainProgress& progress, TrainedTokenizer* out) {
   TokenizerSpec& spec = out->spec;
-  spec.pre = config.pre;
-  VIBEE_TRY(expand_gguf(&spec));
-  if (spec.pre_tokenizers.empty() || spec.pre_tokenizers.back().kind != PreTokenizerStep::byte_level)
-    return error(Code::unsupported, "pre-tokenizer {} does not cut bytes; only such ones can be trained",
-                 quote(config.pre));
   VIBEE_ASSIGN(const PreTokenizer pre, PreTokenizer::make(spec.pre_tokenizers));
   const Timer counting;
   const auto parts = [&](std::string_view text, const auto& add) -> Status {
@@ -167,7 +175,7 @@ Status learn_bpe(const TokenizerTraining& config, const TrainProgress& progress,
 Result<TrainedTokenizer> train_tokenizer(const TokenizerTraining& config, const TrainProgress& progress) {
   VIBEE_TRY(check(config));
   TrainedTokenizer out;
-  out.spec = begin_spec(config);
+  VIBEE_ASSIGN(out.spec, begin_spec(config));
   VIBEE_TRY(config.characters ? learn_characters(config, progress, &out) : learn_bpe(config, progress, &out));
   out.spec.types.resize(out.spec.tokens.size(), uint8_t(TokenType::normal));
   return out;

@@ -10,7 +10,7 @@ namespace vibee {
 
 struct TokenizerTraining {
   DocumentScan scan;
-  bool characters = false;    ///< a token a character of the texts, no merges
+  bool characters = false;    ///< a token a character of the texts; one beyond ASCII has its bytes beside it
   std::string pre = "gpt-2";  ///< GGUF name of the pre-tokenizer (gguf_pre.cc); it must cut bytes
   std::vector<std::string> special = {"<|endoftext|>"};  ///< ids 0, 1, ...; the first ends a text
   size_t vocabulary = 8192;                              ///< ids in all

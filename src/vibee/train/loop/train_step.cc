@@ -2,7 +2,6 @@
 #include "vibee/train/loop/train_step.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 
 #include "vibee/base/memory/checked.h"
@@ -43,7 +42,7 @@ Result<Joint> joint_of(const ModelConfig& config) {
 Result<TrainStep::Memory> memory_of(const Joint& joint, const TrainStepOptions& options) {
   VIBEE_ASSIGN(const uint64_t arena,
                TrainPlan::arena_bytes(joint.graph, {options.max_rows, options.threads, options.isa}));
-  return TrainStep::Memory{4 * joint.floats, 8 * joint.floats, arena};
+  return TrainStep::Memory{4 * joint.floats, 8 * joint.floats, options.accumulate ? 4 * joint.floats : 0, arena};
 }
 
 /// A tensor, or rows of it, as floats.
@@ -63,6 +62,12 @@ Status read_floats(const Checkpoint& file, const TrainStep::Weight& weight, uint
   return {};
 }
 
+/// The elements of n that a thread works on: whole vectors of 16.
+std::pair<uint64_t, uint64_t> slice_of(uint64_t n, uint32_t tid, uint32_t threads) {
+  const Range blocks = share(uint32_t((n + 15) / 16), tid, threads);
+  return {std::min<uint64_t>(n, 16ull * blocks.begin), std::min<uint64_t>(n, 16ull * blocks.end)};
+}
+
 }  // namespace
 
 Result<TrainStep::Memory> TrainStep::memory(const ModelConfig& config, const TrainStepOptions& options) {
@@ -76,10 +81,11 @@ Result<std::unique_ptr<TrainStep>> TrainStep::create(const Checkpoint& file, con
   VIBEE_ASSIGN(const Memory memory, memory_of(joint, options));
   if (memory.sum() > available_memory())
     return error(Code::no_memory,
-                 "{}: training takes {} MiB (weights {}, moments {}, a step of {} rows {}), {} MiB are available; take "
+                 "{}: training takes {} MiB (weights {}, moments {}, gradients {}, a step of {} rows {}), {} MiB are "
+                 "available; take "
                  "fewer rows a step or a smaller model",
-                 file.path(), memory.sum() >> 20, memory.weights >> 20, memory.moments >> 20, options.max_rows,
-                 memory.arena >> 20, available_memory() >> 20);
+                 file.path(), memory.sum() >> 20, memory.weights >> 20, memory.moments >> 20, memory.gradients >> 20,
+                 options.max_rows, memory.arena >> 20, available_memory() >> 20);
   auto s = std::make_unique<TrainStep>();
   s->options_ = options;
   s->weights_ = std::move(joint.weights);
@@ -87,6 +93,9 @@ Result<std::unique_ptr<TrainStep>> TrainStep::create(const Checkpoint& file, con
   VIBEE_ASSIGN(s->values_, HugeBuffer::allocate(memory.weights));
   VIBEE_ASSIGN(s->first_, HugeBuffer::allocate(memory.moments / 2));
   VIBEE_ASSIGN(s->second_, HugeBuffer::allocate(memory.moments / 2));
+  if (options.accumulate) {
+    VIBEE_ASSIGN(s->gradients_, HugeBuffer::allocate(memory.gradients));
+  }
   std::fill_n(s->first_.as<float>(0), joint.floats, 0.0f);
   std::fill_n(s->second_.as<float>(0), joint.floats, 0.0f);
   size_t next = 0;
@@ -110,7 +119,7 @@ Result<std::unique_ptr<TrainStep>> TrainStep::create(const Checkpoint& file, con
   return s;
 }
 
-Result<float> TrainStep::run(const TrainBatch& batch) {
+Status TrainStep::forward(const TrainBatch& batch) {
   if (batch.tokens.size() > options_.max_rows || batch.documents.size() != batch.tokens.size())
     return error(Code::invalid, "a step of {} rows and {} documents' rows; a step has {} rows at most",
                  batch.tokens.size(), batch.documents.size(), options_.max_rows);
@@ -119,37 +128,96 @@ Result<float> TrainStep::run(const TrainBatch& batch) {
   const std::pair<std::string_view, std::span<const int32_t>> integers[] = {
       {"tokens", batch.tokens}, {"positions", positions_}, {"documents", batch.documents}, {"targets", batch.targets}};
   const std::pair<std::string_view, std::span<const float>> floats[] = {{"loss_weights", batch.weights}};
-  VIBEE_TRY(plan_->run(*team_, {integers, floats}));
-  const float loss = plan_->output(0)[0];
-  const AdamWKernel update = adamw_kernel(options_.isa);
-  std::atomic<bool> finite = std::isfinite(loss);
+  return plan_->run(*team_, {integers, floats});
+}
+
+Result<float> TrainStep::evaluate(const TrainBatch& batch) {
+  VIBEE_CHECK(parts_ == 0, "inside a step");
+  VIBEE_TRY(forward(batch));
+  return plan_->output(0)[0];
+}
+
+std::span<const float> TrainStep::gradient(size_t i) const {
+  const Weight& w = weights_[trained_[i]];
+  return options_.accumulate ? std::span(gradients_.as<const float>(4 * w.at), w.count) : plan_->output(i + 1);
+}
+
+Status TrainStep::add(const TrainBatch& part) {
+  VIBEE_CHECK(options_.accumulate || parts_ == 0, "a step of several parts");
+  Status ran = forward(part);
+  if (!ran.ok()) {
+    parts_ = 0;
+    return ran;
+  }
+  loss_ = parts_ == 0 ? plan_->output(0)[0] : loss_ + plan_->output(0)[0];
+  if (options_.accumulate)
+    team_->run([&](uint32_t tid) {
+      for (size_t i = 0; i < trained_.size(); ++i) {
+        const std::span<const float> g = plan_->output(i + 1);
+        float* const sum = gradients_.as<float>(4 * weights_[trained_[i]].at);
+        const auto [begin, end] = slice_of(g.size(), tid, options_.threads);
+        for (uint64_t e = begin; e < end; ++e) sum[e] = parts_ == 0 ? g[e] : sum[e] + g[e];
+      }
+    });
+  ++parts_;
+  return {};
+}
+
+Result<TrainUpdate> TrainStep::update() {
+  VIBEE_CHECK(parts_ > 0, "a step without parts");
+  parts_ = 0;
+  // Squares are summed in blocks of one size, so the norm does not depend on the threads.
+  constexpr uint64_t kBlock = 1 << 14;
+  std::vector<uint64_t> first_block = {0};
+  for (const uint32_t i : trained_)
+    first_block.push_back(first_block.back() + (weights_[i].count + kBlock - 1) / kBlock);
+  std::vector<double> squares(first_block.back());
   team_->run([&](uint32_t tid) {
-    const auto mine = [&](uint64_t n) {  // whole vectors of 16
-      const Range blocks = share(uint32_t((n + 15) / 16), tid, options_.threads);
-      return std::pair(std::min<uint64_t>(n, 16ull * blocks.begin), std::min<uint64_t>(n, 16ull * blocks.end));
-    };
-    for (size_t i = 0; i < trained_.size(); ++i) {
-      const std::span<const float> g = plan_->output(i + 1);
-      const auto [begin, end] = mine(g.size());
-      float sum = 0;  // x - x is 0 for finite x only
-      for (uint64_t e = begin; e < end; ++e) sum += g[e] - g[e];
-      if (sum != 0) finite.store(false, std::memory_order_relaxed);
-    }
-    team_->barrier();
-    if (!finite.load(std::memory_order_relaxed)) return;
-    for (size_t i = 0; i < trained_.size(); ++i) {
-      const Weight& w = weights_[trained_[i]];
-      const auto [begin, end] = mine(w.count);
-      const uint64_t at = 4 * (w.at + begin);
-      update(adamw_step(options_.optimiser, steps_ + 1, w.matrix), plan_->output(i + 1).data() + begin, end - begin,
-             values_.as<float>(at), first_.as<float>(at), second_.as<float>(at));
+    const Range mine = share(uint32_t(squares.size()), tid, options_.threads);
+    size_t i = 0;
+    for (uint64_t b = mine.begin; b < mine.end; ++b) {
+      while (first_block[i + 1] <= b) ++i;
+      const std::span<const float> g = gradient(i);
+      const uint64_t begin = (b - first_block[i]) * kBlock;
+      double sum = 0;
+      for (uint64_t e = begin; e < std::min<uint64_t>(begin + kBlock, g.size()); ++e) sum += double(g[e]) * g[e];
+      squares[b] = sum;
     }
   });
-  if (!finite)
+  double norm = 0;
+  for (const double square : squares) norm += square;
+  norm = std::sqrt(norm);
+  // Squares of floats do not overflow doubles: the norm is finite where the gradients are.
+  if (!std::isfinite(loss_) || !std::isfinite(norm))
     return error(Code::invalid, "step {}: the loss ({}) or a gradient is not finite; no weight was changed", steps_ + 1,
-                 loss);
+                 loss_);
+  const float scale = options_.clip > 0 && norm > options_.clip ? float(options_.clip / norm) : 1.0f;
+  const AdamWKernel kernel = adamw_kernel(options_.isa);
+  team_->run([&](uint32_t tid) {
+    for (size_t i = 0; i < trained_.size(); ++i) {
+      const Weight& w = weights_[trained_[i]];
+      const auto [begin, end] = slice_of(w.count, tid, options_.threads);
+      const uint64_t at = 4 * (w.at + begin);
+      AdamWStep step = adamw_step(options_.optimiser, steps_ + 1, w.matrix);
+      step.scale = scale;
+      kernel(step, gradient(i).data() + begin, end - begin, values_.as<float>(at), first_.as<float>(at),
+             second_.as<float>(at));
+    }
+  });
   ++steps_;
-  return loss;
+  return TrainUpdate{loss_, norm};
+}
+
+Result<float> TrainStep::run(const TrainBatch& batch) {
+  VIBEE_TRY(add(batch));
+  VIBEE_ASSIGN(const TrainUpdate done, update());
+  return done.loss;
+}
+
+std::array<std::span<uint8_t>, 3> TrainStep::state() {
+  const Weight& last = weights_.back();
+  const size_t bytes = 4 * round_up(last.at + last.count, 16);
+  return {std::span(values_.as<uint8_t>(0), bytes), {first_.as<uint8_t>(0), bytes}, {second_.as<uint8_t>(0), bytes}};
 }
 
 std::span<const float> TrainStep::values(const Weight& weight) const {

@@ -3,6 +3,7 @@
 // step have their place before the first step, which allocates nothing.
 #pragma once
 
+#include <array>
 #include <memory>
 
 #include "vibee/graph/exec/train_plan.h"
@@ -24,23 +25,37 @@ struct TrainStepOptions {
   uint32_t max_rows = 2048;
   uint32_t threads = 1;
   Isa isa = Isa::scalar;
-  AdamW optimiser;  ///< matrices shrink by `decay`, vectors do not
+  AdamW optimiser = {};     ///< matrices shrink by `decay`, vectors do not
+  double clip = 0;          ///< the norm of all gradients together is at most this; 0: whatever it is
+  bool accumulate = false;  ///< a step may have several parts, whose gradients are summed in memory of their own
+};
+
+struct TrainUpdate {
+  float loss;   ///< before the update, over all parts
+  double norm;  ///< of all gradients together, before clipping
 };
 
 class TrainStep {
  public:
-  /// What a step takes: weights and moments in f32, and the plan's arena.
+  /// What a step takes: weights, moments and summed gradients in f32, and the plan's arena.
   struct Memory {
-    uint64_t weights, moments, arena;
-    uint64_t sum() const { return weights + moments + arena; }
+    uint64_t weights, moments, gradients, arena;
+    uint64_t sum() const { return weights + moments + gradients + arena; }
   };
   static Result<Memory> memory(const ModelConfig& config, const TrainStepOptions& options);
   /// Reads the weights of a model. An error says what the model has that is not trained, or how much memory is missing.
   static Result<std::unique_ptr<TrainStep>> create(const Checkpoint& file, const ModelConfig& config,
                                                    const TrainStepOptions& options);
 
-  /// The loss before the update. Where it or a gradient is not finite nothing changes, and the error says so.
+  /// A step of one part: the loss before the update. Where it or a gradient is not finite nothing changes, and the
+  /// error says so.
   Result<float> run(const TrainBatch& batch);
+  /// A part of a step; update() ends it. With the weights of a batch, its parts give the gradients of the whole. More
+  /// than one needs `accumulate`. An error begins the step anew.
+  Status add(const TrainBatch& part);
+  Result<TrainUpdate> update();
+  /// The loss alone, between two steps.
+  Result<float> evaluate(const TrainBatch& batch);
   void set_rate(double rate) { options_.optimiser.rate = rate; }
   uint64_t steps() const { return steps_; }
 
@@ -53,15 +68,24 @@ class TrainStep {
   std::span<const Weight> weights() const { return weights_; }
   std::span<const float> values(const Weight& weight) const;
 
+  /// Everything that a step changes beside steps(): weights, first and second moments, whole.
+  std::array<std::span<uint8_t>, 3> state();
+  /// Says that the state is the one behind so many steps.
+  void resume(uint64_t steps) { steps_ = steps; }
+
  private:
+  Status forward(const TrainBatch& batch);
+  std::span<const float> gradient(size_t i) const;
   TrainStepOptions options_;
   std::vector<Weight> weights_;
   std::vector<uint32_t> trained_;  ///< the weight of each gradient
-  HugeBuffer values_, first_, second_;
+  HugeBuffer values_, first_, second_, gradients_;
   std::unique_ptr<TrainPlan> plan_;
   std::unique_ptr<Team> team_;
   std::vector<int32_t> positions_;
   uint64_t steps_ = 0;
+  uint32_t parts_ = 0;  ///< of the step so far
+  float loss_ = 0;      ///< theirs
 };
 
 }  // namespace vibee

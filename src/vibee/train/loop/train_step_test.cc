@@ -136,6 +136,86 @@ TEST(TrainStep, ChangesNothingWhereItRefuses) {
   EXPECT_TRUE((*step)->run(steps.batches[0]).ok());
 }
 
+/// The first moments behind one step are the clipped gradients, but for a factor.
+std::vector<float> moments(TrainStep& step) {
+  const std::span<uint8_t> bytes = step.state()[1];
+  std::vector<float> out(bytes.size() / 4);
+  std::memcpy(out.data(), bytes.data(), bytes.size());
+  return out;
+}
+
+TEST(TrainStep, PartsAddUpToTheWholeBatch) {
+  Steps steps("llama3");
+  Steps::Batch parts[2] = {steps.batches[0], steps.batches[1]}, whole;
+  double targets = 0;
+  for (const Steps::Batch& part : parts)
+    for (const int32_t target : part.targets) targets += target >= 0;
+  for (Steps::Batch& part : parts) {
+    std::fill(part.weights.begin(), part.weights.end(), float(1 / targets));
+    for (const int32_t document : part.documents) whole.documents.push_back(document + int32_t(whole.tokens.size()));
+    whole.tokens.insert(whole.tokens.end(), part.tokens.begin(), part.tokens.end());
+    whole.targets.insert(whole.targets.end(), part.targets.begin(), part.targets.end());
+    whole.weights.insert(whole.weights.end(), part.weights.begin(), part.weights.end());
+  }
+  steps.options.max_rows = 32;
+  auto at_once = start("hf/llama3", steps.options);
+  steps.options.accumulate = true;
+  auto in_parts = start("hf/llama3", steps.options);
+  ASSERT_TRUE(at_once.ok() && in_parts.ok());
+  ASSERT_TRUE((*at_once)->add(whole).ok());
+  for (const Steps::Batch& part : parts) ASSERT_TRUE((*in_parts)->add(part).ok());
+  auto a = (*at_once)->update(), b = (*in_parts)->update();
+  ASSERT_TRUE(a.ok() && b.ok());
+  EXPECT_NEAR(a->loss, b->loss, 1e-6);
+  EXPECT_NEAR(a->norm / b->norm, 1, 1e-6);
+  const std::vector<float> want = moments(**at_once), got = moments(**in_parts);
+  float largest = 0, off = 0;
+  for (size_t i = 0; i < want.size(); ++i) {
+    largest = std::max(largest, std::fabs(want[i]));
+    off = std::max(off, std::fabs(want[i] - got[i]));
+  }
+  EXPECT_GT(largest, 0);
+  EXPECT_LT(off, 1e-5 * largest);
+}
+
+TEST(TrainStep, ClipsTheNormOfAllGradients) {
+  Steps steps("gpt2");
+  auto free = start("hf/gpt2", steps.options);
+  ASSERT_TRUE(free.ok() && (*free)->add(steps.batches[0]).ok());
+  auto before = (*free)->update();
+  ASSERT_TRUE(before.ok());
+  const std::vector<float> whole = moments(**free);
+  for (const double part : {0.5, 2.0}) {
+    steps.options.clip = part * before->norm;
+    auto step = start("hf/gpt2", steps.options);
+    ASSERT_TRUE(step.ok() && (*step)->add(steps.batches[0]).ok());
+    auto after = (*step)->update();
+    ASSERT_TRUE(after.ok());
+    EXPECT_DOUBLE_EQ(after->norm, before->norm);
+    const std::vector<float> clipped = moments(**step);
+    for (size_t i = 0; i < whole.size(); ++i) ASSERT_FLOAT_EQ(clipped[i], float(std::min(1.0, part) * whole[i])) << i;
+  }
+}
+
+TEST(TrainStep, EvaluatesWithoutChangingAnything) {
+  const Steps steps("gpt2");
+  auto step = start("hf/gpt2", steps.options);
+  ASSERT_TRUE(step.ok());
+  const auto bytes = [&] {
+    std::vector<uint8_t> all;
+    for (const std::span<uint8_t> part : (*step)->state()) all.insert(all.end(), part.begin(), part.end());
+    return all;
+  };
+  const std::vector<uint8_t> before = bytes();
+  auto loss = (*step)->evaluate(steps.batches[0]);
+  ASSERT_TRUE(loss.ok());
+  EXPECT_EQ(before, bytes());
+  auto same = (*step)->run(steps.batches[0]);
+  ASSERT_TRUE(same.ok());
+  EXPECT_EQ(*loss, *same);
+  EXPECT_NE(before, bytes());
+}
+
 TEST(TrainStep, StatesItsMemory) {
   auto file = open_checkpoint(kGoldens + "hf/gpt2");
   ASSERT_TRUE(file.ok());

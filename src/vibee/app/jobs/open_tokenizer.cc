@@ -1,17 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "vibee/app/cli/open_tokenizer.h"
+#include "vibee/app/jobs/open_tokenizer.h"
 
 #include <filesystem>
 
-#include "vibee/app/cli/read_text.h"
 #include "vibee/base/text/quote.h"
 #include "vibee/model/arch/arch.h"
 #include "vibee/model/cache/cache.h"
 #include "vibee/model/token/tokenizer_json.h"
 #include "vibee/model/token/tokenizer_json_write.h"
 #include "vibee/model/weight/atomic_file.h"
+#include "vibee/model/weight/byte_source.h"
 
 namespace vibee {
+namespace {
+constexpr uint64_t kMostBytes = 1 << 30;
+}
 
 Result<TokenizerSpec> read_tokenizer_spec(const std::string& model) {
   if (!model.ends_with(".json")) {
@@ -19,11 +22,11 @@ Result<TokenizerSpec> read_tokenizer_spec(const std::string& model) {
     VIBEE_ASSIGN(const Checkpoint file, open_checkpoint(path));
     return read_tokenizer(file);
   }
-  VIBEE_ASSIGN(const std::string json, read_text(model));
+  VIBEE_ASSIGN(const std::string json, read_small_file(model, kMostBytes));
   VIBEE_ASSIGN(TokenizerSpec spec, read_tokenizer_json(json, model));
   const std::string config = (std::filesystem::path(model).parent_path() / "tokenizer_config.json").string();
   if (std::filesystem::exists(config)) {
-    VIBEE_ASSIGN(const std::string text, read_text(config));
+    VIBEE_ASSIGN(const std::string text, read_small_file(config, kMostBytes));
     VIBEE_TRY(read_tokenizer_config(text, config, &spec));
   }
   return spec;

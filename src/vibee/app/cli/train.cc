@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+// vibee train: a model on token stores.
+#include <unistd.h>
+
+#include <cmath>
+#include <cstdio>
+
+#include "vibee/app/cli/args.h"
+#include "vibee/app/cli/cli.h"
+#include "vibee/app/cli/model_args.h"
+#include "vibee/app/jobs/train.h"
+#include "vibee/base/text/json_object.h"
+#include "vibee/core/measure/measure.h"
+
+namespace vibee {
+namespace {
+
+std::string duration(double seconds) {
+  const auto s = uint64_t(seconds);
+  if (s >= 3600) return fmt::format("{} h {:02} min", s / 3600, s / 60 % 60);
+  return s >= 60 ? fmt::format("{} min {:02} s", s / 60, s % 60) : fmt::format("{} s", s);
+}
+
+/// A line on standard error: over itself on a terminal, else every ten seconds and at the end.
+class StepLine {
+ public:
+  void show(const TrainProgress& p) {
+    const double now = timer_.seconds();
+    const bool last = p.step == p.steps;
+    if (!last && now - shown_ < (terminal_ ? 0.1 : 10)) return;
+    shown_ = now;
+    std::fputs(
+        fmt::format("{}step {} of {}, loss {:.4f}, {:.0f} tokens/s, {} left{}", terminal_ ? "\r\033[K" : "", p.step,
+                    p.steps, p.loss, p.tokens_per_second, duration(p.seconds_left), terminal_ ? "" : "\n")
+            .c_str(),
+        stderr);
+  }
+  void say(const std::string& text) { std::fputs(((terminal_ ? "\r\033[K" : "") + text + "\n").c_str(), stderr); }
+  void clear() {
+    if (terminal_) std::fputs("\r\033[K", stderr);
+  }
+
+ private:
+  bool terminal_ = ::isatty(STDERR_FILENO);
+  double shown_ = 0;
+  Timer timer_;
+};
+
+void print(const TrainReport& r, bool json) {
+  if (json) {
+    std::puts(JsonObject()
+                  .text("model", r.model)
+                  .text("checkpoint", r.checkpoint)
+                  .integer("steps", r.steps)
+                  .integer("resumed", r.resumed)
+                  .integer("tokens", r.tokens)
+                  .number("loss", r.loss)
+                  .number("best_held_out_loss", r.best)
+                  .boolean("stopped", r.stopped)
+                  .number("seconds", r.seconds)
+                  .str()
+                  .c_str());
+    return;
+  }
+  const std::string best = std::isfinite(r.best) ? fmt::format(", held-out loss {:.4f} at best", r.best) : "";
+  std::puts(r.stopped ? fmt::format("stopped behind step {}: {}; go on with --resume", r.steps, r.checkpoint).c_str()
+                      : fmt::format("{}: {} steps, {} tokens in {}, loss {:.4f}{}", r.model, r.steps, r.tokens,
+                                    duration(r.seconds), r.loss, best)
+                            .c_str());
+}
+
+}  // namespace
+
+int verb_train(int argc, char** argv) {
+  std::string path;
+  std::vector<std::string> set;
+  bool resume = false, json = false, keys = false;
+  Args args("train",
+            "Trains a model on token stores, from nothing or from a model; what a run is, a TOML file says. Ctrl-C "
+            "leaves a checkpoint.");
+  args.add("CONFIG", path, "a TOML file; --keys says what may stand in it");
+  args.add("--set", set, "KEY=VALUE in the place of the file's, e.g. train.steps=500; may be given several times");
+  args.add("--resume", resume, "go on from the last checkpoint of the run's folder");
+  args.add("--keys", keys, "print the keys of the file and what they mean");
+  args.add("--json", json, "print an object when done");
+  args.example("vibee train train.toml");
+  args.example("vibee train train.toml --set train.steps=500 --set optimiser.rate=1e-3");
+  args.example("vibee train train.toml --resume");
+  args.example("vibee train --keys");
+  if (auto exit_status = args.parse(argc, argv)) return *exit_status;
+  if (keys) {
+    for (const TrainKey& key : train_keys()) std::puts(fmt::format("{:<24} {}", key.name, key.meaning).c_str());
+    return kExitOk;
+  }
+  if (path.empty()) return fail_usage("train", "name a CONFIG.toml");
+  const auto config = read_train_config(path, set);
+  if (!config.ok()) return fail("train", config.status());
+  catch_interrupt();
+  StepLine line;
+  TrainEvents events;
+  events.begin = [&](const std::string& text) { line.say(text); };
+  events.step = [&](const TrainProgress& progress) {
+    line.show(progress);
+    return !interrupted();
+  };
+  events.evaluated = [&](const TrainEvaluation& e) {
+    line.say(fmt::format("step {}: held-out loss {:.4f}, perplexity {:.2f}{}", e.step, e.loss, std::exp(e.loss),
+                         e.best ? ", the best so far" : ""));
+  };
+  const auto report = train(*config, resume, events);
+  line.clear();
+  if (!report.ok()) return fail("train", report.status());
+  print(*report, json);
+  return kExitOk;
+}
+
+}  // namespace vibee

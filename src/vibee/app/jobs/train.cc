@@ -1,0 +1,316 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vibee/app/jobs/train.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <limits>
+#include <memory>
+#include <numeric>
+#include <thread>
+
+#include "vibee/app/jobs/open_tokenizer.h"
+#include "vibee/app/jobs/run_folder.h"
+#include "vibee/base/simd/isa.h"
+#include "vibee/base/text/json_object.h"
+#include "vibee/base/text/quote.h"
+#include "vibee/core/measure/measure.h"
+#include "vibee/model/arch/arch.h"
+#include "vibee/model/cache/cache.h"
+#include "vibee/model/token/gguf_spec.h"
+#include "vibee/train/data/row_sampler.h"
+#include "vibee/train/loop/run_state.h"
+#include "vibee/train/loop/trained_model.h"
+
+namespace vibee {
+namespace {
+
+/// The model that a run begins with, and what the file that it writes says.
+struct Beginning {
+  Checkpoint file;
+  GgufMetadata metadata;
+  std::unique_ptr<Tokenizer> tokenizer;  ///< null where the model has none
+};
+
+/// The tokenizer.* keys of a tokenizer, for an embedding of so many rows.
+Status say_tokenizer(const TokenizerSpec& spec, size_t rows, GgufMetadata* metadata) {
+  if (!spec.expanded) {  // it came from a GGUF file
+    put_tokenizer(spec, metadata);
+    return {};
+  }
+  VIBEE_ASSIGN(const GgufTokenizer said, gguf_tokenizer(spec, rows));
+  put_tokenizer(said.spec, metadata);
+  return {};
+}
+
+Result<Beginning> new_model(const TrainConfig& config) {
+  VIBEE_ASSIGN(TokenizerSpec spec, read_tokenizer_spec(config.tokenizer));
+  NewModel model = config.model;
+  model.vocab = uint32_t(spec.tokens.size());
+  GgufMetadata metadata;
+  VIBEE_TRY(say_tokenizer(spec, model.vocab, &metadata));
+  VIBEE_ASSIGN(auto tokenizer, make_tokenizer(std::move(spec)));
+  VIBEE_ASSIGN(Checkpoint file, new_checkpoint(model, std::move(metadata)));
+  metadata = file.metadata();
+  return Beginning{std::move(file), std::move(metadata), std::move(tokenizer)};
+}
+
+Result<Beginning> known_model(const TrainConfig& config) {
+  VIBEE_ASSIGN(const std::string path, resolve_model(config.from));
+  VIBEE_ASSIGN(Checkpoint file, open_checkpoint(path));
+  GgufMetadata metadata = file.metadata();
+  std::unique_ptr<Tokenizer> tokenizer;
+  if (auto spec = read_tokenizer(file); spec.ok()) {
+    if (!file.has("tokenizer.ggml.model")) {
+      VIBEE_ASSIGN(const TensorInfo* embedding, file.tensor("token_embd.weight"));
+      VIBEE_TRY(say_tokenizer(*spec, size_t(embedding->rows()), &metadata));
+    }
+    VIBEE_ASSIGN(tokenizer, make_tokenizer(std::move(*spec)));
+  }
+  return Beginning{std::move(file), std::move(metadata), std::move(tokenizer)};
+}
+
+Result<std::vector<TokenStore>> open_stores(const std::vector<std::string>& paths, const Beginning& model,
+                                            uint32_t vocab, uint32_t length) {
+  std::vector<TokenStore> stores;
+  for (const std::string& path : paths) {
+    VIBEE_ASSIGN(TokenStore store, TokenStore::open(path));
+    if (model.tokenizer != nullptr) VIBEE_TRY(store.check_tokenizer(*model.tokenizer));
+    if (store.vocabulary() > vocab)
+      return error(Code::invalid, "{}: its vocabulary has {} tokens, the model {}", store.name(), store.vocabulary(),
+                   vocab);
+    if (rows_of(store.tokens(), length) == 0)
+      return error(Code::invalid, "{}: {} tokens make no row of {}; take a smaller data.length or more text",
+                   store.name(), store.tokens(), length);
+    stores.push_back(std::move(store));
+  }
+  return stores;
+}
+
+/// Rows as a step takes them, one behind the other.
+class RowBatch {
+ public:
+  void clear() {
+    for (auto* list : {&tokens_, &targets_, &documents_}) list->clear();
+    weights_.clear();
+  }
+  void add(const TrainingRow& row, float weight) {
+    const auto first = int32_t(tokens_.size());
+    size_t border = 0;
+    for (size_t i = 0; i < row.ids.size(); ++i) {
+      while (border + 1 < row.borders.size() && row.borders[border + 1] <= i) ++border;
+      tokens_.push_back(row.ids[i]);
+      targets_.push_back(row.weights[i] > 0 ? row.targets[i] : -1);
+      documents_.push_back(first + int32_t(row.borders[border]));
+      weights_.push_back(row.weights[i] * weight);
+    }
+  }
+  TrainBatch view() const { return {tokens_, targets_, documents_, weights_}; }
+
+ private:
+  std::vector<int32_t> tokens_, targets_, documents_;
+  std::vector<float> weights_;
+};
+
+double learnt(const TrainingRow& row) { return std::accumulate(row.weights.begin(), row.weights.end(), 0.0); }
+
+class Run {
+ public:
+  Run(const TrainConfig& config, const TrainEvents& events, RunFolder folder)
+      : c_(config), events_(events), folder_(std::move(folder)) {}
+
+  Result<TrainReport> go(bool resume) {
+    VIBEE_TRY(open(resume));
+    const Timer timer;
+    TrainReport report;
+    report.resumed = step_->steps();
+    double shown = 0, left = 0;
+    while (step_->steps() < c_.rates.steps && !report.stopped) {
+      VIBEE_ASSIGN(const TrainUpdate update, step());
+      report.loss = update.loss;
+      const uint64_t done = step_->steps();
+      const double seconds = timer.seconds();
+      left = seconds / double(done - report.resumed) * double(c_.rates.steps - done);
+      const double speed = double(c_.batch) * c_.length / std::max(seconds - shown, 1e-9);
+      shown = seconds;
+      const TrainProgress progress{done,
+                                   c_.rates.steps,
+                                   update.loss,
+                                   update.norm,
+                                   rate_at(c_.rates, done),
+                                   speed,
+                                   left,
+                                   done * c_.batch * c_.length};
+      VIBEE_TRY(log(JsonObject()
+                        .integer("step", done)
+                        .number("loss", update.loss)
+                        .number("norm", update.norm)
+                        .number("rate", progress.rate)
+                        .integer("tokens", progress.tokens)
+                        .number("tokens_per_second", speed)
+                        .str()));
+      report.stopped = !events_.step(progress) && done < c_.rates.steps;
+      const bool last = done == c_.rates.steps;
+      if (!held_out_.empty() && c_.eval_every > 0 && (done % c_.eval_every == 0 || last)) {
+        VIBEE_TRY(evaluate());
+      }
+      if (last || report.stopped || (c_.save_every > 0 && done % c_.save_every == 0)) {
+        report.checkpoint = folder_.checkpoint(done);
+        VIBEE_TRY(save(report.checkpoint));
+        folder_.prune(c_.keep);
+      }
+    }
+    if (!report.stopped) {
+      report.model = folder_.model();
+      VIBEE_TRY(write_trained(report.model, model_->file, model_->metadata, *step_));
+    }
+    report.steps = step_->steps();
+    report.tokens = (report.steps - report.resumed) * c_.batch * c_.length;
+    report.best = best_;
+    report.seconds = timer.seconds();
+    return report;
+  }
+
+ private:
+  struct Close {
+    void operator()(std::FILE* file) const { std::fclose(file); }
+  };
+
+  Status open(bool resume) {
+    const std::vector<uint64_t> there = folder_.checkpoints();
+    if (resume && there.empty()) return error(Code::not_found, "{}: no checkpoint to go on from", quote(c_.out, 400));
+    if (!resume && !there.empty())
+      return error(Code::invalid, "{}: a run is there already, at step {}; go on with --resume, or name another folder",
+                   quote(c_.out, 400), there.back());
+    auto model = c_.from.empty() ? new_model(c_) : known_model(c_);
+    if (!model.ok()) return model.take_status();
+    model_ = std::make_unique<Beginning>(std::move(*model));
+    VIBEE_ASSIGN(const ModelConfig config, read_config(model_->file));
+    if (config.learned_positions && c_.length > config.context)
+      return error(Code::invalid, "key 'data.length': {} tokens; the model has {} positions", c_.length,
+                   config.context);
+    VIBEE_ASSIGN(stores_, open_stores(c_.stores, *model_, config.vocab, c_.length));
+    VIBEE_ASSIGN(held_out_, open_stores(c_.held_out, *model_, config.vocab, c_.length));
+    VIBEE_TRY(make_sampler());
+    if (uint64_t(c_.part) * c_.length > kMostTrainRows)
+      return error(Code::invalid,
+                   "train.part ({}) times data.length ({}) is above {} tokens at once; take a smaller part", c_.part,
+                   c_.length, kMostTrainRows);
+    TrainStepOptions options;
+    options.max_rows = c_.part * c_.length;
+    options.threads = c_.threads > 0 ? c_.threads : std::max(1u, std::thread::hardware_concurrency());
+    options.isa = detected_isa();
+    options.optimiser = c_.optimiser;
+    options.clip = c_.clip;
+    options.accumulate = c_.part < c_.batch;
+    VIBEE_ASSIGN(step_, TrainStep::create(model_->file, config, options));
+    if (resume) {
+      VIBEE_ASSIGN(const RunState state, load_run(folder_.checkpoint(there.back()), step_.get()));
+      VIBEE_TRY(sampler_->restore(state.sampler));
+      best_ = state.best;
+    }
+    metrics_.reset(std::fopen(folder_.metrics().c_str(), resume ? "ab" : "wb"));
+    if (metrics_ == nullptr) return error(Code::io, "{}: cannot be written", quote(folder_.metrics(), 400));
+    uint64_t parameters = 0, tokens = 0;
+    for (const TrainStep::Weight& w : step_->weights()) parameters += w.count;
+    for (const TokenStore& store : stores_) tokens += store.tokens();
+    VIBEE_ASSIGN(const TrainStep::Memory memory, TrainStep::memory(config, options));
+    events_.begin(fmt::format("{} parameters ({}), {} tokens of data, {} tokens a step, {} MiB, {} threads", parameters,
+                              config.architecture, tokens, uint64_t(c_.batch) * c_.length, memory.sum() >> 20,
+                              options.threads));
+    return {};
+  }
+
+  Status make_sampler() {
+    std::vector<SampleSource> sources;
+    uint64_t all = 0;
+    for (const TokenStore& store : stores_) all += rows_of(store.tokens(), c_.length);
+    for (size_t i = 0; i < stores_.size(); ++i) {
+      const uint64_t rows = rows_of(stores_[i].tokens(), c_.length);
+      // Shares by rows are rounded to thousandths, so that the sampler's period stays short.
+      const uint64_t weight = !c_.store_weights.empty() ? c_.store_weights[i]
+                              : stores_.size() == 1
+                                  ? 1
+                                  : std::max<uint64_t>(1, uint64_t(1000.0 * double(rows) / double(all)));
+      sources.push_back({rows, uint32_t(weight)});
+    }
+    VIBEE_ASSIGN(RowSampler sampler, RowSampler::make(std::move(sources), c_.seed));
+    sampler_ = std::make_unique<RowSampler>(std::move(sampler));
+    return {};
+  }
+
+  Result<TrainUpdate> step() {
+    rows_.resize(c_.batch);
+    double targets = 0;
+    for (uint32_t i = 0; i < c_.batch; ++i) {
+      const Sample sample = sampler_->at(sampler_->next() + i);
+      VIBEE_TRY(read_row(stores_[sample.source], sample.row, c_.length, &rows_[i]));
+      targets += learnt(rows_[i]);
+    }
+    const auto weight = float(1 / std::max(1.0, targets));
+    step_->set_rate(rate_at(c_.rates, step_->steps() + 1));
+    for (uint32_t first = 0; first < c_.batch; first += c_.part) {
+      batch_.clear();
+      for (uint32_t i = first; i < std::min(c_.batch, first + c_.part); ++i) batch_.add(rows_[i], weight);
+      VIBEE_TRY(step_->add(batch_.view()));
+    }
+    VIBEE_ASSIGN(const TrainUpdate update, step_->update());
+    sampler_->advance(c_.batch);
+    return update;
+  }
+
+  /// The first rows of every held-out store; all of a run see the same.
+  Status evaluate() {
+    double loss = 0, targets = 0;
+    rows_.resize(1);
+    for (const TokenStore& store : held_out_) {
+      const uint64_t rows = std::min<uint64_t>(c_.eval_rows, rows_of(store.tokens(), c_.length));
+      for (uint64_t r = 0; r < rows; ++r) {
+        VIBEE_TRY(read_row(store, r, c_.length, &rows_[0]));
+        const double count = learnt(rows_[0]);
+        if (count == 0) continue;
+        batch_.clear();
+        batch_.add(rows_[0], float(1 / count));
+        VIBEE_ASSIGN(const float mean, step_->evaluate(batch_.view()));
+        loss += double(mean) * count;
+        targets += count;
+      }
+    }
+    if (targets == 0) return error(Code::invalid, "the held-out rows have nothing to be learnt; take other stores");
+    const TrainEvaluation evaluation{step_->steps(), loss / targets, loss / targets < best_};
+    VIBEE_TRY(log(JsonObject().integer("step", evaluation.step).number("held_out_loss", evaluation.loss).str()));
+    events_.evaluated(evaluation);
+    if (!evaluation.best) return {};
+    best_ = evaluation.loss;
+    return save(folder_.best());
+  }
+
+  Status save(const std::string& path) { return save_run(path, *step_, {step_->steps(), best_, sampler_->state()}); }
+
+  Status log(const std::string& line) {
+    if (std::fputs((line + "\n").c_str(), metrics_.get()) < 0 || std::fflush(metrics_.get()) != 0)
+      return error(Code::io, "{}: cannot be written", quote(folder_.metrics(), 400));
+    return {};
+  }
+
+  const TrainConfig& c_;
+  const TrainEvents& events_;
+  RunFolder folder_;
+  std::unique_ptr<Beginning> model_;
+  std::vector<TokenStore> stores_, held_out_;
+  std::unique_ptr<RowSampler> sampler_;
+  std::unique_ptr<TrainStep> step_;
+  std::unique_ptr<std::FILE, Close> metrics_;
+  std::vector<TrainingRow> rows_;
+  RowBatch batch_;
+  double best_ = std::numeric_limits<double>::infinity();
+};
+
+}  // namespace
+
+Result<TrainReport> train(const TrainConfig& config, bool resume, const TrainEvents& events) {
+  VIBEE_ASSIGN(RunFolder folder, RunFolder::open(config.out));
+  return Run(config, events, std::move(folder)).go(resume);
+}
+
+}  // namespace vibee

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// Training a model whole on token stores: from nothing or from a model, with evaluation, checkpoints and going on.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "vibee/app/jobs/train_config.h"
+
+namespace vibee {
+
+struct TrainProgress {
+  uint64_t step = 0, steps = 0;  ///< done, of the run
+  double loss = 0;               ///< a token of the step
+  double norm = 0, rate = 0;
+  double tokens_per_second = 0, seconds_left = 0;
+  uint64_t tokens = 0;  ///< since the run began, over all resumes
+};
+struct TrainEvaluation {
+  uint64_t step;
+  double loss;  ///< a token of the held-out rows
+  bool best;    ///< of the run so far
+};
+
+struct TrainEvents {
+  /// What is trained, before the first step, as one line.
+  std::function<void(const std::string&)> begin = [](const std::string&) {};
+  /// After every step; false stops the run with a checkpoint.
+  std::function<bool(const TrainProgress&)> step = [](const TrainProgress&) { return true; };
+  std::function<void(const TrainEvaluation&)> evaluated = [](const TrainEvaluation&) {};
+};
+
+struct TrainReport {
+  std::string model, checkpoint;  ///< the paths that were written last; no model where the run was stopped
+  uint64_t steps = 0, resumed = 0, tokens = 0;
+  double loss = 0;  ///< of the last step
+  double best = 0;  ///< lowest loss of an evaluation; infinite where there was none
+  bool stopped = false;
+  double seconds = 0;
+};
+
+/// Writes OUT/model.gguf, OUT/metrics.jsonl and OUT/checkpoints. `resume`: goes on from the last checkpoint there,
+/// with the bytes that a run without a stop would have. A folder with checkpoints is refused otherwise.
+Result<TrainReport> train(const TrainConfig& config, bool resume, const TrainEvents& events);
+
+}  // namespace vibee

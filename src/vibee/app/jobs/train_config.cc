@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vibee/app/jobs/train_config.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <map>
+#include <numeric>
+#include <sstream>
+#include <type_traits>
+#include <toml.hpp>
+
+#include "vibee/base/text/quote.h"
+#include "vibee/model/token/detokenizer.h"
+#include "vibee/model/weight/byte_source.h"
+
+namespace vibee {
+namespace {
+
+/// A value of the file and where it stands, for messages.
+struct Given {
+  std::string where, key;
+  const toml::value& value;
+  double least, most;
+
+  Status wrong(std::string_view wanted) const {
+    return error(Code::invalid, "{}: key '{}': {} is asked for", where, key, wanted);
+  }
+};
+
+Status set(const Given& given, std::string* out) {
+  if (!given.value.is_string()) return given.wrong("a text in quotes");
+  *out = given.value.as_string().str;
+  return {};
+}
+Status set(const Given& given, bool* out) {
+  if (!given.value.is_boolean()) return given.wrong("true or false");
+  *out = given.value.as_boolean();
+  return {};
+}
+template <class T>
+requires(std::is_arithmetic_v<T> && !std::is_same_v<T, bool>) Status set(const Given& given, T* out) {
+  const std::string wanted =
+      fmt::format("{} from {} to {}", std::is_integral_v<T> ? "a whole number" : "a number", given.least, given.most);
+  const bool integer = given.value.is_integer();
+  if (!integer && (std::is_integral_v<T> || !given.value.is_floating())) return given.wrong(wanted);
+  const double number = integer ? double(given.value.as_integer()) : given.value.as_floating();
+  if (!(number >= given.least && number <= given.most)) return given.wrong(wanted);
+  *out = integer ? T(given.value.as_integer()) : T(number);
+  return {};
+}
+template <class T>
+Status set(const Given& given, std::vector<T>* out) {
+  out->clear();
+  if (!given.value.is_array()) {  // one is a list of one
+    out->emplace_back();
+    return set(given, &out->back());
+  }
+  if (given.value.as_array().empty()) return given.wrong("a list of one or more");
+  for (const toml::value& item : given.value.as_array()) {
+    out->emplace_back();
+    VIBEE_TRY(set(Given{given.where, given.key, item, given.least, given.most}, &out->back()));
+  }
+  return {};
+}
+
+/// How many letters have to change (Levenshtein).
+size_t distance(std::string_view a, std::string_view b) {
+  std::vector<size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), size_t(0));
+  for (size_t i = 0; i < a.size(); ++i) {
+    size_t diagonal = row[0];
+    row[0] = i + 1;
+    for (size_t j = 0; j < b.size(); ++j) {
+      const size_t changed = diagonal + (a[i] != b[j]);
+      diagonal = row[j + 1];
+      row[j + 1] = std::min({changed, diagonal + 1, row[j] + 1});
+    }
+  }
+  return row.back();
+}
+
+Status unknown(const std::string& where, const std::string& key) {
+  const std::string cut = key.substr(0, 100);
+  const std::vector<TrainKey> keys = train_keys();
+  const auto nearest = std::min_element(keys.begin(), keys.end(), [&](const TrainKey& a, const TrainKey& b) {
+    return distance(cut, a.name) < distance(cut, b.name);
+  });
+  return error(Code::invalid, "{}: key {} does not exist; the nearest is '{}'", where, quote(key, 100), nearest->name);
+}
+
+Status set_key(const std::string& where, const std::string& key, const toml::value& value, TrainConfig* config) {
+#define VIBEE_TRAIN_KEY(name, field, least, most, meaning) \
+  if (key == name) return set(Given{where, key, value, double(least), double(most)}, &config->field);
+#include "vibee/app/jobs/train_keys.inc"
+#undef VIBEE_TRAIN_KEY
+  return unknown(where, key);
+}
+
+/// Tables are hashed; the first line that is wrong is what a reader wants to hear of.
+std::map<std::pair<uint32_t, std::string>, const toml::value*> by_line(const toml::table& table) {
+  std::map<std::pair<uint32_t, std::string>, const toml::value*> sorted;
+  for (const auto& [key, value] : table) sorted[{uint32_t(value.location().line()), key}] = &value;
+  return sorted;
+}
+
+Status set_table(const std::string& name, const std::string& before, const toml::table& table, TrainConfig* config) {
+  for (const auto& [at, value] : by_line(table)) {
+    const std::string path = before.empty() ? at.second : before + "." + at.second;
+    if (value->is_table() && before.empty()) {
+      VIBEE_TRY(set_table(name, path, value->as_table(), config));
+      continue;
+    }
+    VIBEE_TRY(set_key(fmt::format("{}, line {}", name, at.first), path, *value, config));
+  }
+  return {};
+}
+
+Result<toml::table> parse(const std::string& text, const std::string& name) try {
+  // toml11 3.7 leaves its buffer on its way to complain of UTF-8, and follows brackets by recursion without a limit.
+  if (valid_utf8(text) != text) return error(Code::invalid, "{}: is no UTF-8", name);
+  constexpr auto kMostBrackets = 200;
+  if (std::count_if(text.begin(), text.end(), [](char c) { return c == '[' || c == '{'; }) > kMostBrackets)
+    return error(Code::invalid, "{}: more than {} brackets; a configuration has one a table or list", name,
+                 kMostBrackets);
+  std::istringstream in(text);
+  return toml::parse(in, name).as_table();
+} catch (const toml::exception& e) {
+  const std::string_view what = e.what();  // a line, and then a picture of the place
+  return error(Code::invalid, "{}, line {}: {}", name, e.location().line(),
+               quote(what.substr(0, what.find('\n')), 200));
+} catch (const std::exception& e) {
+  return error(Code::invalid, "{}: {}", name, quote(e.what(), 200));
+}
+
+/// `key=value` of the command line; what is no value of TOML is a text.
+Status set_option(const std::string& option, TrainConfig* config) {
+  const std::string where = fmt::format("--set {}", quote(option, 200));
+  const size_t equals = option.find('=');
+  if (equals == std::string::npos || equals == 0)
+    return error(Code::invalid, "{}: KEY=VALUE is asked for, e.g. train.steps=100", where);
+  const std::string value = option.substr(equals + 1);
+  const auto parsed = parse("x = " + value, where);
+  const bool known = parsed.ok() && parsed->size() == 1;
+  return set_key(where, option.substr(0, equals), known ? parsed->begin()->second : toml::value(value), config);
+}
+
+/// What keys say together.
+Status check(const std::string& name, TrainConfig* c) {
+  const auto wrong = [&](std::string_view key, std::string_view what) {
+    return error(Code::invalid, "{}: key '{}': {}", name, key, what);
+  };
+  if (c->out.empty()) return wrong("out", "is missing; name the folder that the run writes");
+  if (c->stores.empty()) return wrong("data.stores", "is missing; name a store of `vibee data build`");
+  if (c->from.empty() && c->tokenizer.empty())
+    return wrong("model.tokenizer", "is missing; a new model needs one, or give model.from");
+  if (!c->from.empty() && !c->tokenizer.empty())
+    return wrong("model.tokenizer", "is that of model.from; give one of both");
+  if (!c->store_weights.empty() && c->store_weights.size() != c->stores.size())
+    return wrong("data.weights", fmt::format("{} of {} stores", c->store_weights.size(), c->stores.size()));
+  const auto kind = find_schedule(c->schedule);
+  if (!kind)
+    return wrong("optimiser.schedule",
+                 fmt::format("{}; constant, linear, cosine and wsd are built", quote(c->schedule, 40)));
+  c->rates.kind = *kind;
+  if (c->rates.warmup > c->rates.steps)
+    return wrong("optimiser.warmup", fmt::format("{} steps of {}", c->rates.warmup, c->rates.steps));
+  if (c->rates.final_rate > c->rates.rate)
+    return wrong("optimiser.final_rate", fmt::format("{} is above the rate {}", c->rates.final_rate, c->rates.rate));
+  if (c->part == 0 || c->part > c->batch) c->part = c->batch;
+  if (c->from.empty() && c->length > c->model.context)
+    return wrong("data.length", fmt::format("{} tokens of a model for {}", c->length, c->model.context));
+  c->model.seed = c->seed;
+  return {};
+}
+
+}  // namespace
+
+std::vector<TrainKey> train_keys() {
+  return {
+#define VIBEE_TRAIN_KEY(name, field, least, most, meaning) {name, meaning},
+#include "vibee/app/jobs/train_keys.inc"
+#undef VIBEE_TRAIN_KEY
+  };
+}
+
+Result<TrainConfig> parse_train_config(const std::string& text, const std::string& name,
+                                       const std::vector<std::string>& set) {
+  TrainConfig config;
+  config.rates.steps = 1000;
+  VIBEE_ASSIGN(const toml::table table, parse(text, name));
+  VIBEE_TRY(set_table(name, "", table, &config));
+  for (const std::string& option : set) VIBEE_TRY(set_option(option, &config));
+  VIBEE_TRY(check(name, &config));
+  return config;
+}
+
+Result<TrainConfig> read_train_config(const std::string& path, const std::vector<std::string>& set) {
+  VIBEE_ASSIGN(const std::string text, read_small_file(path, 1 << 20));
+  return parse_train_config(text, quote(path, 400), set);
+}
+
+}  // namespace vibee

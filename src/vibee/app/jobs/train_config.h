@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+// What `vibee train` reads: a TOML file whose keys are rows of train_keys.inc, checked one by one.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "vibee/base/status/status.h"
+#include "vibee/kernels/update/adamw.h"
+#include "vibee/train/loop/new_model.h"
+#include "vibee/train/loop/schedule.h"
+
+namespace vibee {
+
+struct TrainConfig {
+  std::string out;        ///< folder of the run: model.gguf, metrics.jsonl, checkpoints
+  std::string from;       ///< a model to go on from; empty: a new one
+  std::string tokenizer;  ///< of a new model
+  NewModel model;
+  std::vector<std::string> stores, held_out;
+  std::vector<uint64_t> store_weights;  ///< one a store; empty: by their rows
+  uint32_t length = 256;                ///< tokens of a row
+  uint32_t batch = 8;                   ///< rows of a step
+  uint32_t part = 0;                    ///< rows that are computed at once; 0: all of a step
+  uint64_t seed = 0;
+  uint32_t threads = 0;  ///< 0: one a core
+  std::string schedule = "cosine";
+  Schedule rates;
+  AdamW optimiser;
+  double clip = 1;
+  uint32_t eval_every = 100, eval_rows = 64;  ///< steps; rows of the held-out stores
+  uint32_t save_every = 100, keep = 3;        ///< steps; checkpoints beside the best
+};
+
+/// Reads a file, then `key=value` on top of it. Errors name the file, line and key, and for a key that does not exist
+/// the nearest one that does.
+Result<TrainConfig> read_train_config(const std::string& path, const std::vector<std::string>& set);
+/// The same of a text that messages call `name`.
+Result<TrainConfig> parse_train_config(const std::string& text, const std::string& name,
+                                       const std::vector<std::string>& set);
+
+/// The keys as a table in Markdown's form, for the help and the docs.
+struct TrainKey {
+  std::string_view name, meaning;
+};
+std::vector<TrainKey> train_keys();
+
+}  // namespace vibee

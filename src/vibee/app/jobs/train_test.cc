@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+// vibee train's job: a tiny model learns a tiny store, a run that was stopped goes on with the same bytes, and what a
+// configuration may not say.
+#include "vibee/app/jobs/train.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+
+#include "vibee/app/jobs/open_tokenizer.h"
+#include "vibee/kit/temp_folder.h"
+#include "vibee/kit/tiny_model.h"
+#include "vibee/model/arch/arch.h"
+#include "vibee/train/data/token_store.h"
+
+namespace vibee {
+namespace {
+
+/// A store of a repeated tune, and a model whose tokenizer it is of.
+class Training : public testing::Test {
+ protected:
+  Training() {
+    TinyModel tiny;
+    tiny.vocab = 300;
+    tiny.tokenizer = true;
+    model_ = std::make_unique<TinyModelFile>(tiny);
+    auto tokenizer = open_tokenizer(model_->path());
+    VIBEE_CHECK(tokenizer.ok(), "{}", tokenizer.status().message());
+    auto writer =
+        TokenStoreWriter::create(path("tune.tokens"), uint32_t((*tokenizer)->size()), vocabulary_hash(**tokenizer));
+    VIBEE_CHECK(writer.ok(), "{}", writer.status().message());
+    for (int d = 0; d < 60; ++d) {
+      TokenDocument document;
+      for (int i = 0; i < 20 + d % 7; ++i) document.ids.push_back(10 + (d + 3 * i) % 8);
+      VIBEE_CHECK(writer->add(document).ok());
+    }
+    VIBEE_CHECK(writer->finish().ok());
+  }
+  std::string path(const std::string& name) const { return folder_.path() + "/" + name; }
+  std::string text(const std::string& out) const {
+    return fmt::format(R"(out = "{}"
+[model]
+tokenizer = "{}"
+dim = 16
+layers = 1
+heads = 2
+context = 32
+[data]
+stores = "{}"
+held_out = ["{}"]
+length = 16
+[train]
+steps = 12
+batch = 4
+part = 2
+threads = 2
+[optimiser]
+rate = 0.01
+warmup = 2
+[eval]
+every = 4
+rows = 4
+[save]
+every = 3
+keep = 2
+)",
+                       path(out), model_->path(), path("tune.tokens"), path("tune.tokens"));
+  }
+  TrainConfig config(const std::string& out, const std::vector<std::string>& set = {}) const {
+    auto parsed = parse_train_config(text(out), "train.toml", set);
+    VIBEE_CHECK(parsed.ok(), "{}", parsed.status().message());
+    return *parsed;
+  }
+  std::string contents(const std::string& name) const {
+    std::ifstream in(path(name), std::ios::binary);
+    return {std::istreambuf_iterator<char>(in), {}};
+  }
+  std::string refusal(const std::vector<std::string>& set) const {
+    const Status status = parse_train_config(text("x"), "train.toml", set).take_status();
+    EXPECT_EQ(status.message().find('\n'), std::string::npos);
+    return status.message();
+  }
+
+  TempFolder folder_;
+  std::unique_ptr<TinyModelFile> model_;
+};
+
+TEST_F(Training, LearnsWhatIsThere) {
+  for (const char* architecture : {"llama", "gpt2"}) {
+    double first = 0, last = 0;
+    std::vector<double> held_out;
+    TrainEvents events;
+    events.step = [&](const TrainProgress& p) {
+      (p.step == 1 ? first : last) = p.loss;
+      return true;
+    };
+    events.evaluated = [&](const TrainEvaluation& e) { held_out.push_back(e.loss); };
+    const auto report = train(
+        config(architecture, {"train.steps=60", "eval.every=30", std::string("model.architecture=") + architecture}),
+        false, events);
+    ASSERT_TRUE(report.ok()) << report.status().message();
+    EXPECT_NEAR(first, std::log(300), 0.5);
+    EXPECT_LT(last, first / 2) << architecture;
+    ASSERT_EQ(held_out.size(), 2u);
+    EXPECT_LT(held_out[1], held_out[0]);
+    EXPECT_EQ(report->best, held_out[1]);
+    auto written = open_checkpoint(report->model);
+    ASSERT_TRUE(written.ok()) << written.status().message();
+    EXPECT_TRUE(read_config(*written).ok());
+    EXPECT_TRUE(open_tokenizer(report->model).ok());
+  }
+}
+
+TEST_F(Training, GoesOnAsIfItHadNeverStopped) {
+  const auto whole = train(config("whole"), false, {});
+  ASSERT_TRUE(whole.ok()) << whole.status().message();
+  TrainEvents stop;
+  stop.step = [](const TrainProgress& p) { return p.step != 5; };
+  const auto part = train(config("part"), false, stop);
+  ASSERT_TRUE(part.ok() && part->stopped);
+  EXPECT_EQ(part->steps, 5u);
+  EXPECT_FALSE(std::filesystem::exists(path("part/model.gguf")));
+  // Other threads, the same bytes.
+  const auto rest = train(config("part", {"train.threads=1"}), true, {});
+  ASSERT_TRUE(rest.ok()) << rest.status().message();
+  EXPECT_EQ(rest->resumed, 5u);
+  EXPECT_EQ(rest->best, whole->best);
+  for (const char* name : {"model.gguf", "checkpoints/12.run", "checkpoints/best.run"}) {
+    const std::string want = contents(std::string("whole/") + name);
+    ASSERT_FALSE(want.empty()) << name;
+    EXPECT_TRUE(want == contents(std::string("part/") + name)) << name;
+  }
+  EXPECT_TRUE(std::filesystem::exists(path("whole/checkpoints/9.run")));
+  EXPECT_FALSE(std::filesystem::exists(path("whole/checkpoints/6.run")));
+}
+
+TEST_F(Training, GoesOnFromAModel) {
+  ASSERT_TRUE(train(config("first"), false, {}).ok());
+  const auto second = train(
+      config("second", {"model.tokenizer=", "model.from=" + path("first/model.gguf"), "train.steps=2"}), false, {});
+  ASSERT_TRUE(second.ok()) << second.status().message();
+  EXPECT_TRUE(open_checkpoint(second->model).ok());
+}
+
+TEST_F(Training, RefusesARunThatDoesNotFitTheFolder) {
+  EXPECT_NE(train(config("run"), true, {}).status().message().find("no checkpoint to go on from"), std::string::npos);
+  ASSERT_TRUE(train(config("run"), false, {}).ok());
+  EXPECT_NE(train(config("run"), false, {}).status().message().find("a run is there already, at step 12"),
+            std::string::npos);
+  EXPECT_NE(train(config("run", {"model.layers=2"}), true, {}).status().message().find("a model of other weights"),
+            std::string::npos);
+  EXPECT_NE(train(config("run", {"train.seed=9"}), true, {}).status().message().find("the order of samples"),
+            std::string::npos);
+}
+
+TEST_F(Training, SaysWhatAConfigurationMayNotSay) {
+  const auto has = [](const std::string& text, std::string_view part) {
+    EXPECT_NE(text.find(part), std::string::npos) << text;
+  };
+  has(refusal({"train.step=3"}), "key \"train.step\" does not exist; the nearest is 'train.steps'");
+  has(refusal({"train.steps=0"}), "a whole number from 1 to");
+  has(refusal({"train.steps=1.5"}), "a whole number");
+  has(refusal({"train.steps=many"}), "a whole number");
+  has(refusal({"train.steps"}), "KEY=VALUE");
+  has(refusal({"optimiser.rate=nan"}), "a number from 0 to 100");
+  has(refusal({"optimiser.schedule=cosin"}), "constant, linear, cosine and wsd");
+  has(refusal({"optimiser.warmup=13"}), "13 steps of 12");
+  has(refusal({"data.length=33"}), "33 tokens of a model for 32");
+  has(refusal({"data.weights=[1,2]"}), "2 of 1 stores");
+  has(refusal({"data.stores=[]"}), "a list of one or more");
+  has(refusal({"model.from=x"}), "give one of both");
+  has(refusal({"model.tied=1"}), "true or false");
+  const auto bad = [](const std::string& text) { return parse_train_config(text, "a.toml", {}).status().message(); };
+  has(bad("out = \"x\"\nstores = 1\n"), "a.toml, line 2: key \"stores\" does not exist");
+  has(bad("[train\n"), "a.toml, line 1");
+  has(bad(""), "key 'out'");
+  has(bad("[.a]"), "a.toml, line 1");
+  has(bad("a = " + std::string(100000, '[')), "a.toml: more than 200 brackets");
+}
+
+}  // namespace
+}  // namespace vibee

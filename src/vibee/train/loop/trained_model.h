@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+// The weights of a step as a model file.
+#pragma once
+
+#include "vibee/model/weight/gguf_write.h"
+#include "vibee/train/loop/train_step.h"
+
+namespace vibee {
+
+/// Writes `file`, the model that training began with, in float32 and with the weights that `step` has now; `metadata`
+/// is what the file says. Tensors that a step does not read are copied.
+Status write_trained(const std::string& path, const Checkpoint& file, GgufMetadata metadata, const TrainStep& step);
+
+}  // namespace vibee
