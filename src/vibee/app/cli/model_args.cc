@@ -15,7 +15,7 @@ volatile std::sig_atomic_t g_interrupted = 0;  // signal handlers can reach noth
 }  // namespace
 
 void add_model_args(Args& args, LoadConfig& c, bool with_batch) {
-  args.add("MODEL", c.model, "a GGUF file, or a name from `vibee list`").required();
+  args.add("MODEL", c.model, "a GGUF file, or a name from `vibee list`; default: the model in the binary");
   add_load_args(args, c, with_batch);
 }
 

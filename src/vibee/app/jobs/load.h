@@ -10,13 +10,15 @@
 
 #include "vibee/app/jobs/kv_disk.h"
 #include "vibee/model/session/session.h"
+#include "vibee/model/weight/builtin_model.h"
 #include "vibee/model/weight/sampling_defaults.h"
 #include "vibee/serve/batch/engine.h"
 
 namespace vibee {
 
 struct LoadConfig {
-  std::string model;     ///< path, or a name in the cache
+  /// Path, or a name in the cache.
+  std::string model = std::string(kBuiltinModel);
   uint32_t threads = 0;  ///< 0: one a core
   std::string isa;       ///< empty: the best of this CPU
   uint32_t context = 0;  ///< 0: the model's own, at most 4096
