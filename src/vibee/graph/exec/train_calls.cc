@@ -127,28 +127,28 @@ void scatter(const Node& node, const TrainWorker& w) {
   }
 }
 
-/// Products whose result the threads share by rows. Blocks of a weight are columns of y, and depth of dx, whose sums go
+/// Blocks of a weight are columns of y, and depth of dx, whose sums go
 /// on from block to block.
 void linear(const Node& node, const TrainWorker& w) {
   const TrainCall c{node, w};
   const auto k = uint64_t(c.in_type(1).dims[1].n);
   c.weight_rows(1, [&](Range rows, const float* weight) {
-    dense_product({c.in(0), k, 1}, {weight, 1, k}, uint32_t(k), w.share_of(c.rows(c.out_type())),
-                  {0, rows.end - rows.begin}, c.out() + rows.begin, c.width());
+    dense_product(w, {c.in(0), k}, {weight, k, true}, c.rows(c.out_type()), rows.end - rows.begin, uint32_t(k),
+                  c.out() + rows.begin, c.width());
   });
 }
 void linear_dx(const Node& node, const TrainWorker& w) {
   const TrainCall c{node, w};
   const auto n = uint64_t(c.in_type(1).dims[0].n);
   c.weight_rows(1, [&](Range rows, const float* weight) {
-    dense_product({c.in(0) + rows.begin, n, 1}, {weight, c.width(), 1}, rows.end - rows.begin,
-                  w.share_of(c.rows(c.out_type())), {0, c.width()}, c.out(), c.width(), rows.begin > 0);
+    dense_product(w, {c.in(0) + rows.begin, n}, {weight, c.width()}, c.rows(c.out_type()), c.width(),
+                  rows.end - rows.begin, c.out(), c.width(), rows.begin > 0);
   });
 }
 void linear_dw(const Node& node, const TrainWorker& w) {
   const TrainCall c{node, w};
-  dense_product({c.in(0), 1, uint64_t(c.in_type(0).dims[1].n)}, {c.in(1), c.width(), 1}, c.rows(c.in_type(0)),
-                w.share_of(c.rows(c.out_type())), {0, c.width()}, c.out(), c.width());
+  dense_product(w, {c.in(0), uint64_t(c.in_type(0).dims[1].n), true}, {c.in(1), c.width()}, c.rows(c.out_type()),
+                c.width(), c.rows(c.in_type(0)), c.out(), c.width());
 }
 
 void rope_table(const Node& node, const TrainWorker& w) {

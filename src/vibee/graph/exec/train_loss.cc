@@ -51,8 +51,7 @@ class Loss {
         std::memcpy(gathered + uint64_t(i) * k, rows + uint64_t(chosen[first + i]) * k, k * 4);
       w.team.barrier();
       c.weight_rows(1, [&](Range part, const float* weight) {
-        dense_product({gathered, k, 1}, {weight, 1, k}, k, {0, count}, w.share_of(part.end - part.begin),
-                      logits + part.begin, n);
+        dense_product(w, {gathered, k}, {weight, k, true}, count, part.end - part.begin, k, logits + part.begin, n);
       });
       w.team.barrier();
       for (uint32_t i = mine.begin; i < mine.end; ++i) {
@@ -113,13 +112,15 @@ void train_cross_entropy_dx(const Node& node, const TrainWorker& w) {
                                      uint32_t(loss.targets[row]));
       },
       [&](uint32_t first, uint32_t count) {
-        const Range part = w.share_of(count);
         loss.c.weight_rows(1, [&](Range rows, const float* weight) {
-          for (uint32_t i = part.begin; i < part.end; ++i)
-            dense_product({loss.logits + uint64_t(i) * loss.n + rows.begin, loss.n, 1}, {weight, loss.k, 1},
-                          rows.end - rows.begin, {0, 1}, {0, loss.k}, out + uint64_t(loss.chosen[first + i]) * loss.k,
-                          loss.k, rows.begin > 0);
+          dense_product(w, {loss.logits + rows.begin, loss.n}, {weight, loss.k}, count, loss.k, rows.end - rows.begin,
+                        loss.gathered, loss.k, rows.begin > 0);
         });
+        w.team.barrier();
+        const Range part = w.share_of(count);
+        for (uint32_t i = part.begin; i < part.end; ++i)
+          std::memcpy(out + uint64_t(loss.chosen[first + i]) * loss.k, loss.gathered + uint64_t(i) * loss.k,
+                      loss.k * 4);
       });
 }
 
@@ -136,7 +137,7 @@ void train_cross_entropy_dw(const Node& node, const TrainWorker& w) {
                                      uint32_t(loss.targets[row]));
       },
       [&](uint32_t, uint32_t count) {
-        dense_product({loss.logits, 1, loss.n}, {loss.gathered, loss.k, 1}, count, mine, {0, loss.k}, out, loss.k,
+        dense_product(w, {loss.logits, loss.n, true}, {loss.gathered, loss.k}, loss.n, loss.k, count, out, loss.k,
                       true);
         for (uint32_t i = 0; i < count && bias; ++i)
           w.pointwise.add(bias + mine.begin, loss.logits + uint64_t(i) * loss.n + mine.begin, mine.end - mine.begin,

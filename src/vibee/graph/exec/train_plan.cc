@@ -5,6 +5,7 @@
 
 #include "vibee/base/memory/checked.h"
 #include "vibee/graph/exec/train_call.h"
+#include "vibee/graph/exec/train_gemm.h"
 #include "vibee/graph/ir/rope_frequencies.h"
 #include "vibee/graph/ir/tensor_value.h"
 #include "vibee/graph/memory/arena.h"
@@ -16,6 +17,21 @@ bool is_loss(Op op) { return op == Op::cross_entropy || op == Op::cross_entropy_
 bool is_moe(Op op) {
   return op == Op::moe_route || op == Op::moe_gated || op == Op::moe_down || op == Op::moe_gated_dx ||
          op == Op::moe_gated_dw || op == Op::moe_down_dx || op == Op::moe_down_dw;
+}
+/// Bytes that the products of a node work in.
+uint64_t products_of(const Graph& g, const Node& node, const TrainOptions& o) {
+  const auto dim = [&](ValueId id, size_t i) {
+    const Dim& d = g.type(id).dims[i];
+    return uint32_t(value(d, {int64_t(o.max_rows), 0}));
+  };
+  if (node.op == Op::linear) return dense_workspace(dim(node.out[0], 0), dim(node.in[1], 0), dim(node.in[1], 1), o);
+  if (node.op == Op::linear_dx) return dense_workspace(dim(node.out[0], 0), dim(node.in[1], 1), dim(node.in[1], 0), o);
+  if (node.op == Op::linear_dw) return dense_workspace(dim(node.out[0], 0), dim(node.out[0], 1), dim(node.in[0], 0), o);
+  if (!is_loss(node.op)) return 0;
+  const uint32_t n = dim(node.in[1], 0), k = dim(node.in[1], 1), rows = std::min(loss_rows(n), o.max_rows);
+  const uint64_t logits = dense_workspace(rows, n, k, o);
+  if (node.op == Op::cross_entropy_dx) return std::max(logits, dense_workspace(rows, k, n, o));
+  return node.op == Op::cross_entropy_dw ? std::max(logits, dense_workspace(n, k, rows, o)) : logits;
 }
 bool is_attention(Op op) { return op == Op::self_attention || op == Op::self_attention_dx; }
 
@@ -36,11 +52,12 @@ Result<TrainPlan::Layout> TrainPlan::plan(const Graph& g, const TrainOptions& o)
   l.offsets.resize(g.values.size());
   std::vector<ArenaRequest> requests;
   std::vector<ValueId> placed;
-  uint64_t shared = 0, decoded = 0;
+  uint64_t shared = 0, decoded = 0, products = 0;
   for (uint32_t n = 0; n < g.nodes.size(); ++n) {
     const Node& node = g.nodes[n];
     if (info(node.op).level == OpLevel::source) continue;
     VIBEE_TRY(check_trainable(g, node).within(fmt::format("node {}", n)));
+    products = std::max(products, products_of(g, node, o));
     for (ValueId id : node.in)
       if (const Type& type = g.type(id); is_packed(type))
         decoded = std::max(decoded, 4 * uint64_t(decoded_rows(type)) * uint64_t(type.dims[1].n));
@@ -68,7 +85,8 @@ Result<TrainPlan::Layout> TrainPlan::plan(const Graph& g, const TrainOptions& o)
   for (size_t i = 0; i < placed.size(); ++i) l.offsets[placed[i]] = arena.offset[i];
   l.shared = round_up(arena.bytes, 64);
   l.scratch = l.shared + round_up(shared, 64);
-  l.decoded = l.scratch + o.threads * l.scratch_stride;
+  l.products = l.scratch + o.threads * l.scratch_stride;
+  l.decoded = l.products + round_up(products, 64);
   l.bytes = l.decoded + round_up(decoded, 64) + 64;
   return l;
 }

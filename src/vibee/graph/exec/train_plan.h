@@ -73,13 +73,14 @@ class TrainPlan {
   uint8_t* scratch(uint32_t tid) const { return arena_.data() + layout_.scratch + tid * layout_.scratch_stride; }
   /// Rows of a weight that are decoded, for all threads: decoded_rows of them.
   float* decoded() const { return reinterpret_cast<float*>(arena_.data() + layout_.decoded); }
+  std::span<uint8_t> products() const { return {arena_.data() + layout_.products, layout_.decoded - layout_.products}; }
   float* shared() const { return reinterpret_cast<float*>(arena_.data() + layout_.shared); }
 
  private:
   struct Layout {
     std::vector<uint64_t> offsets;  ///< one a value
     std::optional<ValueId> documents;
-    uint64_t scratch = 0, scratch_stride = 0, shared = 0, decoded = 0, bytes = 0;
+    uint64_t scratch = 0, scratch_stride = 0, products = 0, shared = 0, decoded = 0, bytes = 0;
   };
   static Result<Layout> plan(const Graph& graph, const TrainOptions& options);
   Status bind(const TrainInputs& inputs, uint32_t* rows);
