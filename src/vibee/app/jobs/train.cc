@@ -9,6 +9,7 @@
 #include <numeric>
 #include <thread>
 
+#include "vibee/app/jobs/convert.h"
 #include "vibee/app/jobs/open_tokenizer.h"
 #include "vibee/app/jobs/run_folder.h"
 #include "vibee/base/simd/isa.h"
@@ -160,10 +161,7 @@ class Run {
         folder_.prune(c_.keep);
       }
     }
-    if (!report.stopped) {
-      report.model = folder_.model();
-      VIBEE_TRY(write_trained(report.model, model_->file, model_->metadata, *step_));
-    }
+    if (!report.stopped) VIBEE_TRY(write(&report));
     report.steps = step_->steps();
     report.tokens = (report.steps - report.resumed) * c_.batch * c_.length;
     report.best = best_;
@@ -176,6 +174,20 @@ class Run {
     void operator()(std::FILE* file) const { std::fclose(file); }
   };
 
+  Status write(TrainReport* report) {
+    if (c_.lora.rank == 0) {
+      report->model = folder_.model();
+      return write_trained(report->model, model_->file, model_->metadata, *step_);
+    }
+    report->adapter = folder_.adapter();
+    VIBEE_TRY(write_adapter(report->adapter, architecture_, *step_));
+    if (!c_.merge) return {};
+    report->model = folder_.model();
+    ConvertConfig merge;
+    merge.source = c_.from, merge.target = report->model, merge.format = "f32", merge.loras = {report->adapter};
+    return convert(merge, [](uint64_t, uint64_t) { return true; }).take_status();
+  }
+
   Status open(bool resume) {
     const std::vector<uint64_t> there = folder_.checkpoints();
     if (resume && there.empty()) return error(Code::not_found, "{}: no checkpoint to go on from", quote(c_.out, 400));
@@ -186,6 +198,7 @@ class Run {
     if (!model.ok()) return model.take_status();
     model_ = std::make_unique<Beginning>(std::move(*model));
     VIBEE_ASSIGN(const ModelConfig config, read_config(model_->file));
+    architecture_ = config.architecture;
     if (config.learned_positions && c_.length > config.context)
       return error(Code::invalid, "key 'data.length': {} tokens; the model has {} positions", c_.length,
                    config.context);
@@ -203,6 +216,7 @@ class Run {
     options.optimiser = c_.optimiser;
     options.clip = c_.clip;
     options.accumulate = c_.part < c_.batch;
+    options.lora = c_.lora;
     VIBEE_ASSIGN(step_, TrainStep::create(model_->file, config, options));
     if (resume) {
       VIBEE_ASSIGN(const RunState state, load_run(folder_.checkpoint(there.back()), step_.get()));
@@ -211,13 +225,14 @@ class Run {
     }
     metrics_.reset(std::fopen(folder_.metrics().c_str(), resume ? "ab" : "wb"));
     if (metrics_ == nullptr) return error(Code::io, "{}: cannot be written", quote(folder_.metrics(), 400));
-    uint64_t parameters = 0, tokens = 0;
-    for (const TrainStep::Weight& w : step_->weights()) parameters += w.count;
+    uint64_t trained = 0, frozen = 0, tokens = 0;
+    for (const TrainStep::Weight& w : step_->weights()) (w.trained ? trained : frozen) += w.count;
     for (const TokenStore& store : stores_) tokens += store.tokens();
-    VIBEE_ASSIGN(const TrainStep::Memory memory, TrainStep::memory(config, options));
-    events_.begin(fmt::format("{} parameters ({}), {} tokens of data, {} tokens a step, {} MiB, {} threads", parameters,
-                              config.architecture, tokens, uint64_t(c_.batch) * c_.length, memory.sum() >> 20,
-                              options.threads));
+    VIBEE_ASSIGN(const TrainStep::Memory memory, TrainStep::memory(model_->file, config, options));
+    const std::string what = c_.lora.rank > 0 ? fmt::format("an adapter of {} parameters to {}", trained, frozen)
+                                              : fmt::format("{} parameters", trained + frozen);
+    events_.begin(fmt::format("{} ({}), {} tokens of data, {} tokens a step, {} MiB, {} threads", what, architecture_,
+                              tokens, uint64_t(c_.batch) * c_.length, memory.sum() >> 20, options.threads));
     return {};
   }
 
@@ -297,6 +312,7 @@ class Run {
   const TrainEvents& events_;
   RunFolder folder_;
   std::unique_ptr<Beginning> model_;
+  std::string architecture_;
   std::vector<TokenStore> stores_, held_out_;
   std::unique_ptr<RowSampler> sampler_;
   std::unique_ptr<TrainStep> step_;

@@ -18,12 +18,12 @@ namespace {
 class Loss {
  public:
   Loss(const Node& node, const TrainWorker& w, size_t bias)
-      : w(w),
+      : c{node, w},
+        w(w),
         n(uint32_t(w.plan.type(node.in[1]).dims[0].n)),
         k(uint32_t(w.plan.type(node.in[1]).dims[1].n)),
         cap(float(node.number("soft_cap"))),
         rows(w.plan.floats(node.in[0])),
-        weight(w.plan.floats(node.in[1])),
         factors(w.plan.floats(node.in[3])),
         bias(node.in.size() > bias ? w.plan.floats(node.in[bias]) : nullptr),
         targets(w.plan.integers(node.in[2])),
@@ -50,7 +50,9 @@ class Loss {
       for (uint32_t i = mine.begin; i < mine.end; ++i)
         std::memcpy(gathered + uint64_t(i) * k, rows + uint64_t(chosen[first + i]) * k, k * 4);
       w.team.barrier();
-      dense_product({gathered, k, 1}, {weight, 1, k}, k, {0, count}, w.share_of(n), logits, n);
+      c.weight_rows(1, [&](Range part, const float* weight) {
+        dense_product(w, {gathered, k}, {weight, k, true}, count, part.end - part.begin, k, logits + part.begin, n);
+      });
       w.team.barrier();
       for (uint32_t i = mine.begin; i < mine.end; ++i) {
         float* x = logits + uint64_t(i) * n;
@@ -64,10 +66,11 @@ class Loss {
     }
   }
 
+  TrainCall c;
   const TrainWorker& w;
   uint32_t n, k;
   float cap;
-  const float *rows, *weight, *factors, *bias;
+  const float *rows, *factors, *bias;
   const int32_t* targets;
   float *logits, *gathered, *losses;  ///< of a chunk, of a chunk, a row of the step
   uint32_t* chosen;                   ///< rows that have a target
@@ -109,10 +112,15 @@ void train_cross_entropy_dx(const Node& node, const TrainWorker& w) {
                                      uint32_t(loss.targets[row]));
       },
       [&](uint32_t first, uint32_t count) {
+        loss.c.weight_rows(1, [&](Range rows, const float* weight) {
+          dense_product(w, {loss.logits + rows.begin, loss.n}, {weight, loss.k}, count, loss.k, rows.end - rows.begin,
+                        loss.gathered, loss.k, rows.begin > 0);
+        });
+        w.team.barrier();
         const Range part = w.share_of(count);
         for (uint32_t i = part.begin; i < part.end; ++i)
-          dense_product({loss.logits + uint64_t(i) * loss.n, loss.n, 1}, {loss.weight, loss.k, 1}, loss.n, {0, 1},
-                        {0, loss.k}, out + uint64_t(loss.chosen[first + i]) * loss.k, loss.k);
+          std::memcpy(out + uint64_t(loss.chosen[first + i]) * loss.k, loss.gathered + uint64_t(i) * loss.k,
+                      loss.k * 4);
       });
 }
 
@@ -129,7 +137,7 @@ void train_cross_entropy_dw(const Node& node, const TrainWorker& w) {
                                      uint32_t(loss.targets[row]));
       },
       [&](uint32_t, uint32_t count) {
-        dense_product({loss.logits, 1, loss.n}, {loss.gathered, loss.k, 1}, count, mine, {0, loss.k}, out, loss.k,
+        dense_product(w, {loss.logits, loss.n, true}, {loss.gathered, loss.k}, loss.n, loss.k, count, out, loss.k,
                       true);
         for (uint32_t i = 0; i < count && bias; ++i)
           w.pointwise.add(bias + mine.begin, loss.logits + uint64_t(i) * loss.n + mine.begin, mine.end - mine.begin,

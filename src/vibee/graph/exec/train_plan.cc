@@ -5,6 +5,7 @@
 
 #include "vibee/base/memory/checked.h"
 #include "vibee/graph/exec/train_call.h"
+#include "vibee/graph/exec/train_gemm.h"
 #include "vibee/graph/ir/rope_frequencies.h"
 #include "vibee/graph/ir/tensor_value.h"
 #include "vibee/graph/memory/arena.h"
@@ -16,6 +17,21 @@ bool is_loss(Op op) { return op == Op::cross_entropy || op == Op::cross_entropy_
 bool is_moe(Op op) {
   return op == Op::moe_route || op == Op::moe_gated || op == Op::moe_down || op == Op::moe_gated_dx ||
          op == Op::moe_gated_dw || op == Op::moe_down_dx || op == Op::moe_down_dw;
+}
+/// Bytes that the products of a node work in.
+uint64_t products_of(const Graph& g, const Node& node, const TrainOptions& o) {
+  const auto dim = [&](ValueId id, size_t i) {
+    const Dim& d = g.type(id).dims[i];
+    return uint32_t(value(d, {int64_t(o.max_rows), 0}));
+  };
+  if (node.op == Op::linear) return dense_workspace(dim(node.out[0], 0), dim(node.in[1], 0), dim(node.in[1], 1), o);
+  if (node.op == Op::linear_dx) return dense_workspace(dim(node.out[0], 0), dim(node.in[1], 1), dim(node.in[1], 0), o);
+  if (node.op == Op::linear_dw) return dense_workspace(dim(node.out[0], 0), dim(node.out[0], 1), dim(node.in[0], 0), o);
+  if (!is_loss(node.op)) return 0;
+  const uint32_t n = dim(node.in[1], 0), k = dim(node.in[1], 1), rows = std::min(loss_rows(n), o.max_rows);
+  const uint64_t logits = dense_workspace(rows, n, k, o);
+  if (node.op == Op::cross_entropy_dx) return std::max(logits, dense_workspace(rows, k, n, o));
+  return node.op == Op::cross_entropy_dw ? std::max(logits, dense_workspace(n, k, rows, o)) : logits;
 }
 bool is_attention(Op op) { return op == Op::self_attention || op == Op::self_attention_dx; }
 
@@ -36,16 +52,15 @@ Result<TrainPlan::Layout> TrainPlan::plan(const Graph& g, const TrainOptions& o)
   l.offsets.resize(g.values.size());
   std::vector<ArenaRequest> requests;
   std::vector<ValueId> placed;
-  uint64_t shared = 0;
+  uint64_t shared = 0, decoded = 0, products = 0;
   for (uint32_t n = 0; n < g.nodes.size(); ++n) {
     const Node& node = g.nodes[n];
-    if (info(node.op).level == OpLevel::source) {
-      if (node.op == Op::weight && !g.type(node.out[0]).elem.is_f32())
-        return error(Code::unsupported, "node {} (weight '{}'): training reads f32 weights, this is {}", n,
-                     node.text("name"), to_string(g.type(node.out[0])));
-      continue;
-    }
+    if (info(node.op).level == OpLevel::source) continue;
     VIBEE_TRY(check_trainable(g, node).within(fmt::format("node {}", n)));
+    products = std::max(products, products_of(g, node, o));
+    for (ValueId id : node.in)
+      if (const Type& type = g.type(id); is_packed(type))
+        decoded = std::max(decoded, 4 * uint64_t(decoded_rows(type)) * uint64_t(type.dims[1].n));
     for (ValueId id : node.out) {
       requests.push_back({round_up(bytes(g.type(id), sizes), 64), n, std::max(end[id], n)});
       placed.push_back(id);
@@ -70,7 +85,9 @@ Result<TrainPlan::Layout> TrainPlan::plan(const Graph& g, const TrainOptions& o)
   for (size_t i = 0; i < placed.size(); ++i) l.offsets[placed[i]] = arena.offset[i];
   l.shared = round_up(arena.bytes, 64);
   l.scratch = l.shared + round_up(shared, 64);
-  l.bytes = l.scratch + o.threads * l.scratch_stride + 64;
+  l.products = l.scratch + o.threads * l.scratch_stride;
+  l.decoded = l.products + round_up(products, 64);
+  l.bytes = l.decoded + round_up(decoded, 64) + 64;
   return l;
 }
 
@@ -80,7 +97,7 @@ Result<uint64_t> TrainPlan::arena_bytes(const Graph& graph, const TrainOptions& 
 }
 
 Result<std::unique_ptr<TrainPlan>> TrainPlan::compile(Graph graph,
-                                                      const std::function<float*(std::string_view)>& weights,
+                                                      const std::function<void*(std::string_view)>& weights,
                                                       const TrainOptions& options) {
   auto p = std::make_unique<TrainPlan>();
   p->graph_ = std::move(graph);
@@ -89,14 +106,19 @@ Result<std::unique_ptr<TrainPlan>> TrainPlan::compile(Graph graph,
   VIBEE_ASSIGN(p->layout_, plan(g, options));
   VIBEE_ASSIGN(p->arena_, HugeBuffer::allocate(p->layout_.bytes));
   p->floats_.resize(g.values.size());
+  p->stored_.resize(g.values.size());
   p->integers_.resize(g.values.size());
   p->frequencies_.resize(g.values.size());
   p->documents_.reserve(options.max_rows);
   for (const Node& node : g.nodes) {
     if (node.op == Op::weight) {
-      float* w = weights(node.text("name"));
+      void* w = weights(node.text("name"));
       if (w == nullptr) return error(Code::not_found, "no weight '{}' was given", node.text("name"));
-      p->floats_[node.out[0]] = w;
+      if (is_packed(g.type(node.out[0]))) {
+        p->stored_[node.out[0]] = static_cast<const uint8_t*>(w);
+      } else {
+        p->floats_[node.out[0]] = static_cast<float*>(w);
+      }
     } else if (node.op == Op::constant) {
       VIBEE_ASSIGN(std::vector<float> values, constant_values(node, g.type(node.out[0])));
       p->constants_.push_back(std::move(values));
@@ -186,6 +208,13 @@ Status TrainPlan::run(Team& team, const TrainInputs& inputs) {
     }
   });
   return {};
+}
+
+void TrainPlan::decode(ValueId id, Range rows, float* out) const {
+  const Type& type = graph_.type(id);
+  const NumericFormat& format = info(type.elem.format);
+  const auto k = uint64_t(type.dims[1].n);
+  format.decode(stored_[id] + rows.begin * format.row_bytes(k), (rows.end - rows.begin) * k, out);
 }
 
 std::span<const float> TrainPlan::output(size_t i) const {
