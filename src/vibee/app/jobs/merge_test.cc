@@ -87,6 +87,8 @@ TEST(MergeRefuses, WhatDoesNotFit) {
   EXPECT_NE(refused({kGoldens + "lora/gemma3-c"}).find("the model's matrix is"), std::string::npos)
       << refused({kGoldens + "lora/gemma3-c"});
   EXPECT_NE(refused({kGoldens + "lora/llama3:inf"}).find("the scale is no number"), std::string::npos);
+  EXPECT_NE(refused({kGoldens + "lora/llama3:3e38"}).find("it makes no finite numbers of tensor"), std::string::npos)
+      << refused({kGoldens + "lora/llama3:3e38"});
   EXPECT_NE(refused({folder.path() + "/nothing"}).find("nothing"), std::string::npos);
 }
 

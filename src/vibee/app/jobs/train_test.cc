@@ -146,7 +146,10 @@ TEST_F(Training, GoesOnFromAModel) {
 }
 
 TEST_F(Training, LearnsAnAdapterAndMergesIt) {
-  ASSERT_TRUE(train(config("base"), false, {}).ok());
+  double base_loss = 0;
+  TrainEvents of_base;
+  of_base.evaluated = [&](const TrainEvaluation& e) { base_loss = e.loss; };
+  ASSERT_TRUE(train(config("base"), false, of_base).ok());
   const auto lora = [&](const std::string& out, std::vector<std::string> more = {}) {
     std::vector<std::string> set = {"model.tokenizer=", "model.from=" + path("base/model.gguf"), "lora.rank=2",
                                     "lora.merge=true"};
@@ -158,8 +161,9 @@ TEST_F(Training, LearnsAnAdapterAndMergesIt) {
   events.evaluated = [&](const TrainEvaluation& e) { held_out.push_back(e.loss); };
   const auto whole = train(lora("whole"), false, events);
   ASSERT_TRUE(whole.ok()) << whole.status().message();
-  ASSERT_EQ(held_out.size(), 3u);
-  EXPECT_LT(held_out[2], held_out[0]);
+  ASSERT_EQ(held_out.size(), 4u);  // that of the model is the first
+  EXPECT_EQ(held_out[0], base_loss);
+  EXPECT_LT(held_out[3], held_out[0]);
   EXPECT_EQ(whole->adapter, path("whole/adapter.gguf"));
   EXPECT_EQ(whole->model, path("whole/model.gguf"));
   // The run holds the adapter alone, and goes on with its bytes.
@@ -179,7 +183,7 @@ TEST_F(Training, LearnsAnAdapterAndMergesIt) {
                                      "optimiser.rate=0", "optimiser.warmup=0"}),
                     false, events)
                   .ok());
-  EXPECT_NEAR(merged.back(), held_out[2], 1e-5);
+  EXPECT_NEAR(merged[0], held_out[3], 1e-5);
   // Another adapter does not go on from it.
   EXPECT_NE(train(lora("part", {"lora.targets=attn_q"}), true, {}).status().message().find("of other weights"),
             std::string::npos);
