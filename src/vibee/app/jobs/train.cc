@@ -126,6 +126,8 @@ class Run {
     TrainReport report;
     report.resumed = step_->steps();
     double shown = 0, left = 0;
+    // What a model that is there gains is seen from where it began.
+    if (!c_.from.empty() && report.resumed == 0 && evaluates()) VIBEE_TRY(evaluate());
     while (step_->steps() < c_.rates.steps && !report.stopped) {
       VIBEE_ASSIGN(const TrainUpdate update, step());
       report.loss = update.loss;
@@ -152,7 +154,7 @@ class Run {
                         .str()));
       report.stopped = !events_.step(progress) && done < c_.rates.steps;
       const bool last = done == c_.rates.steps;
-      if (!held_out_.empty() && c_.eval_every > 0 && (done % c_.eval_every == 0 || last)) {
+      if (evaluates() && (done % c_.eval_every == 0 || last)) {
         VIBEE_TRY(evaluate());
       }
       if (last || report.stopped || (c_.save_every > 0 && done % c_.save_every == 0)) {
@@ -273,6 +275,8 @@ class Run {
     sampler_->advance(c_.batch);
     return update;
   }
+
+  bool evaluates() const { return !held_out_.empty() && c_.eval_every > 0; }
 
   /// The first rows of every held-out store; all of a run see the same.
   Status evaluate() {
