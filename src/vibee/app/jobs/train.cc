@@ -162,6 +162,7 @@ class Run {
         VIBEE_TRY(save(report.checkpoint));
         folder_.prune(c_.keep);
       }
+      shown = timer.seconds();
     }
     if (!report.stopped) VIBEE_TRY(write(&report));
     report.steps = step_->steps();
@@ -281,15 +282,19 @@ class Run {
   /// The first rows of every held-out store; all of a run see the same.
   Status evaluate() {
     double loss = 0, targets = 0;
-    rows_.resize(1);
+    rows_.resize(c_.part);
     for (const TokenStore& store : held_out_) {
       const uint64_t rows = std::min<uint64_t>(c_.eval_rows, rows_of(store.tokens(), c_.length));
-      for (uint64_t r = 0; r < rows; ++r) {
-        VIBEE_TRY(read_row(store, r, c_.length, &rows_[0]));
-        const double count = learnt(rows_[0]);
+      for (uint64_t first = 0; first < rows; first += c_.part) {
+        const auto some = uint32_t(std::min<uint64_t>(c_.part, rows - first));
+        double count = 0;
+        for (uint32_t i = 0; i < some; ++i) {
+          VIBEE_TRY(read_row(store, first + i, c_.length, &rows_[i]));
+          count += learnt(rows_[i]);
+        }
         if (count == 0) continue;
         batch_.clear();
-        batch_.add(rows_[0], float(1 / count));
+        for (uint32_t i = 0; i < some; ++i) batch_.add(rows_[i], float(1 / count));
         VIBEE_ASSIGN(const float mean, step_->evaluate(batch_.view()));
         loss += double(mean) * count;
         targets += count;

@@ -154,7 +154,8 @@ Result<std::unique_ptr<TrainStep>> TrainStep::create(const Checkpoint& file, con
   return s;
 }
 
-Status TrainStep::forward(const TrainBatch& batch) {
+template <class F>
+Status TrainStep::with_inputs(const TrainBatch& batch, F&& run) {
   if (batch.tokens.size() > options_.max_rows || batch.documents.size() != batch.tokens.size())
     return error(Code::invalid, "a step of {} rows and {} documents' rows; a step has {} rows at most",
                  batch.tokens.size(), batch.documents.size(), options_.max_rows);
@@ -163,12 +164,12 @@ Status TrainStep::forward(const TrainBatch& batch) {
   const std::pair<std::string_view, std::span<const int32_t>> integers[] = {
       {"tokens", batch.tokens}, {"positions", positions_}, {"documents", batch.documents}, {"targets", batch.targets}};
   const std::pair<std::string_view, std::span<const float>> floats[] = {{"loss_weights", batch.weights}};
-  return plan_->run(*team_, {integers, floats});
+  return run(TrainInputs{integers, floats});
 }
 
 Result<float> TrainStep::evaluate(const TrainBatch& batch) {
   VIBEE_CHECK(parts_ == 0, "inside a step");
-  VIBEE_TRY(forward(batch));
+  VIBEE_TRY(with_inputs(batch, [&](const TrainInputs& inputs) { return plan_->run_loss(*team_, inputs); }));
   return plan_->output(0)[0];
 }
 
@@ -179,7 +180,7 @@ std::span<const float> TrainStep::gradient(size_t i) const {
 
 Status TrainStep::add(const TrainBatch& part) {
   VIBEE_CHECK(options_.accumulate || parts_ == 0, "a step of several parts");
-  Status ran = forward(part);
+  Status ran = with_inputs(part, [&](const TrainInputs& inputs) { return plan_->run(*team_, inputs); });
   if (!ran.ok()) {
     parts_ = 0;
     return ran;

@@ -90,7 +90,9 @@ class TrainStep {
   void resume(uint64_t steps) { steps_ = steps; }
 
  private:
-  Status forward(const TrainBatch& batch);
+  /// The plan's inputs for a batch, given to run(inputs).
+  template <class F>
+  Status with_inputs(const TrainBatch& batch, F&& run);
   std::span<const float> gradient(size_t i) const;
   uint8_t* place(const Weight& weight) { return (weight.trained ? values_ : frozen_).data() + weight.at; }
   TrainStepOptions options_;
