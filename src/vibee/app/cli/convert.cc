@@ -26,10 +26,12 @@ int verb_convert(int argc, char** argv) {
   args.add("DST", config.target, "the file to write, or for hf the directory").required();
   args.add("--to", config.to, "container").one_of({"gguf", "hf"});
   args.add("--format", config.format, "number format of the matrices, by plain rounding").one_of(formats);
+  args.add("--lora", config.loras, "an adapter to add to the weights, PATH[:SCALE]; may be given several times");
   args.add("--json", json, "print an object when done");
   args.example("vibee convert smollm2-135m smollm2-f16.gguf --format f16");
   args.example("vibee convert smollm2-135m smollm2 --to hf --format bf16");
   args.example("vibee convert ~/models/Llama-3.2-1B llama.gguf --format q8_0");
+  args.example("vibee convert smollm2-135m tuned.gguf --lora run/adapter.gguf --format q8_0");
   if (auto exit_status = args.parse(argc, argv)) return *exit_status;
   catch_interrupt();
   ProgressLine line("MB", 1e6);

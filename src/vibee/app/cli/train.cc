@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// vibee train: a model on token stores.
+// vibee train: a model, or an adapter of one, on token stores.
 #include <unistd.h>
 
 #include <cmath>
@@ -50,6 +50,7 @@ void print(const TrainReport& r, bool json) {
   if (json) {
     std::puts(JsonObject()
                   .text("model", r.model)
+                  .text("adapter", r.adapter)
                   .text("checkpoint", r.checkpoint)
                   .integer("steps", r.steps)
                   .integer("resumed", r.resumed)
@@ -63,8 +64,9 @@ void print(const TrainReport& r, bool json) {
     return;
   }
   const std::string best = std::isfinite(r.best) ? fmt::format(", held-out loss {:.4f} at best", r.best) : "";
+  const std::string what = r.adapter.empty() ? r.model : r.model.empty() ? r.adapter : r.adapter + ", " + r.model;
   std::puts(r.stopped ? fmt::format("stopped behind step {}: {}; go on with --resume", r.steps, r.checkpoint).c_str()
-                      : fmt::format("{}: {} steps, {} tokens in {}, loss {:.4f}{}", r.model, r.steps, r.tokens,
+                      : fmt::format("{}: {} steps, {} tokens in {}, loss {:.4f}{}", what, r.steps, r.tokens,
                                     duration(r.seconds), r.loss, best)
                             .c_str());
 }
@@ -75,9 +77,10 @@ int verb_train(int argc, char** argv) {
   std::string path;
   std::vector<std::string> set;
   bool resume = false, json = false, keys = false;
-  Args args("train",
-            "Trains a model on token stores, from nothing or from a model; what a run is, a TOML file says. Ctrl-C "
-            "leaves a checkpoint.");
+  Args args(
+      "train",
+      "Trains a model on token stores, from nothing or from a model, or an adapter of one (LoRA); what a run is, a "
+      "TOML file says. Ctrl-C leaves a checkpoint.");
   args.add("CONFIG", path, "a TOML file; --keys says what may stand in it");
   args.add("--set", set, "KEY=VALUE in the place of the file's, e.g. train.steps=500; may be given several times");
   args.add("--resume", resume, "go on from the last checkpoint of the run's folder");
@@ -86,6 +89,7 @@ int verb_train(int argc, char** argv) {
   args.example("vibee train train.toml");
   args.example("vibee train train.toml --set train.steps=500 --set optimiser.rate=1e-3");
   args.example("vibee train train.toml --resume");
+  args.example("vibee train train.toml --set lora.rank=16 --set lora.merge=true");
   args.example("vibee train --keys");
   if (auto exit_status = args.parse(argc, argv)) return *exit_status;
   if (keys) {

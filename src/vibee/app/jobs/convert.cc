@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vibee/app/jobs/convert.h"
 
+#include <cmath>
 #include <filesystem>
 
+#include "vibee/app/jobs/load.h"
 #include "vibee/base/text/quote.h"
 #include "vibee/core/measure/measure.h"
+#include "vibee/model/adapter/merge_adapter.h"
 #include "vibee/model/cache/cache.h"
+#include "vibee/model/layer/decoder.h"
 #include "vibee/model/token/gguf_spec.h"
 
 namespace vibee {
@@ -45,6 +49,23 @@ Status carry_to_gguf(const Checkpoint& file, GgufMetadata* metadata, ConvertRepo
   return {};
 }
 
+Result<std::vector<ScaledAdapter>> read_adapters(const std::vector<std::string>& names, const ModelConfig& config) {
+  constexpr uint32_t kMaxRank = 1024;
+  std::vector<ScaledAdapter> adapters;
+  if (names.empty()) return adapters;
+  VIBEE_ASSIGN(const Graph graph, DecoderBuilder(
+                                      config, [](std::string_view) { return Format::f32; }, kMaxRank)
+                                      .build());
+  const std::vector<AdaptedProduct> products = adapted_products(graph);
+  for (const std::string& text : names) {
+    const LoraName name = parse_lora(text);
+    if (!std::isfinite(name.scale)) return error(Code::invalid, "--lora {}: the scale is no number", quote(text, 400));
+    VIBEE_ASSIGN(AdapterFile file, read_adapter(name.path, config, products, kMaxRank));
+    adapters.push_back({std::move(file), name.scale});
+  }
+  return adapters;
+}
+
 }  // namespace
 
 Result<ConvertReport> convert(const ConvertConfig& config, const WriteProgress& progress) {
@@ -56,12 +77,13 @@ Result<ConvertReport> convert(const ConvertConfig& config, const WriteProgress& 
     return error(Code::invalid, "{}: source and target are the same", quote(config.target, 400));
   VIBEE_ASSIGN(const Checkpoint file, open_checkpoint(report.source));
   // What this build could not run is not worth an hour of writing.
-  VIBEE_ASSIGN(const ModelConfig checked, read_config(file));
+  VIBEE_ASSIGN(const ModelConfig model, read_config(file));
+  VIBEE_ASSIGN(const std::vector<ScaledAdapter> adapters, read_adapters(config.loras, model));
   std::optional<Format> format;
   if (config.format != "keep") {
     VIBEE_ASSIGN(format, parse_format(config.format));
   }
-  VIBEE_ASSIGN(const Recast recast, Recast::create(file, format));
+  VIBEE_ASSIGN(const Recast recast, Recast::create(file, format, merging(adapters)));
   report.tensors = recast.tensors().size();
   for (const TensorInfo& t : recast.tensors()) report.bytes += t.bytes;
   report.indivisible = recast.indivisible();

@@ -12,10 +12,11 @@
 namespace vibee {
 
 struct ConvertConfig {
-  std::string source;           ///< a path, or a name in the cache
-  std::string target;           ///< a file for gguf; a directory that is not there yet for hf
-  std::string to = "gguf";      ///< gguf or hf
-  std::string format = "keep";  ///< of matrices: keep, or a format that can be written
+  std::string source;              ///< a path, or a name in the cache
+  std::string target;              ///< a file for gguf; a directory that is not there yet for hf
+  std::string to = "gguf";         ///< gguf or hf
+  std::string format = "keep";     ///< of matrices: keep, or a format that can be written
+  std::vector<std::string> loras;  ///< adapters that are added to the weights: PATH[:SCALE]
 };
 
 struct ConvertReport {

@@ -15,6 +15,7 @@ class RunFolder {
   /// Makes the folder and its checkpoints/.
   static Result<RunFolder> open(const std::string& path);
   std::string model() const { return path_ + "/model.gguf"; }
+  std::string adapter() const { return path_ + "/adapter.gguf"; }
   std::string metrics() const { return path_ + "/metrics.jsonl"; }
   std::string best() const { return path_ + "/checkpoints/best.run"; }
   std::string checkpoint(uint64_t step) const;

@@ -9,6 +9,7 @@
 #include <numeric>
 #include <thread>
 
+#include "vibee/app/jobs/convert.h"
 #include "vibee/app/jobs/open_tokenizer.h"
 #include "vibee/app/jobs/run_folder.h"
 #include "vibee/base/simd/isa.h"
@@ -125,6 +126,8 @@ class Run {
     TrainReport report;
     report.resumed = step_->steps();
     double shown = 0, left = 0;
+    // What a model that is there gains is seen from where it began.
+    if (!c_.from.empty() && report.resumed == 0 && evaluates()) VIBEE_TRY(evaluate());
     while (step_->steps() < c_.rates.steps && !report.stopped) {
       VIBEE_ASSIGN(const TrainUpdate update, step());
       report.loss = update.loss;
@@ -151,7 +154,7 @@ class Run {
                         .str()));
       report.stopped = !events_.step(progress) && done < c_.rates.steps;
       const bool last = done == c_.rates.steps;
-      if (!held_out_.empty() && c_.eval_every > 0 && (done % c_.eval_every == 0 || last)) {
+      if (evaluates() && (done % c_.eval_every == 0 || last)) {
         VIBEE_TRY(evaluate());
       }
       if (last || report.stopped || (c_.save_every > 0 && done % c_.save_every == 0)) {
@@ -159,11 +162,9 @@ class Run {
         VIBEE_TRY(save(report.checkpoint));
         folder_.prune(c_.keep);
       }
+      shown = timer.seconds();
     }
-    if (!report.stopped) {
-      report.model = folder_.model();
-      VIBEE_TRY(write_trained(report.model, model_->file, model_->metadata, *step_));
-    }
+    if (!report.stopped) VIBEE_TRY(write(&report));
     report.steps = step_->steps();
     report.tokens = (report.steps - report.resumed) * c_.batch * c_.length;
     report.best = best_;
@@ -176,6 +177,20 @@ class Run {
     void operator()(std::FILE* file) const { std::fclose(file); }
   };
 
+  Status write(TrainReport* report) {
+    if (c_.lora.rank == 0) {
+      report->model = folder_.model();
+      return write_trained(report->model, model_->file, model_->metadata, *step_);
+    }
+    report->adapter = folder_.adapter();
+    VIBEE_TRY(write_adapter(report->adapter, architecture_, *step_));
+    if (!c_.merge) return {};
+    report->model = folder_.model();
+    ConvertConfig merge;
+    merge.source = c_.from, merge.target = report->model, merge.format = "f32", merge.loras = {report->adapter};
+    return convert(merge, [](uint64_t, uint64_t) { return true; }).take_status();
+  }
+
   Status open(bool resume) {
     const std::vector<uint64_t> there = folder_.checkpoints();
     if (resume && there.empty()) return error(Code::not_found, "{}: no checkpoint to go on from", quote(c_.out, 400));
@@ -186,6 +201,7 @@ class Run {
     if (!model.ok()) return model.take_status();
     model_ = std::make_unique<Beginning>(std::move(*model));
     VIBEE_ASSIGN(const ModelConfig config, read_config(model_->file));
+    architecture_ = config.architecture;
     if (config.learned_positions && c_.length > config.context)
       return error(Code::invalid, "key 'data.length': {} tokens; the model has {} positions", c_.length,
                    config.context);
@@ -203,6 +219,7 @@ class Run {
     options.optimiser = c_.optimiser;
     options.clip = c_.clip;
     options.accumulate = c_.part < c_.batch;
+    options.lora = c_.lora;
     VIBEE_ASSIGN(step_, TrainStep::create(model_->file, config, options));
     if (resume) {
       VIBEE_ASSIGN(const RunState state, load_run(folder_.checkpoint(there.back()), step_.get()));
@@ -211,13 +228,14 @@ class Run {
     }
     metrics_.reset(std::fopen(folder_.metrics().c_str(), resume ? "ab" : "wb"));
     if (metrics_ == nullptr) return error(Code::io, "{}: cannot be written", quote(folder_.metrics(), 400));
-    uint64_t parameters = 0, tokens = 0;
-    for (const TrainStep::Weight& w : step_->weights()) parameters += w.count;
+    uint64_t trained = 0, frozen = 0, tokens = 0;
+    for (const TrainStep::Weight& w : step_->weights()) (w.trained ? trained : frozen) += w.count;
     for (const TokenStore& store : stores_) tokens += store.tokens();
-    VIBEE_ASSIGN(const TrainStep::Memory memory, TrainStep::memory(config, options));
-    events_.begin(fmt::format("{} parameters ({}), {} tokens of data, {} tokens a step, {} MiB, {} threads", parameters,
-                              config.architecture, tokens, uint64_t(c_.batch) * c_.length, memory.sum() >> 20,
-                              options.threads));
+    VIBEE_ASSIGN(const TrainStep::Memory memory, TrainStep::memory(model_->file, config, options));
+    const std::string what = c_.lora.rank > 0 ? fmt::format("an adapter of {} parameters to {}", trained, frozen)
+                                              : fmt::format("{} parameters", trained + frozen);
+    events_.begin(fmt::format("{} ({}), {} tokens of data, {} tokens a step, {} MiB, {} threads", what, architecture_,
+                              tokens, uint64_t(c_.batch) * c_.length, memory.sum() >> 20, options.threads));
     return {};
   }
 
@@ -259,18 +277,24 @@ class Run {
     return update;
   }
 
+  bool evaluates() const { return !held_out_.empty() && c_.eval_every > 0; }
+
   /// The first rows of every held-out store; all of a run see the same.
   Status evaluate() {
     double loss = 0, targets = 0;
-    rows_.resize(1);
+    rows_.resize(c_.part);
     for (const TokenStore& store : held_out_) {
       const uint64_t rows = std::min<uint64_t>(c_.eval_rows, rows_of(store.tokens(), c_.length));
-      for (uint64_t r = 0; r < rows; ++r) {
-        VIBEE_TRY(read_row(store, r, c_.length, &rows_[0]));
-        const double count = learnt(rows_[0]);
+      for (uint64_t first = 0; first < rows; first += c_.part) {
+        const auto some = uint32_t(std::min<uint64_t>(c_.part, rows - first));
+        double count = 0;
+        for (uint32_t i = 0; i < some; ++i) {
+          VIBEE_TRY(read_row(store, first + i, c_.length, &rows_[i]));
+          count += learnt(rows_[i]);
+        }
         if (count == 0) continue;
         batch_.clear();
-        batch_.add(rows_[0], float(1 / count));
+        for (uint32_t i = 0; i < some; ++i) batch_.add(rows_[i], float(1 / count));
         VIBEE_ASSIGN(const float mean, step_->evaluate(batch_.view()));
         loss += double(mean) * count;
         targets += count;
@@ -297,6 +321,7 @@ class Run {
   const TrainEvents& events_;
   RunFolder folder_;
   std::unique_ptr<Beginning> model_;
+  std::string architecture_;
   std::vector<TokenStore> stores_, held_out_;
   std::unique_ptr<RowSampler> sampler_;
   std::unique_ptr<TrainStep> step_;

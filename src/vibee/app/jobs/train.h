@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Training a model whole on token stores: from nothing or from a model, with evaluation, checkpoints and going on.
+// Training on token stores: a model from nothing or from one that is there, or an adapter of one, with evaluation,
+// checkpoints and going on.
 #pragma once
 
 #include <functional>
@@ -31,7 +32,8 @@ struct TrainEvents {
 };
 
 struct TrainReport {
-  std::string model, checkpoint;  ///< the paths that were written last; no model where the run was stopped
+  /// The paths that were written last; no model or adapter where the run was stopped or trains none.
+  std::string model, adapter, checkpoint;
   uint64_t steps = 0, resumed = 0, tokens = 0;
   double loss = 0;  ///< of the last step
   double best = 0;  ///< lowest loss of an evaluation; infinite where there was none
@@ -39,8 +41,9 @@ struct TrainReport {
   double seconds = 0;
 };
 
-/// Writes OUT/model.gguf, OUT/metrics.jsonl and OUT/checkpoints. `resume`: goes on from the last checkpoint there,
-/// with the bytes that a run without a stop would have. A folder with checkpoints is refused otherwise.
+/// Writes OUT/model.gguf or OUT/adapter.gguf, OUT/metrics.jsonl and OUT/checkpoints. `resume`: goes on from the last
+/// checkpoint there, with the bytes that a run without a stop would have. A folder with checkpoints is refused
+/// otherwise.
 Result<TrainReport> train(const TrainConfig& config, bool resume, const TrainEvents& events);
 
 }  // namespace vibee

@@ -7,8 +7,8 @@
 #include <map>
 #include <numeric>
 #include <sstream>
-#include <type_traits>
 #include <toml.hpp>
+#include <type_traits>
 
 #include "vibee/base/text/quote.h"
 #include "vibee/model/token/detokenizer.h"
@@ -156,6 +156,11 @@ Status check(const std::string& name, TrainConfig* c) {
     return wrong("model.tokenizer", "is missing; a new model needs one, or give model.from");
   if (!c->from.empty() && !c->tokenizer.empty())
     return wrong("model.tokenizer", "is that of model.from; give one of both");
+  if (c->lora.rank > 0 && c->from.empty())
+    return wrong("lora.rank", "an adapter is of a model that is there; give model.from");
+  if (c->lora.rank == 0 && (c->lora.alpha > 0 || !c->lora.targets.empty() || c->merge))
+    return wrong("lora.rank", "is missing; other keys of lora need it, e.g. 16");
+  if (c->lora.alpha == 0) c->lora.alpha = 2.0 * c->lora.rank;
   if (!c->store_weights.empty() && c->store_weights.size() != c->stores.size())
     return wrong("data.weights", fmt::format("{} of {} stores", c->store_weights.size(), c->stores.size()));
   const auto kind = find_schedule(c->schedule);
@@ -170,7 +175,7 @@ Status check(const std::string& name, TrainConfig* c) {
   if (c->part == 0 || c->part > c->batch) c->part = c->batch;
   if (c->from.empty() && c->length > c->model.context)
     return wrong("data.length", fmt::format("{} tokens of a model for {}", c->length, c->model.context));
-  c->model.seed = c->seed;
+  c->model.seed = c->lora.seed = c->seed;
   return {};
 }
 

@@ -9,6 +9,7 @@
 #include "vibee/kernels/update/adamw.h"
 #include "vibee/train/loop/new_model.h"
 #include "vibee/train/loop/schedule.h"
+#include "vibee/train/loop/train_step.h"
 
 namespace vibee {
 
@@ -17,6 +18,8 @@ struct TrainConfig {
   std::string from;       ///< a model to go on from; empty: a new one
   std::string tokenizer;  ///< of a new model
   NewModel model;
+  LoraOptions lora;    ///< of rank 0: the model is trained whole
+  bool merge = false;  ///< the adapter into a model, too
   std::vector<std::string> stores, held_out;
   std::vector<uint64_t> store_weights;  ///< one a store; empty: by their rows
   uint32_t length = 256;                ///< tokens of a row

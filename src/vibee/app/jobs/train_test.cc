@@ -145,6 +145,50 @@ TEST_F(Training, GoesOnFromAModel) {
   EXPECT_TRUE(open_checkpoint(second->model).ok());
 }
 
+TEST_F(Training, LearnsAnAdapterAndMergesIt) {
+  double base_loss = 0;
+  TrainEvents of_base;
+  of_base.evaluated = [&](const TrainEvaluation& e) { base_loss = e.loss; };
+  ASSERT_TRUE(train(config("base"), false, of_base).ok());
+  const auto lora = [&](const std::string& out, std::vector<std::string> more = {}) {
+    std::vector<std::string> set = {"model.tokenizer=", "model.from=" + path("base/model.gguf"), "lora.rank=2",
+                                    "lora.merge=true"};
+    set.insert(set.end(), more.begin(), more.end());
+    return config(out, set);
+  };
+  std::vector<double> held_out;
+  TrainEvents events;
+  events.evaluated = [&](const TrainEvaluation& e) { held_out.push_back(e.loss); };
+  const auto whole = train(lora("whole"), false, events);
+  ASSERT_TRUE(whole.ok()) << whole.status().message();
+  ASSERT_EQ(held_out.size(), 4u);  // that of the model is the first
+  EXPECT_EQ(held_out[0], base_loss);
+  EXPECT_LT(held_out[3], held_out[0]);
+  EXPECT_EQ(whole->adapter, path("whole/adapter.gguf"));
+  EXPECT_EQ(whole->model, path("whole/model.gguf"));
+  // The run holds the adapter alone, and goes on with its bytes.
+  TrainEvents stop;
+  stop.step = [](const TrainProgress& p) { return p.step != 5; };
+  ASSERT_TRUE(train(lora("part"), false, stop).ok());
+  const auto rest = train(lora("part", {"train.threads=1"}), true, {});
+  ASSERT_TRUE(rest.ok()) << rest.status().message();
+  for (const char* name : {"adapter.gguf", "model.gguf", "checkpoints/12.run"})
+    EXPECT_TRUE(contents(std::string("whole/") + name) == contents(std::string("part/") + name)) << name;
+  EXPECT_LT(std::filesystem::file_size(path("whole/checkpoints/12.run")),
+            std::filesystem::file_size(path("base/checkpoints/12.run")) / 2);
+  // The merged model's loss is that of the adapter's last evaluation.
+  std::vector<double> merged;
+  events.evaluated = [&](const TrainEvaluation& e) { merged.push_back(e.loss); };
+  ASSERT_TRUE(train(config("again", {"model.tokenizer=", "model.from=" + whole->model, "train.steps=1",
+                                     "optimiser.rate=0", "optimiser.warmup=0"}),
+                    false, events)
+                  .ok());
+  EXPECT_NEAR(merged[0], held_out[3], 1e-5);
+  // Another adapter does not go on from it.
+  EXPECT_NE(train(lora("part", {"lora.targets=attn_q"}), true, {}).status().message().find("of other weights"),
+            std::string::npos);
+}
+
 TEST_F(Training, RefusesARunThatDoesNotFitTheFolder) {
   EXPECT_NE(train(config("run"), true, {}).status().message().find("no checkpoint to go on from"), std::string::npos);
   ASSERT_TRUE(train(config("run"), false, {}).ok());
@@ -173,6 +217,10 @@ TEST_F(Training, SaysWhatAConfigurationMayNotSay) {
   has(refusal({"data.stores=[]"}), "a list of one or more");
   has(refusal({"model.from=x"}), "give one of both");
   has(refusal({"model.tied=1"}), "true or false");
+  has(refusal({"lora.rank=4"}), "an adapter is of a model that is there; give model.from");
+  has(refusal({"lora.merge=true"}), "key 'lora.rank': is missing");
+  has(refusal({"lora.rank=1025"}), "a whole number from 0 to 1024");
+  has(refusal({"lora.dropout=0.1"}), "key \"lora.dropout\" does not exist");
   const auto bad = [](const std::string& text) { return parse_train_config(text, "a.toml", {}).status().message(); };
   has(bad("out = \"x\"\nstores = 1\n"), "a.toml, line 2: key \"stores\" does not exist");
   has(bad("[train\n"), "a.toml, line 1");

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "vibee/base/text/quote.h"
 #include "vibee/graph/autodiff/gradient_rules.h"
 #include "vibee/graph/ir/decompose.h"
 
@@ -23,7 +24,7 @@ class Differentiator {
   Status mark() {
     for (size_t i = 0; i < weights_.size(); ++i)
       if (std::find(weights_.begin(), weights_.begin() + long(i), weights_[i]) != weights_.begin() + long(i))
-        return error(Code::invalid, "weight '{}' is named twice", weights_[i]);
+        return error(Code::invalid, "weight {} is named twice", quote(weights_[i]));
     std::vector<bool> known(weights_.size());
     for (const Node& node : from_.nodes) {
       bool needs = false, of_weights = node.op == Op::weight || node.op == Op::constant || !node.in.empty();
@@ -33,10 +34,10 @@ class Differentiator {
         if (needs) {
           const Type& type = from_.type(node.out[0]);
           if (!type.elem.is_f32())
-            return error(Code::unsupported, "weight '{}' is {}; gradients are towards f32 weights only", *at,
+            return error(Code::unsupported, "weight {} is {}; gradients are towards f32 weights only", quote(*at),
                          to_string(type));
           const auto index = size_t(at - weights_.begin());
-          if (known[index]) return error(Code::unsupported, "two nodes of the graph read weight '{}'", *at);
+          if (known[index]) return error(Code::unsupported, "two nodes of the graph read weight {}", quote(*at));
           known[index] = true;
         }
       }
@@ -48,7 +49,7 @@ class Differentiator {
       for (ValueId id : node.out) needs_[id] = needs, of_weights_[id] = of_weights;
     }
     for (size_t i = 0; i < known.size(); ++i)
-      if (!known[i]) return error(Code::not_found, "the graph has no weight '{}'", weights_[i]);
+      if (!known[i]) return error(Code::not_found, "the graph has no weight {}", quote(weights_[i]));
     return {};
   }
   bool needs(const Node& node) const {
@@ -67,7 +68,7 @@ class Differentiator {
         const Node& node = from_.nodes[n];
         if (node.op != Op::weight || node.text("name") != name) continue;
         if (!gradients_[node.out[0]])
-          return error(Code::invalid, "no gradient reaches weight '{}': the loss does not depend on it", name);
+          return error(Code::invalid, "no gradient reaches weight {}: the loss does not depend on it", quote(name));
         joint_.outputs.push_back(*gradients_[node.out[0]]);
       }
     mark_phases(forward_nodes);
@@ -135,7 +136,7 @@ Result<Graph> differentiate(const Graph& loss, std::span<const std::string> weig
   VIBEE_TRY(verify(loss));
   if (loss.outputs.size() != 1 || loss.type(loss.outputs[0]) != Type{kF32, {Dim{1}}})
     return error(Code::invalid, "graph {}: only a graph whose one output is a loss f32[1] can be differentiated",
-                 loss.name);
+                 quote(loss.name));
   Differentiator whole(loss, weights);
   VIBEE_TRY(whole.mark());
   const Graph parts = decompose(

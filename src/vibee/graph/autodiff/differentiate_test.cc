@@ -64,7 +64,7 @@ TEST(Differentiate, FrozenWeightsCostNothing) {
   std::string frozen = kTied;
   frozen.replace(frozen.find("f32[4,4] = weight"), 17, "f16[4,4] = weight");
   EXPECT_TRUE(joint(parse(frozen + "  return %8\n}\n"), {"embedding"}).ok());
-  EXPECT_NE(refusal(frozen + "  return %8\n}\n", {"w"}).find("weight 'w' is f16[4,4]; gradients are towards f32"),
+  EXPECT_NE(refusal(frozen + "  return %8\n}\n", {"w"}).find("weight \"w\" is f16[4,4]; gradients are towards f32"),
             std::string::npos);
 }
 
@@ -72,11 +72,11 @@ TEST(Differentiate, SaysWhatItCannot) {
   const std::string whole = kTied + "  return %8\n}\n";
   EXPECT_NE(refusal(kTied + "  return %6\n}\n", {"w"}).find("one output is a loss f32[1]"), std::string::npos);
   EXPECT_NE(refusal(kTied + "  return %8, %6\n}\n", {"w"}).find("one output is a loss f32[1]"), std::string::npos);
-  EXPECT_NE(refusal(whole, {"w", "v"}).find("the graph has no weight 'v'"), std::string::npos);
-  EXPECT_NE(refusal(whole, {"w", "w"}).find("weight 'w' is named twice"), std::string::npos);
+  EXPECT_NE(refusal(whole, {"w", "v"}).find("the graph has no weight \"v\""), std::string::npos);
+  EXPECT_NE(refusal(whole, {"w", "w"}).find("weight \"w\" is named twice"), std::string::npos);
   EXPECT_NE(
       refusal(kTied + "  %10:f32[1] = sum_to(%6, %8)\n  %11:f32[3,3] = weight {name=\"u\"}\n  return %10\n}\n", {"u"})
-          .find("no gradient reaches weight 'u'"),
+          .find("no gradient reaches weight \"u\""),
       std::string::npos);
   // The sums of the loss are for its own gradient.
   EXPECT_NE(refusal(kTied + "  %10:f32[1] = sum_to(%9, %8)\n  return %10\n}\n", {"w"})

@@ -2,9 +2,14 @@
 // A node of a training graph as its function sees it; train_calls.cc maps ops to them.
 #pragma once
 
+#include <algorithm>
+
 #include "vibee/graph/exec/train_plan.h"
 
 namespace vibee {
+
+/// A weight that lies in another format than f32.
+inline bool is_packed(const Type& type) { return type.elem.kind == Elem::stored && !type.elem.is_f32(); }
 
 /// A node's values and sizes.
 struct TrainCall {
@@ -29,6 +34,24 @@ struct TrainCall {
   void elements(F&& f) const {
     const Range mine = w.share_of(rows(out_type()));
     f(uint64_t(mine.begin) * width(), (mine.end - mine.begin) * width());
+  }
+  /// A weight's rows as floats, on all threads: f(rows, the floats of the first of them). Those in another format are
+  /// decoded block by block into memory of all threads, with barriers around f.
+  template <class F>
+  void weight_rows(size_t i, F&& f) const {
+    const Type& type = in_type(i);
+    const auto n = uint32_t(type.dims[0].n);
+    const auto k = uint64_t(type.dims[1].n);
+    if (!is_packed(type)) return f(Range{0, n}, in(i));
+    const uint32_t block = decoded_rows(type);
+    float* const floats = w.plan.decoded();
+    for (uint32_t first = 0; first < n; first += block) {
+      const Range rows{first, std::min(n, first + block)}, mine = w.share_of(rows.end - rows.begin);
+      w.plan.decode(node.in[i], {first + mine.begin, first + mine.end}, floats + mine.begin * k);
+      w.team.barrier();
+      f(rows, static_cast<const float*>(floats));
+      w.team.barrier();
+    }
   }
 };
 

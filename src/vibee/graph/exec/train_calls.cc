@@ -14,7 +14,12 @@ void embed(const Node& node, const TrainWorker& w) {
   const TrainCall c{node, w};
   const auto by = float(node.number("scale", 1));
   c.each_row([&](uint32_t r, uint64_t at) {
-    std::memcpy(c.out() + at, c.in(1) + uint64_t(c.ids(0)[r]) * c.width(), c.width() * 4);
+    const auto id = uint32_t(c.ids(0)[r]);
+    if (is_packed(c.in_type(1))) {
+      w.plan.decode(node.in[1], {id, id + 1}, c.out() + at);
+    } else {
+      std::memcpy(c.out() + at, c.in(1) + uint64_t(id) * c.width(), c.width() * 4);
+    }
     if (by != 1) w.pointwise.scale(c.out() + at, by, c.width(), c.out() + at);
   });
 }
@@ -122,24 +127,28 @@ void scatter(const Node& node, const TrainWorker& w) {
   }
 }
 
-/// [m, n] from operands that the threads share by rows of the result.
-void product(const Node& node, const TrainWorker& w, DenseOperand a, DenseOperand b, uint32_t k) {
-  const TrainCall c{node, w};
-  dense_product(a, b, k, w.share_of(c.rows(c.out_type())), {0, c.width()}, c.out(), c.width());
-}
+/// Blocks of a weight are columns of y, and depth of dx, whose sums go
+/// on from block to block.
 void linear(const Node& node, const TrainWorker& w) {
   const TrainCall c{node, w};
   const auto k = uint64_t(c.in_type(1).dims[1].n);
-  product(node, w, {c.in(0), k, 1}, {c.in(1), 1, k}, uint32_t(k));
+  c.weight_rows(1, [&](Range rows, const float* weight) {
+    dense_product(w, {c.in(0), k}, {weight, k, true}, c.rows(c.out_type()), rows.end - rows.begin, uint32_t(k),
+                  c.out() + rows.begin, c.width());
+  });
 }
 void linear_dx(const Node& node, const TrainWorker& w) {
   const TrainCall c{node, w};
   const auto n = uint64_t(c.in_type(1).dims[0].n);
-  product(node, w, {c.in(0), n, 1}, {c.in(1), c.width(), 1}, uint32_t(n));
+  c.weight_rows(1, [&](Range rows, const float* weight) {
+    dense_product(w, {c.in(0) + rows.begin, n}, {weight, c.width()}, c.rows(c.out_type()), c.width(),
+                  rows.end - rows.begin, c.out(), c.width(), rows.begin > 0);
+  });
 }
 void linear_dw(const Node& node, const TrainWorker& w) {
   const TrainCall c{node, w};
-  product(node, w, {c.in(0), 1, uint64_t(c.in_type(0).dims[1].n)}, {c.in(1), c.width(), 1}, c.rows(c.in_type(0)));
+  dense_product(w, {c.in(0), uint64_t(c.in_type(0).dims[1].n), true}, {c.in(1), c.width()}, c.rows(c.out_type()),
+                c.width(), c.rows(c.in_type(0)), c.out(), c.width());
 }
 
 void rope_table(const Node& node, const TrainWorker& w) {
@@ -242,6 +251,11 @@ constexpr Trainable kTrainable[] = {
 
 }  // namespace
 
+uint32_t decoded_rows(const Type& weight) {
+  const int64_t n = weight.dims[0].n, most = (int64_t(1) << 20) / weight.dims[1].n;  // 4 MiB
+  return uint32_t(std::min(n, std::max<int64_t>(16, most / 16 * 16)));
+}
+
 AttentionShape attention_shape(const Node& node) {
   return {uint32_t(node.integer("heads")), uint32_t(node.integer("kv_heads")), uint32_t(node.integer("head_dim")),
           float(node.number("scale", 1)),  float(node.number("soft_cap")),     uint32_t(node.integer("window"))};
@@ -259,6 +273,11 @@ Status check_trainable(const Graph& g, const Node& node) {
   };
   if (train_function(node.op) == nullptr) return no("has no kernel for training");
   const auto type = [&](size_t i) -> const Type& { return g.type(node.in[i]); };
+  const bool decodes = node.op == Op::embed || node.op == Op::linear || node.op == Op::linear_dx ||
+                       node.op == Op::cross_entropy || node.op == Op::cross_entropy_dx;
+  for (size_t i = 0; i < node.in.size(); ++i)
+    if (is_packed(type(i)) && !(decodes && i == 1))
+      return no(fmt::format("reads f32 weights, input {} is {}", i, to_string(type(i))));
   const auto& dims = g.type(node.out[0]).dims;
   switch (node.op) {
     case Op::add:

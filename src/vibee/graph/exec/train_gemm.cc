@@ -3,18 +3,42 @@
 
 #include <cmath>
 
-namespace vibee {
+#include "vibee/kernels/gemm/cutlass_gemm.h"
 
-void dense_product(const DenseOperand& a, const DenseOperand& b, uint32_t k, Range rows, Range columns, float* d,
-                   uint64_t d_row, bool add) {
-  for (uint32_t i = rows.begin; i < rows.end; ++i)
-    for (uint32_t j = columns.begin; j < columns.end; ++j) {
-      float* out = d + i * d_row + j;
-      float sum = add ? *out : 0.0f;
-      for (uint32_t l = 0; l < k; ++l)
-        sum = std::fma(a.p[i * a.row + l * a.column], b.p[l * b.row + j * b.column], sum);
-      *out = sum;
-    }
+namespace vibee {
+namespace {
+
+GemmPlan plan_for(const GemmProblem& problem, uint32_t threads, Isa isa) {
+  auto plan = GemmPlan::make(problem, threads, isa);
+  VIBEE_CHECK(plan.ok(), "{}", plan.status().message());  // the graph's types have been verified
+  return std::move(*plan);
+}
+
+}  // namespace
+
+void dense_product(const TrainWorker& w, const DenseOperand& a, const DenseOperand& b, uint32_t m, uint32_t n,
+                   uint32_t k, float* d, uint64_t d_row, bool goes_on) {
+  GemmProblem problem{m, n, k, {Format::f32, a.transposed, a.ld}, {Format::f32, b.transposed, b.ld}, {}};
+  problem.d.ld = d_row;
+  problem.goes_on = goes_on;
+  const GemmPlan plan = plan_for(problem, w.threads, w.plan.options().isa);
+  GemmData data;
+  data.a.data = a.p;
+  data.b.data = b.p;
+  data.d = {d, size_t(m - 1) * d_row + n};
+  plan.run_thread(data, w.tid, w.team, w.plan.products());
+}
+
+uint64_t dense_workspace(uint32_t m, uint32_t n, uint32_t k, const TrainOptions& options) {
+  return plan_for({m, n, k, {}, {}, {}}, options.threads, options.isa).workspace();
+}
+
+void row_product(const float* a, const DenseOperand& b, uint32_t k, Range columns, float* d, bool goes_on) {
+  for (uint32_t j = columns.begin; j < columns.end; ++j) {
+    float sum = goes_on ? d[j] : 0.0f;
+    for (uint32_t l = 0; l < k; ++l) sum = std::fma(a[l], b.transposed ? b.p[j * b.ld + l] : b.p[l * b.ld + j], sum);
+    d[j] = sum;
+  }
 }
 
 }  // namespace vibee

@@ -2,20 +2,25 @@
 // Dense products of training graphs, in the order fma_k: every element is one fma chain over ascending k.
 #pragma once
 
-#include <cstdint>
-
-#include "vibee/base/thread/team.h"
+#include "vibee/graph/exec/train_plan.h"
 
 namespace vibee {
 
-/// An operand whose element (i, j) lies at p[i * row + j * column].
+/// An operand: rows one behind the other, or the transpose of what lies there so.
 struct DenseOperand {
   const float* p;
-  uint64_t row, column;
+  uint64_t ld;
+  bool transposed = false;
 };
 
-/// Rows x columns of d[m][n] = a[m][k] b[k][n]; with `add` the chains begin with what d holds.
-void dense_product(const DenseOperand& a, const DenseOperand& b, uint32_t k, Range rows, Range columns, float* d,
-                   uint64_t d_row, bool add = false);
+/// d[m][n] = a[m][k] b[k][n] by all threads of the step, each of which calls it: what it reads is whole before, what it
+/// writes is whole behind the next barrier. `goes_on`: the chains begin with what d holds.
+void dense_product(const TrainWorker& w, const DenseOperand& a, const DenseOperand& b, uint32_t m, uint32_t n,
+                   uint32_t k, float* d, uint64_t d_row, bool goes_on = false);
+/// Bytes that it takes of the plan's memory, for sizes of at most m, n and k.
+uint64_t dense_workspace(uint32_t m, uint32_t n, uint32_t k, const TrainOptions& options);
+
+/// A row of it by the calling thread: d[n] = a[k] b[k][n], columns of it.
+void row_product(const float* a, const DenseOperand& b, uint32_t k, Range columns, float* d, bool goes_on = false);
 
 }  // namespace vibee

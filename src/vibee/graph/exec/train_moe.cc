@@ -33,15 +33,13 @@ float* scratch(const TrainCall& c) { return reinterpret_cast<float*>(c.w.plan.sc
 
 /// y[columns] = x W^T, and y[k] (+)= g W: one row.
 void times(const float* x, const float* weight, const Experts& e, Range columns, float* y) {
-  dense_product({x, e.k, 1}, {weight, 1, e.k}, e.k, {0, 1}, columns, y, e.n);
+  row_product(x, {weight, e.k, true}, e.k, columns, y);
 }
 void back(const float* g, const float* weight, const Experts& e, float* y, bool add) {
-  dense_product({g, e.n, 1}, {weight, e.k, 1}, e.n, {0, 1}, {0, e.k}, y, e.k, add);
+  row_product(g, {weight, e.k}, e.n, {0, e.k}, y, add);
 }
 /// y += by x.
-void add_row(float by, const float* x, uint32_t n, float* y) {
-  dense_product({&by, 1, 1}, {x, n, 1}, 1, {0, 1}, {0, n}, y, n, true);
-}
+void add_row(float by, const float* x, uint32_t n, float* y) { row_product(&by, {x, n}, 1, {0, n}, y, true); }
 
 /// Gradients towards the two products of a gated unit, columns of choice j of a row: a and b become da and db.
 void gated_slopes(const TrainCall& c, const float* x, const float* g, uint64_t expert, const Experts& e, Range columns,
@@ -71,7 +69,7 @@ void train_moe_route(const Node& node, const TrainWorker& w) {
   const auto chosen = uint32_t(node.integer("k"));
   float* logits = scratch(c);
   c.each_row([&](uint32_t r, uint64_t at) {
-    dense_product({c.in(0) + uint64_t(r) * k, k, 1}, {c.in(1), 1, k}, k, {0, 1}, {0, experts}, logits, experts);
+    row_product(c.in(0) + uint64_t(r) * k, {c.in(1), k, true}, k, {0, experts}, logits);
     float *ids = c.out() + at, *weights = ids + chosen, sum = 0;
     const float top = w.pointwise.max(logits, experts), all = w.pointwise.sum_exp(logits, experts, top);
     for (uint32_t j = 0; j < chosen; ++j) {
@@ -187,7 +185,7 @@ void train_moe_down_dx(const Node& node, const TrainWorker& w) {
       const float* weight = c.in(2) + e.at(chosen.expert(j));
       times(c.in(0) + row, weight, e, {0, e.n}, scratch(c));
       route[j] = 0;
-      dense_product({g, e.n, 1}, {scratch(c), 1, 1}, e.n, {0, 1}, {0, 1}, route + chosen.count + j, 1);
+      row_product(g, {scratch(c), 1}, e.n, {0, 1}, route + chosen.count + j);
       back(g, weight, e, c.out() + row, false);
       w.pointwise.scale(c.out() + row, chosen.weight(j), e.k, c.out() + row);
     }

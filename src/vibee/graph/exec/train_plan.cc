@@ -5,6 +5,7 @@
 
 #include "vibee/base/memory/checked.h"
 #include "vibee/graph/exec/train_call.h"
+#include "vibee/graph/exec/train_gemm.h"
 #include "vibee/graph/ir/rope_frequencies.h"
 #include "vibee/graph/ir/tensor_value.h"
 #include "vibee/graph/memory/arena.h"
@@ -17,7 +18,33 @@ bool is_moe(Op op) {
   return op == Op::moe_route || op == Op::moe_gated || op == Op::moe_down || op == Op::moe_gated_dx ||
          op == Op::moe_gated_dw || op == Op::moe_down_dx || op == Op::moe_down_dw;
 }
+/// Bytes that the products of a node work in.
+uint64_t products_of(const Graph& g, const Node& node, const TrainOptions& o) {
+  const auto dim = [&](ValueId id, size_t i) {
+    const Dim& d = g.type(id).dims[i];
+    return uint32_t(value(d, {int64_t(o.max_rows), 0}));
+  };
+  if (node.op == Op::linear) return dense_workspace(dim(node.out[0], 0), dim(node.in[1], 0), dim(node.in[1], 1), o);
+  if (node.op == Op::linear_dx) return dense_workspace(dim(node.out[0], 0), dim(node.in[1], 1), dim(node.in[1], 0), o);
+  if (node.op == Op::linear_dw) return dense_workspace(dim(node.out[0], 0), dim(node.out[0], 1), dim(node.in[0], 0), o);
+  if (!is_loss(node.op)) return 0;
+  const uint32_t n = dim(node.in[1], 0), k = dim(node.in[1], 1), rows = std::min(loss_rows(n), o.max_rows);
+  const uint64_t logits = dense_workspace(rows, n, k, o);
+  if (node.op == Op::cross_entropy_dx) return std::max(logits, dense_workspace(rows, k, n, o));
+  return node.op == Op::cross_entropy_dw ? std::max(logits, dense_workspace(n, k, rows, o)) : logits;
+}
 bool is_attention(Op op) { return op == Op::self_attention || op == Op::self_attention_dx; }
+
+/// The loss whose logits a gradient of it starts from, where that begins with a constant: both need them once then.
+std::optional<uint32_t> loss_of(const Graph& g, const Node& node) {
+  if ((node.op != Op::cross_entropy_dx && node.op != Op::cross_entropy_dw) || g.producer(node.in[5]).op != Op::constant)
+    return {};
+  const Node& loss = g.producer(node.in[4]);
+  const bool same = loss.op == Op::cross_entropy && std::equal(node.in.begin(), node.in.begin() + 4, loss.in.begin()) &&
+                    std::equal(node.in.begin() + 6, node.in.end(), loss.in.begin() + 4, loss.in.end());
+  if (!same) return {};
+  return uint32_t(&loss - g.nodes.data());
+}
 
 }  // namespace
 
@@ -36,18 +63,19 @@ Result<TrainPlan::Layout> TrainPlan::plan(const Graph& g, const TrainOptions& o)
   l.offsets.resize(g.values.size());
   std::vector<ArenaRequest> requests;
   std::vector<ValueId> placed;
-  uint64_t shared = 0;
+  uint64_t shared = 0, decoded = 0, products = 0;
+  l.done_by.resize(g.nodes.size());
   for (uint32_t n = 0; n < g.nodes.size(); ++n) {
     const Node& node = g.nodes[n];
-    if (info(node.op).level == OpLevel::source) {
-      if (node.op == Op::weight && !g.type(node.out[0]).elem.is_f32())
-        return error(Code::unsupported, "node {} (weight '{}'): training reads f32 weights, this is {}", n,
-                     node.text("name"), to_string(g.type(node.out[0])));
-      continue;
-    }
+    if (info(node.op).level == OpLevel::source) continue;
+    l.done_by[n] = loss_of(g, node);
     VIBEE_TRY(check_trainable(g, node).within(fmt::format("node {}", n)));
+    products = std::max(products, products_of(g, node, o));
+    for (ValueId id : node.in)
+      if (const Type& type = g.type(id); is_packed(type))
+        decoded = std::max(decoded, 4 * uint64_t(decoded_rows(type)) * uint64_t(type.dims[1].n));
     for (ValueId id : node.out) {
-      requests.push_back({round_up(bytes(g.type(id), sizes), 64), n, std::max(end[id], n)});
+      requests.push_back({round_up(bytes(g.type(id), sizes), 64), l.done_by[n].value_or(n), std::max(end[id], n)});
       placed.push_back(id);
     }
     if (is_attention(node.op)) {
@@ -70,7 +98,9 @@ Result<TrainPlan::Layout> TrainPlan::plan(const Graph& g, const TrainOptions& o)
   for (size_t i = 0; i < placed.size(); ++i) l.offsets[placed[i]] = arena.offset[i];
   l.shared = round_up(arena.bytes, 64);
   l.scratch = l.shared + round_up(shared, 64);
-  l.bytes = l.scratch + o.threads * l.scratch_stride + 64;
+  l.products = l.scratch + o.threads * l.scratch_stride;
+  l.decoded = l.products + round_up(products, 64);
+  l.bytes = l.decoded + round_up(decoded, 64) + 64;
   return l;
 }
 
@@ -80,7 +110,7 @@ Result<uint64_t> TrainPlan::arena_bytes(const Graph& graph, const TrainOptions& 
 }
 
 Result<std::unique_ptr<TrainPlan>> TrainPlan::compile(Graph graph,
-                                                      const std::function<float*(std::string_view)>& weights,
+                                                      const std::function<void*(std::string_view)>& weights,
                                                       const TrainOptions& options) {
   auto p = std::make_unique<TrainPlan>();
   p->graph_ = std::move(graph);
@@ -89,14 +119,19 @@ Result<std::unique_ptr<TrainPlan>> TrainPlan::compile(Graph graph,
   VIBEE_ASSIGN(p->layout_, plan(g, options));
   VIBEE_ASSIGN(p->arena_, HugeBuffer::allocate(p->layout_.bytes));
   p->floats_.resize(g.values.size());
+  p->stored_.resize(g.values.size());
   p->integers_.resize(g.values.size());
   p->frequencies_.resize(g.values.size());
   p->documents_.reserve(options.max_rows);
   for (const Node& node : g.nodes) {
     if (node.op == Op::weight) {
-      float* w = weights(node.text("name"));
+      void* w = weights(node.text("name"));
       if (w == nullptr) return error(Code::not_found, "no weight '{}' was given", node.text("name"));
-      p->floats_[node.out[0]] = w;
+      if (is_packed(g.type(node.out[0]))) {
+        p->stored_[node.out[0]] = static_cast<const uint8_t*>(w);
+      } else {
+        p->floats_[node.out[0]] = static_cast<float*>(w);
+      }
     } else if (node.op == Op::constant) {
       VIBEE_ASSIGN(std::vector<float> values, constant_values(node, g.type(node.out[0])));
       p->constants_.push_back(std::move(values));
@@ -171,21 +206,46 @@ Status TrainPlan::bind(const TrainInputs& inputs, uint32_t* rows) {
   return {};
 }
 
-Status TrainPlan::run(Team& team, const TrainInputs& inputs) {
+Status TrainPlan::run(Team& team, const TrainInputs& inputs) { return run(team, inputs, graph_.nodes.size(), false); }
+
+Status TrainPlan::run_loss(Team& team, const TrainInputs& inputs) {
+  return run(team, inputs, size_t(&graph_.producer(graph_.outputs[0]) - graph_.nodes.data()) + 1, true);
+}
+
+Status TrainPlan::run(Team& team, const TrainInputs& inputs, size_t nodes, bool loss_only) {
   VIBEE_CHECK(team.size() == options_.threads, "a team of {} threads, the plan is for {}", team.size(),
               options_.threads);
   VIBEE_TRY(bind(inputs, &rows_));
   const PointwiseKernels& pw = pointwise(options_.isa);
   const GradientKernels& gradients = gradient_kernels(options_.isa);
   team.run([&](uint32_t tid) {
-    const TrainWorker worker{*this, team, tid, team.size(), rows_, documents_, pw, gradients};
-    for (const Node& node : graph_.nodes) {
+    const TrainWorker worker{*this, team, tid, team.size(), rows_, loss_only, documents_, pw, gradients};
+    for (const Node& node : std::span(graph_.nodes).first(nodes)) {
       if (info(node.op).level == OpLevel::source) continue;
       train_function(node.op)(node, worker);
       team.barrier();
     }
   });
   return {};
+}
+
+LossGradients TrainPlan::gradients_of(const Node& loss) const {
+  LossGradients found;
+  for (size_t n = 0; n < graph_.nodes.size(); ++n)
+    if (layout_.done_by[n] && &graph_.nodes[*layout_.done_by[n]] == &loss)
+      (graph_.nodes[n].op == Op::cross_entropy_dx ? found.dx : found.dw) = &graph_.nodes[n];
+  return found;
+}
+
+bool TrainPlan::done_by_loss(const Node& gradient) const {
+  return layout_.done_by[size_t(&gradient - graph_.nodes.data())].has_value();
+}
+
+void TrainPlan::decode(ValueId id, Range rows, float* out) const {
+  const Type& type = graph_.type(id);
+  const NumericFormat& format = info(type.elem.format);
+  const auto k = uint64_t(type.dims[1].n);
+  format.decode(stored_[id] + rows.begin * format.row_bytes(k), (rows.end - rows.begin) * k, out);
 }
 
 std::span<const float> TrainPlan::output(size_t i) const {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// A training graph (graph/autodiff) as it runs: weights are plain rows of floats that an optimiser changes in place,
-// every value of a step has its place in one arena that is stated beforehand, and nodes run one behind the other, each
-// on all threads. Every element of a result is summed in one order, so bytes do not depend on threads or instruction
-// set.
+// A training graph (graph/autodiff) as it runs: weights are plain rows, of floats where an optimiser changes them in
+// place, of any format where they are frozen; every value of a step has its place in one arena that is stated
+// beforehand, and nodes run one behind the other, each on all threads. Every element of a result is summed in one
+// order, so bytes do not depend on threads or instruction set.
 #pragma once
 
 #include <functional>
@@ -34,12 +34,19 @@ struct TrainInputs {
 
 class TrainPlan;
 
+/// Nodes whose results a loss makes with its own, each null where there is none.
+struct LossGradients {
+  const Node* dx = nullptr;
+  const Node* dw = nullptr;
+};
+
 /// What a node sees while it runs on one thread.
 struct TrainWorker {
   const TrainPlan& plan;
   Team& team;
   uint32_t tid, threads;
-  uint32_t rows;  ///< of the step
+  uint32_t rows;   ///< of the step
+  bool loss_only;  ///< no gradients are wanted
   std::span<const Document> documents;
   const PointwiseKernels& pointwise;
   const GradientKernels& gradients;
@@ -50,41 +57,53 @@ class TrainPlan {
  public:
   /// The arena's size without compiling: what `compile` would allocate, to the byte.
   static Result<uint64_t> arena_bytes(const Graph& graph, const TrainOptions& options);
-  /// `weights` gives the floats of a weight by name, rows one behind the other; they outlive the plan. An op that has
-  /// no kernel here, or a form of it, is refused with the node's number.
-  static Result<std::unique_ptr<TrainPlan>> compile(Graph graph, const std::function<float*(std::string_view)>& weights,
+  /// `weights` gives the memory of a weight by name, rows one behind the other in the format of its type; it outlives
+  /// the plan. An op that has no kernel here, or a form of it, is refused with the node's number.
+  static Result<std::unique_ptr<TrainPlan>> compile(Graph graph, const std::function<void*(std::string_view)>& weights,
                                                     const TrainOptions& options);
 
   /// Runs one step on a team of as many threads as the options say. Refuses inputs that are missing, of other lengths,
   /// or out of range.
   Status run(Team& team, const TrainInputs& inputs);
+  /// Only the nodes up to the graph's first output, its loss.
+  Status run_loss(Team& team, const TrainInputs& inputs);
   /// The graph's output `i` after a run: losses, gradients. Valid until the next one.
   std::span<const float> output(size_t i) const;
   uint64_t arena_size() const { return arena_.size(); }
 
   // For the calls.
   const TrainOptions& options() const { return options_; }
+  LossGradients gradients_of(const Node& loss) const;
+  bool done_by_loss(const Node& gradient) const;
   const Type& type(ValueId id) const { return graph_.type(id); }
   float* floats(ValueId id) const { return floats_[id]; }
+  /// Decodes rows of a weight in another format than f32.
+  void decode(ValueId id, Range rows, float* out) const;
   const int32_t* integers(ValueId id) const { return integers_[id]; }
   std::span<const double> frequencies(ValueId id) const { return frequencies_[id]; }
   uint8_t* scratch(uint32_t tid) const { return arena_.data() + layout_.scratch + tid * layout_.scratch_stride; }
+  /// Rows of a weight that are decoded, for all threads: decoded_rows of them.
+  float* decoded() const { return reinterpret_cast<float*>(arena_.data() + layout_.decoded); }
+  std::span<uint8_t> products() const { return {arena_.data() + layout_.products, layout_.decoded - layout_.products}; }
   float* shared() const { return reinterpret_cast<float*>(arena_.data() + layout_.shared); }
 
  private:
   struct Layout {
     std::vector<uint64_t> offsets;  ///< one a value
     std::optional<ValueId> documents;
-    uint64_t scratch = 0, scratch_stride = 0, shared = 0, bytes = 0;
+    std::vector<std::optional<uint32_t>> done_by;  ///< one a node: the loss that makes its results
+    uint64_t scratch = 0, scratch_stride = 0, products = 0, shared = 0, decoded = 0, bytes = 0;
   };
   static Result<Layout> plan(const Graph& graph, const TrainOptions& options);
   Status bind(const TrainInputs& inputs, uint32_t* rows);
+  Status run(Team& team, const TrainInputs& inputs, size_t nodes, bool loss_only);
 
   Graph graph_;
   TrainOptions options_;
   Layout layout_;
   HugeBuffer arena_;
   std::vector<float*> floats_;
+  std::vector<const uint8_t*> stored_;  ///< weights in other formats
   std::vector<const int32_t*> integers_;
   std::vector<std::vector<float>> constants_;
   std::vector<std::vector<double>> frequencies_;  ///< of rotation tables, by value
@@ -98,6 +117,8 @@ TrainFn train_function(Op op);
 /// What the functions take for granted beyond the type rules.
 Status check_trainable(const Graph& graph, const Node& node);
 AttentionShape attention_shape(const Node& node);
+/// Rows that are decoded at once of a weight [n, k] in another format than f32.
+uint32_t decoded_rows(const Type& weight);
 /// Rows whose logits the loss holds at once, for a vocabulary of n; all calls of it share 4 * (n + k + 1) bytes a row.
 uint32_t loss_rows(uint32_t n);
 

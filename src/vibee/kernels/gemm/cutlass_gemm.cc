@@ -260,7 +260,7 @@ void GemmPlan::tile(const Item& it, const Block& block, const Space& space, Rang
                     const float* a, Range next, uint32_t next_panels) const {
   constexpr uint32_t kLd = 2 * kDensePanel;
   alignas(64) float scratch[kDenseMostRows * kLd];
-  const bool first = block.at == 0, last = block.at + block.k >= it.k;
+  const bool first = block.at == 0 && !problem_.goes_on, last = block.at + block.k >= it.k;
   const uint32_t m = rows.end - rows.begin, column = p * kDensePanel, n = std::min(panels * kDensePanel, it.n - column);
   const bool ragged = n < panels * kDensePanel, masked = sums_in_d_ && ragged;  // D has no room beside its columns
   float* d = it.finish.d + rows.begin * it.finish.ld + column;

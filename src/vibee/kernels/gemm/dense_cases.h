@@ -98,7 +98,7 @@ class DenseCase {
     const Guarded<float> sums(p.epilogue.column_sum ? uint64_t(p.n) * p.items() : 0);
     const std::vector<float>& start = in_place ? residual_ : start_;
     std::copy(start.begin(), start.end(), d.span().begin());
-    if (p.beta == 0 && !in_place) each_of_d([&](uint64_t at, uint32_t, uint32_t, uint32_t) { d.span()[at] = kTrap; });
+    if (p.beta == 0 && !p.goes_on && !in_place) each_of_d([&](uint64_t at, uint32_t, uint32_t, uint32_t) { d.span()[at] = kTrap; });
     std::fill(pre.span().begin(), pre.span().end(), kTrap);
     std::fill(sums.span().begin(), sums.span().end(), kTrap);
     GemmData data = inputs();
@@ -130,8 +130,8 @@ class DenseCase {
     if (exact) exact->assign(extent(), 0);
     if (terms) terms->assign(extent(), 0);
     each_of_d([&](uint64_t at, uint32_t item, uint32_t i, uint32_t j) {
-      float s = 0;
-      double sum = 0, size = 0;
+      float s = p.goes_on ? start_[at] : 0;
+      double sum = s, size = std::fabs(s);
       const Range depth = range(GemmGroups::depth, item, p.k);
       for (uint32_t k = depth.begin; k < depth.end && p.alpha != 0; ++k) {
         const float a = a_at(item, i, k), b = b_at(item, k, j);
@@ -284,6 +284,12 @@ inline DenseCase random_case(std::span<const uint32_t> sizes, RandomStream& rand
     p.epilogue.residual = coin();
     p.epilogue.save_pre = coin();
     p.epilogue.column_sum = coin();
+  }
+  if (random.below(6) == 0) {
+    p.goes_on = true;
+    p.alpha = 1;
+    p.beta = 0;
+    p.epilogue.residual = false;
   }
   return {p, random, std::move(groups)};
 }

@@ -119,6 +119,8 @@ Result<GemmProblem> checked(GemmProblem p) {
   if (stored_d(p).items > 1 && *p.d.stride < extent(p.m, p.n, p.d.ld, 1, 0))
     return error(Code::invalid, "gemm: items of D are {} elements apart, one takes {}", *p.d.stride,
                  *extent(p.m, p.n, p.d.ld, 1, 0));
+  if (p.goes_on && (p.alpha != 1 || p.beta != 0 || p.epilogue.residual))
+    return error(Code::unsupported, "gemm: chains that go on from D take no alpha, beta or residual");
   return p;
 }
 

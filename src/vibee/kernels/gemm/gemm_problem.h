@@ -4,6 +4,7 @@
 // whatever computes it in the canonical order fma_k (gemm.h):
 //
 //   s = fma chain over ascending k from 0        v = alpha * s, where beta is not 0: fma(beta, C, alpha * s)
+//   where it goes on from D, the chain begins with D's element instead of 0, and v = s
 //   v += bias[column];  pre = v;  v = activation(v);  v += residual;  D = v;  column_sum[column] += v by ascending row
 //
 // Not here: anything about how a product is computed (cutlass_gemm.h).
@@ -49,6 +50,7 @@ struct GemmProblem {
   uint32_t groups = 0;    ///< how many; their sizes come with the operands
   bool packed_b = false;  ///< B comes as panels that were packed before (GemmData::packed)
   float alpha = 1, beta = 0;
+  bool goes_on = false;  ///< D holds the sums of the depth before this one: alpha 1, beta 0, no residual
   GemmEpilogue epilogue;
 
   /// Items that have a B, a bias, a D or sums of columns of their own: batch items or groups.

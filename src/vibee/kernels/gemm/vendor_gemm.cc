@@ -103,9 +103,9 @@ Status VendorGemm::run(const GemmProblem& problem, const GemmData& data) const {
   VIBEE_ASSIGN(p, checked(problem));
   VIBEE_TRY(check_operands(p, data));
   const std::string_view library = vendor_of(vendor_).name;
-  if (p.epilogue.any() || p.packed_b || p.grouping != GemmGroups::none || p.a.element != Format::f32 ||
+  if (p.epilogue.any() || p.packed_b || p.goes_on || p.grouping != GemmGroups::none || p.a.element != Format::f32 ||
       p.b.element != Format::f32)
-    return error(Code::unsupported, "{}: only plain float products without groups, panels or an epilogue", library);
+    return error(Code::unsupported, "{}: only plain float products without groups, panels, beginnings or an epilogue", library);
   if (p.beta != 0 && data.c.data() != data.d.data()) return error(Code::unsupported, "{}: C has to be D", library);
   constexpr uint64_t kMost = std::numeric_limits<int>::max();
   if (p.m > kMost || p.n > kMost || p.k > kMost || p.a.ld > kMost || p.b.ld > kMost || p.d.ld > kMost)

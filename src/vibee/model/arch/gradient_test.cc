@@ -37,7 +37,7 @@ struct Training {
     auto read = read_config(*file);
     ASSERT_TRUE(read.ok()) << read.status().message();
     config = std::move(*read);
-    auto graph = DecoderBuilder(config, all_f32, lora_rank).build_training(0.5);
+    auto graph = DecoderBuilder(config, all_f32).build_training({lora_rank, 0.5, {}});
     ASSERT_TRUE(graph.ok()) << graph.status().message();
     c.loss = std::move(*graph);
     c.sizes = {kRowsOfStep, 0};

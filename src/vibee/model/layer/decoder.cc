@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vibee/model/layer/decoder.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
+
+#include "vibee/base/text/quote.h"
 
 namespace vibee {
 namespace {
@@ -56,24 +59,54 @@ ValueId DecoderBuilder::linear(ValueId x, const std::string& name, int64_t n, in
                                int64_t of) {
   const int64_t rows = of ? n : 0;
   ValueId y = g_.add(Op::linear, {x, matrix(name + ".weight", n, k, first, rows)});
-  if (lora_rank_ && name.starts_with("blk.")) y = adapted(y, x, part(name + ".weight", first, rows));
+  if (name.starts_with("blk.")) {
+    if (training_) {
+      y = learnt(y, x, part(name + ".weight", first, rows));
+    } else if (lora_rank_) {
+      y = adapted(y, x, part(name + ".weight", first, rows));
+    }
+  }
   return bias ? g_.add(Op::add, {y, vector(name + ".bias", n, first, rows)}) : y;
 }
 
 ValueId DecoderBuilder::adapted(ValueId y, ValueId x, std::string weight) {
-  if (training_) {
-    const int64_t n = g_.type(y).dims[1].n, k = g_.type(x).dims[1].n;
-    const auto half = [&](const char* end, int64_t rows, int64_t columns) {
-      return g_.source(Op::weight, {kF32, {Dim{rows}, Dim{columns}}}, {{"name", weight + end}});
-    };
-    const ValueId h = g_.add(Op::linear, {x, half(".lora_a", lora_rank_, k)});
-    const ValueId more = g_.add(Op::linear, {h, half(".lora_b", n, lora_rank_)});
-    return g_.add(Op::add, {y, g_.add(Op::scale, {more}, {{"by", lora_scale_}})});
-  }
   const int64_t target = lora_targets_++;
   const ValueId h =
       g_.add(Op::lora_down, {x}, {{"target", target}, {"rank", int64_t(lora_rank_)}, {"name", std::move(weight)}});
   return g_.add(Op::lora_up, {y, h}, {{"target", target}});
+}
+
+ValueId DecoderBuilder::learnt(ValueId y, ValueId x, const std::string& weight) {
+  const std::string tensor = weight_part(weight).tensor;
+  const size_t begin = tensor.find('.', 4) + 1;  // behind "blk.N."
+  const std::string name = tensor.substr(begin, tensor.rfind('.') - begin);
+  products_.insert(name);
+  const auto& targets = adapter_.targets;
+  if (adapter_.rank == 0 || (!targets.empty() && std::find(targets.begin(), targets.end(), name) == targets.end()))
+    return y;
+  const int64_t rank = adapter_.rank, n = g_.type(y).dims[1].n, k = g_.type(x).dims[1].n;
+  if (rank > std::min(n, k) && adapter_status_.ok())
+    adapter_status_ = error(Code::invalid, "an adapter of rank {}: {} is {} x {}; a rank is at most the shorter side",
+                            rank, weight, n, k);
+  const auto half = [&](std::string full, int64_t rows, int64_t columns) {
+    return g_.source(Op::weight, {kF32, {Dim{rows}, Dim{columns}}}, {{"name", std::move(full)}});
+  };
+  auto rows = lora_rows_.find(tensor);
+  if (rows == lora_rows_.end())
+    rows = lora_rows_.emplace(tensor, g_.add(Op::linear, {x, half(tensor + ".lora_a", rank, k)})).first;
+  const ValueId more = g_.add(Op::linear, {rows->second, half(weight + ".lora_b", n, rank)});
+  return g_.add(Op::add, {y, g_.add(Op::scale, {more}, {{"by", adapter_.scale}})});
+}
+
+Status DecoderBuilder::check_targets() const {
+  VIBEE_TRY(Status(adapter_status_));
+  std::string known;
+  for (const std::string& name : products_) known += (known.empty() ? "" : ", ") + name;
+  for (const std::string& target : adapter_.targets)
+    if (!products_.contains(target))
+      return error(Code::invalid, "{} is no product of a layer that an adapter can change; this model has {}",
+                   quote(target, 60), known);
+  return {};
 }
 
 ValueId DecoderBuilder::attention(ValueId x, uint32_t layer) {
@@ -226,15 +259,16 @@ Result<Graph> DecoderBuilder::build() {
   return std::move(g_);
 }
 
-Result<Graph> DecoderBuilder::build_training(double lora_scale) {
+Result<Graph> DecoderBuilder::build_training(const TrainedAdapter& adapter) {
   if (!c_.generates || !c_.causal)
     return error(Code::unsupported, "{}: only models that predict the next token are trained", c_.architecture);
   training_ = true;
-  lora_scale_ = lora_scale;
+  adapter_ = adapter;
   const ValueId tokens = g_.source(Op::input, {kI32, {kRows}}, {{"name", std::string("tokens")}});
   const ValueId positions = g_.source(Op::input, {kI32, {kRows}}, {{"name", std::string("positions")}});
   documents_ = g_.source(Op::input, {kI32, {kRows}}, {{"name", std::string("documents")}});
   const ValueId x = loss(layers(tokens, positions));
+  VIBEE_TRY(check_targets());
   VIBEE_TRY(Status(g_.status()));
   g_.outputs = {x};
   VIBEE_TRY(verify(g_));

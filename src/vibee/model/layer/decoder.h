@@ -3,6 +3,9 @@
 // configuration of these; a layer that does not fit is added here, with a flag of ModelConfig that asks for it.
 #pragma once
 
+#include <map>
+#include <set>
+
 #include "vibee/graph/ir/ir.h"
 #include "vibee/model/layer/config.h"
 
@@ -17,6 +20,14 @@ struct WeightPart {
 };
 WeightPart weight_part(std::string_view name);
 
+/// The adapter that a training graph learns.
+struct TrainedAdapter {
+  uint32_t rank = 0;  ///< 0: none
+  double scale = 1;   ///< of the product of its matrices
+  /// Products of a layer that get one, e.g. "attn_q": tensors without "blk.N." and ".weight". Empty: all of them.
+  std::vector<std::string> targets;
+};
+
 class DecoderBuilder {
  public:
   /// With `lora_rank` every product of a layer, experts excepted, takes what adapters of at most that rank add to it.
@@ -27,9 +38,10 @@ class DecoderBuilder {
   /// positions, documents [T] (the row at which the document of each row begins), targets [T] (the token that follows,
   /// -1 where none is asked for) and loss_weights [T, 1]; the output is the loss, the sum of loss_weight * -log
   /// p(target)
-  /// (`cross_entropy`). With `lora_rank` the matrices of one adapter are weights of the graph, WEIGHT.lora_a [rank, k]
-  /// and WEIGHT.lora_b [n, rank], and their product is multiplied by `lora_scale`.
-  Result<Graph> build_training(double lora_scale = 1);
+  /// (`cross_entropy`). The matrices of an adapter are weights of the graph, TENSOR.lora_a [rank, k], which the parts
+  /// of a tensor share, and WEIGHT.lora_b [n, rank]. Targets that no product has are refused, and a rank above the
+  /// sides of a matrix.
+  Result<Graph> build_training(const TrainedAdapter& adapter = {});
 
  private:
   ValueId matrix(std::string tensor, int64_t n, int64_t k, int64_t first = 0, int64_t rows = 0);
@@ -42,6 +54,9 @@ class DecoderBuilder {
                  int64_t of = 0);
   /// y and what a sequence's adapter adds to the product x W^T of this weight.
   ValueId adapted(ValueId y, ValueId x, std::string weight);
+  /// The same by matrices that are learnt.
+  ValueId learnt(ValueId y, ValueId x, const std::string& weight);
+  Status check_targets() const;
   ValueId attention(ValueId x, uint32_t layer);
   /// Writes keys and values into the state and reads it; in training the step's own.
   ValueId attend(ValueId q, ValueId k, ValueId v, uint32_t layer);
@@ -65,7 +80,10 @@ class DecoderBuilder {
   std::vector<ValueId> tables_;  ///< a rotation table a kind of layer
   ValueId state_ = 0, embedding_ = 0, documents_ = 0;
   bool training_ = false;
-  double lora_scale_ = 1;
+  TrainedAdapter adapter_;
+  std::map<std::string, ValueId, std::less<>> lora_rows_;  ///< x A^T, by the tensor
+  std::set<std::string, std::less<>> products_;            ///< of layers, as targets name them
+  Status adapter_status_;
 };
 
 }  // namespace vibee

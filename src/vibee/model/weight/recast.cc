@@ -22,11 +22,11 @@ bool stays_float(std::string_view name) {
 
 }  // namespace
 
-Result<Recast> Recast::create(const Checkpoint& file, std::optional<Format> format) {
+Result<Recast> Recast::create(const Checkpoint& file, std::optional<Format> format, RecastEdit edit) {
   if (format && !info(*format).encode)
     return error(Code::unsupported, "format {} can be read, not written; writable: {}", info(*format).name,
                  writable_formats());
-  Recast out(file);
+  Recast out(file, std::move(edit));
   for (TensorInfo t : file.tensors()) {
     if (format && t.shape.size() > 1) {
       const NumericFormat& wanted = info(*format);
@@ -39,6 +39,9 @@ Result<Recast> Recast::create(const Checkpoint& file, std::optional<Format> form
       }
       t.bytes = info(t.format).row_bytes(t.row_length()) * t.rows();
     }
+    if (!info(t.format).encode && out.edit_.touches(t.name))
+      return error(Code::unsupported, "tensor {} is in {}, which can be read, not written; name another format: {}",
+                   quote(t.name), info(t.format).name, writable_formats());
     out.tensors_.push_back(std::move(t));
   }
   return out;
@@ -46,13 +49,15 @@ Result<Recast> Recast::create(const Checkpoint& file, std::optional<Format> form
 
 Status Recast::read(const TensorInfo& t, uint64_t offset, std::span<uint8_t> out) const {
   VIBEE_ASSIGN(const TensorInfo* from, file_->tensor(t.name));
-  if (from->format == t.format) return file_->read(*from, offset, out);
+  const bool edited = edit_.touches(t.name);
+  if (from->format == t.format && !edited) return file_->read(*from, offset, out);
   const NumericFormat &a = info(from->format), &b = info(t.format);
   const uint64_t k = t.row_length(), first = offset / b.row_bytes(k), rows = out.size() / b.row_bytes(k);
   raw_.resize(rows * a.row_bytes(k));
   floats_.resize(rows * k);
   VIBEE_TRY(file_->read(*from, first * a.row_bytes(k), raw_));
   a.decode(raw_.data(), floats_.size(), floats_.data());
+  if (edited) VIBEE_TRY(edit_.apply(t.name, first, floats_));
   b.encode(floats_.data(), floats_.size(), out.data());
   return {};
 }

@@ -2,6 +2,7 @@
 // A checkpoint's tensors in another number format, decoded and encoded slice by slice as they are read.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <vector>
 
@@ -9,12 +10,19 @@
 
 namespace vibee {
 
+/// What is done to a tensor's rows, as floats and from row `first` on, on their way.
+struct RecastEdit {
+  std::function<bool(const std::string& tensor)> touches = [](const std::string&) { return false; };
+  std::function<Status(const std::string& tensor, uint64_t first, std::span<float> rows)> apply = {};
+};
+
 class Recast {
  public:
   /// Matrices become `format`; empty keeps every tensor's own. Vectors, learned positions and routers, which formats of
   /// blocks would hurt for nothing, become float32 where `format` has blocks; matrices whose rows it cannot divide
-  /// become float16. Refuses a format that only reading is built for. `file` must outlive this.
-  static Result<Recast> create(const Checkpoint& file, std::optional<Format> format);
+  /// become float16. Refuses a format that only reading is built for, also of a tensor that is edited. `file` must
+  /// outlive this.
+  static Result<Recast> create(const Checkpoint& file, std::optional<Format> format, RecastEdit edit = {});
 
   /// As they will be; offsets are not set.
   std::span<const TensorInfo> tensors() const { return tensors_; }
@@ -27,8 +35,9 @@ class Recast {
   uint64_t indivisible() const { return indivisible_; }
 
  private:
-  explicit Recast(const Checkpoint& file) : file_(&file) {}
+  Recast(const Checkpoint& file, RecastEdit edit) : file_(&file), edit_(std::move(edit)) {}
   const Checkpoint* file_;
+  RecastEdit edit_;
   std::vector<TensorInfo> tensors_;
   uint64_t indivisible_ = 0;
   mutable std::vector<uint8_t> raw_;

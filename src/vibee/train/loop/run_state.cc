@@ -40,11 +40,11 @@ std::span<const uint8_t> bytes_of(const T& x, size_t n = sizeof(T)) {
 }
 uint32_t header_crc(const Header& header) { return crc_of(bytes_of(header, sizeof(Header) - 4)); }
 
-/// Names, sizes and places of the weights.
+/// Names, formats, sizes and places of the weights, and what an adapter's are multiplied by.
 Hash128 shape_of(const TrainStep& step) {
-  std::string text;
+  std::string text = fmt::format("alpha {}\n", step.lora().alpha);
   for (const TrainStep::Weight& w : step.weights())
-    text += fmt::format("{} {} {} {}\n", w.name, w.at, w.count, w.trained);
+    text += fmt::format("{} {} {} {} {}\n", w.name, info(w.format).name, w.at, w.count, w.trained);
   return SipHash(0, 0)({reinterpret_cast<const uint8_t*>(text.data()), text.size()});
 }
 

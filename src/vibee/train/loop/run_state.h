@@ -4,7 +4,7 @@
 //   header   64 bytes: "VIBEERUN", version, bytes of the sampler's line, steps, best loss, floats of a part, hash of
 //            what the weights are (16 bytes), CRC-32 of the sampler's line, CRC-32 of the 60 bytes before it
 //   line     where the order of samples is (RowSampler::state)
-//   parts    weights, first moments, second moments: floats, then their CRC-32
+//   parts    trained weights, first moments, second moments: floats, then their CRC-32
 //
 // All numbers are little-endian.
 #pragma once

@@ -3,10 +3,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "vibee/base/memory/checked.h"
+#include "vibee/base/random/philox.h"
 #include "vibee/graph/autodiff/differentiate.h"
-#include "vibee/model/layer/decoder.h"
 
 namespace vibee {
 namespace {
@@ -16,12 +17,25 @@ struct Joint {
   Graph graph;
   std::vector<TrainStep::Weight> weights;
   std::vector<uint32_t> trained;
-  uint64_t floats = 0;
+  uint64_t trained_bytes = 0, frozen_bytes = 0;
 };
 
-Result<Joint> joint_of(const ModelConfig& config) {
-  VIBEE_ASSIGN(const Graph loss, DecoderBuilder(config, [](std::string_view) { return Format::f32; }).build_training());
-  const std::vector<std::string> names = trainable_weights(loss);
+bool of_adapter(std::string_view weight) { return weight.ends_with(".lora_a") || weight.ends_with(".lora_b"); }
+
+/// What stays as it is keeps its format; ops of experts read floats.
+Format frozen_format(const Checkpoint& file, std::string_view name) {
+  const TensorInfo* tensor = file.find(name);
+  const bool of_experts = name.find("_exps.") != name.npos || name.find("ffn_gate_inp.") != name.npos;
+  return tensor == nullptr || of_experts ? Format::f32 : tensor->format;
+}
+
+Result<Joint> joint_of(const Checkpoint& file, const ModelConfig& config, const LoraOptions& lora) {
+  const bool whole = lora.rank == 0;
+  const auto format_of = [&](std::string_view name) { return whole ? Format::f32 : frozen_format(file, name); };
+  const TrainedAdapter adapter = whole ? TrainedAdapter() : TrainedAdapter{lora.rank, lora.scale(), lora.targets};
+  VIBEE_ASSIGN(const Graph loss, DecoderBuilder(config, format_of).build_training(adapter));
+  std::vector<std::string> names = trainable_weights(loss);
+  if (!whole) std::erase_if(names, [](const std::string& name) { return !of_adapter(name); });
   Joint j;
   VIBEE_ASSIGN(j.graph, differentiate(loss, names));
   for (const Node& node : j.graph.nodes) {
@@ -30,8 +44,12 @@ Result<Joint> joint_of(const ModelConfig& config) {
     const std::string name(node.text("name"));
     const bool trained = std::find(names.begin(), names.end(), name) != names.end();
     const auto count = uint64_t(elements(type, {}));
-    j.weights.push_back({name, type.dims.size() > 1, trained, j.floats, count});
-    j.floats += round_up(count, 16);
+    const bool matrix = type.dims.size() > 1;
+    const Format format = matrix ? type.elem.format : Format::f32;
+    uint64_t& bytes = trained ? j.trained_bytes : j.frozen_bytes;
+    j.weights.push_back(
+        {name, format, matrix, trained, bytes, matrix ? count / uint64_t(type.dims.back().n) : count, count});
+    bytes += round_up(info(format).row_bytes(count), 64);
   }
   for (const std::string& name : names)
     for (uint32_t i = 0; i < j.weights.size(); ++i)
@@ -42,24 +60,40 @@ Result<Joint> joint_of(const ModelConfig& config) {
 Result<TrainStep::Memory> memory_of(const Joint& joint, const TrainStepOptions& options) {
   VIBEE_ASSIGN(const uint64_t arena,
                TrainPlan::arena_bytes(joint.graph, {options.max_rows, options.threads, options.isa}));
-  return TrainStep::Memory{4 * joint.floats, 8 * joint.floats, options.accumulate ? 4 * joint.floats : 0, arena};
+  const uint64_t bytes = joint.trained_bytes;
+  return TrainStep::Memory{bytes, joint.frozen_bytes, 2 * bytes, options.accumulate ? bytes : 0, arena};
 }
 
-/// A tensor, or rows of it, as floats.
-Status read_floats(const Checkpoint& file, const TrainStep::Weight& weight, uint64_t rows, float* to) {
+/// A tensor, or rows of it, in the weight's format.
+Status read_weight(const Checkpoint& file, const TrainStep::Weight& weight, uint8_t* to) {
   const WeightPart part = weight_part(weight.name);
   VIBEE_ASSIGN(const TensorInfo* tensor, file.tensor(part.tensor));
   const NumericFormat& format = info(tensor->format);
-  const uint64_t row = weight.count / rows;
+  const uint64_t row = weight.count / weight.rows;
   if (row % format.block_elems != 0)
     return error(Code::unsupported, "{}: tensor '{}' is in {}, whose blocks do not fit its rows of {}", file.path(),
                  tensor->name, format.name, row);
-  std::vector<uint8_t> raw(format.row_bytes(row));
-  for (uint64_t r = 0; r < rows; ++r) {
-    VIBEE_TRY(file.read(*tensor, (uint64_t(part.first) + r) * raw.size(), raw));
-    format.decode(raw.data(), row, to + r * row);
+  if (weight.trained && weight.matrix && format.block_elems > 1)
+    return error(Code::unsupported,
+                 "{}: tensor '{}' is in {}, which is not trained itself: train an adapter of the model (lora.rank), or "
+                 "first make floats of it with `vibee convert --format f32`",
+                 file.path(), tensor->name, format.name);
+  const uint64_t bytes = format.row_bytes(row), first = uint64_t(part.first) * bytes;
+  if (format.format == weight.format) return file.read(*tensor, first, {to, bytes * weight.rows});
+  std::vector<uint8_t> raw(bytes);
+  for (uint64_t r = 0; r < weight.rows; ++r) {
+    VIBEE_TRY(file.read(*tensor, first + r * bytes, raw));
+    format.decode(raw.data(), row, reinterpret_cast<float*>(to) + r * row);
   }
   return {};
+}
+
+/// Small numbers for A, nothing for B: what an adapter adds begins at zero.
+void begin_adapter(const LoraOptions& lora, uint32_t index, const TrainStep::Weight& weight, float* to) {
+  const bool a = weight.name.ends_with(".lora_a");
+  const float most = 1 / std::sqrt(float(weight.count / weight.rows));
+  for (uint64_t i = 0; i < weight.count; ++i)
+    to[i] = a ? most * (2 * unit_float(philox(lora.seed, Purpose::weights, index, i)[0]) - 1) : 0.0f;
 }
 
 /// The elements of n that a thread works on: whole vectors of 16.
@@ -70,46 +104,47 @@ std::pair<uint64_t, uint64_t> slice_of(uint64_t n, uint32_t tid, uint32_t thread
 
 }  // namespace
 
-Result<TrainStep::Memory> TrainStep::memory(const ModelConfig& config, const TrainStepOptions& options) {
-  VIBEE_ASSIGN(const Joint joint, joint_of(config));
+Result<TrainStep::Memory> TrainStep::memory(const Checkpoint& file, const ModelConfig& config,
+                                            const TrainStepOptions& options) {
+  VIBEE_ASSIGN(const Joint joint, joint_of(file, config, options.lora));
   return memory_of(joint, options);
 }
 
 Result<std::unique_ptr<TrainStep>> TrainStep::create(const Checkpoint& file, const ModelConfig& config,
                                                      const TrainStepOptions& options) {
-  VIBEE_ASSIGN(Joint joint, joint_of(config));
+  VIBEE_ASSIGN(Joint joint, joint_of(file, config, options.lora));
   VIBEE_ASSIGN(const Memory memory, memory_of(joint, options));
   if (memory.sum() > available_memory())
     return error(Code::no_memory,
-                 "{}: training takes {} MiB (weights {}, moments {}, gradients {}, a step of {} rows {}), {} MiB are "
-                 "available; take "
-                 "fewer rows a step or a smaller model",
-                 file.path(), memory.sum() >> 20, memory.weights >> 20, memory.moments >> 20, memory.gradients >> 20,
-                 options.max_rows, memory.arena >> 20, available_memory() >> 20);
+                 "{}: training takes {} MiB (weights {}, frozen {}, moments {}, gradients {}, a step of {} rows {}), "
+                 "{} MiB are available; take fewer rows a step or a smaller model",
+                 file.path(), memory.sum() >> 20, memory.weights >> 20, memory.frozen >> 20, memory.moments >> 20,
+                 memory.gradients >> 20, options.max_rows, memory.arena >> 20, available_memory() >> 20);
   auto s = std::make_unique<TrainStep>();
   s->options_ = options;
   s->weights_ = std::move(joint.weights);
   s->trained_ = std::move(joint.trained);
   VIBEE_ASSIGN(s->values_, HugeBuffer::allocate(memory.weights));
+  VIBEE_ASSIGN(s->frozen_, HugeBuffer::allocate(std::max<uint64_t>(64, memory.frozen)));
   VIBEE_ASSIGN(s->first_, HugeBuffer::allocate(memory.moments / 2));
   VIBEE_ASSIGN(s->second_, HugeBuffer::allocate(memory.moments / 2));
   if (options.accumulate) {
     VIBEE_ASSIGN(s->gradients_, HugeBuffer::allocate(memory.gradients));
   }
-  std::fill_n(s->first_.as<float>(0), joint.floats, 0.0f);
-  std::fill_n(s->second_.as<float>(0), joint.floats, 0.0f);
-  size_t next = 0;
-  for (const Node& node : joint.graph.nodes) {
-    if (node.op != Op::weight) continue;
-    const Weight& weight = s->weights_[next++];
-    const std::vector<Dim>& dims = joint.graph.type(node.out[0]).dims;
-    const uint64_t rows = weight.matrix ? weight.count / uint64_t(dims.back().n) : weight.count;
-    VIBEE_TRY(read_floats(file, weight, rows, s->values_.as<float>(4 * weight.at)));
+  std::memset(s->values_.data(), 0, memory.weights);
+  std::memset(s->first_.data(), 0, memory.moments / 2);
+  std::memset(s->second_.data(), 0, memory.moments / 2);
+  for (uint32_t i = 0; i < s->weights_.size(); ++i) {
+    const Weight& weight = s->weights_[i];
+    if (of_adapter(weight.name)) {
+      begin_adapter(options.lora, i, weight, s->values_.as<float>(weight.at));
+    } else {
+      VIBEE_TRY(read_weight(file, weight, s->place(weight)));
+    }
   }
-  TrainStep* self = s.get();
-  const auto place = [self](std::string_view name) -> float* {
+  const auto place = [self = s.get()](std::string_view name) -> uint8_t* {
     for (const Weight& w : self->weights_)
-      if (w.name == name) return self->values_.as<float>(4 * w.at);
+      if (w.name == name) return self->place(w);
     return nullptr;
   };
   VIBEE_ASSIGN(s->plan_,
@@ -119,7 +154,8 @@ Result<std::unique_ptr<TrainStep>> TrainStep::create(const Checkpoint& file, con
   return s;
 }
 
-Status TrainStep::forward(const TrainBatch& batch) {
+template <class F>
+Status TrainStep::with_inputs(const TrainBatch& batch, F&& run) {
   if (batch.tokens.size() > options_.max_rows || batch.documents.size() != batch.tokens.size())
     return error(Code::invalid, "a step of {} rows and {} documents' rows; a step has {} rows at most",
                  batch.tokens.size(), batch.documents.size(), options_.max_rows);
@@ -128,23 +164,23 @@ Status TrainStep::forward(const TrainBatch& batch) {
   const std::pair<std::string_view, std::span<const int32_t>> integers[] = {
       {"tokens", batch.tokens}, {"positions", positions_}, {"documents", batch.documents}, {"targets", batch.targets}};
   const std::pair<std::string_view, std::span<const float>> floats[] = {{"loss_weights", batch.weights}};
-  return plan_->run(*team_, {integers, floats});
+  return run(TrainInputs{integers, floats});
 }
 
 Result<float> TrainStep::evaluate(const TrainBatch& batch) {
   VIBEE_CHECK(parts_ == 0, "inside a step");
-  VIBEE_TRY(forward(batch));
+  VIBEE_TRY(with_inputs(batch, [&](const TrainInputs& inputs) { return plan_->run_loss(*team_, inputs); }));
   return plan_->output(0)[0];
 }
 
 std::span<const float> TrainStep::gradient(size_t i) const {
   const Weight& w = weights_[trained_[i]];
-  return options_.accumulate ? std::span(gradients_.as<const float>(4 * w.at), w.count) : plan_->output(i + 1);
+  return options_.accumulate ? std::span(gradients_.as<const float>(w.at), w.count) : plan_->output(i + 1);
 }
 
 Status TrainStep::add(const TrainBatch& part) {
   VIBEE_CHECK(options_.accumulate || parts_ == 0, "a step of several parts");
-  Status ran = forward(part);
+  Status ran = with_inputs(part, [&](const TrainInputs& inputs) { return plan_->run(*team_, inputs); });
   if (!ran.ok()) {
     parts_ = 0;
     return ran;
@@ -154,7 +190,7 @@ Status TrainStep::add(const TrainBatch& part) {
     team_->run([&](uint32_t tid) {
       for (size_t i = 0; i < trained_.size(); ++i) {
         const std::span<const float> g = plan_->output(i + 1);
-        float* const sum = gradients_.as<float>(4 * weights_[trained_[i]].at);
+        float* const sum = gradients_.as<float>(weights_[trained_[i]].at);
         const auto [begin, end] = slice_of(g.size(), tid, options_.threads);
         for (uint64_t e = begin; e < end; ++e) sum[e] = parts_ == 0 ? g[e] : sum[e] + g[e];
       }
@@ -197,7 +233,7 @@ Result<TrainUpdate> TrainStep::update() {
     for (size_t i = 0; i < trained_.size(); ++i) {
       const Weight& w = weights_[trained_[i]];
       const auto [begin, end] = slice_of(w.count, tid, options_.threads);
-      const uint64_t at = 4 * (w.at + begin);
+      const uint64_t at = w.at + 4 * begin;
       AdamWStep step = adamw_step(options_.optimiser, steps_ + 1, w.matrix);
       step.scale = scale;
       kernel(step, gradient(i).data() + begin, end - begin, values_.as<float>(at), first_.as<float>(at),
@@ -215,13 +251,14 @@ Result<float> TrainStep::run(const TrainBatch& batch) {
 }
 
 std::array<std::span<uint8_t>, 3> TrainStep::state() {
-  const Weight& last = weights_.back();
-  const size_t bytes = 4 * round_up(last.at + last.count, 16);
+  const Weight& last = weights_[*std::max_element(trained_.begin(), trained_.end())];
+  const size_t bytes = round_up(last.at + 4 * last.count, 64);
   return {std::span(values_.as<uint8_t>(0), bytes), {first_.as<uint8_t>(0), bytes}, {second_.as<uint8_t>(0), bytes}};
 }
 
 std::span<const float> TrainStep::values(const Weight& weight) const {
-  return {values_.as<const float>(4 * weight.at), weight.count};
+  VIBEE_CHECK(weight.format == Format::f32, "{}", weight.name);
+  return {reinterpret_cast<const float*>((weight.trained ? values_ : frozen_).data() + weight.at), weight.count};
 }
 
 }  // namespace vibee

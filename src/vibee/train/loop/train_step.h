@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// One step of training a model whole: loss, gradients of all weights, AdamW. Weights, moments and every value of the
-// step have their place before the first step, which allocates nothing.
+// One step of training a model whole, or an adapter of it (LoRA: Hu et al., arXiv:2106.09685) while its weights stay as
+// they lie in the file (QLoRA: Dettmers et al., arXiv:2305.14314): loss, gradients of what is trained, AdamW. Weights,
+// moments and every value of the step have their place before the first step, which allocates nothing.
 #pragma once
 
 #include <array>
@@ -8,7 +9,7 @@
 
 #include "vibee/graph/exec/train_plan.h"
 #include "vibee/kernels/update/adamw.h"
-#include "vibee/model/layer/config.h"
+#include "vibee/model/layer/decoder.h"
 #include "vibee/model/weight/checkpoint.h"
 
 namespace vibee {
@@ -21,6 +22,15 @@ struct TrainBatch {
   std::span<const float> weights;      ///< e.g. 1 / targets of the step, over all parts and ranks
 };
 
+/// An adapter that is trained in the place of the model; of rank 0 there is none.
+struct LoraOptions {
+  uint32_t rank = 0;
+  double alpha = 0;                  ///< over the rank: the scale of what it adds
+  std::vector<std::string> targets;  ///< as TrainedAdapter::targets
+  uint64_t seed = 0;                 ///< of A, uniform in +- 1 / sqrt(k); B begins with zeros
+  double scale() const { return alpha / rank; }
+};
+
 struct TrainStepOptions {
   uint32_t max_rows = 2048;
   uint32_t threads = 1;
@@ -28,6 +38,7 @@ struct TrainStepOptions {
   AdamW optimiser = {};     ///< matrices shrink by `decay`, vectors do not
   double clip = 0;          ///< the norm of all gradients together is at most this; 0: whatever it is
   bool accumulate = false;  ///< a step may have several parts, whose gradients are summed in memory of their own
+  LoraOptions lora = {};
 };
 
 struct TrainUpdate {
@@ -37,13 +48,15 @@ struct TrainUpdate {
 
 class TrainStep {
  public:
-  /// What a step takes: weights, moments and summed gradients in f32, and the plan's arena.
+  /// What a step takes: weights that are trained, their moments and summed gradients in f32, frozen weights in their
+  /// own format (experts in f32), and the plan's arena.
   struct Memory {
-    uint64_t weights, moments, gradients, arena;
-    uint64_t sum() const { return weights + moments + gradients + arena; }
+    uint64_t weights, frozen, moments, gradients, arena;
+    uint64_t sum() const { return weights + frozen + moments + gradients + arena; }
   };
-  static Result<Memory> memory(const ModelConfig& config, const TrainStepOptions& options);
+  static Result<Memory> memory(const Checkpoint& file, const ModelConfig& config, const TrainStepOptions& options);
   /// Reads the weights of a model. An error says what the model has that is not trained, or how much memory is missing.
+  /// Matrices in formats of blocks are not trained themselves.
   static Result<std::unique_ptr<TrainStep>> create(const Checkpoint& file, const ModelConfig& config,
                                                    const TrainStepOptions& options);
 
@@ -62,24 +75,30 @@ class TrainStep {
   /// Weights by the names of the graph: tensors, or "TENSOR[first:end]" where a tensor is several products.
   struct Weight {
     std::string name;
+    Format format;  ///< f32 where it is trained
     bool matrix, trained;
-    uint64_t at, count;  ///< in floats
+    uint64_t at, rows, count;  ///< `at`: bytes, among the trained ones or among the frozen
   };
   std::span<const Weight> weights() const { return weights_; }
+  /// Of a weight in f32.
   std::span<const float> values(const Weight& weight) const;
+  const LoraOptions& lora() const { return options_.lora; }
 
-  /// Everything that a step changes beside steps(): weights, first and second moments, whole.
+  /// Everything that a step changes beside steps(): trained weights, their first and second moments, whole.
   std::array<std::span<uint8_t>, 3> state();
   /// Says that the state is the one behind so many steps.
   void resume(uint64_t steps) { steps_ = steps; }
 
  private:
-  Status forward(const TrainBatch& batch);
+  /// The plan's inputs for a batch, given to run(inputs).
+  template <class F>
+  Status with_inputs(const TrainBatch& batch, F&& run);
   std::span<const float> gradient(size_t i) const;
+  uint8_t* place(const Weight& weight) { return (weight.trained ? values_ : frozen_).data() + weight.at; }
   TrainStepOptions options_;
   std::vector<Weight> weights_;
   std::vector<uint32_t> trained_;  ///< the weight of each gradient
-  HugeBuffer values_, first_, second_, gradients_;
+  HugeBuffer values_, frozen_, first_, second_, gradients_;
   std::unique_ptr<TrainPlan> plan_;
   std::unique_ptr<Team> team_;
   std::vector<int32_t> positions_;

@@ -223,19 +223,20 @@ TEST(TrainStep, StatesItsMemory) {
   ASSERT_TRUE(config.ok());
   TrainStepOptions options;
   options.max_rows = 100;
-  auto memory = TrainStep::memory(*config, options);
+  auto memory = TrainStep::memory(*file, *config, options);
   ASSERT_TRUE(memory.ok());
   EXPECT_EQ(memory->moments, 2 * memory->weights);
   EXPECT_GT(memory->arena, memory->weights);  // gradients are values of the step
   options.max_rows = kMostTrainRows;
-  auto large = TrainStep::memory(*config, options);
+  auto large = TrainStep::memory(*file, *config, options);
   ASSERT_TRUE(large.ok());
   if (large->sum() > available_memory()) {
     EXPECT_NE(TrainStep::create(*file, *config, options).status().message().find("MiB are available"),
               std::string::npos);
   }
   options.max_rows = kMostTrainRows + 1;
-  EXPECT_NE(TrainStep::memory(*config, options).status().message().find("has 1 to 1048576 rows"), std::string::npos);
+  EXPECT_NE(TrainStep::memory(*file, *config, options).status().message().find("has 1 to 1048576 rows"),
+            std::string::npos);
 }
 
 }  // namespace

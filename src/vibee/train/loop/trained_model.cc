@@ -9,14 +9,32 @@
 #include "vibee/model/weight/recast.h"
 
 namespace vibee {
+namespace {
+
+/// Floats of a tensor from a byte on.
+struct Part {
+  uint64_t begin;
+  std::span<const float> values;
+};
+/// Tensors by name, of one part or several.
+using Parts = std::map<std::string, std::vector<Part>, std::less<>>;
+
+void copy(const std::vector<Part>& parts, uint64_t offset, std::span<uint8_t> out) {
+  for (const Part& part : parts) {
+    const uint64_t begin = std::max(part.begin, offset);
+    const uint64_t end = std::min(part.begin + part.values.size_bytes(), offset + out.size());
+    if (begin >= end) continue;
+    std::memcpy(out.data() + (begin - offset),
+                reinterpret_cast<const uint8_t*>(part.values.data()) + (begin - part.begin), end - begin);
+  }
+}
+
+}  // namespace
 
 Status write_trained(const std::string& path, const Checkpoint& file, GgufMetadata metadata, const TrainStep& step) {
-  struct Part {
-    uint64_t begin;  // bytes of the tensor
-    std::span<const float> values;
-  };
-  std::map<std::string, std::vector<Part>, std::less<>> parts;
+  Parts parts;
   for (const TrainStep::Weight& w : step.weights()) {
+    if (!w.trained) continue;
     const WeightPart part = weight_part(w.name);
     VIBEE_ASSIGN(const TensorInfo* tensor, file.tensor(part.tensor));
     // Rows of a vector are its elements.
@@ -30,22 +48,45 @@ Status write_trained(const std::string& path, const Checkpoint& file, GgufMetada
     tensor.bytes = 4 * tensor.elements();
   }
   set_file_type(&metadata, tensors);
-  return write_gguf(
-      path, metadata, tensors, [&](const TensorInfo& tensor, uint64_t offset, std::span<uint8_t> out) -> Status {
-        const auto found = parts.find(tensor.name);
-        if (found == parts.end()) {
-          VIBEE_ASSIGN(const TensorInfo* own, file.tensor(tensor.name));
-          return file.read(*own, offset, out);
-        }
-        for (const Part& part : found->second) {
-          const uint64_t begin = std::max(part.begin, offset);
-          const uint64_t end = std::min(part.begin + part.values.size_bytes(), offset + out.size());
-          if (begin >= end) continue;
-          std::memcpy(out.data() + (begin - offset),
-                      reinterpret_cast<const uint8_t*>(part.values.data()) + (begin - part.begin), end - begin);
-        }
-        return {};
-      });
+  return write_gguf(path, metadata, tensors,
+                    [&](const TensorInfo& tensor, uint64_t offset, std::span<uint8_t> out) -> Status {
+                      const auto found = parts.find(tensor.name);
+                      if (found == parts.end()) {
+                        VIBEE_ASSIGN(const TensorInfo* own, file.tensor(tensor.name));
+                        return file.read(*own, offset, out);
+                      }
+                      copy(found->second, offset, out);
+                      return {};
+                    });
+}
+
+Status write_adapter(const std::string& path, const std::string& architecture, const TrainStep& step) {
+  constexpr std::string_view kEnd = ".lora_a";
+  Parts parts;
+  std::vector<TensorInfo> tensors;
+  for (const TrainStep::Weight& w : step.weights()) {
+    if (!w.trained) continue;
+    const std::string_view name = w.name, end = name.substr(name.size() - kEnd.size());
+    const WeightPart part = weight_part(name.substr(0, name.size() - end.size()));
+    const uint64_t row = w.count / w.rows;
+    const std::string tensor = part.tensor + std::string(end);
+    std::vector<Part>& known = parts[tensor];
+    if (known.empty()) tensors.push_back({tensor, Format::f32, {row, 0}, 0, 0});
+    known.push_back({4 * uint64_t(part.first) * row, step.values(w)});
+    // The graph may read the parts of a tensor in another order than they lie.
+    const auto info = std::find_if(tensors.begin(), tensors.end(), [&](auto& t) { return t.name == tensor; });
+    info->shape[1] = std::max(info->shape[1], uint64_t(part.first) + w.rows);
+    info->bytes = 4 * info->elements();
+  }
+  const GgufMetadata metadata = {{"general.type", gguf_text("adapter")},
+                                 {"general.architecture", gguf_text(architecture)},
+                                 {"adapter.type", gguf_text("lora")},
+                                 {"adapter.lora.alpha", gguf_f32(float(step.lora().alpha))}};
+  return write_gguf(path, metadata, tensors,
+                    [&](const TensorInfo& tensor, uint64_t offset, std::span<uint8_t> out) -> Status {
+                      copy(parts.at(tensor.name), offset, out);
+                      return {};
+                    });
 }
 
 }  // namespace vibee
