@@ -3,10 +3,11 @@
 
 #include <chrono>
 
+#include "vibee/core/measure/measure.h"
+
 namespace vibee {
 namespace {
 
-double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 /// Tags come round; far fewer reductions than this are open at once.
 constexpr uint32_t kTags = 1 << 14;
 /// A transport is polled this often while there is nothing to do, which is when ranks learn that one is lost.
@@ -33,7 +34,7 @@ void CommThread::submit(Reduction* reduction) {
     const std::lock_guard lock(mutex_);
     if (!failed_.ok()) return;
     submitted_.push_back({reduction, spans_.size()});
-    spans_.push_back({now(), 0, reduction->bytes()});
+    spans_.push_back({monotonic_seconds(), 0, reduction->bytes()});
     ++open_;
   }
   work_.notify_one();
@@ -90,7 +91,7 @@ void CommThread::run() {
     if (polled.ok() && over.empty() && !active.empty()) std::this_thread::sleep_for(kBusy);
     lock.lock();
     for (const size_t span : over) {
-      if (span < spans_.size()) spans_[span].end = now();
+      if (span < spans_.size()) spans_[span].end = monotonic_seconds();
       --open_;
     }
     if (!polled.ok()) failed_ = std::move(polled);

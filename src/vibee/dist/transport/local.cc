@@ -30,13 +30,7 @@ struct Network {
 class LocalTransport final : public Transport {
  public:
   LocalTransport(std::shared_ptr<Network> network, uint32_t rank) : network_(std::move(network)), rank_(rank) {}
-  /// What was sent and not taken leaves with its memory.
-  ~LocalTransport() override {
-    for (Inbox& inbox : network_->inboxes) {
-      const std::lock_guard lock(inbox.mutex);
-      std::erase_if(inbox.messages, [&](const Sent& s) { return s.from == rank_; });
-    }
-  }
+  ~LocalTransport() override { withdraw(); }
   uint32_t rank() const override { return rank_; }
   uint32_t size() const override { return uint32_t(network_->inboxes.size()); }
 
@@ -58,6 +52,7 @@ class LocalTransport final : public Transport {
 
   Status poll() override {
     if (network_->aborted.load(std::memory_order_acquire)) {
+      withdraw();
       const std::lock_guard lock(network_->mutex);
       return error(Code::io, "{}", network_->why);
     }
@@ -90,6 +85,7 @@ class LocalTransport final : public Transport {
   }
 
   void abort(const std::string& why) override {
+    withdraw();
     const std::lock_guard lock(network_->mutex);
     if (network_->aborted.load(std::memory_order_relaxed)) return;
     network_->why = fmt::format("rank {}: {}", rank_, why);
@@ -97,6 +93,13 @@ class LocalTransport final : public Transport {
   }
 
  private:
+  /// What was sent and not taken: its memory may go, for nobody copies it behind this.
+  void withdraw() {
+    for (Inbox& inbox : network_->inboxes) {
+      const std::lock_guard lock(inbox.mutex);
+      std::erase_if(inbox.messages, [&](const Sent& s) { return s.from == rank_; });
+    }
+  }
   struct Receive {
     Ticket ticket;
     uint32_t peer, tag;

@@ -2,15 +2,14 @@
 #include "vibee/dist/transport/shaped.h"
 
 #include <algorithm>
-#include <chrono>
 #include <deque>
 #include <unordered_map>
 #include <vector>
 
+#include "vibee/core/measure/measure.h"
+
 namespace vibee {
 namespace {
-
-double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 class ShapedTransport final : public Transport {
  public:
@@ -21,7 +20,7 @@ class ShapedTransport final : public Transport {
 
   Ticket send(uint32_t peer, uint32_t tag, std::span<const uint8_t> bytes) override {
     Link& link = links_[peer];
-    link.free = std::max(link.free, now());
+    link.free = std::max(link.free, monotonic_seconds());
     if (shape_.bytes_per_second > 0) link.free += double(bytes.size()) / shape_.bytes_per_second;
     link.waiting.push_back({++last_, link.free + shape_.latency, tag, bytes});
     return last_;
@@ -38,7 +37,7 @@ class ShapedTransport final : public Transport {
   }
   /// A message reaches the inner transport when it would have arrived.
   Status poll() override {
-    const double time = now();
+    const double time = monotonic_seconds();
     for (uint32_t peer = 0; peer < links_.size(); ++peer)
       for (auto& waiting = links_[peer].waiting; !waiting.empty() && waiting.front().arrives <= time;
            waiting.pop_front())

@@ -9,6 +9,7 @@
 #include "vibee/graph/ir/rope_frequencies.h"
 #include "vibee/graph/ir/tensor_value.h"
 #include "vibee/graph/memory/arena.h"
+#include "vibee/graph/pass/gradient_bucket.h"
 
 namespace vibee {
 namespace {
@@ -132,6 +133,7 @@ Result<std::unique_ptr<TrainPlan>> TrainPlan::compile(Graph graph,
           node, node.in.size() > 1 ? std::span<const float>(p->floats_[node.in[1]], pairs) : std::span<const float>());
     }
   }
+  p->final_ = final_outputs(g);
   return p;
 }
 
@@ -193,7 +195,7 @@ Status TrainPlan::bind(const TrainInputs& inputs, uint32_t* rows) {
   return {};
 }
 
-Status TrainPlan::run(Team& team, const TrainInputs& inputs) {
+Status TrainPlan::run(Team& team, const TrainInputs& inputs, const OnOutput& on_output) {
   VIBEE_CHECK(team.size() == options_.threads, "a team of {} threads, the plan is for {}", team.size(),
               options_.threads);
   VIBEE_TRY(bind(inputs, &rows_));
@@ -201,11 +203,18 @@ Status TrainPlan::run(Team& team, const TrainInputs& inputs) {
   const GradientKernels& gradients = gradient_kernels(options_.isa);
   team.run([&](uint32_t tid) {
     const TrainWorker worker{*this, team, tid, team.size(), rows_, documents_, pw, gradients};
-    for (const Node& node : graph_.nodes) {
+    const auto tell = [&](size_t n) {
+      if (on_output)
+        for (const uint32_t output : final_[n]) on_output(output, tid);
+    };
+    for (size_t n = 0; n < graph_.nodes.size(); ++n) {
+      const Node& node = graph_.nodes[n];
       if (info(node.op).level == OpLevel::source) continue;
       train_function(node.op)(node, worker);
       team.barrier();
+      tell(n);
     }
+    tell(graph_.nodes.size());
   });
   return {};
 }

@@ -57,7 +57,10 @@ class TrainPlan {
 
   /// Runs one step on a team of as many threads as the options say. Refuses inputs that are missing, of other lengths,
   /// or out of range.
-  Status run(Team& team, const TrainInputs& inputs);
+  /// `on_output(i, tid)` is called on every thread once output i is final, while the step goes on behind it: in the
+  /// order of ready_order(), on all threads alike, so they may meet at the team's barrier.
+  using OnOutput = std::function<void(size_t output, uint32_t tid)>;
+  Status run(Team& team, const TrainInputs& inputs, const OnOutput& on_output = {});
   /// The graph's output `i` after a run: losses, gradients. Valid until the next one.
   std::span<const float> output(size_t i) const;
   uint64_t arena_size() const { return arena_.size(); }
@@ -95,6 +98,7 @@ class TrainPlan {
   std::vector<std::vector<float>> constants_;
   std::vector<std::vector<double>> frequencies_;  ///< of rotation tables, by value
   std::vector<Document> documents_;
+  std::vector<std::vector<uint32_t>> final_;  ///< outputs by the node behind which they are; the last: by no node
   uint32_t rows_ = 0;
 };
 
