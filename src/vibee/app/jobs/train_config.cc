@@ -2,6 +2,7 @@
 #include "vibee/app/jobs/train_config.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <limits>
 #include <map>
@@ -173,6 +174,10 @@ Status check(const std::string& name, TrainConfig* c) {
   if (c->rates.final_rate > c->rates.rate)
     return wrong("optimiser.final_rate", fmt::format("{} is above the rate {}", c->rates.final_rate, c->rates.rate));
   if (c->part == 0 || c->part > c->batch) c->part = c->batch;
+  if (c->shares > c->batch)
+    return wrong("parallel.shares", fmt::format("{} of {} rows (train.batch)", c->shares, c->batch));
+  if (!c->mesh.empty() && ranks_of_mesh(c->mesh) == 0)
+    return wrong("parallel.mesh", fmt::format("{}; dp=N is built, N from 1 to 65536", quote(c->mesh, 40)));
   if (c->from.empty() && c->length > c->model.context)
     return wrong("data.length", fmt::format("{} tokens of a model for {}", c->length, c->model.context));
   c->model.seed = c->lora.seed = c->seed;
@@ -180,6 +185,14 @@ Status check(const std::string& name, TrainConfig* c) {
 }
 
 }  // namespace
+
+uint32_t ranks_of_mesh(const std::string& mesh) {
+  uint32_t ranks = 0;
+  if (mesh.rfind("dp=", 0) != 0) return 0;
+  const char *const begin = mesh.data() + 3, *const end = mesh.data() + mesh.size();
+  const auto [stop, failed] = std::from_chars(begin, end, ranks);
+  return failed == std::errc() && stop == end && ranks <= 65536 ? ranks : 0;
+}
 
 std::vector<TrainKey> train_keys() {
   return {

@@ -247,6 +247,7 @@ Status TrainStep::add(const TrainBatch& part, bool ends_share) {
   VIBEE_CHECK(options_.accumulate || parts_ == 0, "a share of several parts");
   VIBEE_CHECK(!options_.sums() || share_ < order_.shares.size(), "more than {} shares", order_.shares.size());
   const double begin = monotonic_seconds();
+  if (options_.ranks != nullptr && share_ == 0 && parts_ == 0) options_.ranks->take_spans();  // of other things
   Status ran =
       options_.sums() ? forward(part, [&](size_t i, uint32_t tid) { collect(i, tid, ends_share); }) : forward(part);
   if (!ran.ok()) {
