@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <cstring>
 #include <limits>
 #include <memory>
 #include <numeric>
@@ -13,11 +12,11 @@
 #include "vibee/app/jobs/convert.h"
 #include "vibee/app/jobs/open_tokenizer.h"
 #include "vibee/app/jobs/run_folder.h"
-#include "vibee/base/hash/siphash.h"
 #include "vibee/base/simd/isa.h"
 #include "vibee/base/text/json_object.h"
 #include "vibee/base/text/quote.h"
 #include "vibee/core/measure/measure.h"
+#include "vibee/dist/shard/data_parallel.h"
 #include "vibee/dist/transport/local.h"
 #include "vibee/dist/transport/shaped.h"
 #include "vibee/model/arch/arch.h"
@@ -154,7 +153,7 @@ class Run {
                         .integer("tokens", progress.tokens)
                         .number("tokens_per_second", speed)
                         .str()));
-      VIBEE_ASSIGN(const bool stop, any_rank(!events_.step(progress)));
+      VIBEE_ASSIGN(const bool stop, any(!events_.step(progress)));
       report.stopped = stop && done < c_.rates.steps;
       const bool last = done == c_.rates.steps;
       if (first() && !held_out_.empty() && c_.eval_every > 0 && (done % c_.eval_every == 0 || last)) {
@@ -168,7 +167,7 @@ class Run {
     }
     if (ranks_ != nullptr && first()) events_.traced(step_->trace());
     if (!report.stopped && first()) VIBEE_TRY(write(&report));
-    VIBEE_ASSIGN([[maybe_unused]] const bool all_here, any_rank(false));  // nobody leaves while rank 0 writes
+    VIBEE_ASSIGN([[maybe_unused]] const bool all_here, any(false));  // nobody leaves while rank 0 writes
     report.steps = step_->steps();
     report.tokens = (report.steps - report.resumed) * c_.batch * c_.length;
     report.best = best_;
@@ -197,12 +196,7 @@ class Run {
 
   bool first() const { return ranks_ == nullptr || ranks_->rank() == 0; }
   uint32_t ranks() const { return ranks_ == nullptr ? 1 : ranks_->size(); }
-  /// Whether a rank says so: the answer is the same on all, behind the same step.
-  Result<bool> any_rank(bool mine) {
-    if (ranks_ == nullptr) return mine;
-    VIBEE_ASSIGN(const float sum, sum_over_ranks(*ranks_, mine ? 1 : 0));
-    return sum > 0;
-  }
+  Result<bool> any(bool mine) { return ranks_ == nullptr ? Result<bool>(mine) : any_rank(*ranks_, mine); }
 
   Status open(bool resume) {
     const std::vector<uint64_t> there = folder_.checkpoints();
@@ -253,7 +247,7 @@ class Run {
       VIBEE_TRY(sampler_->restore(state.sampler));
       best_ = state.best;
     }
-    VIBEE_TRY(same_on_all_ranks());
+    VIBEE_TRY(began_alike());
     if (!first()) return {};
     metrics_.reset(std::fopen(folder_.metrics().c_str(), resume ? "ab" : "wb"));
     if (metrics_ == nullptr) return error(Code::io, "{}: cannot be written", quote(folder_.metrics(), 400));
@@ -271,32 +265,18 @@ class Run {
     return {};
   }
 
-  /// Ranks that began differently would go on differently, and nobody would see it.
-  Status same_on_all_ranks() {
+  Status began_alike() {
     if (ranks_ == nullptr) return {};
     std::string said = fmt::format("{} {} {} {} {} {} {} {} {}", sampler_->state(), c_.length, c_.batch, c_.part,
                                    shares_, c_.rates.steps, c_.rates.rate, c_.clip, c_.optimiser.decay);
     for (const TokenStore& store : stores_) said += fmt::format(" {}", store.tokens());
     const SipHash hash(1, 2);
-    VIBEE_TRY(same_on_all_ranks(hash({reinterpret_cast<const uint8_t*>(said.data()), said.size()}),
+    VIBEE_TRY(same_on_all_ranks(*ranks_, hash({reinterpret_cast<const uint8_t*>(said.data()), said.size()}),
                                 "the configuration or the data"));
     for (const std::span<uint8_t> part : step_->state())
-      VIBEE_TRY(same_on_all_ranks(hash(part), "the weights or their moments"));
+      VIBEE_TRY(same_on_all_ranks(*ranks_, hash(part), "the weights or their moments"));
     return {};
   }
-  Status same_on_all_ranks(const Hash128& hash, const char* what) {
-    uint16_t words[sizeof hash / 2];
-    std::memcpy(words, &hash, sizeof hash);
-    bool differs = false;
-    for (const uint16_t word : words) {
-      // Sums of small whole numbers are exact: where one is ranks times every rank's own, all are alike.
-      VIBEE_ASSIGN(const float sum, sum_over_ranks(*ranks_, word));
-      differs |= sum != float(word) * float(ranks());
-    }
-    VIBEE_ASSIGN(differs, any_rank(differs));
-    return differs ? error(Code::invalid, "ranks differ in {}; start them all alike", what) : Status();
-  }
-
   Status make_sampler() {
     std::vector<SampleSource> sources;
     uint64_t all = 0;

@@ -2,7 +2,6 @@
 #include "vibee/app/jobs/train_config.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <limits>
 #include <map>
@@ -12,6 +11,7 @@
 #include <type_traits>
 
 #include "vibee/base/text/quote.h"
+#include "vibee/dist/shard/data_parallel.h"
 #include "vibee/model/token/detokenizer.h"
 #include "vibee/model/weight/byte_source.h"
 
@@ -185,14 +185,6 @@ Status check(const std::string& name, TrainConfig* c) {
 }
 
 }  // namespace
-
-uint32_t ranks_of_mesh(const std::string& mesh) {
-  uint32_t ranks = 0;
-  if (mesh.rfind("dp=", 0) != 0) return 0;
-  const char *const begin = mesh.data() + 3, *const end = mesh.data() + mesh.size();
-  const auto [stop, failed] = std::from_chars(begin, end, ranks);
-  return failed == std::errc() && stop == end && ranks <= 65536 ? ranks : 0;
-}
 
 std::vector<TrainKey> train_keys() {
   return {

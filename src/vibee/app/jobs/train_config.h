@@ -48,9 +48,6 @@ Result<TrainConfig> read_train_config(const std::string& path, const std::vector
 Result<TrainConfig> parse_train_config(const std::string& text, const std::string& name,
                                        const std::vector<std::string>& set);
 
-/// N of "dp=N"; 0 where it is something else.
-uint32_t ranks_of_mesh(const std::string& mesh);
-
 /// The keys as a table in Markdown's form, for the help and the docs.
 struct TrainKey {
   std::string_view name, meaning;

@@ -67,7 +67,7 @@ bool LaunchLines::take(const std::string& line) {
     if (!line.empty()) said_ += (said_.empty() ? "" : " ") + line;
     return false;
   }
-  if (line.empty()) return false;
+  if (line.empty() || line.rfind("mpirun: ", 0) == 0) return false;
   // Ranks run the same program, and say the same of the same mistake.
   if (line.rfind("vibee ", 0) == 0) {
     rank_spoke_ = true;
