@@ -327,11 +327,12 @@ class Run {
   /// The first rows of every held-out store; all of a run see the same.
   Status evaluate() {
     double loss = 0, targets = 0;
-    rows_.resize(c_.part);
+    const uint32_t most = step_->options().max_rows / c_.length;  // rows at once
+    rows_.resize(most);
     for (const TokenStore& store : held_out_) {
       const uint64_t rows = std::min<uint64_t>(c_.eval_rows, rows_of(store.tokens(), c_.length));
-      for (uint64_t first = 0; first < rows; first += c_.part) {
-        const auto some = uint32_t(std::min<uint64_t>(c_.part, rows - first));
+      for (uint64_t first = 0; first < rows; first += most) {
+        const auto some = uint32_t(std::min<uint64_t>(most, rows - first));
         double count = 0;
         for (uint32_t i = 0; i < some; ++i) {
           VIBEE_TRY(read_row(store, first + i, c_.length, &rows_[i]));

@@ -109,6 +109,7 @@ class TrainStep {
   /// Of a weight in f32.
   std::span<const float> values(const Weight& weight) const;
   const LoraOptions& lora() const { return options_.lora; }
+  const TrainStepOptions& options() const { return options_; }
 
   /// Everything that a step changes beside steps(): trained weights, their first and second moments, whole.
   std::array<std::span<uint8_t>, 3> state();
