@@ -105,7 +105,7 @@ T
 "$vibee" train "$work/train.toml" --json > "$work/trained" 2> /dev/null
 "$vibee" train "$work/train.toml" --set "out=$work/killed" > /dev/null 2>&1 &
 run=$!
-until [ -e "$work/killed/checkpoints/5.run" ]; do kill -0 $run || break; sleep 0.01; done
+until compgen -G "$work/killed/checkpoints/*.run" > /dev/null; do kill -0 $run || break; sleep 0.002; done
 kill -9 $run 2> /dev/null || true
 wait $run 2> /dev/null || true
 rm -f "$work/killed/model.gguf"

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Makes data/chat/stories.jsonl (200 conversations) and stories_held.jsonl (40) of the stories of `vibee data stories`.
 
     tools/make_story_chats.py build/release/bin/vibee

@@ -115,8 +115,8 @@ Result<SamplingParams> SamplingArgs::params(const SamplingDefaults& files) const
 }
 
 bool interrupted() { return g_interrupted != 0; }
-void catch_interrupt() {
-  std::signal(SIGINT, [](int) {
+void catch_interrupt(int signal) {
+  std::signal(signal, [](int) {
     if (g_interrupted) std::_Exit(130);
     g_interrupted = 1;
   });

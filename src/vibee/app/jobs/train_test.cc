@@ -9,8 +9,10 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <thread>
 
 #include "vibee/app/jobs/open_tokenizer.h"
+#include "vibee/dist/transport/local.h"
 #include "vibee/kit/temp_folder.h"
 #include "vibee/kit/tiny_model.h"
 #include "vibee/model/arch/arch.h"
@@ -135,6 +137,62 @@ TEST_F(Training, GoesOnAsIfItHadNeverStopped) {
   }
   EXPECT_TRUE(std::filesystem::exists(path("whole/checkpoints/9.run")));
   EXPECT_FALSE(std::filesystem::exists(path("whole/checkpoints/6.run")));
+}
+
+/// Four shares on 1, 2 and 4 ranks that are threads, and a run that is stopped on 3 and goes on on 2.
+TEST_F(Training, RanksHaveTheBytesOfOne) {
+  const std::vector<std::string> four = {"parallel.shares=4", "train.threads=1"};
+  const auto one = train(config("one", four), false, {});
+  ASSERT_TRUE(one.ok()) << one.status().message();
+  const auto same = [&](const std::string& name) {
+    for (const char* file : {"/model.gguf", "/checkpoints/12.run", "/checkpoints/best.run"}) {
+      const std::string want = contents(std::string("one") + file);
+      EXPECT_TRUE(!want.empty() && want == contents(name + file)) << name << file;
+    }
+  };
+  for (const uint32_t ranks : {1, 2, 4}) {
+    const std::string name = "ranks" + std::to_string(ranks);
+    uint32_t traces = 0;
+    TrainEvents events;
+    events.traced = [&](const TrainTrace& trace) { traces += !trace.compute.empty() && !trace.communicate.empty(); };
+    const auto report = train_emulated(config(name, four), false, events, ranks);
+    ASSERT_TRUE(report.ok()) << report.status().message();
+    EXPECT_EQ(traces, 1u);
+    same(name);
+  }
+  TrainEvents stop;
+  stop.step = [](const TrainProgress& p) { return p.step != 5; };
+  const auto part = train_emulated(config("part", four), false, stop, 3);
+  ASSERT_TRUE(part.ok() && part->stopped) << part.status().message();
+  EXPECT_EQ(part->steps, 5u);
+  const auto rest = train_emulated(config("part", four), true, {}, 2);
+  ASSERT_TRUE(rest.ok()) << rest.status().message();
+  same("part");
+}
+
+TEST_F(Training, RanksThatCannotBeAreRefused) {
+  const auto refused = [&](const std::vector<std::string>& set, uint32_t ranks) {
+    return train_emulated(config("refused", set), false, {}, ranks).status().message();
+  };
+  EXPECT_NE(refused({}, 5).find("5 ranks, 5 shares of a step of 4 rows"), std::string::npos);
+  EXPECT_NE(refused({"parallel.shares=2"}, 3).find("3 ranks, 2 shares"), std::string::npos);
+  EXPECT_NE(refused({"parallel.mesh=dp=2"}, 3).find("asks for other ranks than the 3"), std::string::npos);
+  EXPECT_NE(refused({"data.stores=" + path("none.tokens")}, 2).find("none.tokens"), std::string::npos);
+  EXPECT_NE(refusal({"parallel.mesh=tp=2"}).find("dp=N is built"), std::string::npos);
+  EXPECT_NE(refusal({"parallel.shares=5"}).find("5 of 4 rows"), std::string::npos);
+  // One rank of two is not started like the other.
+  auto ends = local_network(2);
+  std::string said[2];
+  std::vector<std::thread> threads;
+  for (int r = 0; r < 2; ++r)
+    threads.emplace_back([&, r] {
+      CommThread comm(std::move(ends[size_t(r)]));
+      const TrainConfig mine = config("unlike", {"train.steps=" + std::to_string(10 + r)});
+      said[r] = train(mine, false, {}, &comm).status().message();
+    });
+  for (std::thread& thread : threads) thread.join();
+  for (const std::string& text : said)
+    EXPECT_NE(text.find("ranks differ in the configuration"), std::string::npos) << text;
 }
 
 TEST_F(Training, GoesOnFromAModel) {

@@ -9,6 +9,7 @@
 #include "vibee/graph/ir/rope_frequencies.h"
 #include "vibee/graph/ir/tensor_value.h"
 #include "vibee/graph/memory/arena.h"
+#include "vibee/graph/pass/gradient_bucket.h"
 
 namespace vibee {
 namespace {
@@ -145,6 +146,7 @@ Result<std::unique_ptr<TrainPlan>> TrainPlan::compile(Graph graph,
           node, node.in.size() > 1 ? std::span<const float>(p->floats_[node.in[1]], pairs) : std::span<const float>());
     }
   }
+  p->final_ = final_outputs(g);
   return p;
 }
 
@@ -206,13 +208,15 @@ Status TrainPlan::bind(const TrainInputs& inputs, uint32_t* rows) {
   return {};
 }
 
-Status TrainPlan::run(Team& team, const TrainInputs& inputs) { return run(team, inputs, graph_.nodes.size(), false); }
-
-Status TrainPlan::run_loss(Team& team, const TrainInputs& inputs) {
-  return run(team, inputs, size_t(&graph_.producer(graph_.outputs[0]) - graph_.nodes.data()) + 1, true);
+Status TrainPlan::run(Team& team, const TrainInputs& inputs, const OnOutput& on_output) {
+  return run(team, inputs, graph_.nodes.size(), false, on_output);
 }
 
-Status TrainPlan::run(Team& team, const TrainInputs& inputs, size_t nodes, bool loss_only) {
+Status TrainPlan::run_loss(Team& team, const TrainInputs& inputs) {
+  return run(team, inputs, size_t(&graph_.producer(graph_.outputs[0]) - graph_.nodes.data()) + 1, true, {});
+}
+
+Status TrainPlan::run(Team& team, const TrainInputs& inputs, size_t nodes, bool loss_only, const OnOutput& on_output) {
   VIBEE_CHECK(team.size() == options_.threads, "a team of {} threads, the plan is for {}", team.size(),
               options_.threads);
   VIBEE_TRY(bind(inputs, &rows_));
@@ -220,11 +224,18 @@ Status TrainPlan::run(Team& team, const TrainInputs& inputs, size_t nodes, bool 
   const GradientKernels& gradients = gradient_kernels(options_.isa);
   team.run([&](uint32_t tid) {
     const TrainWorker worker{*this, team, tid, team.size(), rows_, loss_only, documents_, pw, gradients};
-    for (const Node& node : std::span(graph_.nodes).first(nodes)) {
+    const auto tell = [&](size_t n) {
+      if (on_output)
+        for (const uint32_t output : final_[n]) on_output(output, tid);
+    };
+    for (size_t n = 0; n < nodes; ++n) {
+      const Node& node = graph_.nodes[n];
       if (info(node.op).level == OpLevel::source) continue;
       train_function(node.op)(node, worker);
       team.barrier();
+      tell(n);
     }
+    tell(graph_.nodes.size());
   });
   return {};
 }

@@ -64,7 +64,10 @@ class TrainPlan {
 
   /// Runs one step on a team of as many threads as the options say. Refuses inputs that are missing, of other lengths,
   /// or out of range.
-  Status run(Team& team, const TrainInputs& inputs);
+  /// `on_output(i, tid)` is called on every thread once output i is final, while the step goes on behind it: in the
+  /// order of ready_order(), on all threads alike, so they may meet at the team's barrier.
+  using OnOutput = std::function<void(size_t output, uint32_t tid)>;
+  Status run(Team& team, const TrainInputs& inputs, const OnOutput& on_output = {});
   /// Only the nodes up to the graph's first output, its loss.
   Status run_loss(Team& team, const TrainInputs& inputs);
   /// The graph's output `i` after a run: losses, gradients. Valid until the next one.
@@ -96,7 +99,7 @@ class TrainPlan {
   };
   static Result<Layout> plan(const Graph& graph, const TrainOptions& options);
   Status bind(const TrainInputs& inputs, uint32_t* rows);
-  Status run(Team& team, const TrainInputs& inputs, size_t nodes, bool loss_only);
+  Status run(Team& team, const TrainInputs& inputs, size_t nodes, bool loss_only, const OnOutput& on_output);
 
   Graph graph_;
   TrainOptions options_;
@@ -108,6 +111,7 @@ class TrainPlan {
   std::vector<std::vector<float>> constants_;
   std::vector<std::vector<double>> frequencies_;  ///< of rotation tables, by value
   std::vector<Document> documents_;
+  std::vector<std::vector<uint32_t>> final_;  ///< outputs by the node behind which they are; the last: by no node
   uint32_t rows_ = 0;
 };
 
