@@ -51,6 +51,10 @@ printf 'Hello\nAnd now?\n' | "$vibee" chat smollm2-135m -n 6 --greedy > "$work/c
 python3 -c 'import json,sys; assert len(json.load(open(sys.argv[1]))) > 100' "$work/trace.json"
 "$vibee" doctor --quick --json | python3 -c 'import json,sys; assert json.load(sys.stdin)["limits"][0]["read_gb_s"] > 0'
 "$vibee" tree --json | python3 -c 'import json,sys; t=json.load(sys.stdin); assert len(t)==131 and len({x["branch"] for x in t})==9'
+told=$(HOME="$work/nowhere" XDG_CACHE_HOME="$work/nowhere" "$vibee" run "Once upon a time" -n 60 --seed 1 --quiet)
+[ "$told" = "$(printf 'Once upon a time' | "$vibee" run stories - -n 60 --seed 1 --quiet)" ] || die "the model in the binary tells two stories"
+case $told in *there\ was* | *lived*) ;; *) die "the model in the binary does not tell a story: $told" ;; esac
+"$vibee" list | grep -q '^stories .*builtin:stories$' || die "vibee list does not show the model in the binary"
 say "chat, eval, bench, trace, doctor, tree"
 
 "$vibee" convert smollm2-135m "$work/again.gguf" > /dev/null 2>&1

@@ -35,7 +35,7 @@ struct LoadConfig {
   std::string order = "fcfs";            ///< who of those that wait goes first (serve/batch/order.h)
   /// Promised time between tokens, for the policy sarathi; 0: three steps of one row, at least 50 ms.
   double tbt_ms = 0;
-  double gather_ms = 10;  ///< a server hands over what was generated at most so often
+  double gather_ms = 10;                           ///< a server hands over what was generated at most so often
   std::shared_ptr<const StepTime> step_time = {};  ///< of this very config, measured earlier; null: it is measured
   bool shrink_pages = false;         ///< where memory is short, fewer KV pages than the full context of all sequences
   std::vector<std::string> loras;    ///< adapters to load: [NAME=]PATH[:SCALE]

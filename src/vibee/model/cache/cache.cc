@@ -125,8 +125,8 @@ CacheState ModelCache::state_of(const KnownModel& model) const {
 }
 
 std::vector<CachedModel> ModelCache::list() const {
-  std::vector<CachedModel> out = {{std::string(kBuiltinModel), std::string(kBuiltinPath), builtin_model()->size(),
-                                  CacheState::present}};
+  std::vector<CachedModel> out = {
+      {std::string(kBuiltinModel), std::string(kBuiltinPath), builtin_model()->size(), CacheState::present}};
   for (const KnownModel& m : options_.known) out.push_back({m.name, path_of(m), m.bytes, state_of(m)});
   const size_t known = out.size();
   std::error_code why;

@@ -5,7 +5,8 @@
 asm(".pushsection .rodata\n"
     ".balign 64\n"
     "vibee_builtin_model_begin:\n"
-    ".incbin \"" VIBEE_BUILTIN_MODEL "\"\n"
+    ".incbin \"" VIBEE_BUILTIN_MODEL
+    "\"\n"
     "vibee_builtin_model_end:\n"
     ".popsection\n");
 
