@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # The commands of this repository. `make help` explains them; CMake and Ninja do the work.
-.PHONY: help demo build test check docs page goldens fuzz faults soak proof peers fresh clean \
+.PHONY: help demo build test check docs page goldens fuzz faults soak proof model peers fresh clean \
         test-build test-unit test-asan test-tsan test-fuzz test-e2e
 .NOTPARALLEL:
 JOBS := $(shell nproc)
@@ -10,9 +10,13 @@ VIBEE := build/release/bin/vibee
 help:   ## this list
 	@sed -n 's/^\([a-z]*\): .*## /\1\t/p; s/^\([a-z]*\):\t*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
-demo: build  ## install, build, fetch a small model and talk to it
-	@$(VIBEE) pull smollm2-135m
-	@$(VIBEE) run smollm2-135m --demo "Explain in three sentences why the sky is blue."
+demo: build  ## install, build, fetch a small model and talk to it; without a network, to the one in the binary
+	@if $(VIBEE) pull smollm2-135m; then \
+	  $(VIBEE) run smollm2-135m --demo "Explain in three sentences why the sky is blue."; \
+	else \
+	  echo "No model could be fetched: the one in the binary tells a story."; \
+	  $(VIBEE) run --demo "Once upon a time"; \
+	fi
 
 build:  ## install packages, build build/release/bin/vibee and lib/libvibee.so, print the slowest source files
 	@tools/install.sh build
@@ -73,6 +77,9 @@ soak: build  ## a server under load and faults for 30 minutes, recorded in bench
 
 proof: build  ## every technique's full check on this machine
 	@$(VIBEE) tree check --full
+
+model: build  ## train the model in the binary again, and write docs/default_model.md (about 20 minutes)
+	@tools/default_model.sh
 
 peers: build  ## build llama.cpp and print the table beside it
 	@bench/peers/llama_cpp.sh

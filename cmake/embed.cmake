@@ -15,3 +15,8 @@ set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${CMAKE_SOURCE_DI
 file(READ ${CMAKE_SOURCE_DIR}/data/stories.txt text)
 string(REPLACE "\n[" ")vibee~\"\nR\"vibee~(\n[" text "${text}")
 file(CONFIGURE OUTPUT ${CMAKE_BINARY_DIR}/generated/vibee/stories.inc CONTENT "R\"vibee~(@text@)vibee~\"\n" @ONLY)
+
+# The model that is used when none is named (docs/default_model.md), taken in by the assembler.
+set(model ${CMAKE_SOURCE_DIR}/data/stories_model.gguf)
+set_source_files_properties(${CMAKE_SOURCE_DIR}/src/vibee/model/weight/builtin_model.cc PROPERTIES
+  COMPILE_DEFINITIONS "VIBEE_BUILTIN_MODEL=\"${model}\"" OBJECT_DEPENDS ${model})

@@ -51,6 +51,10 @@ printf 'Hello\nAnd now?\n' | "$vibee" chat smollm2-135m -n 6 --greedy > "$work/c
 python3 -c 'import json,sys; assert len(json.load(open(sys.argv[1]))) > 100' "$work/trace.json"
 "$vibee" doctor --quick --json | python3 -c 'import json,sys; assert json.load(sys.stdin)["limits"][0]["read_gb_s"] > 0'
 "$vibee" tree --json | python3 -c 'import json,sys; t=json.load(sys.stdin); assert len(t)==131 and len({x["branch"] for x in t})==9'
+told=$(HOME="$work/nowhere" XDG_CACHE_HOME="$work/nowhere" "$vibee" run "Once upon a time" -n 60 --seed 1 --quiet)
+[ "$told" = "$(printf 'Once upon a time' | "$vibee" run stories - -n 60 --seed 1 --quiet)" ] || die "the model in the binary tells two stories"
+case $told in *there\ was* | *lived*) ;; *) die "the model in the binary does not tell a story: $told" ;; esac
+"$vibee" list | grep -q '^stories .*builtin:stories$' || die "vibee list does not show the model in the binary"
 say "chat, eval, bench, trace, doctor, tree"
 
 "$vibee" convert smollm2-135m "$work/again.gguf" > /dev/null 2>&1
@@ -105,7 +109,7 @@ T
 "$vibee" train "$work/train.toml" --json > "$work/trained" 2> /dev/null
 "$vibee" train "$work/train.toml" --set "out=$work/killed" > /dev/null 2>&1 &
 run=$!
-until [ -e "$work/killed/checkpoints/5.run" ]; do kill -0 $run || break; sleep 0.01; done
+until compgen -G "$work/killed/checkpoints/*.run" > /dev/null; do kill -0 $run || break; sleep 0.002; done
 kill -9 $run 2> /dev/null || true
 wait $run 2> /dev/null || true
 rm -f "$work/killed/model.gguf"
@@ -121,6 +125,25 @@ assert len(losses) == 60 and losses[-1] < losses[0] - 0.5, losses
 assert trained["steps"] == 60 and trained["loss"] == losses[-1], trained
 P
 say "a model is trained, killed and goes on"
+
+"$vibee" convert "$work/whole/model.gguf" "$work/base.gguf" --format q8_0 > /dev/null
+tr a-y b-z < LICENSE > "$work/turned.txt"
+"$vibee" data build "$work/turned.tokens" "$work/turned.txt" --tokenizer "$work/chars/tokenizer.json" > /dev/null
+"$vibee" train "$work/train.toml" --set "out=$work/lora" --set "data.stores=$work/turned.tokens" --set "data.held_out=$work/turned.tokens" \
+  --set model.tokenizer= --set "model.from=$work/base.gguf" --set lora.rank=4 --set lora.merge=true --set train.steps=60 --json > "$work/adapted" 2> /dev/null
+"$vibee" convert "$work/base.gguf" "$work/small.gguf" --lora "$work/lora/adapter.gguf" --format q4_1 > /dev/null
+for merged in lora/model.gguf small.gguf base.gguf; do
+  "$vibee" eval "$work/base.gguf" --lora "$work/lora/adapter.gguf" --base "$work/$merged" --text "$work/turned.txt" --ctx 64 --windows 20 --json
+done > "$work/divergence"
+python3 - "$work" <<'P'
+import json, sys
+evals = [json.loads(line) for line in open(sys.argv[1] + "/divergence")]
+merged, small, without = [e["kl"] for e in evals]
+assert merged < 1e-4 < small < 0.01 < 0.1 < without, (merged, small, without)
+assert evals[2]["perplexity"] < 0.9 * evals[2]["base_perplexity"], evals[2]
+assert json.load(open(sys.argv[1] + "/adapted"))["adapter"].endswith("lora/adapter.gguf")
+P
+say "an adapter is trained on a frozen model in q8_0, merged and held against base and adapter"
 
 python3 -W ignore tests/server_test.py "$vibee" smollm2-135m -f > "$work/server.log" 2>&1 || { tail -n 60 "$work/server.log" >&2; die "the server"; }
 python3 -W ignore tests/adapters_test.py "$vibee" smollm2-135m -f > "$work/adapters.log" 2>&1 || { tail -n 60 "$work/adapters.log" >&2; die "adapters"; }
@@ -146,6 +169,9 @@ refused 2 'PROMPT' "$vibee" run smollm2-135m
 refused 2 '' "$vibee" run smollm2-135m hi --temperature warm
 refused 1 "the nearest is 'train.steps'" "$vibee" train "$work/train.toml" --set train.step=3
 refused 1 'go on with --resume' "$vibee" train "$work/train.toml"
+refused 1 'which is not trained itself' "$vibee" train "$work/train.toml" --set "out=$work/x" --set model.tokenizer= --set "model.from=$work/base.gguf"
+refused 1 'is no product of a layer' "$vibee" train "$work/train.toml" --set "out=$work/x" --set model.tokenizer= --set "model.from=$work/base.gguf" --set lora.rank=4 --set lora.targets=q_proj
+refused 1 'of an adapter' "$vibee" convert "$work/base.gguf" "$work/x.gguf" --lora "$work/base.gguf"
 refused 1 'cut off' "$vibee" data verify "$work/cut.tokens"
 refused 1 'this is no text' "$vibee" data build "$work/x.tokens" "$model" --tokenizer smollm2-135m
 refused 1 'a vocabulary of 49152' "$vibee" data show "$work/one.tokens" --tokenizer "$work/chars/tokenizer.json"

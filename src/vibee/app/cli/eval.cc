@@ -24,13 +24,16 @@ int verb_eval(int argc, char** argv) {
             "also KL divergence and "
             "top-1 agreement against that model, streamed side by side.");
   add_model_args(args, config);
+  add_lora_args(args, config, "PATH[:SCALE]: the model with this LoRA adapter; the base goes without");
   args.add("--text", text_path, "the text").required();
   args.add("--base", base, "model to compare with");
   args.add("--windows", windows, "windows at most; 0: the whole text");
   args.add("--json", json, "print an object");
   args.example("vibee eval smollm2-135m --text book.txt")
-      .example("vibee eval small.gguf --base smollm2-135m --text book.txt --windows 50");
+      .example("vibee eval small.gguf --base smollm2-135m --text book.txt --windows 50")
+      .example("vibee eval smollm2-135m --lora run/adapter.gguf --base run/model.gguf --text book.txt");
   if (auto exit_status = args.parse(argc, argv)) return *exit_status;
+  if (config.loras.size() > 1) return fail_usage("eval", "--lora: one adapter at a time");
   catch_interrupt();
   config.logits = 64;
   auto text = read_text(text_path);
@@ -41,6 +44,7 @@ int verb_eval(int argc, char** argv) {
   if (!base.empty()) {
     LoadConfig base_config = config;
     base_config.model = base;
+    base_config.loras.clear();
     auto b = load(base_config);
     if (!b.ok()) return fail("eval", b.status());
     other = std::move(*b);
@@ -54,16 +58,18 @@ int verb_eval(int argc, char** argv) {
   if (!status.ok()) return fail("eval", std::move(status).within(text_path));
   const bool terminal = isatty(STDERR_FILENO);
   const Timer timer;
-  auto report = measure_quality(*loaded->session, other ? other->session.get() : nullptr, tokens, config.context,
-                                tokenizer.add_bos() ? tokenizer.bos() : -1, windows,
-                                [&](uint32_t done, uint32_t of, const QualityReport& r) {
-                                  if (terminal)
-                                    std::fputs(fmt::format("\r\033[K{} of {} windows, perplexity {:.4f}, {:.0f} s left",
-                                                           done, of, r.perplexity, timer.seconds() / done * (of - done))
-                                                   .c_str(),
-                                               stderr);
-                                  return !interrupted();
-                                });
+  auto report = measure_quality(
+      *loaded->session, other ? other->session.get() : nullptr, tokens, config.context,
+      tokenizer.add_bos() ? tokenizer.bos() : -1, windows,
+      [&](uint32_t done, uint32_t of, const QualityReport& r) {
+        if (terminal)
+          std::fputs(fmt::format("\r\033[K{} of {} windows, perplexity {:.4f}, {:.0f} s left", done, of, r.perplexity,
+                                 timer.seconds() / done * (of - done))
+                         .c_str(),
+                     stderr);
+        return !interrupted();
+      },
+      loaded->adapters.empty() ? nullptr : loaded->adapters[0].adapter.get());
   if (terminal) std::fputs("\r\033[K", stderr);
   if (!report.ok()) return fail("eval", report.status());
   const QualityReport& r = *report;

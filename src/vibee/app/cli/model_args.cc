@@ -15,7 +15,7 @@ volatile std::sig_atomic_t g_interrupted = 0;  // signal handlers can reach noth
 }  // namespace
 
 void add_model_args(Args& args, LoadConfig& c, bool with_batch) {
-  args.add("MODEL", c.model, "a GGUF file, or a name from `vibee list`").required();
+  args.add("MODEL", c.model, "a GGUF file, or a name from `vibee list`; default: the model in the binary");
   add_load_args(args, c, with_batch);
 }
 
@@ -115,8 +115,8 @@ Result<SamplingParams> SamplingArgs::params(const SamplingDefaults& files) const
 }
 
 bool interrupted() { return g_interrupted != 0; }
-void catch_interrupt() {
-  std::signal(SIGINT, [](int) {
+void catch_interrupt(int signal) {
+  std::signal(signal, [](int) {
     if (g_interrupted) std::_Exit(130);
     g_interrupted = 1;
   });

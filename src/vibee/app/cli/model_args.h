@@ -2,6 +2,8 @@
 // The arguments that every verb with a model shares, with one spelling.
 #pragma once
 
+#include <csignal>
+
 #include "vibee/app/cli/args.h"
 #include "vibee/app/jobs/load.h"
 #include "vibee/serve/decode/sampler.h"
@@ -34,8 +36,8 @@ struct SamplingArgs {
   Result<SamplingParams> params(const SamplingDefaults& files) const;
 };
 
-/// Ctrl-C asks once to stop at the next token; a second one ends the process.
+/// Ctrl-C, or another signal, asks once to stop at the next token; a second one ends the process.
 bool interrupted();
-void catch_interrupt();
+void catch_interrupt(int signal = SIGINT);
 
 }  // namespace vibee

@@ -38,7 +38,7 @@ struct PlanArgs {
   PlanArgs() { set_serve_defaults(&load); }
 
   void add_to(Args& args) {
-    args.add("MODEL", load.model, "a GGUF file, or a name from `vibee list`; not needed with --replay");
+    args.add("MODEL", load.model, "a GGUF file, or a name from `vibee list`; default: the model in the binary");
     add_load_args(args, load, true);
     args.add("--queue", queue, "prompts that may wait; beyond that they are refused").between(0, 1e6);
     workload.add_to(args, "--prefix-tokens");
@@ -87,7 +87,6 @@ Result<ServeTimes> times_of(const PlanArgs& a) {
 }
 
 Result<WorkloadOutput> run(const PlanArgs& a) {
-  if (a.load.model.empty()) return error(Code::invalid, "no MODEL is given; name one, or a log by --replay");
   VIBEE_TRY(a.workload.check());
   VIBEE_ASSIGN(const Resolved resolved, resolve(a.load));
   if (pools(resolved.config.output))

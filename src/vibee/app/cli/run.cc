@@ -4,6 +4,7 @@
 
 #include <cstdio>
 #include <iostream>
+#include <utility>
 
 #include "vibee/app/cli/args.h"
 #include "vibee/app/cli/chat.h"
@@ -16,6 +17,7 @@
 #include "vibee/app/jobs/tuned_file.h"
 #include "vibee/base/text/json_object.h"
 #include "vibee/hw/device/probe.h"
+#include "vibee/model/cache/cache.h"
 
 namespace vibee {
 namespace {
@@ -74,7 +76,8 @@ int verb_run(int argc, char** argv) {
   args.add("--quiet", quiet, "the text only");
   args.add("--demo", demo, "answer this prompt, then print the speed against the machine's limit and what to try next");
   args.add("--json", json, "print an array of objects");
-  args.example("vibee run smollm2-135m \"Why is the sky blue?\"")
+  args.example("vibee run \"Once upon a time\"")
+      .example("vibee run smollm2-135m \"Why is the sky blue?\"")
       .example("vibee run model.gguf --raw \"Once upon a time\" -n 64 --greedy")
       .example("vibee run smollm2-135m \"Why is the sky blue?\" --lora adapters/pirate:0.8")
       .example("vibee run smollm2-135m --prompts prompts.txt --batch 16 --json")
@@ -82,6 +85,10 @@ int verb_run(int argc, char** argv) {
       .example("vibee run smollm2-135m \"Describe a cat.\" --json-schema cat.json");
   if (auto exit_status = args.parse(argc, argv)) return *exit_status;
   catch_interrupt();
+  // One argument is a prompt for the model in the binary, unless it names a model.
+  if (prompt.empty() && demo.empty() && prompts_file.empty() && config.model != kBuiltinModel &&
+      !resolve_model(config.model).ok())
+    prompt = std::exchange(config.model, kBuiltinModel);
   if (tuned) {
     const Status applied = apply_tuned(&config);
     if (!applied.ok()) return fail("run", applied);

@@ -89,7 +89,9 @@ int verb_serve(int argc, char** argv) {
       "Answers many at once over the OpenAI interface: /v1/chat/completions, /v1/completions, /v1/embeddings, "
       "/v1/rerank, "
       "/v1/models, /metrics and more (docs/serving.md). Only this machine can reach it, unless --host says otherwise.");
-  args.add("MODEL", models, "GGUF files or names from `vibee list`; NAME=MODEL gives one another name").required();
+  args.add(
+      "MODEL", models,
+      "GGUF files or names from `vibee list`; NAME=MODEL gives one another name; default: the model in the binary");
   args.add("--adapter-root", config.adapter_root, "a folder from which /v1/load_lora_adapter may load adapters");
   args.add("--max-loras", load.max_loras, "room for so many adapters; at least those of --lora").between(0, 1024);
   args.add("--host", config.http.host, "the address to listen on");
@@ -137,6 +139,7 @@ int verb_serve(int argc, char** argv) {
     if (!text.ok()) return fail("serve", text.status());
     config.chat_template = std::move(*text);
   }
+  if (models.empty()) models = {std::string(kBuiltinModel)};
   std::vector<PooledModel> loads;
   for (const std::string& text : models) {
     const size_t equals = text.find('=');

@@ -5,8 +5,11 @@
 
 #include "vibee/app/cli/model_args.h"
 #include "vibee/app/cli/progress_line.h"
+#include "vibee/app/cli/read_text.h"
 #include "vibee/app/jobs/open_tokenizer.h"
 #include "vibee/base/text/json_object.h"
+#include "vibee/base/text/quote.h"
+#include "vibee/model/token/chat_template.h"
 #include "vibee/train/data/tokenizer_train.h"
 
 namespace vibee {
@@ -19,6 +22,7 @@ void TrainTokenizerArgs::add_to(Args& args) {
   args.add("--special", special, "special tokens, ids from 0; the first ends a text (default <|endoftext|>)");
   args.add("--least", least, "how often a pair must occur to become a token");
   args.add("--chars", characters, "one token a character of the texts (and the bytes of one beyond ASCII)");
+  args.add("--chat-template", chat_template, "a file with the chat template of models with this tokenizer (Jinja)");
   args.add("--json", json, "print an object");
 }
 
@@ -43,6 +47,10 @@ Status TrainTokenizerArgs::run() const {
   });
   reading.clear();
   if (!trained.ok()) return trained.take_status();
+  if (!chat_template.empty()) {
+    VIBEE_ASSIGN(trained->spec.chat_template, read_text(chat_template));
+    VIBEE_TRY(ChatTemplate::parse(trained->spec.chat_template).take_status().within(quote(chat_template, 400)));
+  }
   const size_t tokens = trained->spec.tokens.size();
   if (!characters && tokens < vocabulary)
     std::fputs(fmt::format("vibee tokenizer: warning: only {} tokens: no further pair occurs {} times\n", tokens, least)

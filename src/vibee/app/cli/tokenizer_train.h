@@ -7,7 +7,7 @@
 namespace vibee {
 
 struct TrainTokenizerArgs {
-  std::string directory, pre = "gpt2";
+  std::string directory, pre = "gpt2", chat_template;
   DocumentArgs documents;
   std::vector<std::string> special;
   uint64_t vocabulary = 8192, least = 2;

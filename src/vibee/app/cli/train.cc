@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <cstdio>
+#include <thread>
 
 #include "vibee/app/cli/args.h"
 #include "vibee/app/cli/cli.h"
@@ -11,6 +12,9 @@
 #include "vibee/app/jobs/train.h"
 #include "vibee/base/text/json_object.h"
 #include "vibee/core/measure/measure.h"
+#include "vibee/dist/transport/mpi.h"
+#include "vibee/graph/pass/overlap_compute_comm.h"
+#include "vibee/model/weight/atomic_file.h"
 
 namespace vibee {
 namespace {
@@ -71,12 +75,37 @@ void print(const TrainReport& r, bool json) {
                             .c_str());
 }
 
+/// Of a rank that only computes.
+TrainEvents only_interrupted() {
+  TrainEvents events;
+  events.step = [](const TrainProgress&) { return !interrupted(); };
+  return events;
+}
+
+Result<TrainReport> run_ranks(const TrainConfig& config, bool resume, const TrainEvents& events, uint32_t emulate,
+                              bool job) {
+  if (emulate > 0) return train_emulated(config, resume, events, emulate);
+  if (!job) return train(config, resume, events);
+  VIBEE_ASSIGN(std::unique_ptr<Transport> transport, mpi_transport());
+  CommThread ranks(link_of(config, std::move(transport)));
+  return train(config, resume, events, &ranks);
+}
+
+Status write_step(const std::string& path, const TrainTrace& trace) {
+  std::vector<TimeSpan> compute, communicate;
+  for (const auto& span : trace.compute) compute.push_back({span.begin, span.end});
+  for (const auto& span : trace.communicate) communicate.push_back({span.begin, span.end});
+  return write_file(path, overlap_svg(compute, communicate));
+}
+
 }  // namespace
 
 int verb_train(int argc, char** argv) {
   std::string path;
   std::vector<std::string> set;
   bool resume = false, json = false, keys = false;
+  uint32_t emulate = 0;
+  std::string mesh, trace;
   Args args(
       "train",
       "Trains a model on token stores, from nothing or from a model, or an adapter of one (LoRA); what a run is, a "
@@ -84,12 +113,18 @@ int verb_train(int argc, char** argv) {
   args.add("CONFIG", path, "a TOML file; --keys says what may stand in it");
   args.add("--set", set, "KEY=VALUE in the place of the file's, e.g. train.steps=500; may be given several times");
   args.add("--resume", resume, "go on from the last checkpoint of the run's folder");
+  args.add("--emulate", emulate, "as many ranks as threads of this process, with the bytes of `vibee launch`; 0: none")
+      .between(0, 256);
+  args.add("--mesh", mesh, "dp=N: N ranks are asked for, by --emulate or `vibee launch` (the key parallel.mesh)");
+  args.add("--trace", trace, "with ranks: write what the last step of rank 0 spent its time with, as an SVG");
   args.add("--keys", keys, "print the keys of the file and what they mean");
   args.add("--json", json, "print an object when done");
   args.example("vibee train train.toml");
   args.example("vibee train train.toml --set train.steps=500 --set optimiser.rate=1e-3");
   args.example("vibee train train.toml --resume");
   args.example("vibee train train.toml --set lora.rank=16 --set lora.merge=true");
+  args.example("vibee train train.toml --emulate 2 --trace step.svg");
+  args.example("vibee launch -n 2 -- train train.toml");
   args.example("vibee train --keys");
   if (auto exit_status = args.parse(argc, argv)) return *exit_status;
   if (keys) {
@@ -97,9 +132,16 @@ int verb_train(int argc, char** argv) {
     return kExitOk;
   }
   if (path.empty()) return fail_usage("train", "name a CONFIG.toml");
-  const auto config = read_train_config(path, set);
+  if (!mesh.empty()) set.push_back("parallel.mesh=" + mesh);
+  auto config = read_train_config(path, set);
   if (!config.ok()) return fail("train", config.status());
+  const std::optional<MpiRank> job = mpi_rank();
+  if (job && emulate > 0) return fail_usage("train", "--emulate is of one process, this is a rank of several");
+  if (job && config->threads == 0)
+    config->threads = std::max(1u, std::thread::hardware_concurrency() / job->on_machine);
+  const bool first = !job || job->rank == 0;
   catch_interrupt();
+  if (job) catch_interrupt(SIGUSR1);  // what `vibee launch` passes on
   StepLine line;
   TrainEvents events;
   events.begin = [&](const std::string& text) { line.say(text); };
@@ -111,10 +153,15 @@ int verb_train(int argc, char** argv) {
     line.say(fmt::format("step {}: held-out loss {:.4f}, perplexity {:.2f}{}", e.step, e.loss, std::exp(e.loss),
                          e.best ? ", the best so far" : ""));
   };
-  const auto report = train(*config, resume, events);
+  Status traced;
+  events.traced = [&](const TrainTrace& t) {
+    if (!trace.empty()) traced = write_step(trace, t);
+  };
+  const auto report = run_ranks(*config, resume, first ? events : only_interrupted(), emulate, job.has_value());
   line.clear();
   if (!report.ok()) return fail("train", report.status());
-  print(*report, json);
+  if (!traced.ok()) return fail("train", traced);
+  if (first) print(*report, json);
   return kExitOk;
 }
 

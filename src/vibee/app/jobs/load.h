@@ -10,13 +10,15 @@
 
 #include "vibee/app/jobs/kv_disk.h"
 #include "vibee/model/session/session.h"
+#include "vibee/model/weight/builtin_model.h"
 #include "vibee/model/weight/sampling_defaults.h"
 #include "vibee/serve/batch/engine.h"
 
 namespace vibee {
 
 struct LoadConfig {
-  std::string model;     ///< path, or a name in the cache
+  /// Path, or a name in the cache.
+  std::string model = std::string(kBuiltinModel);
   uint32_t threads = 0;  ///< 0: one a core
   std::string isa;       ///< empty: the best of this CPU
   uint32_t context = 0;  ///< 0: the model's own, at most 4096
@@ -33,7 +35,7 @@ struct LoadConfig {
   std::string order = "fcfs";            ///< who of those that wait goes first (serve/batch/order.h)
   /// Promised time between tokens, for the policy sarathi; 0: three steps of one row, at least 50 ms.
   double tbt_ms = 0;
-  double gather_ms = 10;  ///< a server hands over what was generated at most so often
+  double gather_ms = 10;                           ///< a server hands over what was generated at most so often
   std::shared_ptr<const StepTime> step_time = {};  ///< of this very config, measured earlier; null: it is measured
   bool shrink_pages = false;         ///< where memory is short, fewer KV pages than the full context of all sequences
   std::vector<std::string> loras;    ///< adapters to load: [NAME=]PATH[:SCALE]

@@ -29,6 +29,10 @@ Result<TokenizerSpec> read_tokenizer_spec(const std::string& model) {
     VIBEE_ASSIGN(const std::string text, read_small_file(config, kMostBytes));
     VIBEE_TRY(read_tokenizer_config(text, config, &spec));
   }
+  const std::string chat = (std::filesystem::path(model).parent_path() / "chat_template.jinja").string();
+  if (std::filesystem::exists(chat)) {
+    VIBEE_ASSIGN(spec.chat_template, read_small_file(chat, kMostBytes));
+  }
   return spec;
 }
 

@@ -16,6 +16,9 @@
 #include "vibee/base/text/json_object.h"
 #include "vibee/base/text/quote.h"
 #include "vibee/core/measure/measure.h"
+#include "vibee/dist/shard/data_parallel.h"
+#include "vibee/dist/transport/local.h"
+#include "vibee/dist/transport/shaped.h"
 #include "vibee/model/arch/arch.h"
 #include "vibee/model/cache/cache.h"
 #include "vibee/model/token/gguf_spec.h"
@@ -117,8 +120,8 @@ double learnt(const TrainingRow& row) { return std::accumulate(row.weights.begin
 
 class Run {
  public:
-  Run(const TrainConfig& config, const TrainEvents& events, RunFolder folder)
-      : c_(config), events_(events), folder_(std::move(folder)) {}
+  Run(const TrainConfig& config, const TrainEvents& events, RunFolder folder, CommThread* ranks)
+      : c_(config), events_(events), folder_(std::move(folder)), ranks_(ranks) {}
 
   Result<TrainReport> go(bool resume) {
     VIBEE_TRY(open(resume));
@@ -126,6 +129,8 @@ class Run {
     TrainReport report;
     report.resumed = step_->steps();
     double shown = 0, left = 0;
+    // What a model that is there gains is seen from where it began.
+    if (first() && !c_.from.empty() && report.resumed == 0 && evaluates()) VIBEE_TRY(evaluate());
     while (step_->steps() < c_.rates.steps && !report.stopped) {
       VIBEE_ASSIGN(const TrainUpdate update, step());
       report.loss = update.loss;
@@ -150,18 +155,22 @@ class Run {
                         .integer("tokens", progress.tokens)
                         .number("tokens_per_second", speed)
                         .str()));
-      report.stopped = !events_.step(progress) && done < c_.rates.steps;
+      VIBEE_ASSIGN(const bool stop, any(!events_.step(progress)));
+      report.stopped = stop && done < c_.rates.steps;
       const bool last = done == c_.rates.steps;
-      if (!held_out_.empty() && c_.eval_every > 0 && (done % c_.eval_every == 0 || last)) {
+      if (first() && evaluates() && (done % c_.eval_every == 0 || last)) {
         VIBEE_TRY(evaluate());
       }
-      if (last || report.stopped || (c_.save_every > 0 && done % c_.save_every == 0)) {
+      if (first() && (last || report.stopped || (c_.save_every > 0 && done % c_.save_every == 0))) {
         report.checkpoint = folder_.checkpoint(done);
         VIBEE_TRY(save(report.checkpoint));
         folder_.prune(c_.keep);
       }
+      shown = timer.seconds();
     }
-    if (!report.stopped) VIBEE_TRY(write(&report));
+    if (ranks_ != nullptr && first()) events_.traced(step_->trace());
+    if (!report.stopped && first()) VIBEE_TRY(write(&report));
+    VIBEE_ASSIGN([[maybe_unused]] const bool all_here, any(false));  // nobody leaves while rank 0 writes
     report.steps = step_->steps();
     report.tokens = (report.steps - report.resumed) * c_.batch * c_.length;
     report.best = best_;
@@ -188,10 +197,14 @@ class Run {
     return convert(merge, [](uint64_t, uint64_t) { return true; }).take_status();
   }
 
+  bool first() const { return ranks_ == nullptr || ranks_->rank() == 0; }
+  uint32_t ranks() const { return ranks_ == nullptr ? 1 : ranks_->size(); }
+  Result<bool> any(bool mine) { return ranks_ == nullptr ? Result<bool>(mine) : any_rank(*ranks_, mine); }
+
   Status open(bool resume) {
     const std::vector<uint64_t> there = folder_.checkpoints();
     if (resume && there.empty()) return error(Code::not_found, "{}: no checkpoint to go on from", quote(c_.out, 400));
-    if (!resume && !there.empty())
+    if (first() && !resume && !there.empty())
       return error(Code::invalid, "{}: a run is there already, at step {}; go on with --resume, or name another folder",
                    quote(c_.out, 400), there.back());
     auto model = c_.from.empty() ? new_model(c_) : known_model(c_);
@@ -209,13 +222,27 @@ class Run {
       return error(Code::invalid,
                    "train.part ({}) times data.length ({}) is above {} tokens at once; take a smaller part", c_.part,
                    c_.length, kMostTrainRows);
+    if (!c_.mesh.empty() && ranks_of_mesh(c_.mesh) != ranks())
+      return error(Code::invalid, "key 'parallel.mesh': {} asks for other ranks than the {} there are",
+                   quote(c_.mesh, 40), ranks());
+    shares_ = c_.shares > 0 ? c_.shares : ranks();
+    if (shares_ < ranks() || shares_ > c_.batch)
+      return error(Code::invalid,
+                   "{} ranks, {} shares of a step of {} rows; take as many shares (parallel.shares) as ranks at least, "
+                   "and as many rows (train.batch) as shares",
+                   ranks(), shares_, c_.batch);
+    const uint32_t share_rows = (c_.batch + shares_ - 1) / shares_;
     TrainStepOptions options;
-    options.max_rows = c_.part * c_.length;
+    options.max_rows = std::min(c_.part, share_rows) * c_.length;
     options.threads = c_.threads > 0 ? c_.threads : std::max(1u, std::thread::hardware_concurrency());
+    options.shares = shares_;
+    options.ranks = ranks_;
+    options.buckets = {uint64_t(1e6 * c_.first_bucket_mb), uint64_t(1e6 * c_.bucket_mb)};
+    options.overlap = c_.overlap;
     options.isa = detected_isa();
     options.optimiser = c_.optimiser;
     options.clip = c_.clip;
-    options.accumulate = c_.part < c_.batch;
+    options.accumulate = c_.part < share_rows;
     options.lora = c_.lora;
     VIBEE_ASSIGN(step_, TrainStep::create(model_->file, config, options));
     if (resume) {
@@ -223,6 +250,8 @@ class Run {
       VIBEE_TRY(sampler_->restore(state.sampler));
       best_ = state.best;
     }
+    VIBEE_TRY(began_alike());
+    if (!first()) return {};
     metrics_.reset(std::fopen(folder_.metrics().c_str(), resume ? "ab" : "wb"));
     if (metrics_ == nullptr) return error(Code::io, "{}: cannot be written", quote(folder_.metrics(), 400));
     uint64_t trained = 0, frozen = 0, tokens = 0;
@@ -231,11 +260,26 @@ class Run {
     VIBEE_ASSIGN(const TrainStep::Memory memory, TrainStep::memory(model_->file, config, options));
     const std::string what = c_.lora.rank > 0 ? fmt::format("an adapter of {} parameters to {}", trained, frozen)
                                               : fmt::format("{} parameters", trained + frozen);
-    events_.begin(fmt::format("{} ({}), {} tokens of data, {} tokens a step, {} MiB, {} threads", what, architecture_,
-                              tokens, uint64_t(c_.batch) * c_.length, memory.sum() >> 20, options.threads));
+    std::string text =
+        fmt::format("{} ({}), {} tokens of data, {} tokens a step, {} MiB, {} threads", what, architecture_, tokens,
+                    uint64_t(c_.batch) * c_.length, memory.sum() >> 20, options.threads);
+    if (ranks_ != nullptr) text += fmt::format(", each of {} ranks; {} shares a step", ranks(), shares_);
+    events_.begin(text);
     return {};
   }
 
+  Status began_alike() {
+    if (ranks_ == nullptr) return {};
+    std::string said = fmt::format("{} {} {} {} {} {} {} {} {}", sampler_->state(), c_.length, c_.batch, c_.part,
+                                   shares_, c_.rates.steps, c_.rates.rate, c_.clip, c_.optimiser.decay);
+    for (const TokenStore& store : stores_) said += fmt::format(" {}", store.tokens());
+    const SipHash hash(1, 2);
+    VIBEE_TRY(same_on_all_ranks(*ranks_, hash({reinterpret_cast<const uint8_t*>(said.data()), said.size()}),
+                                "the configuration or the data"));
+    for (const std::span<uint8_t> part : step_->state())
+      VIBEE_TRY(same_on_all_ranks(*ranks_, hash(part), "the weights or their moments"));
+    return {};
+  }
   Status make_sampler() {
     std::vector<SampleSource> sources;
     uint64_t all = 0;
@@ -264,28 +308,39 @@ class Run {
     }
     const auto weight = float(1 / std::max(1.0, targets));
     step_->set_rate(rate_at(c_.rates, step_->steps() + 1));
-    for (uint32_t first = 0; first < c_.batch; first += c_.part) {
-      batch_.clear();
-      for (uint32_t i = first; i < std::min(c_.batch, first + c_.part); ++i) batch_.add(rows_[i], weight);
-      VIBEE_TRY(step_->add(batch_.view()));
+    for (uint32_t s = step_->shares().first; s < step_->shares().end; ++s) {
+      const Range rows = share(c_.batch, s, shares_);
+      for (uint32_t part = rows.begin; part < rows.end; part += c_.part) {
+        batch_.clear();
+        const uint32_t end = std::min(rows.end, part + c_.part);
+        for (uint32_t i = part; i < end; ++i) batch_.add(rows_[i], weight);
+        VIBEE_TRY(step_->add(batch_.view(), end == rows.end));
+      }
     }
     VIBEE_ASSIGN(const TrainUpdate update, step_->update());
     sampler_->advance(c_.batch);
     return update;
   }
 
+  bool evaluates() const { return !held_out_.empty() && c_.eval_every > 0; }
+
   /// The first rows of every held-out store; all of a run see the same.
   Status evaluate() {
     double loss = 0, targets = 0;
-    rows_.resize(1);
+    const uint32_t most = step_->options().max_rows / c_.length;  // rows at once
+    rows_.resize(most);
     for (const TokenStore& store : held_out_) {
       const uint64_t rows = std::min<uint64_t>(c_.eval_rows, rows_of(store.tokens(), c_.length));
-      for (uint64_t r = 0; r < rows; ++r) {
-        VIBEE_TRY(read_row(store, r, c_.length, &rows_[0]));
-        const double count = learnt(rows_[0]);
+      for (uint64_t first = 0; first < rows; first += most) {
+        const auto some = uint32_t(std::min<uint64_t>(most, rows - first));
+        double count = 0;
+        for (uint32_t i = 0; i < some; ++i) {
+          VIBEE_TRY(read_row(store, first + i, c_.length, &rows_[i]));
+          count += learnt(rows_[i]);
+        }
         if (count == 0) continue;
         batch_.clear();
-        batch_.add(rows_[0], float(1 / count));
+        for (uint32_t i = 0; i < some; ++i) batch_.add(rows_[i], float(1 / count));
         VIBEE_ASSIGN(const float mean, step_->evaluate(batch_.view()));
         loss += double(mean) * count;
         targets += count;
@@ -303,6 +358,7 @@ class Run {
   Status save(const std::string& path) { return save_run(path, *step_, {step_->steps(), best_, sampler_->state()}); }
 
   Status log(const std::string& line) {
+    if (!first()) return {};
     if (std::fputs((line + "\n").c_str(), metrics_.get()) < 0 || std::fflush(metrics_.get()) != 0)
       return error(Code::io, "{}: cannot be written", quote(folder_.metrics(), 400));
     return {};
@@ -311,6 +367,8 @@ class Run {
   const TrainConfig& c_;
   const TrainEvents& events_;
   RunFolder folder_;
+  CommThread* ranks_;
+  uint32_t shares_ = 1;
   std::unique_ptr<Beginning> model_;
   std::string architecture_;
   std::vector<TokenStore> stores_, held_out_;
@@ -324,9 +382,38 @@ class Run {
 
 }  // namespace
 
-Result<TrainReport> train(const TrainConfig& config, bool resume, const TrainEvents& events) {
-  VIBEE_ASSIGN(RunFolder folder, RunFolder::open(config.out));
-  return Run(config, events, std::move(folder)).go(resume);
+Result<TrainReport> train(const TrainConfig& config, bool resume, const TrainEvents& events, CommThread* ranks) {
+  auto folder = RunFolder::open(config.out);
+  if (!folder.ok()) {
+    if (ranks != nullptr) ranks->abort(folder.status().message());
+    return folder.take_status();
+  }
+  Run run(config, events, std::move(*folder), ranks);
+  auto report = run.go(resume);
+  // While the run is there, whose memory the ranks read.
+  if (!report.ok() && ranks != nullptr) ranks->abort(report.status().message());
+  return report;
+}
+
+Result<TrainReport> train_emulated(const TrainConfig& config, bool resume, const TrainEvents& events, uint32_t ranks) {
+  TrainConfig each = config;
+  if (each.threads == 0) each.threads = std::max(1u, std::thread::hardware_concurrency() / ranks);
+  auto ends = local_network(ranks);
+  std::vector<Result<TrainReport>> reports(ranks, Status());
+  std::vector<std::thread> threads;
+  const TrainEvents silent;
+  for (uint32_t r = 0; r < ranks; ++r)
+    threads.emplace_back([&, r] {
+      CommThread comm(link_of(each, std::move(ends[r])));
+      reports[r] = train(each, resume, r == 0 ? events : silent, &comm);
+    });
+  for (std::thread& thread : threads) thread.join();
+  return std::move(reports[0]);
+}
+
+std::unique_ptr<Transport> link_of(const TrainConfig& config, std::unique_ptr<Transport> transport) {
+  if (config.link_latency == 0 && config.link_mb == 0) return transport;
+  return shaped(std::move(transport), {config.link_latency, 1e6 * config.link_mb});
 }
 
 }  // namespace vibee

@@ -4,9 +4,12 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <string>
 
 #include "vibee/app/jobs/train_config.h"
+#include "vibee/dist/collective/comm_thread.h"
+#include "vibee/train/loop/train_step.h"
 
 namespace vibee {
 
@@ -29,6 +32,8 @@ struct TrainEvents {
   /// After every step; false stops the run with a checkpoint.
   std::function<bool(const TrainProgress&)> step = [](const TrainProgress&) { return true; };
   std::function<void(const TrainEvaluation&)> evaluated = [](const TrainEvaluation&) {};
+  /// Behind the last step, where there are ranks: what it spent its time with on rank 0.
+  std::function<void(const TrainTrace&)> traced = [](const TrainTrace&) {};
 };
 
 struct TrainReport {
@@ -44,6 +49,13 @@ struct TrainReport {
 /// Writes OUT/model.gguf or OUT/adapter.gguf, OUT/metrics.jsonl and OUT/checkpoints. `resume`: goes on from the last
 /// checkpoint there, with the bytes that a run without a stop would have. A folder with checkpoints is refused
 /// otherwise.
-Result<TrainReport> train(const TrainConfig& config, bool resume, const TrainEvents& events);
+/// With `ranks`, this process is one of them: rank 0 alone tells of events, evaluates and writes. All that a rank does
+/// depends on the configuration and the folder, which it shares with the others.
+Result<TrainReport> train(const TrainConfig& config, bool resume, const TrainEvents& events,
+                          CommThread* ranks = nullptr);
+/// The same over so many ranks, each with all its state, that are threads of this process.
+Result<TrainReport> train_emulated(const TrainConfig& config, bool resume, const TrainEvents& events, uint32_t ranks);
+/// The end of this rank in a job, on the link that the configuration says.
+std::unique_ptr<Transport> link_of(const TrainConfig& config, std::unique_ptr<Transport> transport);
 
 }  // namespace vibee

@@ -11,6 +11,7 @@
 #include <type_traits>
 
 #include "vibee/base/text/quote.h"
+#include "vibee/dist/shard/data_parallel.h"
 #include "vibee/model/token/detokenizer.h"
 #include "vibee/model/weight/byte_source.h"
 
@@ -173,6 +174,10 @@ Status check(const std::string& name, TrainConfig* c) {
   if (c->rates.final_rate > c->rates.rate)
     return wrong("optimiser.final_rate", fmt::format("{} is above the rate {}", c->rates.final_rate, c->rates.rate));
   if (c->part == 0 || c->part > c->batch) c->part = c->batch;
+  if (c->shares > c->batch)
+    return wrong("parallel.shares", fmt::format("{} of {} rows (train.batch)", c->shares, c->batch));
+  if (!c->mesh.empty() && ranks_of_mesh(c->mesh) == 0)
+    return wrong("parallel.mesh", fmt::format("{}; dp=N is built, N from 1 to 65536", quote(c->mesh, 40)));
   if (c->from.empty() && c->length > c->model.context)
     return wrong("data.length", fmt::format("{} tokens of a model for {}", c->length, c->model.context));
   c->model.seed = c->lora.seed = c->seed;

@@ -33,6 +33,12 @@ struct TrainConfig {
   double clip = 1;
   uint32_t eval_every = 100, eval_rows = 64;  ///< steps; rows of the held-out stores
   uint32_t save_every = 100, keep = 3;        ///< steps; checkpoints beside the best
+  // Of more than one rank.
+  std::string mesh;     ///< "dp=4": as many ranks are asked for; empty: as many as there are
+  uint32_t shares = 0;  ///< of a step, summed in a tree; 0: one a rank
+  double bucket_mb = 25, first_bucket_mb = 1;
+  bool overlap = true;
+  double link_latency = 0, link_mb = 0;  ///< seconds; MB/s: a slower link than there is, 0: the one that is there
 };
 
 /// Reads a file, then `key=value` on top of it. Errors name the file, line and key, and for a key that does not exist

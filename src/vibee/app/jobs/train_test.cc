@@ -9,8 +9,10 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <thread>
 
 #include "vibee/app/jobs/open_tokenizer.h"
+#include "vibee/dist/transport/local.h"
 #include "vibee/kit/temp_folder.h"
 #include "vibee/kit/tiny_model.h"
 #include "vibee/model/arch/arch.h"
@@ -137,12 +139,112 @@ TEST_F(Training, GoesOnAsIfItHadNeverStopped) {
   EXPECT_FALSE(std::filesystem::exists(path("whole/checkpoints/6.run")));
 }
 
+/// Four shares on 1, 2 and 4 ranks that are threads, and a run that is stopped on 3 and goes on on 2.
+TEST_F(Training, RanksHaveTheBytesOfOne) {
+  const std::vector<std::string> four = {"parallel.shares=4", "train.threads=1"};
+  const auto one = train(config("one", four), false, {});
+  ASSERT_TRUE(one.ok()) << one.status().message();
+  const auto same = [&](const std::string& name) {
+    for (const char* file : {"/model.gguf", "/checkpoints/12.run", "/checkpoints/best.run"}) {
+      const std::string want = contents(std::string("one") + file);
+      EXPECT_TRUE(!want.empty() && want == contents(name + file)) << name << file;
+    }
+  };
+  for (const uint32_t ranks : {1, 2, 4}) {
+    const std::string name = "ranks" + std::to_string(ranks);
+    uint32_t traces = 0;
+    TrainEvents events;
+    events.traced = [&](const TrainTrace& trace) { traces += !trace.compute.empty() && !trace.communicate.empty(); };
+    const auto report = train_emulated(config(name, four), false, events, ranks);
+    ASSERT_TRUE(report.ok()) << report.status().message();
+    EXPECT_EQ(traces, 1u);
+    same(name);
+  }
+  TrainEvents stop;
+  stop.step = [](const TrainProgress& p) { return p.step != 5; };
+  const auto part = train_emulated(config("part", four), false, stop, 3);
+  ASSERT_TRUE(part.ok() && part->stopped) << part.status().message();
+  EXPECT_EQ(part->steps, 5u);
+  const auto rest = train_emulated(config("part", four), true, {}, 2);
+  ASSERT_TRUE(rest.ok()) << rest.status().message();
+  same("part");
+}
+
+TEST_F(Training, RanksThatCannotBeAreRefused) {
+  const auto refused = [&](const std::vector<std::string>& set, uint32_t ranks) {
+    return train_emulated(config("refused", set), false, {}, ranks).status().message();
+  };
+  EXPECT_NE(refused({}, 5).find("5 ranks, 5 shares of a step of 4 rows"), std::string::npos);
+  EXPECT_NE(refused({"parallel.shares=2"}, 3).find("3 ranks, 2 shares"), std::string::npos);
+  EXPECT_NE(refused({"parallel.mesh=dp=2"}, 3).find("asks for other ranks than the 3"), std::string::npos);
+  EXPECT_NE(refused({"data.stores=" + path("none.tokens")}, 2).find("none.tokens"), std::string::npos);
+  EXPECT_NE(refusal({"parallel.mesh=tp=2"}).find("dp=N is built"), std::string::npos);
+  EXPECT_NE(refusal({"parallel.shares=5"}).find("5 of 4 rows"), std::string::npos);
+  // One rank of two is not started like the other.
+  auto ends = local_network(2);
+  std::string said[2];
+  std::vector<std::thread> threads;
+  for (int r = 0; r < 2; ++r)
+    threads.emplace_back([&, r] {
+      CommThread comm(std::move(ends[size_t(r)]));
+      const TrainConfig mine = config("unlike", {"train.steps=" + std::to_string(10 + r)});
+      said[r] = train(mine, false, {}, &comm).status().message();
+    });
+  for (std::thread& thread : threads) thread.join();
+  for (const std::string& text : said)
+    EXPECT_NE(text.find("ranks differ in the configuration"), std::string::npos) << text;
+}
+
 TEST_F(Training, GoesOnFromAModel) {
   ASSERT_TRUE(train(config("first"), false, {}).ok());
   const auto second = train(
       config("second", {"model.tokenizer=", "model.from=" + path("first/model.gguf"), "train.steps=2"}), false, {});
   ASSERT_TRUE(second.ok()) << second.status().message();
   EXPECT_TRUE(open_checkpoint(second->model).ok());
+}
+
+TEST_F(Training, LearnsAnAdapterAndMergesIt) {
+  double base_loss = 0;
+  TrainEvents of_base;
+  of_base.evaluated = [&](const TrainEvaluation& e) { base_loss = e.loss; };
+  ASSERT_TRUE(train(config("base"), false, of_base).ok());
+  const auto lora = [&](const std::string& out, std::vector<std::string> more = {}) {
+    std::vector<std::string> set = {"model.tokenizer=", "model.from=" + path("base/model.gguf"), "lora.rank=2",
+                                    "lora.merge=true"};
+    set.insert(set.end(), more.begin(), more.end());
+    return config(out, set);
+  };
+  std::vector<double> held_out;
+  TrainEvents events;
+  events.evaluated = [&](const TrainEvaluation& e) { held_out.push_back(e.loss); };
+  const auto whole = train(lora("whole"), false, events);
+  ASSERT_TRUE(whole.ok()) << whole.status().message();
+  ASSERT_EQ(held_out.size(), 4u);  // that of the model is the first
+  EXPECT_EQ(held_out[0], base_loss);
+  EXPECT_LT(held_out[3], held_out[0]);
+  EXPECT_EQ(whole->adapter, path("whole/adapter.gguf"));
+  EXPECT_EQ(whole->model, path("whole/model.gguf"));
+  // The run holds the adapter alone, and goes on with its bytes.
+  TrainEvents stop;
+  stop.step = [](const TrainProgress& p) { return p.step != 5; };
+  ASSERT_TRUE(train(lora("part"), false, stop).ok());
+  const auto rest = train(lora("part", {"train.threads=1"}), true, {});
+  ASSERT_TRUE(rest.ok()) << rest.status().message();
+  for (const char* name : {"adapter.gguf", "model.gguf", "checkpoints/12.run"})
+    EXPECT_TRUE(contents(std::string("whole/") + name) == contents(std::string("part/") + name)) << name;
+  EXPECT_LT(std::filesystem::file_size(path("whole/checkpoints/12.run")),
+            std::filesystem::file_size(path("base/checkpoints/12.run")) / 2);
+  // The merged model's loss is that of the adapter's last evaluation.
+  std::vector<double> merged;
+  events.evaluated = [&](const TrainEvaluation& e) { merged.push_back(e.loss); };
+  ASSERT_TRUE(train(config("again", {"model.tokenizer=", "model.from=" + whole->model, "train.steps=1",
+                                     "optimiser.rate=0", "optimiser.warmup=0"}),
+                    false, events)
+                  .ok());
+  EXPECT_NEAR(merged[0], held_out[3], 1e-5);
+  // Another adapter does not go on from it.
+  EXPECT_NE(train(lora("part", {"lora.targets=attn_q"}), true, {}).status().message().find("of other weights"),
+            std::string::npos);
 }
 
 TEST_F(Training, RefusesARunThatDoesNotFitTheFolder) {
@@ -173,6 +275,10 @@ TEST_F(Training, SaysWhatAConfigurationMayNotSay) {
   has(refusal({"data.stores=[]"}), "a list of one or more");
   has(refusal({"model.from=x"}), "give one of both");
   has(refusal({"model.tied=1"}), "true or false");
+  has(refusal({"lora.rank=4"}), "an adapter is of a model that is there; give model.from");
+  has(refusal({"lora.merge=true"}), "key 'lora.rank': is missing");
+  has(refusal({"lora.rank=1025"}), "a whole number from 0 to 1024");
+  has(refusal({"lora.dropout=0.1"}), "key \"lora.dropout\" does not exist");
   const auto bad = [](const std::string& text) { return parse_train_config(text, "a.toml", {}).status().message(); };
   has(bad("out = \"x\"\nstores = 1\n"), "a.toml, line 2: key \"stores\" does not exist");
   has(bad("[train\n"), "a.toml, line 1");

@@ -8,6 +8,11 @@
 
 namespace vibee {
 
+/// Of the monotonic clock, which threads and processes of a machine share.
+inline double monotonic_seconds() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
 class Timer {
  public:
   double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count(); }

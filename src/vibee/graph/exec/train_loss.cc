@@ -66,6 +66,40 @@ class Loss {
     }
   }
 
+  /// The chunk's logits become the gradient towards them.
+  void slope(const TrainCall& call, float* x, uint32_t row, float sum) const {
+    const float by = w.plan.floats(call.node.in[5])[0];
+    w.gradients.cross_entropy_dx(x, n, sum, by * factors[row], cap, uint32_t(targets[row]));
+  }
+  void clear_dx(const TrainCall& call) const {
+    const Range mine = w.share_of(w.rows);
+    std::memset(call.out() + uint64_t(mine.begin) * k, 0, uint64_t(mine.end - mine.begin) * k * 4);
+  }
+  /// Of the chunk from its slopes, over what it gathered.
+  void dx(const TrainCall& call, uint32_t first, uint32_t count) const {
+    call.weight_rows(1, [&](Range part, const float* weight) {
+      dense_product(w, {logits + part.begin, n}, {weight, k}, count, k, part.end - part.begin, gathered, k,
+                    part.begin > 0);
+    });
+    w.team.barrier();
+    const Range mine = w.share_of(count);
+    for (uint32_t i = mine.begin; i < mine.end; ++i)
+      std::memcpy(call.out() + uint64_t(chosen[first + i]) * k, gathered + uint64_t(i) * k, k * 4);
+  }
+  void clear_dw(const TrainCall& call) const {
+    const Range mine = w.share_of(n);
+    if (wanted == 0) std::memset(call.out() + uint64_t(mine.begin) * k, 0, uint64_t(mine.end - mine.begin) * k * 4);
+    if (call.node.out.size() > 1) std::memset(call.out(1) + mine.begin, 0, (mine.end - mine.begin) * 4);
+  }
+  /// Of the weight and the bias, chains over the rows of all chunks.
+  void dw(const TrainCall& call, uint32_t first, uint32_t count) const {
+    dense_product(w, {logits, n, true}, {gathered, k}, n, k, count, call.out(), k, first > 0);
+    const Range mine = w.share_of(n);
+    for (uint32_t i = 0; i < count && call.node.out.size() > 1; ++i)
+      w.pointwise.add(call.out(1) + mine.begin, logits + uint64_t(i) * n + mine.begin, mine.end - mine.begin,
+                      call.out(1) + mine.begin);
+  }
+
   TrainCall c;
   const TrainWorker& w;
   uint32_t n, k;
@@ -79,20 +113,30 @@ class Loss {
 
 }  // namespace
 
+/// With the gradients where the plan says so: the logits are made once.
 void train_cross_entropy(const Node& node, const TrainWorker& w) {
   Loss loss(node, w, 4);
+  const LossGradients then = w.loss_only ? LossGradients{} : w.plan.gradients_of(node);
+  const TrainCall dx{then.dx ? *then.dx : node, w}, dw{then.dw ? *then.dw : node, w};
   float* sums = w.plan.floats(node.out[1]);
   const Range mine = w.share_of(w.rows);
   for (uint32_t r = mine.begin; r < mine.end; ++r) sums[r] = loss.losses[r] = 0;
+  if (then.dx) loss.clear_dx(dx);
+  if (then.dw) loss.clear_dw(dw);
   w.team.barrier();
   loss.each_chunk(
-      [&](uint32_t, uint32_t row, const float* x) {
+      [&](uint32_t, uint32_t row, float* x) {
         const float top = w.pointwise.max(x, loss.n), rest = w.pointwise.sum_exp(x, loss.n, top);
         const double sum = double(top) + log2_of(double(rest)) * M_LN2;
         sums[row] = float(sum);
         loss.losses[row] = float(double(loss.factors[row]) * (sum - double(x[loss.targets[row]])));
+        if (then.dx || then.dw) loss.slope(then.dx ? dx : dw, x, row, sums[row]);
       },
-      [](uint32_t, uint32_t) {});
+      [&](uint32_t first, uint32_t count) {
+        if (then.dw) loss.dw(dw, first, count);
+        if (then.dw && then.dx) w.team.barrier();
+        if (then.dx) loss.dx(dx, first, count);
+      });
   if (w.tid != 0) return;
   double all = 0;
   for (uint32_t r = 0; r < w.rows; ++r) all += double(loss.losses[r]);
@@ -100,49 +144,21 @@ void train_cross_entropy(const Node& node, const TrainWorker& w) {
 }
 
 void train_cross_entropy_dx(const Node& node, const TrainWorker& w) {
+  if (w.plan.done_by_loss(node)) return;
   Loss loss(node, w, 6);
-  float* out = w.plan.floats(node.out[0]);
-  const float *sums = w.plan.floats(node.in[4]), by = w.plan.floats(node.in[5])[0];
-  const Range mine = w.share_of(w.rows);
-  std::memset(out + uint64_t(mine.begin) * loss.k, 0, uint64_t(mine.end - mine.begin) * loss.k * 4);
+  loss.clear_dx(loss.c);
   w.team.barrier();
-  loss.each_chunk(
-      [&](uint32_t, uint32_t row, float* x) {
-        w.gradients.cross_entropy_dx(x, loss.n, sums[row], by * loss.factors[row], loss.cap,
-                                     uint32_t(loss.targets[row]));
-      },
-      [&](uint32_t first, uint32_t count) {
-        loss.c.weight_rows(1, [&](Range rows, const float* weight) {
-          dense_product(w, {loss.logits + rows.begin, loss.n}, {weight, loss.k}, count, loss.k, rows.end - rows.begin,
-                        loss.gathered, loss.k, rows.begin > 0);
-        });
-        w.team.barrier();
-        const Range part = w.share_of(count);
-        for (uint32_t i = part.begin; i < part.end; ++i)
-          std::memcpy(out + uint64_t(loss.chosen[first + i]) * loss.k, loss.gathered + uint64_t(i) * loss.k,
-                      loss.k * 4);
-      });
+  loss.each_chunk([&](uint32_t, uint32_t row, float* x) { loss.slope(loss.c, x, row, w.plan.floats(node.in[4])[row]); },
+                  [&](uint32_t first, uint32_t count) { loss.dx(loss.c, first, count); });
 }
 
 void train_cross_entropy_dw(const Node& node, const TrainWorker& w) {
+  if (w.plan.done_by_loss(node)) return;
   Loss loss(node, w, 6);
-  float *out = w.plan.floats(node.out[0]), *bias = node.out.size() > 1 ? w.plan.floats(node.out[1]) : nullptr;
-  const float *sums = w.plan.floats(node.in[4]), by = w.plan.floats(node.in[5])[0];
-  const Range mine = w.share_of(loss.n);
-  std::memset(out + uint64_t(mine.begin) * loss.k, 0, uint64_t(mine.end - mine.begin) * loss.k * 4);
-  if (bias) std::memset(bias + mine.begin, 0, (mine.end - mine.begin) * 4);
-  loss.each_chunk(
-      [&](uint32_t, uint32_t row, float* x) {
-        w.gradients.cross_entropy_dx(x, loss.n, sums[row], by * loss.factors[row], loss.cap,
-                                     uint32_t(loss.targets[row]));
-      },
-      [&](uint32_t, uint32_t count) {
-        dense_product(w, {loss.logits, loss.n, true}, {loss.gathered, loss.k}, loss.n, loss.k, count, out, loss.k,
-                      true);
-        for (uint32_t i = 0; i < count && bias; ++i)
-          w.pointwise.add(bias + mine.begin, loss.logits + uint64_t(i) * loss.n + mine.begin, mine.end - mine.begin,
-                          bias + mine.begin);
-      });
+  loss.clear_dw(loss.c);
+  w.team.barrier();
+  loss.each_chunk([&](uint32_t, uint32_t row, float* x) { loss.slope(loss.c, x, row, w.plan.floats(node.in[4])[row]); },
+                  [&](uint32_t first, uint32_t count) { loss.dw(loss.c, first, count); });
 }
 
 }  // namespace vibee

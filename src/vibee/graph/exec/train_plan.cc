@@ -9,6 +9,7 @@
 #include "vibee/graph/ir/rope_frequencies.h"
 #include "vibee/graph/ir/tensor_value.h"
 #include "vibee/graph/memory/arena.h"
+#include "vibee/graph/pass/gradient_bucket.h"
 
 namespace vibee {
 namespace {
@@ -35,6 +36,17 @@ uint64_t products_of(const Graph& g, const Node& node, const TrainOptions& o) {
 }
 bool is_attention(Op op) { return op == Op::self_attention || op == Op::self_attention_dx; }
 
+/// The loss whose logits a gradient of it starts from, where that begins with a constant: both need them once then.
+std::optional<uint32_t> loss_of(const Graph& g, const Node& node) {
+  if ((node.op != Op::cross_entropy_dx && node.op != Op::cross_entropy_dw) || g.producer(node.in[5]).op != Op::constant)
+    return {};
+  const Node& loss = g.producer(node.in[4]);
+  const bool same = loss.op == Op::cross_entropy && std::equal(node.in.begin(), node.in.begin() + 4, loss.in.begin()) &&
+                    std::equal(node.in.begin() + 6, node.in.end(), loss.in.begin() + 4, loss.in.end());
+  if (!same) return {};
+  return uint32_t(&loss - g.nodes.data());
+}
+
 }  // namespace
 
 Result<TrainPlan::Layout> TrainPlan::plan(const Graph& g, const TrainOptions& o) {
@@ -53,16 +65,18 @@ Result<TrainPlan::Layout> TrainPlan::plan(const Graph& g, const TrainOptions& o)
   std::vector<ArenaRequest> requests;
   std::vector<ValueId> placed;
   uint64_t shared = 0, decoded = 0, products = 0;
+  l.done_by.resize(g.nodes.size());
   for (uint32_t n = 0; n < g.nodes.size(); ++n) {
     const Node& node = g.nodes[n];
     if (info(node.op).level == OpLevel::source) continue;
+    l.done_by[n] = loss_of(g, node);
     VIBEE_TRY(check_trainable(g, node).within(fmt::format("node {}", n)));
     products = std::max(products, products_of(g, node, o));
     for (ValueId id : node.in)
       if (const Type& type = g.type(id); is_packed(type))
         decoded = std::max(decoded, 4 * uint64_t(decoded_rows(type)) * uint64_t(type.dims[1].n));
     for (ValueId id : node.out) {
-      requests.push_back({round_up(bytes(g.type(id), sizes), 64), n, std::max(end[id], n)});
+      requests.push_back({round_up(bytes(g.type(id), sizes), 64), l.done_by[n].value_or(n), std::max(end[id], n)});
       placed.push_back(id);
     }
     if (is_attention(node.op)) {
@@ -132,6 +146,7 @@ Result<std::unique_ptr<TrainPlan>> TrainPlan::compile(Graph graph,
           node, node.in.size() > 1 ? std::span<const float>(p->floats_[node.in[1]], pairs) : std::span<const float>());
     }
   }
+  p->final_ = final_outputs(g);
   return p;
 }
 
@@ -193,21 +208,48 @@ Status TrainPlan::bind(const TrainInputs& inputs, uint32_t* rows) {
   return {};
 }
 
-Status TrainPlan::run(Team& team, const TrainInputs& inputs) {
+Status TrainPlan::run(Team& team, const TrainInputs& inputs, const OnOutput& on_output) {
+  return run(team, inputs, graph_.nodes.size(), false, on_output);
+}
+
+Status TrainPlan::run_loss(Team& team, const TrainInputs& inputs) {
+  return run(team, inputs, size_t(&graph_.producer(graph_.outputs[0]) - graph_.nodes.data()) + 1, true, {});
+}
+
+Status TrainPlan::run(Team& team, const TrainInputs& inputs, size_t nodes, bool loss_only, const OnOutput& on_output) {
   VIBEE_CHECK(team.size() == options_.threads, "a team of {} threads, the plan is for {}", team.size(),
               options_.threads);
   VIBEE_TRY(bind(inputs, &rows_));
   const PointwiseKernels& pw = pointwise(options_.isa);
   const GradientKernels& gradients = gradient_kernels(options_.isa);
   team.run([&](uint32_t tid) {
-    const TrainWorker worker{*this, team, tid, team.size(), rows_, documents_, pw, gradients};
-    for (const Node& node : graph_.nodes) {
+    const TrainWorker worker{*this, team, tid, team.size(), rows_, loss_only, documents_, pw, gradients};
+    const auto tell = [&](size_t n) {
+      if (on_output)
+        for (const uint32_t output : final_[n]) on_output(output, tid);
+    };
+    for (size_t n = 0; n < nodes; ++n) {
+      const Node& node = graph_.nodes[n];
       if (info(node.op).level == OpLevel::source) continue;
       train_function(node.op)(node, worker);
       team.barrier();
+      tell(n);
     }
+    tell(graph_.nodes.size());
   });
   return {};
+}
+
+LossGradients TrainPlan::gradients_of(const Node& loss) const {
+  LossGradients found;
+  for (size_t n = 0; n < graph_.nodes.size(); ++n)
+    if (layout_.done_by[n] && &graph_.nodes[*layout_.done_by[n]] == &loss)
+      (graph_.nodes[n].op == Op::cross_entropy_dx ? found.dx : found.dw) = &graph_.nodes[n];
+  return found;
+}
+
+bool TrainPlan::done_by_loss(const Node& gradient) const {
+  return layout_.done_by[size_t(&gradient - graph_.nodes.data())].has_value();
 }
 
 void TrainPlan::decode(ValueId id, Range rows, float* out) const {

@@ -34,12 +34,19 @@ struct TrainInputs {
 
 class TrainPlan;
 
+/// Nodes whose results a loss makes with its own, each null where there is none.
+struct LossGradients {
+  const Node* dx = nullptr;
+  const Node* dw = nullptr;
+};
+
 /// What a node sees while it runs on one thread.
 struct TrainWorker {
   const TrainPlan& plan;
   Team& team;
   uint32_t tid, threads;
-  uint32_t rows;  ///< of the step
+  uint32_t rows;   ///< of the step
+  bool loss_only;  ///< no gradients are wanted
   std::span<const Document> documents;
   const PointwiseKernels& pointwise;
   const GradientKernels& gradients;
@@ -57,13 +64,20 @@ class TrainPlan {
 
   /// Runs one step on a team of as many threads as the options say. Refuses inputs that are missing, of other lengths,
   /// or out of range.
-  Status run(Team& team, const TrainInputs& inputs);
+  /// `on_output(i, tid)` is called on every thread once output i is final, while the step goes on behind it: in the
+  /// order of ready_order(), on all threads alike, so they may meet at the team's barrier.
+  using OnOutput = std::function<void(size_t output, uint32_t tid)>;
+  Status run(Team& team, const TrainInputs& inputs, const OnOutput& on_output = {});
+  /// Only the nodes up to the graph's first output, its loss.
+  Status run_loss(Team& team, const TrainInputs& inputs);
   /// The graph's output `i` after a run: losses, gradients. Valid until the next one.
   std::span<const float> output(size_t i) const;
   uint64_t arena_size() const { return arena_.size(); }
 
   // For the calls.
   const TrainOptions& options() const { return options_; }
+  LossGradients gradients_of(const Node& loss) const;
+  bool done_by_loss(const Node& gradient) const;
   const Type& type(ValueId id) const { return graph_.type(id); }
   float* floats(ValueId id) const { return floats_[id]; }
   /// Decodes rows of a weight in another format than f32.
@@ -80,10 +94,12 @@ class TrainPlan {
   struct Layout {
     std::vector<uint64_t> offsets;  ///< one a value
     std::optional<ValueId> documents;
+    std::vector<std::optional<uint32_t>> done_by;  ///< one a node: the loss that makes its results
     uint64_t scratch = 0, scratch_stride = 0, products = 0, shared = 0, decoded = 0, bytes = 0;
   };
   static Result<Layout> plan(const Graph& graph, const TrainOptions& options);
   Status bind(const TrainInputs& inputs, uint32_t* rows);
+  Status run(Team& team, const TrainInputs& inputs, size_t nodes, bool loss_only, const OnOutput& on_output);
 
   Graph graph_;
   TrainOptions options_;
@@ -95,6 +111,7 @@ class TrainPlan {
   std::vector<std::vector<float>> constants_;
   std::vector<std::vector<double>> frequencies_;  ///< of rotation tables, by value
   std::vector<Document> documents_;
+  std::vector<std::vector<uint32_t>> final_;  ///< outputs by the node behind which they are; the last: by no node
   uint32_t rows_ = 0;
 };
 

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "vibee/base/text/quote.h"
+
 namespace vibee {
 namespace {
 
@@ -30,10 +32,16 @@ RecastEdit merging(std::span<const ScaledAdapter> adapters) {
     return std::any_of(adapters.begin(), adapters.end(),
                        [&](const ScaledAdapter& a) { return a.file.matrices.contains(tensor); });
   };
-  edit.apply = [adapters](const std::string& tensor, uint64_t first, std::span<float> rows) {
-    for (const ScaledAdapter& a : adapters)
-      if (const auto m = a.file.matrices.find(tensor); m != a.file.matrices.end())
-        add(m->second, a.by * m->second.scale, first, rows);
+  edit.apply = [adapters](const std::string& tensor, uint64_t first, std::span<float> rows) -> Status {
+    for (const ScaledAdapter& a : adapters) {
+      const auto m = a.file.matrices.find(tensor);
+      if (m == a.file.matrices.end()) continue;
+      add(m->second, a.by * m->second.scale, first, rows);
+      if (!std::all_of(rows.begin(), rows.end(), [](float v) { return std::isfinite(v); }))
+        return error(Code::invalid, "{}: times {} it makes no finite numbers of tensor {}", quote(a.file.path, 400),
+                     a.by, quote(tensor));
+    }
+    return {};
   };
   return edit;
 }

@@ -9,6 +9,7 @@
 #include <filesystem>
 
 #include "vibee/base/text/quote.h"
+#include "vibee/model/weight/builtin_model.h"
 
 namespace vibee {
 namespace fs = std::filesystem;
@@ -124,7 +125,8 @@ CacheState ModelCache::state_of(const KnownModel& model) const {
 }
 
 std::vector<CachedModel> ModelCache::list() const {
-  std::vector<CachedModel> out;
+  std::vector<CachedModel> out = {
+      {std::string(kBuiltinModel), std::string(kBuiltinPath), builtin_model()->size(), CacheState::present}};
   for (const KnownModel& m : options_.known) out.push_back({m.name, path_of(m), m.bytes, state_of(m)});
   const size_t known = out.size();
   std::error_code why;
@@ -148,6 +150,7 @@ Result<std::string> ModelCache::resolve(const std::string& name_or_path) const {
   std::error_code none;
   if (fs::is_regular_file(name_or_path, none) || fs::exists(fs::path(name_or_path) / "config.json", none))
     return name_or_path;
+  if (name_or_path == kBuiltinModel || name_or_path == kBuiltinPath) return std::string(kBuiltinPath);
   const Result<const KnownModel*> found = find(name_or_path);
   if (!found.ok()) {
     const std::string name = name_or_path.starts_with("hf:") ? name_or_path.substr(3) : name_or_path;

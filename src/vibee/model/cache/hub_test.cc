@@ -18,6 +18,7 @@
 #include "vibee/kit/python_server.h"
 #include "vibee/model/cache/cache.h"
 #include "vibee/model/cache/digest.h"
+#include "vibee/model/weight/builtin_model.h"
 
 namespace vibee {
 namespace {
@@ -106,10 +107,11 @@ TEST_F(HubPull, TakesTheQuantisationOfARepository) {
   ASSERT_EQ(pull_error(), "no error");  // none said: Q4_K_M
   EXPECT_EQ(content(), gguf_);
   const auto list = cache().list();
-  ASSERT_EQ(list.size(), 2u);
-  EXPECT_EQ(list[0].name, "some/gguf");
-  EXPECT_EQ(list[0].bytes, 300000u);
-  EXPECT_EQ(list[0].state, CacheState::present);
+  ASSERT_EQ(list.size(), 3u);
+  EXPECT_EQ(list[0].name, kBuiltinModel);
+  EXPECT_EQ(list[1].name, "some/gguf");
+  EXPECT_EQ(list[1].bytes, 300000u);
+  EXPECT_EQ(list[1].state, CacheState::present);
   EXPECT_THAT(pull_error("some/gguf:Q5_0"),
               AllOf(HasSubstr("q5_0"), HasSubstr("small-Q8_0.gguf"), HasSubstr("some/gguf:FILE")));
   EXPECT_EQ(pull_error("some/gguf:small-Q8_0.gguf"), "no error");

@@ -102,7 +102,8 @@ double log_probability(std::span<const float> logits, int32_t next) {
 
 Result<QualityReport> measure_quality(Session& model, Session* base, std::span<const int32_t> tokens, uint32_t context,
                                       int32_t bos, uint32_t limit,
-                                      const std::function<bool(uint32_t, uint32_t, const QualityReport&)>& progress) {
+                                      const std::function<bool(uint32_t, uint32_t, const QualityReport&)>& progress,
+                                      const LoraAdapter* adapter) {
   if (context < 4 || context % 2 != 0)
     return error(Code::invalid, "--ctx {}: evaluation needs an even context of 4 or more", context);
   if (tokens.size() < context)
@@ -132,7 +133,8 @@ Result<QualityReport> measure_quality(Session& model, Session* base, std::span<c
       const bool scoring = at >= half;
       const uint32_t n = std::min({most, scoring ? scored : half - at, context - 1 - at});
       for (int side = 0; side < (base ? 2 : 1); ++side) {
-        const StepRows rows{&states[side], std::span(window).subspan(at, n), scoring ? n : 0};
+        const StepRows rows{
+            &states[side], std::span(window).subspan(at, n), scoring ? n : 0, {}, side ? nullptr : adapter};
         VIBEE_ASSIGN(logits[side], sessions[side]->step({&rows, 1}));
       }
       for (uint32_t i = 0; scoring && i < n; ++i)

@@ -30,10 +30,12 @@ struct QualityReport {
 double log_probability(std::span<const float> logits, int32_t next);
 
 /// Windows of `context` tokens of `tokens`, without overlap; positions context/2 .. context-2 are scored. With `bos` >=
-/// 0 the first token of every window is replaced by it. `limit` windows at most (0 = all). `base` may be null. Errors:
-/// a text shorter than one window; sessions whose context or rows are too small; vocabularies that differ.
+/// 0 the first token of every window is replaced by it. `limit` windows at most (0 = all). `base` may be null, and so
+/// may the adapter of `model`. Errors: a text shorter than one window; sessions whose context or rows are too small;
+/// vocabularies that differ.
 Result<QualityReport> measure_quality(
     Session& model, Session* base, std::span<const int32_t> tokens, uint32_t context, int32_t bos, uint32_t limit,
-    const std::function<bool(uint32_t done, uint32_t of, const QualityReport&)>& progress);
+    const std::function<bool(uint32_t done, uint32_t of, const QualityReport&)>& progress,
+    const LoraAdapter* adapter = nullptr);
 
 }  // namespace vibee

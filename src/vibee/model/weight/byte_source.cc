@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "vibee/base/text/quote.h"
+#include "vibee/model/weight/builtin_model.h"
 
 namespace vibee {
 namespace {
@@ -47,7 +48,8 @@ class FileSource final : public ByteSource {
 
 class MemorySource final : public ByteSource {
  public:
-  explicit MemorySource(std::vector<uint8_t> bytes) : bytes_(std::move(bytes)) {}
+  explicit MemorySource(std::vector<uint8_t> own) : own_(std::move(own)), bytes_(own_) {}
+  explicit MemorySource(std::span<const uint8_t> bytes) : bytes_(bytes) {}
   uint64_t size() const override { return bytes_.size(); }
   Status read(uint64_t offset, std::span<uint8_t> out) const override {
     if (offset > bytes_.size() || out.size() > bytes_.size() - offset) {
@@ -58,12 +60,14 @@ class MemorySource final : public ByteSource {
   }
 
  private:
-  std::vector<uint8_t> bytes_;
+  const std::vector<uint8_t> own_;
+  const std::span<const uint8_t> bytes_;
 };
 
 }  // namespace
 
 Result<std::shared_ptr<const ByteSource>> open_file_source(const std::string& path) {
+  if (path == kBuiltinPath) return builtin_model();
   // Non-blocking: a pipe or device named by mistake must give an error, not a hang.
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) {
@@ -80,6 +84,10 @@ Result<std::shared_ptr<const ByteSource>> open_file_source(const std::string& pa
 
 std::shared_ptr<const ByteSource> memory_source(std::vector<uint8_t> bytes) {
   return std::make_shared<MemorySource>(std::move(bytes));
+}
+
+std::shared_ptr<const ByteSource> memory_view(std::span<const uint8_t> bytes) {
+  return std::make_shared<MemorySource>(bytes);
 }
 
 Result<std::string> read_small_file(const std::string& path, uint64_t limit) {

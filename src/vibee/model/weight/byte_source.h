@@ -21,9 +21,11 @@ class ByteSource {
   virtual Status read(uint64_t offset, std::span<uint8_t> out) const = 0;
 };
 
-/// A regular file; the error names it.
+/// A regular file, or the model in the binary by its path; the error names it.
 Result<std::shared_ptr<const ByteSource>> open_file_source(const std::string& path);
 std::shared_ptr<const ByteSource> memory_source(std::vector<uint8_t> bytes);
+/// The same of bytes that outlive it.
+std::shared_ptr<const ByteSource> memory_view(std::span<const uint8_t> bytes);
 /// A whole small file; an error when it has more than `limit` bytes.
 Result<std::string> read_small_file(const std::string& path, uint64_t limit);
 

@@ -57,7 +57,7 @@ Status Recast::read(const TensorInfo& t, uint64_t offset, std::span<uint8_t> out
   floats_.resize(rows * k);
   VIBEE_TRY(file_->read(*from, first * a.row_bytes(k), raw_));
   a.decode(raw_.data(), floats_.size(), floats_.data());
-  if (edited) edit_.apply(t.name, first, floats_);
+  if (edited) VIBEE_TRY(edit_.apply(t.name, first, floats_));
   b.encode(floats_.data(), floats_.size(), out.data());
   return {};
 }

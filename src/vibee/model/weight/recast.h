@@ -13,7 +13,7 @@ namespace vibee {
 /// What is done to a tensor's rows, as floats and from row `first` on, on their way.
 struct RecastEdit {
   std::function<bool(const std::string& tensor)> touches = [](const std::string&) { return false; };
-  std::function<void(const std::string& tensor, uint64_t first, std::span<float> rows)> apply = {};
+  std::function<Status(const std::string& tensor, uint64_t first, std::span<float> rows)> apply = {};
 };
 
 class Recast {

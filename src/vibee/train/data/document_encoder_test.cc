@@ -3,8 +3,13 @@
 
 #include <gmock/gmock.h>
 
+#include <fstream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+
 #include "vibee/kit/small_tokenizer.h"
 #include "vibee/model/token/detokenizer.h"
+#include "vibee/model/token/tokenizer_json.h"
 
 namespace vibee {
 namespace {
@@ -65,6 +70,33 @@ TEST(DocumentEncoder, AnswersAreLearntUpToTheTokenThatEndsThem) {
   }
   EXPECT_EQ(all, "[system]S<e>\n[user]Hi<e>\n[assistant]Yes.<e>\n[user]So?<e>\n[assistant]No.<e>\n[user]Ok<e>\n");
   EXPECT_EQ(learnt, "Yes.<e>No.<e>");
+}
+
+/// data/golden/chat: the forms of published templates, and conversations of several turns, empty answers among them.
+TEST(DocumentEncoder, IdsAndAnswersAreThoseOfTransformers) {
+  const std::string folder = VIBEE_SOURCE_DIR "/data/golden/chat/";
+  std::ifstream golden_file(folder + "golden.json"), tokenizer_file(folder + "tokenizer.json");
+  const std::string json(std::istreambuf_iterator<char>(tokenizer_file), {});
+  size_t cases = 0;
+  for (const auto& golden : nlohmann::json::parse(golden_file)) {
+    auto spec = read_tokenizer_json(json, "tokenizer.json");
+    ASSERT_TRUE(spec.ok()) << spec.status().message();
+    spec->chat_template = golden.at("template");
+    const auto tokenizer = make_tokenizer(std::move(*spec));
+    ASSERT_TRUE(tokenizer.ok()) << tokenizer.status().message();
+    const auto encoder = DocumentEncoder::make(**tokenizer, false);
+    ASSERT_TRUE(encoder.ok()) << encoder.status().message();
+    std::vector<ChatMessage> messages;
+    for (const auto& m : golden.at("messages")) messages.push_back({m.at("role"), m.at("content")});
+    TokenDocument out;
+    const Status status = encoder->encode(chat(messages), &out);
+    ASSERT_TRUE(status.ok()) << status.message();
+    EXPECT_EQ(out.ids, golden.at("ids").get<std::vector<int32_t>>()) << golden;
+    std::vector<int> learnt(out.learnt.begin(), out.learnt.end());
+    EXPECT_EQ(learnt, golden.at("learnt").get<std::vector<int>>()) << golden;
+    ++cases;
+  }
+  EXPECT_EQ(cases, 15u);
 }
 
 TEST(DocumentEncoder, SaysWhyAConversationCannotBeLearnt) {

@@ -76,6 +76,7 @@ class Builder {
     GgufMetadata& out = parts_.metadata;
     const auto u32 = [&](const char* key, uint32_t value) { out[m_.architecture + "." + key] = gguf_u32(value); };
     out["general.architecture"] = gguf_text(m_.architecture);
+    if (!m_.name.empty()) out["general.name"] = gguf_text(m_.name);
     u32("context_length", m_.context);
     u32("embedding_length", m_.dim);
     u32("block_count", m_.layers);

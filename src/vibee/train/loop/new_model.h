@@ -11,6 +11,7 @@ namespace vibee {
 
 struct NewModel {
   std::string architecture = "llama";  ///< or gpt2
+  std::string name;                    ///< general.name; empty: none
   uint32_t vocab = 0, dim = 256, layers = 4, heads = 4;
   uint32_t kv_heads = 0;    ///< 0: as many as heads; gpt2 has no others
   uint32_t ff = 0;          ///< 0: 4 dim for gpt2, 8/3 dim for llama, up to a multiple of 32

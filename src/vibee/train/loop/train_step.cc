@@ -7,6 +7,7 @@
 
 #include "vibee/base/memory/checked.h"
 #include "vibee/base/random/philox.h"
+#include "vibee/core/measure/measure.h"
 #include "vibee/graph/autodiff/differentiate.h"
 
 namespace vibee {
@@ -18,6 +19,8 @@ struct Joint {
   std::vector<TrainStep::Weight> weights;
   std::vector<uint32_t> trained;
   uint64_t trained_bytes = 0, frozen_bytes = 0;
+  std::vector<uint32_t> order;  ///< outputs as they become final
+  uint64_t output_floats(uint32_t i) const { return i == 0 ? 1 : weights[trained[i - 1]].count; }
 };
 
 bool of_adapter(std::string_view weight) { return weight.ends_with(".lora_a") || weight.ends_with(".lora_b"); }
@@ -54,14 +57,28 @@ Result<Joint> joint_of(const Checkpoint& file, const ModelConfig& config, const 
   for (const std::string& name : names)
     for (uint32_t i = 0; i < j.weights.size(); ++i)
       if (j.weights[i].name == name) j.trained.push_back(i);
+  j.order = ready_order(j.graph);
   return j;
+}
+
+uint64_t sum_floats(const Joint& joint) {
+  uint64_t floats = 0;
+  for (const uint32_t i : joint.order) floats += round_up(joint.output_floats(i), 16);
+  return floats;
 }
 
 Result<TrainStep::Memory> memory_of(const Joint& joint, const TrainStepOptions& options) {
   VIBEE_ASSIGN(const uint64_t arena,
                TrainPlan::arena_bytes(joint.graph, {options.max_rows, options.threads, options.isa}));
-  const uint64_t bytes = joint.trained_bytes;
-  return TrainStep::Memory{bytes, joint.frozen_bytes, 2 * bytes, options.accumulate ? bytes : 0, arena};
+  uint64_t sums = 0;
+  if (options.sums()) {
+    const uint32_t rank = options.ranks != nullptr ? options.ranks->rank() : 0;
+    const uint32_t ranks = options.ranks != nullptr ? options.ranks->size() : 1;
+    if (options.shares < ranks)
+      return error(Code::invalid, "a step of {} shares for {} ranks; each takes one at least", options.shares, ranks);
+    sums = share_sums(options.shares, deal_shares(options.shares, ranks)[rank]).buffers * 4 * sum_floats(joint);
+  }
+  return TrainStep::Memory{joint.trained_bytes, joint.frozen_bytes, 2 * joint.trained_bytes, sums, arena};
 }
 
 /// A tensor, or rows of it, in the weight's format.
@@ -128,9 +145,7 @@ Result<std::unique_ptr<TrainStep>> TrainStep::create(const Checkpoint& file, con
   VIBEE_ASSIGN(s->frozen_, HugeBuffer::allocate(std::max<uint64_t>(64, memory.frozen)));
   VIBEE_ASSIGN(s->first_, HugeBuffer::allocate(memory.moments / 2));
   VIBEE_ASSIGN(s->second_, HugeBuffer::allocate(memory.moments / 2));
-  if (options.accumulate) {
-    VIBEE_ASSIGN(s->gradients_, HugeBuffer::allocate(memory.gradients));
-  }
+  if (options.sums()) VIBEE_TRY(s->prepare_sums(memory.gradients, joint.order));
   std::memset(s->values_.data(), 0, memory.weights);
   std::memset(s->first_.data(), 0, memory.moments / 2);
   std::memset(s->second_.data(), 0, memory.moments / 2);
@@ -154,7 +169,8 @@ Result<std::unique_ptr<TrainStep>> TrainStep::create(const Checkpoint& file, con
   return s;
 }
 
-Status TrainStep::forward(const TrainBatch& batch) {
+template <class F>
+Status TrainStep::with_inputs(const TrainBatch& batch, F&& run) {
   if (batch.tokens.size() > options_.max_rows || batch.documents.size() != batch.tokens.size())
     return error(Code::invalid, "a step of {} rows and {} documents' rows; a step has {} rows at most",
                  batch.tokens.size(), batch.documents.size(), options_.max_rows);
@@ -163,44 +179,113 @@ Status TrainStep::forward(const TrainBatch& batch) {
   const std::pair<std::string_view, std::span<const int32_t>> integers[] = {
       {"tokens", batch.tokens}, {"positions", positions_}, {"documents", batch.documents}, {"targets", batch.targets}};
   const std::pair<std::string_view, std::span<const float>> floats[] = {{"loss_weights", batch.weights}};
-  return plan_->run(*team_, {integers, floats});
+  return run(TrainInputs{integers, floats});
 }
 
 Result<float> TrainStep::evaluate(const TrainBatch& batch) {
-  VIBEE_CHECK(parts_ == 0, "inside a step");
-  VIBEE_TRY(forward(batch));
+  VIBEE_CHECK(parts_ == 0 && share_ == 0, "inside a step");
+  VIBEE_TRY(with_inputs(batch, [&](const TrainInputs& inputs) { return plan_->run_loss(*team_, inputs); }));
   return plan_->output(0)[0];
 }
 
 std::span<const float> TrainStep::gradient(size_t i) const {
   const Weight& w = weights_[trained_[i]];
-  return options_.accumulate ? std::span(gradients_.as<const float>(w.at), w.count) : plan_->output(i + 1);
+  return options_.sums() ? std::span(sums_.as<const float>(4 * sum_at_[i + 1]), w.count) : plan_->output(i + 1);
 }
 
-Status TrainStep::add(const TrainBatch& part) {
-  VIBEE_CHECK(options_.accumulate || parts_ == 0, "a step of several parts");
-  Status ran = forward(part);
+/// Places of the sums, and the buckets as runs of them.
+Status TrainStep::prepare_sums(uint64_t bytes, std::span<const uint32_t> order) {
+  CommThread* const ranks = options_.ranks;
+  program_ = direct_all_reduce(options_.shares, ranks != nullptr ? ranks->size() : 1);
+  VIBEE_TRY(verify(program_));
+  range_ = program_.ranges[ranks != nullptr ? ranks->rank() : 0];
+  order_ = share_sums(options_.shares, range_);
+  VIBEE_ASSIGN(sums_, HugeBuffer::allocate(bytes));
+  std::fill_n(sums_.as<float>(0), bytes / 4, 0.0f);
+  sum_at_.resize(order.size());
+  std::vector<uint64_t> sizes;
+  for (const uint32_t i : order) {
+    sum_at_[i] = sum_floats_;
+    sizes.push_back(4 * round_up(i == 0 ? 1 : weights_[trained_[i - 1]].count, 16));
+    sum_floats_ += sizes.back() / 4;
+  }
+  if (ranks == nullptr) return {};
+  uint64_t first = 0;
+  const size_t held = whole_nodes(options_.shares, range_).size();
+  for (const size_t end : bucket_ends(sizes, options_.buckets)) {
+    const uint64_t next = end < order.size() ? sum_at_[order[end]] : sum_floats_;
+    std::vector<float*> sums;
+    for (uint32_t k = 0; k < held; ++k) sums.push_back(sum(k) + first);
+    buckets_.emplace_back(program_, ranks->rank(), next - first, std::move(sums));
+    last_output_.push_back(order[end - 1]);
+    first = next;
+  }
+  return {};
+}
+
+/// An output of the part that runs goes into the share's sum, and that into the sums of the tree that it completes.
+void TrainStep::collect(size_t output, uint32_t tid, bool ends_share) {
+  const ShareSums::Share& share = order_.shares[share_];
+  const std::span<const float> g = plan_->output(output);
+  const auto [begin, end] = slice_of(g.size(), tid, options_.threads);
+  const auto at = [&](uint32_t buffer) { return sum(buffer) + sum_at_[output]; };
+  float* const to = at(share.buffer);
+  for (uint64_t e = begin; e < end; ++e) to[e] = parts_ == 0 ? g[e] : to[e] + g[e];
+  if (!ends_share) return;
+  for (const auto& [left, right] : share.adds) {
+    float* const l = at(left);
+    const float* const r = at(right);
+    for (uint64_t e = begin; e < end; ++e) l[e] += r[e];
+  }
+  if (options_.ranks == nullptr || !options_.overlap || share_ + 1 < order_.shares.size()) return;
+  if (output != last_output_[next_bucket_]) return;
+  team_->barrier();
+  if (tid == 0) options_.ranks->submit(&buckets_[next_bucket_++]);
+  team_->barrier();  // all have read next_bucket_ when it moves, and read it moved
+}
+
+Status TrainStep::add(const TrainBatch& part, bool ends_share) {
+  VIBEE_CHECK(options_.accumulate || parts_ == 0, "a share of several parts");
+  VIBEE_CHECK(!options_.sums() || share_ < order_.shares.size(), "more than {} shares", order_.shares.size());
+  const double begin = monotonic_seconds();
+  if (options_.ranks != nullptr && share_ == 0 && parts_ == 0) options_.ranks->take_spans();  // of other things
+  TrainPlan::OnOutput on_output;
+  if (options_.sums()) on_output = [&](size_t i, uint32_t tid) { collect(i, tid, ends_share); };
+  Status ran = with_inputs(part, [&](const TrainInputs& inputs) { return plan_->run(*team_, inputs, on_output); });
   if (!ran.ok()) {
-    parts_ = 0;
+    parts_ = share_ = 0;
     return ran;
   }
-  loss_ = parts_ == 0 ? plan_->output(0)[0] : loss_ + plan_->output(0)[0];
-  if (options_.accumulate)
-    team_->run([&](uint32_t tid) {
-      for (size_t i = 0; i < trained_.size(); ++i) {
-        const std::span<const float> g = plan_->output(i + 1);
-        float* const sum = gradients_.as<float>(weights_[trained_[i]].at);
-        const auto [begin, end] = slice_of(g.size(), tid, options_.threads);
-        for (uint64_t e = begin; e < end; ++e) sum[e] = parts_ == 0 ? g[e] : sum[e] + g[e];
-      }
-    });
+  if (options_.ranks != nullptr) computed_.push_back({begin, monotonic_seconds()});
   ++parts_;
+  if (!ends_share) return {};
+  parts_ = 0;
+  ++share_;
+  return {};
+}
+
+/// Waits until the sums are those of all ranks.
+Status TrainStep::gather() {
+  if (!options_.sums()) {
+    loss_ = plan_->output(0)[0];
+    return {};
+  }
+  if (options_.ranks != nullptr) {
+    trace_.compute = std::exchange(computed_, {});
+    for (; next_bucket_ < buckets_.size(); ++next_bucket_) options_.ranks->submit(&buckets_[next_bucket_]);
+    next_bucket_ = 0;
+    VIBEE_TRY(options_.ranks->wait());
+    trace_.communicate = options_.ranks->take_spans();
+  }
+  loss_ = sum(0)[sum_at_[0]];
   return {};
 }
 
 Result<TrainUpdate> TrainStep::update() {
-  VIBEE_CHECK(parts_ > 0, "a step without parts");
-  parts_ = 0;
+  VIBEE_CHECK(parts_ == 0 && share_ == std::max<size_t>(1, order_.shares.size()), "a step of {} whole shares", share_);
+  share_ = 0;
+  VIBEE_TRY(gather());
+  trace_.update.begin = monotonic_seconds();
   // Squares are summed in blocks of one size, so the norm does not depend on the threads.
   constexpr uint64_t kBlock = 1 << 14;
   std::vector<uint64_t> first_block = {0};
@@ -240,6 +325,7 @@ Result<TrainUpdate> TrainStep::update() {
     }
   });
   ++steps_;
+  trace_.update.end = monotonic_seconds();
   return TrainUpdate{loss_, norm};
 }
 

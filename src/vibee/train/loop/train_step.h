@@ -2,12 +2,18 @@
 // One step of training a model whole, or an adapter of it (LoRA: Hu et al., arXiv:2106.09685) while its weights stay as
 // they lie in the file (QLoRA: Dettmers et al., arXiv:2305.14314): loss, gradients of what is trained, AdamW. Weights,
 // moments and every value of the step have their place before the first step, which allocates nothing.
+//
+// A step may be cut into shares, whose gradients are summed in the fixed tree of dist/collective/sum_tree.h. Ranks hold
+// the same weights, compute shares each, and sum over all of them with the same tree: the bytes of a step depend on the
+// number of shares, not on who computed them. Inside a share, parts are summed one behind the other.
 #pragma once
 
 #include <array>
 #include <memory>
 
+#include "vibee/dist/collective/comm_thread.h"
 #include "vibee/graph/exec/train_plan.h"
+#include "vibee/graph/pass/gradient_bucket.h"
 #include "vibee/kernels/update/adamw.h"
 #include "vibee/model/layer/decoder.h"
 #include "vibee/model/weight/checkpoint.h"
@@ -37,8 +43,24 @@ struct TrainStepOptions {
   Isa isa = Isa::scalar;
   AdamW optimiser = {};     ///< matrices shrink by `decay`, vectors do not
   double clip = 0;          ///< the norm of all gradients together is at most this; 0: whatever it is
-  bool accumulate = false;  ///< a step may have several parts, whose gradients are summed in memory of their own
+  bool accumulate = false;  ///< a share may have several parts, whose gradients are summed in memory of their own
   LoraOptions lora = {};
+  uint32_t shares = 1;          ///< of a step, over all ranks
+  CommThread* ranks = nullptr;  ///< the job's ranks; it outlives the steps
+  BucketRule buckets;           ///< of gradients that go over ranks
+  bool overlap = true;          ///< buckets go as soon as they are full, else behind the last part
+  /// Sums are kept apart from the plan's values.
+  bool sums() const { return accumulate || shares > 1 || ranks != nullptr; }
+};
+
+/// What a step spent its time with, in seconds of the monotonic clock.
+struct TrainTrace {
+  struct Span {
+    double begin, end;
+  };
+  std::vector<Span> compute;                  ///< a part's loss and gradients
+  std::vector<CommThread::Span> communicate;  ///< a bucket, from when it is full to when it is summed
+  Span update;
 };
 
 struct TrainUpdate {
@@ -63,12 +85,16 @@ class TrainStep {
   /// A step of one part: the loss before the update. Where it or a gradient is not finite nothing changes, and the
   /// error says so.
   Result<float> run(const TrainBatch& batch);
-  /// A part of a step; update() ends it. With the weights of a batch, its parts give the gradients of the whole. More
-  /// than one needs `accumulate`. An error begins the step anew.
-  Status add(const TrainBatch& part);
+  /// The shares of a step that this rank computes.
+  ShareRange shares() const { return range_; }
+  /// A part of a step, the last one of a share where `ends_share`; update() ends the step. With the weights of a batch,
+  /// its parts give the gradients of the whole. More than one needs `accumulate`. An error begins the step anew.
+  Status add(const TrainBatch& part, bool ends_share = true);
   Result<TrainUpdate> update();
   /// The loss alone, between two steps.
   Result<float> evaluate(const TrainBatch& batch);
+  /// Of the step before, where there are ranks.
+  const TrainTrace& trace() const { return trace_; }
   void set_rate(double rate) { options_.optimiser.rate = rate; }
   uint64_t steps() const { return steps_; }
 
@@ -83,6 +109,7 @@ class TrainStep {
   /// Of a weight in f32.
   std::span<const float> values(const Weight& weight) const;
   const LoraOptions& lora() const { return options_.lora; }
+  const TrainStepOptions& options() const { return options_; }
 
   /// Everything that a step changes beside steps(): trained weights, their first and second moments, whole.
   std::array<std::span<uint8_t>, 3> state();
@@ -90,19 +117,35 @@ class TrainStep {
   void resume(uint64_t steps) { steps_ = steps; }
 
  private:
-  Status forward(const TrainBatch& batch);
+  /// The plan's inputs for a batch, given to run(inputs).
+  template <class F>
+  Status with_inputs(const TrainBatch& batch, F&& run);
+  float* sum(uint32_t buffer) { return sums_.as<float>(buffer * 4 * sum_floats_); }
+  Status prepare_sums(uint64_t bytes, std::span<const uint32_t> order);
+  Status gather();
+  void collect(size_t output, uint32_t tid, bool ends_share);
   std::span<const float> gradient(size_t i) const;
   uint8_t* place(const Weight& weight) { return (weight.trained ? values_ : frozen_).data() + weight.at; }
   TrainStepOptions options_;
   std::vector<Weight> weights_;
   std::vector<uint32_t> trained_;  ///< the weight of each gradient
-  HugeBuffer values_, frozen_, first_, second_, gradients_;
+  HugeBuffer values_, frozen_, first_, second_, sums_;
+  uint64_t sum_floats_ = 0;       ///< of one sum: the loss and all gradients, in the order in which they become final
+  std::vector<uint64_t> sum_at_;  ///< where each output lies in a sum
+  ShareRange range_{0, 1};
+  ShareSums order_;  ///< of this rank's shares
+  CommProgram program_;
+  std::vector<Reduction> buckets_;
+  std::vector<uint32_t> last_output_;  ///< of each bucket
+  size_t next_bucket_ = 0;
+  TrainTrace trace_;
+  std::vector<TrainTrace::Span> computed_;  ///< of the step that goes on
   std::unique_ptr<TrainPlan> plan_;
   std::unique_ptr<Team> team_;
   std::vector<int32_t> positions_;
   uint64_t steps_ = 0;
-  uint32_t parts_ = 0;  ///< of the step so far
-  float loss_ = 0;      ///< theirs
+  uint32_t share_ = 0, parts_ = 0;  ///< of the step so far: whole shares, parts of the next one
+  float loss_ = 0;
 };
 
 }  // namespace vibee

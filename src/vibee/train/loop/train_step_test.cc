@@ -9,6 +9,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "vibee/dist/transport/local.h"
 #include "vibee/model/arch/arch.h"
 #include "vibee/model/layer/decoder.h"
 
@@ -163,7 +164,7 @@ TEST(TrainStep, PartsAddUpToTheWholeBatch) {
   auto in_parts = start("hf/llama3", steps.options);
   ASSERT_TRUE(at_once.ok() && in_parts.ok());
   ASSERT_TRUE((*at_once)->add(whole).ok());
-  for (const Steps::Batch& part : parts) ASSERT_TRUE((*in_parts)->add(part).ok());
+  for (const Steps::Batch& part : parts) ASSERT_TRUE((*in_parts)->add(part, &part == &parts[1]).ok());
   auto a = (*at_once)->update(), b = (*in_parts)->update();
   ASSERT_TRUE(a.ok() && b.ok());
   EXPECT_NEAR(a->loss, b->loss, 1e-6);
@@ -176,6 +177,59 @@ TEST(TrainStep, PartsAddUpToTheWholeBatch) {
   }
   EXPECT_GT(largest, 0);
   EXPECT_LT(off, 1e-5 * largest);
+}
+
+/// Four shares on 1, 2, 3 and 4 ranks, in buckets of several sizes, sent early or late: the same bytes.
+TEST(TrainStep, RanksHaveTheBytesOfOne) {
+  Steps steps("llama3");
+  steps.options.threads = 1;
+  steps.options.accumulate = true;
+  steps.options.clip = 0.5;
+  steps.options.shares = 4;
+  const auto bytes = [](TrainStep& step) {
+    std::vector<uint8_t> all;
+    for (const std::span<uint8_t> part : step.state()) all.insert(all.end(), part.begin(), part.end());
+    return all;
+  };
+  const auto run = [&](TrainStep& step) {
+    for (int t = 0; t < 3; ++t) {
+      for (uint32_t share = step.shares().first; share < step.shares().end; ++share)
+        for (const size_t part : {0, 1}) ASSERT_TRUE(step.add(steps.batches[(share + t + part) % 4], part == 1).ok());
+      auto done = step.update();
+      ASSERT_TRUE(done.ok()) << done.status().message();
+    }
+  };
+  auto one = start("hf/llama3", steps.options);
+  ASSERT_TRUE(one.ok()) << one.status().message();
+  run(**one);
+  const std::vector<uint8_t> want = bytes(**one);
+  for (const uint32_t ranks : {1, 2, 3, 4})
+    for (const uint64_t bucket : {uint64_t(1), uint64_t(20000), UINT64_MAX})
+      for (const bool overlap : {false, true}) {
+        auto ends = local_network(ranks);
+        std::vector<std::thread> threads;
+        for (uint32_t r = 0; r < ranks; ++r)
+          threads.emplace_back([&, r] {
+            CommThread comm(std::move(ends[r]));
+            TrainStepOptions options = steps.options;
+            options.ranks = &comm;
+            options.buckets = {4096, bucket};
+            options.overlap = overlap;
+            options.threads = 1 + r % 2;
+            auto step = start("hf/llama3", options);
+            ASSERT_TRUE(step.ok()) << step.status().message();
+            run(**step);
+            EXPECT_TRUE(bytes(**step) == want) << r << " of " << ranks << ", buckets of " << bucket;
+            EXPECT_EQ((*step)->trace().compute.size(), 2 * ((*step)->shares().end - (*step)->shares().first));
+            const size_t buckets = (*step)->trace().communicate.size();
+            EXPECT_TRUE(bucket == 1 ? buckets > 10 : bucket < UINT64_MAX || buckets <= 2) << buckets;
+          });
+        for (std::thread& thread : threads) thread.join();
+      }
+  steps.options.shares = 1;
+  CommThread comm(std::move(local_network(2)[0]));
+  steps.options.ranks = &comm;
+  EXPECT_NE(start("hf/llama3", steps.options).status().message().find("1 shares for 2 ranks"), std::string::npos);
 }
 
 TEST(TrainStep, ClipsTheNormOfAllGradients) {
