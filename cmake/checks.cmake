@@ -22,6 +22,9 @@ add_executable(grammar_probe ${CMAKE_SOURCE_DIR}/tests/grammar_probe.cc)
 target_link_libraries(grammar_probe PRIVATE vibee_app_jobs)
 add_test(NAME library COMMAND ${CMAKE_SOURCE_DIR}/tests/library.sh ${CMAKE_BINARY_DIR})
 set_tests_properties(library PROPERTIES LABELS slow TIMEOUT 300)
+# Training over processes, which Open MPI starts.
+add_test(NAME ranks COMMAND ${CMAKE_SOURCE_DIR}/tests/ranks.sh $<TARGET_FILE:vibee>)
+set_tests_properties(ranks PROPERTIES LABELS slow TIMEOUT 300)
 # Preloaded into a server that is to meet faults (tests/fault_test.py).
 add_library(fault_inject SHARED ${CMAKE_SOURCE_DIR}/tests/fault_inject.cc)
 set_target_properties(fault_inject PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/lib CXX_VISIBILITY_PRESET default)

@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 preset=${1:?usage: tools/sanitize.sh asan|tsan}
 case $preset in
   asan) pattern='_test$' ;;
-  tsan) pattern='^(base_thread|kernels_gemm|graph_exec|serve_[a-z]+|app_capi)_test$' ;;
+  tsan) pattern='^(base_thread|dist_[a-z]+|kernels_gemm|graph_exec|serve_[a-z]+|app_capi)_test$' ;;
   *) echo "tools/sanitize.sh: '$preset' is not asan or tsan" >&2; exit 2 ;;
 esac
 cmake --preset "$preset" > /dev/null

@@ -7,11 +7,11 @@ namespace vibee {
 /// Two ranks on a link that takes 0.7 of the time of a step's computation, with and without overlap.
 Status bench_overlap_compute_comm(BenchContext& context) {
   TrialTraining trial;
-  trial.model.dim = 192;
+  trial.model.dim = 128;
   trial.model.layers = 4;
   trial.model.vocab = 256;
   trial.rows = 2;
-  trial.length = context.settings().quick ? 256 : 512;
+  trial.length = context.settings().quick ? 128 : 512;
   trial.steps = context.settings().quick ? 4 : 10;
   trial.options.isa = context.settings().isa;
   trial.options.shares = 2;

@@ -205,7 +205,8 @@ TEST(TrainStep, RanksHaveTheBytesOfOne) {
   const std::vector<uint8_t> want = bytes(**one);
   for (const uint32_t ranks : {1, 2, 3, 4})
     for (const uint64_t bucket : {uint64_t(1), uint64_t(20000), UINT64_MAX})
-      for (const bool overlap : {false, true}) {
+      for (const bool overlap : {true, false}) {
+        if (!overlap && bucket != 20000) continue;
         auto ends = local_network(ranks);
         std::vector<std::thread> threads;
         for (uint32_t r = 0; r < ranks; ++r)
