@@ -24,6 +24,7 @@ add_test(NAME library COMMAND ${CMAKE_SOURCE_DIR}/tests/library.sh ${CMAKE_BINAR
 set_tests_properties(library PROPERTIES LABELS slow TIMEOUT 300)
 # Training over processes, which Open MPI starts.
 add_test(NAME ranks COMMAND ${CMAKE_SOURCE_DIR}/tests/ranks.sh $<TARGET_FILE:vibee>)
+add_test(NAME resume COMMAND ${CMAKE_SOURCE_DIR}/tests/resume.sh $<TARGET_FILE:vibee> 4)
 set_tests_properties(ranks PROPERTIES LABELS slow TIMEOUT 300)
 # Preloaded into a server that is to meet faults (tests/fault_test.py).
 add_library(fault_inject SHARED ${CMAKE_SOURCE_DIR}/tests/fault_inject.cc)
