@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Nodes of training graphs on the threads of a team: by rows, or by columns where rows are summed.
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "vibee/base/math/trig.h"
@@ -181,22 +182,26 @@ void rope(const Node& node, const TrainWorker& w) {
   });
 }
 
-/// This thread's share of documents times KV heads, cut where the cost so far reaches it.
+/// This thread's share of documents times KV heads, cut where the cost so far reaches it. An item that costs more than
+/// a thread's share is several parts.
 template <class F>
-void each_document(const TrainWorker& w, uint32_t kv_heads, F&& f) {
-  const auto cost = [](Document d) { return uint64_t(d.end - d.begin) * (d.end - d.begin); };
-  uint64_t all = 0, before = 0;
+void each_item(const TrainWorker& w, uint32_t kv_heads, F&& f) {
+  const auto cost = [](Document d) { return double(d.end - d.begin) * (d.end - d.begin); };
+  double all = 0, before = 0;
   for (const Document& d : w.documents) all += cost(d) * kv_heads;
-  for (const Document& d : w.documents)
-    for (uint32_t head = 0; head < kv_heads; ++head, before += cost(d))
-      if ((2 * before + cost(d)) * w.threads / (2 * all) == w.tid) f(d, head);
+  for (const Document& d : w.documents) {
+    const auto parts = uint32_t(std::ceil(cost(d) * w.threads / all));
+    for (uint32_t i = 0; i < kv_heads * parts; ++i, before += cost(d) / parts)
+      if (std::min(uint32_t((before + cost(d) / parts / 2) / all * w.threads), w.threads - 1) == w.tid)
+        f(AttentionItem{d, i / parts, i % parts, parts});
+  }
 }
 void attend(const Node& node, const TrainWorker& w) {
   const TrainCall c{node, w};
   const AttentionShape shape = attention_shape(node);
   const AttentionKernel& kernel = attention_kernel(KvFormat::f32, w.plan.options().isa);
-  each_document(w, shape.kv_heads, [&](Document d, uint32_t head) {
-    self_attention(kernel, shape, {c.in(0), c.in(1), c.in(2), c.out(0), c.out(1)}, d, head, w.plan.scratch(w.tid));
+  each_item(w, shape.kv_heads, [&](const AttentionItem& item) {
+    self_attention(kernel, shape, {c.in(0), c.in(1), c.in(2), c.out(0), c.out(1)}, item, w.plan.scratch(w.tid));
   });
 }
 void attend_dx(const Node& node, const TrainWorker& w) {
@@ -204,8 +209,7 @@ void attend_dx(const Node& node, const TrainWorker& w) {
   const AttentionShape shape = attention_shape(node);
   const SelfAttentionBackward backward = self_attention_backward(w.plan.options().isa);
   const SelfAttentionGradient x = {c.in(0), c.in(1), c.in(2), c.in(4), c.in(5), c.in(6), c.out(0), c.out(1), c.out(2)};
-  each_document(w, shape.kv_heads,
-                [&](Document d, uint32_t head) { backward(shape, x, d, head, w.plan.scratch(w.tid)); });
+  each_item(w, shape.kv_heads, [&](const AttentionItem& item) { backward(shape, x, item, w.plan.scratch(w.tid)); });
 }
 
 struct Trainable {

@@ -155,5 +155,84 @@ TEST(TrainPlan, TheLossOfManyChunks) {
   }
 }
 
+/// Gradients that are computed with the loss, and those that cannot be because theirs is no constant.
+TEST(TrainPlan, TheLossAndItsGradientsAtOnceOrOneByOne) {
+  std::string body =
+      "  %0:f32[T,6] = weight {name=\"x\"}\n  %1:f32[3000,6] = weight {name=\"head\"}\n"
+      "  %2:i32[T] = input {name=\"targets\"}\n  %3:f32[T,1] = input {name=\"loss_weights\"}\n"
+      "  %4:f32[1] = weight {name=\"one\"}\n  %5:f32[3000] = weight {name=\"bias\"}\n"
+      "  %6:f32[1], %7:f32[T,1] = cross_entropy(%0, %1, %2, %3, %5) {soft_cap=4.0}\n"
+      "  %8:f32[1] = add(%4, %4)\n  %9:f32[1] = weight {name=\"two\"}\n";
+  const std::string with = " = cross_entropy_dx(%0, %1, %2, %3, %7, %9, %5) {soft_cap=4.0}\n",
+                    alone = " = cross_entropy_dx(%0, %1, %2, %3, %7, %8, %5) {soft_cap=4.0}\n";
+  const auto dw = [](std::string call) { return call.replace(call.find("_dx"), 3, "_dw"); };
+  body += "  %10:f32[T,6]" + with + "  %11:f32[3000,6], %12:f32[3000]" + dw(with) + "  %13:f32[T,6]" + alone +
+          "  %14:f32[3000,6], %15:f32[3000]" + dw(alone) + "  return %6, %10, %11, %12, %13, %14, %15\n";
+  constexpr uint32_t kRowsOfStep = 530;
+  RandomStream random(15, Purpose::test);
+  std::map<std::string, std::vector<float>, std::less<>> weights = {{"one", {1}}, {"two", {2}}};
+  for (const auto& [name, count] : {std::pair{"x", kRowsOfStep * 6}, {"head", 18000u}, {"bias", 3000u}})
+    for (uint32_t i = 0; i < count; ++i) weights[name].push_back(random.normal());
+  std::vector<int32_t> targets;
+  for (uint32_t r = 0; r < kRowsOfStep; ++r) targets.push_back(r % 90 == 3 ? -1 : int32_t(random.below(3000)));
+  std::vector<float> factors(kRowsOfStep, 1.0f / 512);
+  auto plan = TrainPlan::compile(parse(body), [&](std::string_view name) { return weights.find(name)->second.data(); },
+                                 {kRowsOfStep, 2, detected_isa()});
+  ASSERT_TRUE(plan.ok()) << plan.status().message();
+  const auto step = [&](auto run) {
+    const std::pair<std::string_view, std::span<const int32_t>> integers[] = {{"targets", targets}};
+    const std::pair<std::string_view, std::span<const float>> floats[] = {{"loss_weights", factors}};
+    Team team(2);
+    const Status status = run(team, TrainInputs{integers, floats});
+    ASSERT_TRUE(status.ok()) << status.message();
+  };
+  const auto same = [&] {
+    for (size_t o = 1; o <= 3; ++o) {
+      const std::span<const float> a = (*plan)->output(o), b = (*plan)->output(o + 3);
+      EXPECT_EQ(0, std::memcmp(a.data(), b.data(), a.size() * 4)) << o;
+    }
+  };
+  step([&](Team& team, const TrainInputs& in) { return (*plan)->run(team, in); });
+  same();
+  const float loss = (*plan)->output(0)[0];
+  const std::vector<float> dx((*plan)->output(1).begin(), (*plan)->output(1).end());
+  factors.assign(kRowsOfStep, 1.0f / 256);
+  step([&](Team& team, const TrainInputs& in) { return (*plan)->run_loss(team, in); });
+  EXPECT_EQ((*plan)->output(0)[0], 2 * loss);
+  EXPECT_EQ(0, std::memcmp(dx.data(), (*plan)->output(1).data(), dx.size() * 4));  // nothing was computed there
+  targets.assign(kRowsOfStep, -1);
+  step([&](Team& team, const TrainInputs& in) { return (*plan)->run(team, in); });
+  same();
+  EXPECT_EQ((*plan)->output(0)[0], 0);
+  for (size_t o = 1; o <= 3; ++o)
+    for (float value : (*plan)->output(o)) ASSERT_EQ(value, 0);
+}
+
+/// One document under one head is cut for threads that would wait.
+TEST(TrainPlan, ThreadsCutALongDocument) {
+  auto joint = differentiate(parse(kLoss), std::vector<std::string>{"table"});
+  ASSERT_TRUE(joint.ok()) << joint.status().message();
+  RandomStream random(16, Purpose::test);
+  std::vector<float> table(56);
+  for (float& x : table) x = random.normal();
+  Step step{{}, {}, {}, {}};
+  for (int32_t r = 0; r < 400; ++r) {
+    step.tokens.push_back(int32_t(random.below(7))), step.targets.push_back(int32_t(random.below(7)));
+    step.documents.push_back(r < 390 ? 0 : 390), step.factors.push_back(1.0f / 400);
+  }
+  std::vector<float> first;
+  for (uint32_t threads : {1u, 2u, 5u}) {
+    auto plan =
+        TrainPlan::compile(*joint, [&](std::string_view) { return table.data(); }, {400, threads, detected_isa()});
+    ASSERT_TRUE(plan.ok()) << plan.status().message();
+    const Status status = step.run(**plan, threads);
+    ASSERT_TRUE(status.ok()) << status.message();
+    std::vector<float> got((*plan)->output(1).begin(), (*plan)->output(1).end());
+    got.push_back((*plan)->output(0)[0]);
+    if (first.empty()) first = got;
+    EXPECT_EQ(0, std::memcmp(first.data(), got.data(), got.size() * 4)) << threads;
+  }
+}
+
 }  // namespace
 }  // namespace vibee

@@ -2,6 +2,7 @@
 #include "vibee/kernels/attention/self_attention.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "vibee/base/math/log2.h"
@@ -15,6 +16,15 @@ KvLayout one_head(const AttentionShape& shape) { return {KvFormat::f32, 1, shape
 
 }  // namespace
 
+Range AttentionItem::rows(uint32_t blocks) const {
+  const auto cut = [&](uint32_t p) { return uint32_t(std::lround(blocks * std::sqrt(double(p) / parts))); };
+  return {cut(part), cut(part + 1)};
+}
+Range AttentionItem::keys(uint32_t blocks) const {
+  const auto cut = [&](uint32_t p) { return uint32_t(std::lround(blocks * (1 - std::sqrt(1 - double(p) / parts)))); };
+  return {cut(part), cut(part + 1)};
+}
+
 uint64_t self_attention_scratch(const AttentionShape& shape, uint32_t rows) {
   const uint64_t pages = pages_of(rows);
   const uint64_t forward = pages * (one_head(shape).layer_bytes() + sizeof(uint32_t)) + kKvSlack;
@@ -22,8 +32,16 @@ uint64_t self_attention_scratch(const AttentionShape& shape, uint32_t rows) {
 }
 
 void self_attention(const AttentionKernel& kernel, const AttentionShape& shape, const SelfAttention& x,
-                    Document document, uint32_t kv_head, uint8_t* scratch) {
-  const uint32_t rows = document.end - document.begin, d = shape.head_dim, group = shape.group();
+                    const AttentionItem& item, uint8_t* scratch) {
+  const Document document = item.document;
+  AttentionShape one = shape;
+  one.heads = shape.group();
+  one.kv_heads = 1;
+  const uint32_t kv_head = item.kv_head, step = rows_a_tile(one, kernel.tile);
+  const Range mine = item.rows((document.end - document.begin + step - 1) / step);
+  // Rows of the document that the part's rows may see, the last of which are its own.
+  const uint32_t rows = std::min(document.end - document.begin, mine.end * step), d = shape.head_dim,
+                 group = shape.group();
   const uint32_t stride = shape.heads * d, kv_stride = shape.kv_heads * d, first_head = kv_head * group;
   // The document's keys and values as the pages of a sequence, which the kernels read.
   const KvView kv{scratch, one_head(shape).layer_bytes(), one_head(shape)};
@@ -34,12 +52,8 @@ void self_attention(const AttentionKernel& kernel, const AttentionShape& shape, 
     const uint64_t at = uint64_t(document.begin + r) * kv_stride + kv_head * d;
     kv_store(pointwise_scalar, kv, r / kPageTokens, r % kPageTokens, 0, x.k + at, x.v + at);
   }
-  AttentionShape one = shape;
-  one.heads = group;
-  one.kv_heads = 1;
   FoldState part[kMaxQueryTile], state[kMaxQueryTile];
-  const uint32_t step = rows_a_tile(one, kernel.tile);
-  for (uint32_t r = 0; r < rows; r += step)
+  for (uint32_t r = mine.begin * step; r < rows; r += step)
     each_head_run(one, kernel.tile, [&](uint32_t head, uint32_t heads) {
       const uint64_t row = document.begin + r;
       const QueryTile tile{

@@ -3,9 +3,9 @@
 
 namespace vibee {
 
-void self_attention_backward_avx512(const AttentionShape& shape, const SelfAttentionGradient& x, Document document,
-                                    uint32_t kv_head, uint8_t* scratch) {
-  backward_item<4>(shape, x, document, kv_head, scratch);
+void self_attention_backward_avx512(const AttentionShape& shape, const SelfAttentionGradient& x,
+                                    const AttentionItem& item, uint8_t* scratch) {
+  backward_item<4>(shape, x, item, scratch);
 }
 
 }  // namespace vibee

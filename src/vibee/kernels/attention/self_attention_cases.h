@@ -43,25 +43,27 @@ struct PackedDocuments {
     out.resize(q.size()), sums.resize(size_t(rows) * c.heads);
     dq.assign(q.size(), NAN), dk.assign(k.size(), NAN), dv.assign(k.size(), NAN);
   }
+  /// f(item, scratch), each item in so many parts, the last one first.
   template <class F>
-  void each_item(F&& f) {
+  void each_item(uint32_t parts, F&& f) {
     uint32_t longest = 0;
     for (const Document& d : documents) longest = std::max(longest, d.end - d.begin);
     std::vector<uint8_t> scratch(self_attention_scratch(shape, longest), 0xff);  // NaN wherever nothing was written
     for (const Document& d : documents)
-      for (uint32_t h = 0; h < shape.kv_heads; ++h) f(d, h, scratch.data());
+      for (uint32_t h = 0; h < shape.kv_heads; ++h)
+        for (uint32_t part = parts; part-- > 0;) f(AttentionItem{d, h, part, parts}, scratch.data());
   }
-  void forward(Isa isa) {
-    each_item([&](Document d, uint32_t h, uint8_t* scratch) {
+  void forward(Isa isa, uint32_t parts = 1) {
+    each_item(parts, [&](const AttentionItem& item, uint8_t* scratch) {
       self_attention(attention_kernel(KvFormat::f32, isa), shape,
-                     {q.data(), k.data(), v.data(), out.data(), sums.data()}, d, h, scratch);
+                     {q.data(), k.data(), v.data(), out.data(), sums.data()}, item, scratch);
     });
   }
-  void backward(Isa isa) {
-    each_item([&](Document d, uint32_t h, uint8_t* scratch) {
+  void backward(Isa isa, uint32_t parts = 1) {
+    each_item(parts, [&](const AttentionItem& item, uint8_t* scratch) {
       self_attention_backward(isa)(
-          shape, {q.data(), k.data(), v.data(), out.data(), sums.data(), g.data(), dq.data(), dk.data(), dv.data()}, d,
-          h, scratch);
+          shape, {q.data(), k.data(), v.data(), out.data(), sums.data(), g.data(), dq.data(), dk.data(), dv.data()},
+          item, scratch);
     });
   }
 

@@ -79,23 +79,30 @@ inline void transpose_block(const float* from, uint64_t row, uint32_t rows, uint
 }
 
 template <uint32_t W>
-void backward_item(const AttentionShape& shape, const SelfAttentionGradient& x, Document document, uint32_t kv_head,
+void backward_item(const AttentionShape& shape, const SelfAttentionGradient& x, const AttentionItem& item,
                    uint8_t* scratch) {
   constexpr uint32_t kBlock = kBackwardBlock;
+  const Document document = item.document;
+  const uint32_t kv_head = item.kv_head;
   const uint32_t rows = document.end - document.begin, d = shape.head_dim, group = shape.group();
   const uint64_t kv_stride = uint64_t(shape.kv_heads) * d;
   auto* q = reinterpret_cast<float*>(scratch);
   float *g = q + kBlock * d, *dq = g + kBlock * d, *keys = dq + kBlock * d, *values = keys + kBlock * d;
   float *s = values + kBlock * d, *ds = s + kBlock * kBlock, *sum = ds + kBlock * kBlock, *mean = sum + kBlock;
   const uint64_t kv = uint64_t(document.begin) * kv_stride + kv_head * d;
-  for (uint32_t r = 0; r < rows; ++r) {
+  const uint32_t vectors = rows * group;  // row by row, the heads of a row side by side
+  const Range my_rows = item.rows((vectors + kBlock - 1) / kBlock), my_keys = item.keys((rows + kBlock - 1) / kBlock);
+  for (uint32_t r = my_keys.begin * kBlock; r < rows && r < my_keys.end * kBlock; ++r) {
     std::memset(x.dk + kv + r * kv_stride, 0, d * 4);
     std::memset(x.dv + kv + r * kv_stride, 0, d * 4);
   }
   const float to_log2 = shape.scale * kLog2E;
-  const uint32_t vectors = rows * group;  // row by row, the heads of a row side by side
   for (uint32_t first = 0; first < vectors; first += kBlock) {
+    const uint32_t low = first / group, block = first / kBlock;
+    const bool mine = block >= my_rows.begin && block < my_rows.end;
     const uint32_t count = vectors - first < kBlock ? vectors - first : kBlock;
+    const uint32_t last = (first + count - 1) / group;  // row of the document, as `low`
+    if (!mine && (my_keys.begin >= my_keys.end || last < my_keys.begin * kBlock)) continue;
     const auto place = [&](uint32_t i) {  // of a vector among those of all rows and heads
       return (document.begin + (first + i) / group) * uint64_t(shape.heads) + kv_head * group + (first + i) % group;
     };
@@ -110,9 +117,10 @@ void backward_item(const AttentionShape& shape, const SelfAttentionGradient& x, 
       sum[i] = x.sums[place(i)];
     }
     std::memset(dq, 0, uint64_t(count) * d * 4);
-    const uint32_t low = first / group, last = (first + count - 1) / group;  // rows of the document
     const uint32_t seen = shape.window != 0 && low + 1 > shape.window ? low + 1 - shape.window : 0;
     for (uint32_t key = seen / kBlock * kBlock; key <= last; key += kBlock) {
+      const bool my_key = key / kBlock >= my_keys.begin && key / kBlock < my_keys.end;
+      if (!mine && !my_key) continue;
       const uint32_t width = rows - key < kBlock ? rows - key : kBlock;
       const float *k = x.k + kv + key * kv_stride, *v = x.v + kv + key * kv_stride;
       transpose_block(k, kv_stride, width, d, keys);
@@ -135,11 +143,11 @@ void backward_item(const AttentionShape& shape, const SelfAttentionGradient& x, 
           v_store(score, v_select(visible, p, v_zero()));
           v_store(slope, v_select(visible, p * (v_load(slope) - v_set(mean[i])) * by, v_zero()));
         }
-      add_product<W>({s, 1, kBlock}, g, d, width, d, count, x.dv + kv + key * kv_stride, kv_stride);
-      add_product<W>({ds, 1, kBlock}, q, d, width, d, count, x.dk + kv + key * kv_stride, kv_stride);
-      add_product<W>({ds, kBlock, 1}, k, kv_stride, count, d, width, dq, d);
+      if (my_key) add_product<W>({s, 1, kBlock}, g, d, width, d, count, x.dv + kv + key * kv_stride, kv_stride);
+      if (my_key) add_product<W>({ds, 1, kBlock}, q, d, width, d, count, x.dk + kv + key * kv_stride, kv_stride);
+      if (mine) add_product<W>({ds, kBlock, 1}, k, kv_stride, count, d, width, dq, d);
     }
-    for (uint32_t i = 0; i < count; ++i) std::memcpy(x.dq + place(i) * d, dq + i * d, d * 4);
+    for (uint32_t i = 0; mine && i < count; ++i) std::memcpy(x.dq + place(i) * d, dq + i * d, d * 4);
   }
 }
 

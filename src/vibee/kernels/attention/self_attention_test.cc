@@ -80,6 +80,21 @@ TEST(SelfAttention, EveryInstructionSetGivesTheSameBytes) {
   }
 }
 
+TEST(SelfAttention, PartsGiveTheSameBytes) {
+  for (const SelfAttentionCase& c : self_attention_cases()) {
+    PackedDocuments whole(c, 6);
+    whole.forward(isas().back());
+    whole.backward(isas().back());
+    for (uint32_t parts : {2u, 3u, 16u}) {
+      PackedDocuments cut(c, 6);
+      cut.forward(isas().back(), parts);
+      cut.backward(isas().back(), parts);
+      EXPECT_TRUE(same(whole.out, cut.out) && same(whole.sums, cut.sums)) << parts;
+      EXPECT_TRUE(same(whole.dq, cut.dq) && same(whole.dk, cut.dk) && same(whole.dv, cut.dv)) << parts;
+    }
+  }
+}
+
 /// A document's rows do not depend on what is packed around it.
 TEST(SelfAttention, NeighboursChangeNoByte) {
   PackedDocuments packed({{19, 41, 7}, 4, 2, 16, 9}, 6);
