@@ -25,7 +25,7 @@ set_tests_properties(library PROPERTIES LABELS slow TIMEOUT 300)
 # Training over processes, which Open MPI starts.
 add_test(NAME ranks COMMAND ${CMAKE_SOURCE_DIR}/tests/ranks.sh $<TARGET_FILE:vibee>)
 add_test(NAME resume COMMAND ${CMAKE_SOURCE_DIR}/tests/resume.sh $<TARGET_FILE:vibee> 4)
-set_tests_properties(ranks PROPERTIES LABELS slow TIMEOUT 300)
+set_tests_properties(ranks resume PROPERTIES LABELS slow TIMEOUT 300)
 # Preloaded into a server that is to meet faults (tests/fault_test.py).
 add_library(fault_inject SHARED ${CMAKE_SOURCE_DIR}/tests/fault_inject.cc)
 set_target_properties(fault_inject PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/lib CXX_VISIBILITY_PRESET default)

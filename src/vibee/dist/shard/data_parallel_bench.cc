@@ -7,7 +7,7 @@ namespace vibee {
 /// Two ranks of one thread beside one process of two, on the same rows; local transport.
 Status bench_data_parallel(BenchContext& context) {
   TrialTraining trial;
-  trial.model.dim = context.settings().quick ? 96 : 256;
+  trial.model.dim = context.settings().quick ? 192 : 384;
   trial.model.vocab = 512;
   trial.rows = 4;
   trial.length = 128;
@@ -27,8 +27,7 @@ Status bench_data_parallel(BenchContext& context) {
   }
   const double tokens = trial.rows * trial.length;
   const PairedRatio ratio = paired_ratio(one_process, two_ranks);
-  const std::string note =
-      fmt::format("threads of one process; median of {} steps", two_ranks.size());
+  const std::string note = fmt::format("threads of one process; median of {} steps", two_ranks.size());
   context.figure("one process, 2 threads", tokens / median(one_process), "tokens/s", 0, note);
   context.figure("2 ranks, 1 thread each", tokens / median(two_ranks), "tokens/s", 0, note);
   context.target("2 ranks over one process", ratio.ratio, "x", 0.97,

@@ -7,15 +7,15 @@ namespace vibee {
 /// Two ranks on a link that takes 0.7 of the time of a step's computation, with and without overlap.
 Status bench_overlap_compute_comm(BenchContext& context) {
   TrialTraining trial;
-  trial.model.dim = 128;
+  trial.model.dim = 256;
   trial.model.layers = 4;
   trial.model.vocab = 256;
-  trial.rows = 2;
-  trial.length = context.settings().quick ? 128 : 512;
+  trial.rows = 8;
+  trial.length = context.settings().quick ? 256 : 512;
   trial.steps = context.settings().quick ? 4 : 10;
   trial.options.isa = context.settings().isa;
   trial.options.shares = 2;
-  trial.options.buckets = {100'000, 400'000};
+  trial.options.buckets = {500'000, 2'000'000};
   VIBEE_ASSIGN(const TrialTraining::Run alone, trial.run(2));
   const double compute = median(alone.seconds);
   uint64_t bytes = 0;
