@@ -71,6 +71,15 @@ struct TrialTraining {
     return std::move(runs[0]);
   }
 
+  /// What a step takes on one rank.
+  Result<TrainStep::Memory> memory() const {
+    VIBEE_ASSIGN(const Checkpoint file, new_checkpoint(model, {}));
+    VIBEE_ASSIGN(const ModelConfig config, read_config(file));
+    TrainStepOptions o = options;
+    o.max_rows = length * rows;
+    return TrainStep::memory(file, config, o);
+  }
+
  private:
   Status run_rank(CommThread* ranks, Run* out) const {
     VIBEE_ASSIGN(const Checkpoint file, new_checkpoint(model, {}));

@@ -72,6 +72,8 @@ Args& Args::add(const std::string& names, std::string& value, const std::string&
 }
 Args& Args::add(const std::string& names, std::vector<std::string>& value, const std::string& help) {
   impl_->last = impl_->app->add_option(names, value, help);
+  // An option takes one value each time it is given: what follows may be the verb's own argument.
+  if (names[0] == '-') impl_->last->allow_extra_args(false);
   return *this;
 }
 Args& Args::add(const std::string& names, uint32_t& value, const std::string& help) {

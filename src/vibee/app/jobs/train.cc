@@ -244,6 +244,7 @@ class Run {
     options.clip = c_.clip;
     options.accumulate = c_.part < share_rows;
     options.lora = c_.lora;
+    VIBEE_TRY(fit(config, &options));
     VIBEE_ASSIGN(step_, TrainStep::create(model_->file, config, options));
     if (resume) {
       VIBEE_ASSIGN(const RunState state, load_run(folder_.checkpoint(there.back()), step_.get()));
@@ -280,6 +281,23 @@ class Run {
       VIBEE_TRY(same_on_all_ranks(*ranks_, hash(part), "the weights or their moments"));
     return {};
   }
+  /// The level of recomputation, and whether it fits what memory there may be.
+  Status fit(const ModelConfig& config, TrainStepOptions* options) const {
+    const uint64_t most = c_.memory > 0 ? c_.memory : available_memory();
+    uint64_t least = 0;
+    for (const RecomputeName& level : recompute_levels()) {
+      if (c_.recompute != "auto" && c_.recompute != level.name) continue;
+      options->recompute = level.level;
+      VIBEE_ASSIGN(const TrainStep::Memory memory, TrainStep::memory(model_->file, config, *options));
+      if (memory.sum() <= most) return {};
+      least = memory.sum();
+    }
+    return error(Code::no_memory, "training takes {} MiB{}, {} MiB are {}; compute fewer rows at once (train.part){}",
+                 least >> 20, c_.recompute == "auto" ? " at the least" : " with train.recompute = " + c_.recompute,
+                 most >> 20, c_.memory > 0 ? "allowed by train.memory" : "available",
+                 c_.recompute == "auto" ? "" : ", or let more be computed again (train.recompute = \"auto\")");
+  }
+
   Status make_sampler() {
     std::vector<SampleSource> sources;
     uint64_t all = 0;

@@ -12,6 +12,7 @@
 
 #include "vibee/base/text/quote.h"
 #include "vibee/dist/shard/data_parallel.h"
+#include "vibee/graph/pass/gradient_checkpointing_v2.h"
 #include "vibee/model/token/detokenizer.h"
 #include "vibee/model/weight/byte_source.h"
 
@@ -164,6 +165,11 @@ Status check(const std::string& name, TrainConfig* c) {
   if (c->lora.alpha == 0) c->lora.alpha = 2.0 * c->lora.rank;
   if (!c->store_weights.empty() && c->store_weights.size() != c->stores.size())
     return wrong("data.weights", fmt::format("{} of {} stores", c->store_weights.size(), c->stores.size()));
+  const auto levels = recompute_levels();
+  if (c->recompute != "auto" && std::none_of(levels.begin(), levels.end(),
+                                             [&](const RecomputeName& level) { return level.name == c->recompute; }))
+    return wrong("train.recompute",
+                 fmt::format("{}; none, cheap, proj, full and auto are built", quote(c->recompute, 40)));
   const auto kind = find_schedule(c->schedule);
   if (!kind)
     return wrong("optimiser.schedule",

@@ -27,6 +27,8 @@ struct TrainConfig {
   uint32_t part = 0;                    ///< rows that are computed at once; 0: all of a step
   uint64_t seed = 0;
   uint32_t threads = 0;  ///< 0: one a core
+  std::string recompute = "none";
+  uint64_t memory = 0;  ///< bytes; 0: what is available
   std::string schedule = "cosine";
   Schedule rates;
   AdamW optimiser;

@@ -12,6 +12,7 @@
 
 #include "vibee/graph/exec/sample.h"
 #include "vibee/graph/exec/train_plan.h"
+#include "vibee/graph/pass/gradient_checkpointing_v2.h"
 #include "vibee/graph/pass/pass.h"
 #include "vibee/kit/golden_directories.h"
 #include "vibee/kit/gradient_check.h"
@@ -80,6 +81,25 @@ TEST_P(Gradients, OfTheWholeModelAgainstDifferences) {
   ASSERT_NO_FATAL_FAILURE(t.load(GetParam()));
   RandomStream random(8, Purpose::test);
   expect_gradients(t.c, trainable_weights(t.c.loss), 1, 1e-6, random);
+}
+
+/// Recomputation changes where values come from, not what they are: the interpreter's doubles stay the same.
+TEST_P(Gradients, OfARecomputedModelAreTheSame) {
+  Training t;
+  ASSERT_NO_FATAL_FAILURE(t.load(GetParam()));
+  const auto joint = differentiate(t.c.loss, trainable_weights(t.c.loss));
+  ASSERT_TRUE(joint.ok());
+  const auto kept = interpret_exact(*joint, t.c.inputs, t.c.weights, t.c.sizes);
+  ASSERT_TRUE(kept.ok()) << kept.status().message();
+  for (const RecomputeName& level : recompute_levels()) {
+    const Graph graph = recompute(*joint, level.level);
+    ASSERT_TRUE(verify(graph).ok()) << level.name;
+    EXPECT_EQ(graph.nodes.size() > joint->nodes.size(), level.level != Recompute::none) << level.name;
+    const auto again = interpret_exact(graph, t.c.inputs, t.c.weights, t.c.sizes);
+    ASSERT_TRUE(again.ok()) << again.status().message();
+    ASSERT_EQ(again->size(), kept->size());
+    for (size_t i = 0; i < kept->size(); ++i) EXPECT_EQ((*again)[i].f, (*kept)[i].f) << level.name << ", output " << i;
+  }
 }
 
 TEST_P(Gradients, OfAdaptersAlone) {

@@ -32,7 +32,8 @@ Format frozen_format(const Checkpoint& file, std::string_view name) {
   return tensor == nullptr || of_experts ? Format::f32 : tensor->format;
 }
 
-Result<Joint> joint_of(const Checkpoint& file, const ModelConfig& config, const LoraOptions& lora) {
+Result<Joint> joint_of(const Checkpoint& file, const ModelConfig& config, const TrainStepOptions& options) {
+  const LoraOptions& lora = options.lora;
   const bool whole = lora.rank == 0;
   const auto format_of = [&](std::string_view name) { return whole ? Format::f32 : frozen_format(file, name); };
   const TrainedAdapter adapter = whole ? TrainedAdapter() : TrainedAdapter{lora.rank, lora.scale(), lora.targets};
@@ -40,7 +41,8 @@ Result<Joint> joint_of(const Checkpoint& file, const ModelConfig& config, const 
   std::vector<std::string> names = trainable_weights(loss);
   if (!whole) std::erase_if(names, [](const std::string& name) { return !of_adapter(name); });
   Joint j;
-  VIBEE_ASSIGN(j.graph, differentiate(loss, names));
+  VIBEE_ASSIGN(const Graph joint, differentiate(loss, names));
+  j.graph = recompute(joint, options.recompute);
   for (const Node& node : j.graph.nodes) {
     if (node.op != Op::weight) continue;
     const Type& type = j.graph.type(node.out[0]);
@@ -123,13 +125,13 @@ std::pair<uint64_t, uint64_t> slice_of(uint64_t n, uint32_t tid, uint32_t thread
 
 Result<TrainStep::Memory> TrainStep::memory(const Checkpoint& file, const ModelConfig& config,
                                             const TrainStepOptions& options) {
-  VIBEE_ASSIGN(const Joint joint, joint_of(file, config, options.lora));
+  VIBEE_ASSIGN(const Joint joint, joint_of(file, config, options));
   return memory_of(joint, options);
 }
 
 Result<std::unique_ptr<TrainStep>> TrainStep::create(const Checkpoint& file, const ModelConfig& config,
                                                      const TrainStepOptions& options) {
-  VIBEE_ASSIGN(Joint joint, joint_of(file, config, options.lora));
+  VIBEE_ASSIGN(Joint joint, joint_of(file, config, options));
   VIBEE_ASSIGN(const Memory memory, memory_of(joint, options));
   if (memory.sum() > available_memory())
     return error(Code::no_memory,

@@ -14,6 +14,7 @@
 #include "vibee/dist/collective/comm_thread.h"
 #include "vibee/graph/exec/train_plan.h"
 #include "vibee/graph/pass/gradient_bucket.h"
+#include "vibee/graph/pass/gradient_checkpointing_v2.h"
 #include "vibee/kernels/update/adamw.h"
 #include "vibee/model/layer/decoder.h"
 #include "vibee/model/weight/checkpoint.h"
@@ -41,8 +42,9 @@ struct TrainStepOptions {
   uint32_t max_rows = 2048;
   uint32_t threads = 1;
   Isa isa = Isa::scalar;
-  AdamW optimiser = {};     ///< matrices shrink by `decay`, vectors do not
-  double clip = 0;          ///< the norm of all gradients together is at most this; 0: whatever it is
+  Recompute recompute = Recompute::none;  ///< what is computed again instead of kept
+  AdamW optimiser = {};                   ///< matrices shrink by `decay`, vectors do not
+  double clip = 0;                        ///< the norm of all gradients together is at most this; 0: whatever it is
   bool accumulate = false;  ///< a share may have several parts, whose gradients are summed in memory of their own
   LoraOptions lora = {};
   uint32_t shares = 1;          ///< of a step, over all ranks

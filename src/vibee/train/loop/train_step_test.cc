@@ -77,6 +77,33 @@ TEST_P(TrainStepOf, TwentyStepsAreThoseOfTorch) {
   EXPECT_GT(moved, 0.01);
 }
 
+/// What is computed again is what was kept: the same bytes in less memory.
+TEST_P(TrainStepOf, RecomputationKeepsTheBytes) {
+  Steps steps(GetParam());
+  std::vector<uint8_t> first;
+  uint64_t arena = UINT64_MAX;
+  for (const RecomputeName& level : recompute_levels()) {
+    steps.options.recompute = level.level;
+    auto file = open_checkpoint(kGoldens + "hf/" + GetParam());
+    ASSERT_TRUE(file.ok());
+    auto config = read_config(*file);
+    ASSERT_TRUE(config.ok());
+    // At sizes at which the values of layers are most of the arena.
+    steps.options.max_rows = 512;
+    const auto memory = TrainStep::memory(*file, *config, steps.options);
+    ASSERT_TRUE(memory.ok()) << memory.status().message();
+    EXPECT_LT(memory->arena, arena) << level.name;
+    arena = memory->arena;
+    auto step = start("hf/" + GetParam(), steps.options);
+    ASSERT_TRUE(step.ok()) << step.status().message();
+    for (size_t t = 0; t < 4; ++t) ASSERT_TRUE((*step)->run(steps.batches[t]).ok());
+    std::vector<uint8_t> state;
+    for (const std::span<uint8_t> part : (*step)->state()) state.insert(state.end(), part.begin(), part.end());
+    if (first.empty()) first = state;
+    EXPECT_EQ(state, first) << level.name;
+  }
+}
+
 /// Bytes of weights and losses do not depend on threads or instruction set.
 TEST_P(TrainStepOf, TheSameBytesWhoeverComputes) {
   const Steps steps(GetParam());

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+// Selective recomputation (v1730; Chen et al. 2016; Korthikanti et al. 2022): the backward part of a joint graph
+// computes some values of the forward part once more, just before it first reads them, instead of keeping them since.
+// The same functions read the same values, so every gradient keeps its bytes.
+#pragma once
+
+#include <optional>
+#include <span>
+#include <string_view>
+
+#include "vibee/graph/ir/ir.h"
+
+namespace vibee {
+
+/// What is computed again; each level has that of the one before. Sums of the residual stream, the result of embedding,
+/// what experts make and what the loss reads are kept at all of them.
+enum class Recompute : uint8_t {
+  none,
+  cheap,  ///< norms, activations and products of gates: no matrix is multiplied twice
+  proj,   ///< and products by weights, with their biases and rotations
+  full,   ///< and attention: one more forward pass
+};
+
+struct RecomputeName {
+  Recompute level;
+  std::string_view name;
+};
+std::span<const RecomputeName> recompute_levels();
+
+/// The joint graph (graph/autodiff/differentiate.h) with copies of forward nodes in its backward part; they have the
+/// phase "R".
+Graph recompute(const Graph& joint, Recompute level);
+
+}  // namespace vibee
