@@ -38,11 +38,11 @@ bool Reduction::settled(Transport& transport, Cell& cell, bool sends) {
 bool Reduction::advance(Transport& transport) {
   for (; at_ < steps_.size(); ++at_) {
     const CommStep& s = steps_[at_];
-    const auto [begin, end] = part_of(count_, program_.parts, s.part);
-    if (begin == end) continue;
-    const auto at = [&](uint32_t buffer) { return buffers_[buffer] + (begin - first_[buffer]); };
+    const ElementRange part = part_of(count_, program_.parts, s.part);
+    if (part.begin == part.end) continue;
+    const auto at = [&](uint32_t buffer) { return buffers_[buffer] + (part.begin - first_[buffer]); };
     const auto cell = [&](uint32_t buffer) -> Cell& { return cells_[size_t(buffer) * program_.parts + s.part]; };
-    const size_t bytes = 4 * (end - begin);
+    const size_t bytes = 4 * (part.end - part.begin);
     if (!settled(transport, cell(s.buffer), s.op != CommOp::send)) return false;
     switch (s.op) {
       case CommOp::send:
@@ -56,7 +56,7 @@ bool Reduction::advance(Transport& transport) {
         if (!settled(transport, cell(s.left), false) || !settled(transport, cell(s.right), false)) return false;
         float* const to = at(s.buffer);
         const float *const left = at(s.left), *const right = at(s.right);
-        for (uint64_t e = 0; e < end - begin; ++e) to[e] = left[e] + right[e];
+        for (uint64_t e = 0; e < part.end - part.begin; ++e) to[e] = left[e] + right[e];
         break;
       }
     }
