@@ -85,8 +85,8 @@ int verb_run(int argc, char** argv) {
       .example("vibee run smollm2-135m \"Describe a cat.\" --json-schema cat.json");
   if (auto exit_status = args.parse(argc, argv)) return *exit_status;
   catch_interrupt();
-  // One argument is a prompt for the model in the binary, unless it names a model.
-  if (prompt.empty() && demo.empty() && prompts_file.empty() && config.model != kBuiltinModel &&
+  // One argument of several words is a prompt for the model in the binary; one word may be a model that is not here.
+  if (prompt.empty() && demo.empty() && prompts_file.empty() && config.model.find(' ') != std::string::npos &&
       !resolve_model(config.model).ok())
     prompt = std::exchange(config.model, kBuiltinModel);
   if (tuned) {
