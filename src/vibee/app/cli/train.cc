@@ -69,6 +69,11 @@ void print(const TrainReport& r, bool json) {
   }
   const std::string best = std::isfinite(r.best) ? fmt::format(", held-out loss {:.4f} at best", r.best) : "";
   const std::string what = r.adapter.empty() ? r.model : r.model.empty() ? r.adapter : r.adapter + ", " + r.model;
+  if (r.steps == r.resumed) {
+    std::puts(
+        fmt::format("{}: the run of {} steps was finished; nothing was left to do{}", what, r.steps, best).c_str());
+    return;
+  }
   std::puts(r.stopped ? fmt::format("stopped behind step {}: {}; go on with --resume", r.steps, r.checkpoint).c_str()
                       : fmt::format("{}: {} steps, {} tokens in {}, loss {:.4f}{}", what, r.steps, r.tokens,
                                     duration(r.seconds), r.loss, best)
@@ -153,6 +158,10 @@ int verb_train(int argc, char** argv) {
     line.say(fmt::format("step {}: held-out loss {:.4f}, perplexity {:.2f}{}", e.step, e.loss, std::exp(e.loss),
                          e.best ? ", the best so far" : ""));
   };
+  events.sampled = [&](const TrainSample& s) {
+    line.say(fmt::format("step {}: {}", s.step, json_quote(s.prompt + s.text)));
+  };
+  events.said = [&](const std::string& text) { line.say(text); };
   Status traced;
   events.traced = [&](const TrainTrace& t) {
     if (!trace.empty()) traced = write_step(trace, t);

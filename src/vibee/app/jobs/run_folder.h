@@ -17,6 +17,9 @@ class RunFolder {
   std::string model() const { return path_ + "/model.gguf"; }
   std::string adapter() const { return path_ + "/adapter.gguf"; }
   std::string metrics() const { return path_ + "/metrics.jsonl"; }
+  std::string page() const { return path_ + "/report.html"; }
+  /// A model or an adapter as it is on the way, for as long as it is asked for texts.
+  std::string sampled() const { return path_ + "/checkpoints/sampled.gguf"; }
   std::string best() const { return path_ + "/checkpoints/best.run"; }
   std::string checkpoint(uint64_t step) const;
   /// Steps of the checkpoints that are there, in order.

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <filesystem>
 #include <limits>
 #include <memory>
 #include <numeric>
@@ -12,6 +13,7 @@
 #include "vibee/app/jobs/convert.h"
 #include "vibee/app/jobs/open_tokenizer.h"
 #include "vibee/app/jobs/run_folder.h"
+#include "vibee/app/jobs/train_history.h"
 #include "vibee/base/simd/isa.h"
 #include "vibee/base/text/json_object.h"
 #include "vibee/base/text/quote.h"
@@ -22,6 +24,7 @@
 #include "vibee/model/arch/arch.h"
 #include "vibee/model/cache/cache.h"
 #include "vibee/model/token/gguf_spec.h"
+#include "vibee/model/weight/atomic_file.h"
 #include "vibee/train/data/row_sampler.h"
 #include "vibee/train/loop/run_state.h"
 #include "vibee/train/loop/trained_model.h"
@@ -161,10 +164,12 @@ class Run {
       if (first() && evaluates() && (done % c_.eval_every == 0 || last)) {
         VIBEE_TRY(evaluate());
       }
+      if (first() && c_.sample_every > 0 && (done % c_.sample_every == 0 || last)) VIBEE_TRY(sample());
       if (first() && (last || report.stopped || (c_.save_every > 0 && done % c_.save_every == 0))) {
         report.checkpoint = folder_.checkpoint(done);
         VIBEE_TRY(save(report.checkpoint));
         folder_.prune(c_.keep);
+        VIBEE_TRY(show());
       }
       shown = timer.seconds();
     }
@@ -195,6 +200,36 @@ class Run {
     ConvertConfig merge;
     merge.source = c_.from, merge.target = report->model, merge.format = "f32", merge.loras = {report->adapter};
     return convert(merge, [](uint64_t, uint64_t) { return true; }).take_status();
+  }
+
+  /// Texts of the model as it is; what keeps it from writing some does not end the run.
+  Status sample() {
+    const std::string path = folder_.sampled();
+    const bool whole = c_.lora.rank == 0;
+    Status written = whole ? write_trained(path, model_->file, model_->metadata, *step_)
+                           : write_adapter(path, architecture_, *step_);
+    auto texts = !written.ok() ? Result<std::vector<std::string>>(std::move(written))
+                 : whole       ? sample_texts(path, "", c_.samples)
+                               : sample_texts(c_.from, path, c_.samples);
+    std::error_code ignored;
+    std::filesystem::remove(path, ignored);
+    if (!texts.ok()) {
+      events_.said(fmt::format("step {}: no samples: {}", step_->steps(), texts.status().message()));
+      return {};
+    }
+    for (size_t i = 0; i < texts->size(); ++i) {
+      const TrainSample sample{step_->steps(), c_.samples.prompts[i], (*texts)[i]};
+      VIBEE_TRY(log(
+          JsonObject().integer("step", sample.step).text("prompt", sample.prompt).text("sample", sample.text).str()));
+      events_.sampled(sample);
+    }
+    return {};
+  }
+
+  /// The run as a page.
+  Status show() {
+    VIBEE_ASSIGN(const TrainHistory history, read_history(folder_.metrics()));
+    return write_file(folder_.page(), train_html(c_.out, facts_, history));
   }
 
   bool first() const { return ranks_ == nullptr || ranks_->rank() == 0; }
@@ -265,6 +300,7 @@ class Run {
         fmt::format("{} ({}), {} tokens of data, {} tokens a step, {} MiB, {} threads", what, architecture_, tokens,
                     uint64_t(c_.batch) * c_.length, memory.sum() >> 20, options.threads);
     if (ranks_ != nullptr) text += fmt::format(", each of {} ranks; {} shares a step", ranks(), shares_);
+    facts_ = text;
     events_.begin(text);
     return {};
   }
@@ -324,20 +360,32 @@ class Run {
       VIBEE_TRY(read_row(stores_[sample.source], sample.row, c_.length, &rows_[i]));
       targets += learnt(rows_[i]);
     }
-    const auto weight = float(1 / std::max(1.0, targets));
+    weight_ = float(1 / std::max(1.0, targets));
     step_->set_rate(rate_at(c_.rates, step_->steps() + 1));
     for (uint32_t s = step_->shares().first; s < step_->shares().end; ++s) {
       const Range rows = share(c_.batch, s, shares_);
       for (uint32_t part = rows.begin; part < rows.end; part += c_.part) {
         batch_.clear();
         const uint32_t end = std::min(rows.end, part + c_.part);
-        for (uint32_t i = part; i < end; ++i) batch_.add(rows_[i], weight);
+        for (uint32_t i = part; i < end; ++i) batch_.add(rows_[i], weight_);
         VIBEE_TRY(step_->add(batch_.view(), end == rows.end));
       }
     }
-    VIBEE_ASSIGN(const TrainUpdate update, step_->update());
+    auto update = step_->update();
+    if (!update.ok()) return explained(update.take_status());
     sampler_->advance(c_.batch);
-    return update;
+    return *update;
+  }
+
+  /// Where the first number that is not finite comes from, found by computing the parts of the step once more.
+  Status explained(Status wrong) {
+    for (uint32_t first = 0; first < c_.batch; first += c_.part) {
+      batch_.clear();
+      for (uint32_t i = first; i < std::min(c_.batch, first + c_.part); ++i) batch_.add(rows_[i], weight_);
+      VIBEE_ASSIGN(const std::optional<std::string> found, step_->first_not_finite(batch_.view()));
+      if (found) return error(wrong.code(), "{}; the first number that is not finite: {}", wrong.message(), *found);
+    }
+    return wrong;
   }
 
   bool evaluates() const { return !held_out_.empty() && c_.eval_every > 0; }
@@ -388,13 +436,14 @@ class Run {
   CommThread* ranks_;
   uint32_t shares_ = 1;
   std::unique_ptr<Beginning> model_;
-  std::string architecture_;
+  std::string architecture_, facts_;
   std::vector<TokenStore> stores_, held_out_;
   std::unique_ptr<RowSampler> sampler_;
   std::unique_ptr<TrainStep> step_;
   std::unique_ptr<std::FILE, Close> metrics_;
   std::vector<TrainingRow> rows_;
   RowBatch batch_;
+  float weight_ = 0;  ///< of a token that is learnt
   double best_ = std::numeric_limits<double>::infinity();
 };
 

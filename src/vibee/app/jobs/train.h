@@ -4,6 +4,7 @@
 #pragma once
 
 #include <functional>
+#include <limits>
 #include <memory>
 #include <string>
 
@@ -26,12 +27,20 @@ struct TrainEvaluation {
   bool best;    ///< of the run so far
 };
 
+struct TrainSample {
+  uint64_t step;
+  std::string prompt, text;
+};
+
 struct TrainEvents {
   /// What is trained, before the first step, as one line.
   std::function<void(const std::string&)> begin = [](const std::string&) {};
   /// After every step; false stops the run with a checkpoint.
   std::function<bool(const TrainProgress&)> step = [](const TrainProgress&) { return true; };
   std::function<void(const TrainEvaluation&)> evaluated = [](const TrainEvaluation&) {};
+  std::function<void(const TrainSample&)> sampled = [](const TrainSample&) {};
+  /// What is worth a line and no error.
+  std::function<void(const std::string&)> said = [](const std::string&) {};
   /// Behind the last step, where there are ranks: what it spent its time with on rank 0.
   std::function<void(const TrainTrace&)> traced = [](const TrainTrace&) {};
 };
@@ -40,13 +49,13 @@ struct TrainReport {
   /// The paths that were written last; no model or adapter where the run was stopped or trains none.
   std::string model, adapter, checkpoint;
   uint64_t steps = 0, resumed = 0, tokens = 0;
-  double loss = 0;  ///< of the last step
+  double loss = std::numeric_limits<double>::quiet_NaN();  ///< of the last step; NaN where none was left to do
   double best = 0;  ///< lowest loss of an evaluation; infinite where there was none
   bool stopped = false;
   double seconds = 0;
 };
 
-/// Writes OUT/model.gguf or OUT/adapter.gguf, OUT/metrics.jsonl and OUT/checkpoints. `resume`: goes on from the last
+/// Writes OUT/model.gguf or OUT/adapter.gguf, OUT/metrics.jsonl, OUT/report.html and OUT/checkpoints. `resume`: goes on from the last
 /// checkpoint there, with the bytes that a run without a stop would have. A folder with checkpoints is refused
 /// otherwise.
 /// With `ranks`, this process is one of them: rank 0 alone tells of events, evaluates and writes. All that a rank does

@@ -186,7 +186,9 @@ Status check(const std::string& name, TrainConfig* c) {
     return wrong("parallel.mesh", fmt::format("{}; dp=N is built, N from 1 to 65536", quote(c->mesh, 40)));
   if (c->from.empty() && c->length > c->model.context)
     return wrong("data.length", fmt::format("{} tokens of a model for {}", c->length, c->model.context));
-  c->model.seed = c->lora.seed = c->seed;
+  c->model.seed = c->lora.seed = c->samples.seed = c->seed;
+  c->samples.threads = c->threads;
+  c->samples.lora_rank = c->lora.rank;
   return {};
 }
 

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "vibee/app/jobs/train_samples.h"
 #include "vibee/base/status/status.h"
 #include "vibee/kernels/update/adamw.h"
 #include "vibee/train/loop/new_model.h"
@@ -34,6 +35,8 @@ struct TrainConfig {
   AdamW optimiser;
   double clip = 1;
   uint32_t eval_every = 100, eval_rows = 64;  ///< steps; rows of the held-out stores
+  uint32_t sample_every = 0;                  ///< steps
+  SampleSettings samples;
   uint32_t save_every = 100, keep = 3;        ///< steps; checkpoints beside the best
   // Of more than one rank.
   std::string mesh;     ///< "dp=4": as many ranks are asked for; empty: as many as there are

@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "vibee/app/jobs/open_tokenizer.h"
+#include "vibee/app/jobs/train_history.h"
 #include "vibee/dist/transport/local.h"
 #include "vibee/kit/temp_folder.h"
 #include "vibee/kit/tiny_model.h"
@@ -114,6 +115,87 @@ TEST_F(Training, LearnsWhatIsThere) {
     EXPECT_TRUE(read_config(*written).ok());
     EXPECT_TRUE(open_tokenizer(report->model).ok());
   }
+}
+
+TEST_F(Training, ShowsWhatItDid) {
+  std::vector<TrainSample> samples;
+  TrainEvents events;
+  events.sampled = [&](const TrainSample& s) { samples.push_back(s); };
+  std::vector<std::string> said;
+  events.said = [&](const std::string& text) { said.push_back(text); };
+  const std::vector<std::string> set = {"sample.every=8", "sample.prompts=['', 'a<b']", "sample.tokens=4"};
+  const auto report = train(config("shown", set), false, events);
+  ASSERT_TRUE(report.ok()) << report.status().message();
+  EXPECT_TRUE(said.empty()) << said[0];
+  ASSERT_EQ(samples.size(), 4u);  // two at step 8, two at the end
+  EXPECT_EQ(samples[1].step, 8u);
+  EXPECT_EQ(samples[1].prompt, "a<b");
+  EXPECT_FALSE(std::filesystem::exists(path("shown/checkpoints/sampled.gguf")));
+  auto history = read_history(path("shown/metrics.jsonl"));
+  ASSERT_TRUE(history.ok()) << history.status().message();
+  ASSERT_EQ(history->steps.size(), 12u);
+  EXPECT_EQ(history->steps[11].loss, report->loss);
+  EXPECT_EQ(history->held_out.size(), 3u);
+  ASSERT_EQ(history->samples.size(), 4u);
+  EXPECT_EQ(history->samples[3].text, samples[3].text);
+  const std::string page = contents("shown/report.html");
+  EXPECT_NE(page.find("loss a token, by step"), std::string::npos);
+  EXPECT_NE(page.find("behind step 12"), std::string::npos);
+  EXPECT_NE(page.find("<b>a&lt;b</b>"), std::string::npos);
+  EXPECT_EQ(page.find("nan"), std::string::npos);
+  // What samples cannot be had of does not end a run, and one that was finished has nothing left to do.
+  const auto again = train(config("shown", {"sample.every=1", "sample.chat=true", "train.steps=13"}), true, events);
+  ASSERT_TRUE(again.ok()) << again.status().message();
+  ASSERT_EQ(said.size(), 1u);
+  EXPECT_NE(said[0].find("no chat template"), std::string::npos) << said[0];
+  const auto nothing = train(config("shown", {"train.steps=13"}), true, events);
+  ASSERT_TRUE(nothing.ok());
+  EXPECT_EQ(nothing->steps, nothing->resumed);
+  EXPECT_TRUE(std::isnan(nothing->loss));
+}
+
+/// A run that went on from a checkpoint wrote some steps twice; the later ones count.
+TEST_F(Training, HistoryIsOfTheRunThatCounts) {
+  const auto read = [&](const std::string& text) {
+    std::ofstream(path("m.jsonl")) << text;
+    return read_history(path("m.jsonl"));
+  };
+  const auto step = [](int n, double loss) { return fmt::format("{{\"step\": {}, \"loss\": {}}}\n", n, loss); };
+  const auto h = read(step(1, 5) + step(2, 4) + "{\"step\": 2, \"held_out_loss\": 4.5}\n" +
+                      "{\"step\": 3, \"skipped\": \"x\"}\n" + step(3, 3) + step(2, 4.25) +
+                      "{\"step\": 2, \"held_out_loss\": 4.75}\n" + step(3, 3.5) + "{\"step\": 4, \"lo");
+  ASSERT_TRUE(h.ok()) << h.status().message();
+  ASSERT_EQ(h->steps.size(), 3u);
+  EXPECT_EQ(h->steps[1].loss, 4.25);
+  EXPECT_EQ(h->steps[2].loss, 3.5);
+  ASSERT_EQ(h->held_out.size(), 1u);
+  EXPECT_EQ(h->held_out[0].loss, 4.75);
+  EXPECT_NE(read(step(1, 5) + "nothing\n" + step(2, 5)).status().message().find("line 2"), std::string::npos);
+  EXPECT_FALSE(read_history(path("none.jsonl")).ok());
+}
+
+/// A weight that overflows: the message says where.
+TEST_F(Training, SaysWhereANumberIsNotFinite) {
+  ASSERT_TRUE(train(config("first"), false, {}).ok());
+  auto file = open_checkpoint(path("first/model.gguf"));
+  ASSERT_TRUE(file.ok());
+  std::fstream bytes(path("first/model.gguf"), std::ios::in | std::ios::out | std::ios::binary);
+  const auto plant = [&](const char* tensor, float value) {
+    bytes.seekp(std::streamoff(file->find(tensor)->offset + 4 * 7));
+    bytes.write(reinterpret_cast<const char*>(&value), 4);
+    bytes.flush();
+    static int n = 0;
+    return train(config(fmt::format("planted{}", n++),
+                        {"model.tokenizer=", "model.from=" + path("first/model.gguf"), "eval.every=0"}),
+                 false, {})
+        .status()
+        .message();
+  };
+  const std::string overflow = plant("blk.0.ffn_norm.weight", 3e38f);
+  EXPECT_NE(overflow.find("step 1: the loss"), std::string::npos) << overflow;
+  EXPECT_NE(overflow.find("blk.0.ffn_norm.weight, rms_norm of the forward pass: row "), std::string::npos) << overflow;
+  const std::string weight = plant("blk.0.ffn_up.weight", NAN);
+  EXPECT_NE(weight.find("weight 'blk.0.ffn_up.weight', element 7: nan"), std::string::npos) << weight;
 }
 
 TEST_F(Training, GoesOnAsIfItHadNeverStopped) {

@@ -209,14 +209,19 @@ Status TrainPlan::bind(const TrainInputs& inputs, uint32_t* rows) {
 }
 
 Status TrainPlan::run(Team& team, const TrainInputs& inputs, const OnOutput& on_output) {
-  return run(team, inputs, graph_.nodes.size(), false, on_output);
+  const auto tell = [&](size_t n, uint32_t tid) {
+    for (const uint32_t output : final_[n]) on_output(output, tid);
+  };
+  VIBEE_TRY(run(team, inputs, graph_.nodes.size(), false, on_output ? OnNode(tell) : OnNode()));
+  if (on_output) team.run([&](uint32_t tid) { tell(graph_.nodes.size(), tid); });
+  return {};
 }
 
 Status TrainPlan::run_loss(Team& team, const TrainInputs& inputs) {
   return run(team, inputs, size_t(&graph_.producer(graph_.outputs[0]) - graph_.nodes.data()) + 1, true, {});
 }
 
-Status TrainPlan::run(Team& team, const TrainInputs& inputs, size_t nodes, bool loss_only, const OnOutput& on_output) {
+Status TrainPlan::run(Team& team, const TrainInputs& inputs, size_t nodes, bool loss_only, const OnNode& on_node) {
   VIBEE_CHECK(team.size() == options_.threads, "a team of {} threads, the plan is for {}", team.size(),
               options_.threads);
   VIBEE_TRY(bind(inputs, &rows_));
@@ -224,18 +229,13 @@ Status TrainPlan::run(Team& team, const TrainInputs& inputs, size_t nodes, bool 
   const GradientKernels& gradients = gradient_kernels(options_.isa);
   team.run([&](uint32_t tid) {
     const TrainWorker worker{*this, team, tid, team.size(), rows_, loss_only, documents_, pw, gradients};
-    const auto tell = [&](size_t n) {
-      if (on_output)
-        for (const uint32_t output : final_[n]) on_output(output, tid);
-    };
     for (size_t n = 0; n < nodes; ++n) {
       const Node& node = graph_.nodes[n];
       if (info(node.op).level == OpLevel::source) continue;
       train_function(node.op)(node, worker);
       team.barrier();
-      tell(n);
+      if (on_node) on_node(n, tid);
     }
-    tell(graph_.nodes.size());
   });
   return {};
 }

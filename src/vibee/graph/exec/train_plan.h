@@ -70,6 +70,9 @@ class TrainPlan {
   Status run(Team& team, const TrainInputs& inputs, const OnOutput& on_output = {});
   /// Only the nodes up to the graph's first output, its loss.
   Status run_loss(Team& team, const TrainInputs& inputs);
+  /// Where a step's values stop being finite first, in words: a weight, an input, or what a node of the forward or
+  /// backward part makes; nothing where all are finite. Runs the step as run() does.
+  Result<std::optional<std::string>> first_not_finite(Team& team, const TrainInputs& inputs);
   /// The graph's output `i` after a run: losses, gradients. Valid until the next one.
   std::span<const float> output(size_t i) const;
   uint64_t arena_size() const { return arena_.size(); }
@@ -99,7 +102,10 @@ class TrainPlan {
   };
   static Result<Layout> plan(const Graph& graph, const TrainOptions& options);
   Status bind(const TrainInputs& inputs, uint32_t* rows);
-  Status run(Team& team, const TrainInputs& inputs, size_t nodes, bool loss_only, const OnOutput& on_output);
+  /// `on_node(n, tid)` is called on every thread once the results of node n are whole.
+  using OnNode = std::function<void(size_t node, uint32_t tid)>;
+  Status run(Team& team, const TrainInputs& inputs, size_t nodes, bool loss_only, const OnNode& on_node);
+  std::string place_of(size_t node) const;
 
   Graph graph_;
   TrainOptions options_;

@@ -190,6 +190,15 @@ Result<float> TrainStep::evaluate(const TrainBatch& batch) {
   return plan_->output(0)[0];
 }
 
+Result<std::optional<std::string>> TrainStep::first_not_finite(const TrainBatch& part) {
+  std::optional<std::string> found;
+  VIBEE_TRY(with_inputs(part, [&](const TrainInputs& inputs) -> Status {
+    VIBEE_ASSIGN(found, plan_->first_not_finite(*team_, inputs));
+    return {};
+  }));
+  return found;
+}
+
 std::span<const float> TrainStep::gradient(size_t i) const {
   const Weight& w = weights_[trained_[i]];
   return options_.sums() ? std::span(sums_.as<const float>(4 * sum_at_[i + 1]), w.count) : plan_->output(i + 1);

@@ -95,6 +95,8 @@ class TrainStep {
   Result<TrainUpdate> update();
   /// The loss alone, between two steps.
   Result<float> evaluate(const TrainBatch& batch);
+  /// Of a part that add() was given: TrainPlan::first_not_finite.
+  Result<std::optional<std::string>> first_not_finite(const TrainBatch& part);
   /// Of the step before, where there are ranks.
   const TrainTrace& trace() const { return trace_; }
   void set_rate(double rate) { options_.optimiser.rate = rate; }
