@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A server under mixed load for a long time: what it answers stays right, its memory stays flat, its times stay what they were.
 
-usage: tests/soak.py VIBEE MODEL [--minutes N] [--clients N] [--faults LIBRARY] [--record FILE]
+usage: tests/soak.py VIBEE MODEL [--minutes N] [--clients N] [--adapters] [--faults LIBRARY] [--record FILE]
 Clients ask for texts behind 24 beginnings that share too few pages (radix tree, disk tier below), for schemas, for tokens; one in twenty leaves
-in the middle, one in twenty sends what is no request. Every 20 s the policy changes, every minute the keys are read again, and with --faults
-an allocation, a read, a write or a send fails. Ends with 1 when an answer was wrong or failed without such a cause, or memory grew.
+in the middle, one in twenty sends what is no request. Every 20 s the policy changes, every minute the keys are read again, with --adapters
+(of SmolLM2-135M) one of three is swapped for the next every 5 s under requests that name them, and with --faults an allocation, a read, a write or a send fails. Ends with 1 when an answer was wrong or failed without such a cause, or memory grew.
 """
 import argparse
 import collections
@@ -22,6 +22,7 @@ import threading
 import time
 
 import faults
+from lora_adapter import write_adapter
 from served import Server
 
 WINDOWS = 6
@@ -44,9 +45,12 @@ class Soak:
         self.keys = os.path.join(folder, "keys")
         with open(self.keys, "w") as f:
             f.write(f"soak all {KEY}\n")
+        for i in range(3 if a.adapters else 0):
+            write_adapter(f"{folder}/adapters/a{i}", i)
+        self.loaded, self.swapped = None, 0         # an adapter, and when it was another
         self.faults = faults.Faults(os.path.abspath(a.faults)) if a.faults else None
         self.server = Server("--ctx", "512", "--batch", "8", "--queue", "64", "--api-keys", self.keys, "--kv-disk", f"{folder}/pages,64M",
-                             models=(a.model,), env=self.faults.environment() if self.faults else None)
+                             *(["--adapter-root", f"{folder}/adapters", "--max-loras", "4"] if a.adapters else []), models=(a.model,), env=self.faults.environment() if self.faults else None)
         self.lock = threading.Lock()
         self.begun = time.time()
         self.end = self.begun + 60 * a.minutes
@@ -88,6 +92,8 @@ class Soak:
         prefix, own = min(23, int(random.paretovariate(0.7)) - 1), random.randrange(6)
         prompt = [100 + (prefix * 7919 + 31 * i) % 150 for i in range(300)] + [100 + (own * 13 + i) % 150 for i in range(20)]
         body = {"prompt": prompt, "max_tokens": random.choice((8, 16, 24)), "seed": own, "ignore_eos": True, "stream": random.random() < 0.7}
+        if self.loaded and random.random() < 0.3:
+            body["model"] = self.loaded
         return "/v1/completions", body
 
     def schema_of(self, random):
@@ -100,6 +106,9 @@ class Soak:
         since = time.time()
         status, text, first, last = self.post(path, body)
         window = self.window()
+        if status == 404 and body.get("model", self.loaded) != self.loaded or status == 404 and since <= self.swapped:
+            self.counts["asked for an adapter that had gone"] += 1
+            return None
         if status != 200:
             return self.went_wrong(since, f"{path}: {status}: {text[:200]}")
         if body["stream"]:
@@ -176,6 +185,19 @@ class Soak:
             self.counts["planted faults"] += self.faults.disarm()[1]
             self.fault_to = time.time() + 1
 
+    def swap(self, turn):
+        """Another adapter is loaded, the one of before let go when nobody uses it; requests name either."""
+        before, self.loaded = self.loaded, f"a{turn % 3}"
+        since = time.time()
+        self.swapped = float("inf")
+        for path, body in [("/v1/load_lora_adapter", {"lora_name": self.loaded, "lora_path": self.loaded})] + (
+                [("/v1/unload_lora_adapter", {"lora_name": before, "drain": True})] if before else []):
+            status, text, _, _ = self.post(path, body)
+            if status != 200:
+                self.went_wrong(since, f"{path}: {status}: {text[:200]}")
+        self.swapped = time.time()
+        self.counts["swaps of an adapter"] += 1
+
     def state(self):
         pid = self.server.process.pid
         status = dict(line.split(":", 1) for line in open(f"/proc/{pid}/status"))
@@ -187,7 +209,7 @@ class Soak:
         threads = [threading.Thread(target=self.client, args=(i,)) for i in range(self.a.clients)]
         for t in threads:
             t.start()
-        states, turn = [], 0
+        states, turn, swaps = [], 0, 0
         while time.time() < self.end and self.server.process.poll() is None:
             states.append(self.state())
             if (time.time() - self.begun) / 20 > turn:
@@ -196,6 +218,12 @@ class Soak:
                 except (OSError, http.client.HTTPException) as e:
                     self.went_wrong(time.time(), f"/admin/config: {e!r}")
                 turn += 1
+            if self.a.adapters and (time.time() - self.begun) / 5 > swaps:
+                try:
+                    self.swap(swaps)
+                except (OSError, http.client.HTTPException) as e:
+                    self.went_wrong(time.time(), f"adapters: {e!r}")
+                swaps += 1
             time.sleep(1)
         for t in threads:
             t.join()
@@ -237,6 +265,7 @@ def main():
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--clients", type=int, default=6)
     parser.add_argument("--pause", type=float, default=0.2, help="mean seconds between two requests of a client")
+    parser.add_argument("--adapters", action="store_true", help="swap adapters; MODEL has SmolLM2-135M's shape")
     parser.add_argument("--faults", help="libfault_inject.so")
     parser.add_argument("--record")
     a = parser.parse_args()

@@ -9,7 +9,7 @@ if [ "$1" -gt 0 ]; then
   vibee=build/release/bin/vibee
   "$vibee" pull smollm2-135m > /dev/null
   out=bench/results/soak-$(date -u +%F).json
-  python3 tests/soak.py "$vibee" smollm2-135m --minutes "$1" --clients 4 --pause 0.5 --faults build/release/lib/libfault_inject.so --record "$out" \
+  python3 tests/soak.py "$vibee" smollm2-135m --minutes "$1" --clients 4 --pause 0.5 --adapters --faults build/release/lib/libfault_inject.so --record "$out" \
     > /dev/null || { cat "$out" >&2; exit 1; }
   echo "soak: a server for $1 minutes, $out"
 fi

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// /v1/load_lora_adapter and /v1/unload_lora_adapter. Adapters are read on the thread of HTTP, while steps go on: a few
-// tens of milliseconds.
+// /v1/load_lora_adapter and /v1/unload_lora_adapter. Adapters are read on the thread beside that of HTTP, so that
+// neither steps nor answers wait for a disk.
 #include <algorithm>
 #include <filesystem>
 
@@ -54,18 +54,23 @@ void ApiServer::load_adapter(Call call) {
   const std::string file = below(config_.adapter_root, path);
   if (file.empty())
     return refuse(call, {404, "adapter_not_found", "there is no such file below the folder of adapters", "lora_path"});
-  auto adapter = pool->load(file);
-  if (!adapter.ok()) {
-    ApiError e = api_error(adapter.status());
-    e.param = "lora_path";
-    return refuse(call, e);
-  }
-  // Requests under way keep the adapter that had the name before.
-  model->adapters[name] = {std::move(*adapter), std::time(nullptr)};
-  PooledModel& pooled = *models_->find(model->id);
-  pooled.keep_adapter(name, file);
-  log(fmt::format("{}:{} was loaded from {}", model->id, name, file));
-  answer(call, adapter_json(pooled, name));
+  const auto adapter = std::make_shared<Result<std::shared_ptr<const LoraAdapter>>>(
+      error(Code::no_memory, "out of memory while an adapter was read"));
+  aside(
+      std::move(call), *model, 0, [adapter, pool, file] { *adapter = pool->load(file); },
+      [this, adapter, name, file](Call mine, ServedModel& its) {
+        if (!adapter->ok()) {
+          ApiError e = api_error(adapter->status());
+          e.param = "lora_path";
+          return refuse(mine, e);
+        }
+        // Requests under way keep the adapter that had the name before.
+        its.adapters[name] = {std::move(**adapter), std::time(nullptr)};
+        PooledModel& pooled = *models_->find(its.id);
+        pooled.keep_adapter(name, file);
+        log(fmt::format("{}:{} was loaded from {}", its.id, name, file));
+        answer(mine, adapter_json(pooled, name));
+      });
 }
 
 void ApiServer::unload_adapter(Call call) {

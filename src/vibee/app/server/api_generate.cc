@@ -27,30 +27,44 @@ void ApiServer::read_and_complete(Call call, Json body, ServedModel& model, std:
   if (!asks_for_grammar(body)) return complete(std::move(call), read(body, model), model, adapter);
   if (is_late(call) || !has_room(call, model, 1)) return;
   struct Reading {
-    Call call;
     Json body;
     std::string adapter;
-    std::variant<CompletionRequest, ApiError> request;
+    std::variant<CompletionRequest, ApiError> request = ApiError{503, "out_of_memory", "out of memory", {}};
+  };
+  const auto reading = std::make_shared<Reading>(Reading{std::move(body), std::move(adapter)});
+  const ServedModel* const m = &model;
+  aside(
+      std::move(call), model, 1, [reading, read, m] { reading->request = read(reading->body, *m); },
+      [this, reading](Call mine, ServedModel& its) {
+        complete(std::move(mine), std::move(reading->request), its, reading->adapter);
+      });
+}
+
+void ApiServer::aside(Call call, ServedModel& model, uint32_t prompts, std::function<void()> work,
+                      std::function<void(Call, ServedModel&)> then) {
+  struct Aside {
+    Call call;
+    std::function<void()> work;
+    std::function<void(Call, ServedModel&)> then;
     bool gone = false;
   };
-  const auto reading = std::make_shared<Reading>(Reading{std::move(call), std::move(body), std::move(adapter),
-                                                         ApiError{503, "out_of_memory", "out of memory", {}}});
-  reading->call.exchange->on_gone([weak = std::weak_ptr(reading)] {
-    if (const auto r = weak.lock()) r->gone = true;
+  const auto it = std::make_shared<Aside>(Aside{std::move(call), std::move(work), std::move(then)});
+  it->call.exchange->on_gone([weak = std::weak_ptr(it)] {
+    if (const auto a = weak.lock()) a->gone = true;
   });
-  reader_->add([this, m = &model, http = http_.get(), reading, read] {
+  reader_->add([this, m = &model, http = http_.get(), it, prompts] {
     try {
-      reading->request = read(reading->body, *m);
+      it->work();
     } catch (const std::exception&) {  // it says that there is no memory
     }
     until_memory([&] {
-      http->post([this, m, reading] {
-        Reading mine = std::move(*reading);
+      http->post([this, m, it, prompts] {
+        Aside mine = std::move(*it);
         --works_;
-        --m->under_way;
+        m->under_way -= prompts;
         attempt(mine.call.exchange, mine.call.route, [&] {
           if (mine.gone) return metrics_.add(Metric::requests, fmt::format("{},cancelled", mine.call.route));
-          complete(std::move(mine.call), std::move(mine.request), *m, mine.adapter);
+          mine.then(std::move(mine.call), *m);
         });
         models_->end_use(*m);
         end_if_drained();
@@ -58,7 +72,7 @@ void ApiServer::read_and_complete(Call call, Json body, ServedModel& model, std:
     });
   });
   ++works_;
-  ++model.under_way;
+  model.under_way += prompts;
   models_->begin_use(model);
 }
 

@@ -94,6 +94,10 @@ class ApiServer {
   /// The body as a request, which is then completed. What compiles grammars is read on a thread for that.
   using ReadRequest = std::variant<CompletionRequest, ApiError> (*)(const Json&, const ServedModel&);
   void read_and_complete(Call call, Json body, ServedModel& model, std::string adapter, ReadRequest read);
+  /// Runs `work` on a thread beside, then `then` here, where the client still waits. The model stays meanwhile, with so
+  /// many prompts more that are not finished. Where `work` throws for want of memory, `then` finds what was before it.
+  void aside(Call call, ServedModel& model, uint32_t prompts, std::function<void()> work,
+             std::function<void(Call, ServedModel&)> then);
   /// Whether so many answers more may wait; otherwise the call was refused.
   bool has_room(Call& call, const ServedModel& model, uint32_t count);
   void complete(Call call, std::variant<CompletionRequest, ApiError> request, ServedModel& model,
