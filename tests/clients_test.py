@@ -83,19 +83,6 @@ def with_openai():
         r = ai.chat.completions.parse(model=model, messages=TALK, max_tokens=200, temperature=0, response_format=Person)
         assert r.choices[0].finish_reason == "length" or isinstance(r.choices[0].message.parsed, Person)
 
-    def tools():
-        try:
-            return ask_tools()
-        except openai.BadRequestError as e:
-            if e.code == "model_has_no_tools":
-                return "refused: " + e.body["message"]
-            raise
-
-    def ask_tools():
-        r = ai.chat.completions.create(model=model, messages=[{"role": "user", "content": "What is the weather in Oslo?"}], tools=TOOLS, tool_choice="required", max_tokens=80, temperature=0)
-        call = r.choices[0].message.tool_calls[0]
-        assert call.function.name == "weather" and "city" in json.loads(call.function.arguments) and r.choices[0].finish_reason == "tool_calls"
-
     def models():
         assert model in [m.id for m in ai.models.list().data] and ai.models.retrieve(model).id == model
 
@@ -117,8 +104,56 @@ def with_openai():
         assert max(abs(a - b) for a, b in zip(r.data[0].embedding, f.data[0].embedding)) < 1e-6
 
     for what, call in (("chat with logprobs", chat), ("chat, streamed", streamed), ("completions, n, echo, logprobs", completions), ("JSON schema", schema),
-                       ("parse into a pydantic model", parsed), ("tools, required", tools), ("models", models), ("errors", errors), ("embeddings, base64 and float", embeddings)):
+                       ("parse into a pydantic model", parsed), ("models", models), ("errors", errors), ("embeddings, base64 and float", embeddings)):
         case(client, what, call)
+
+
+def with_tools():
+    """Against a server whose template knows tools; that of SmolLM2 knows none."""
+    client = version("openai")
+    if not client:
+        return
+    import openai
+    ai = openai.OpenAI(base_url=base, api_key="key")
+    ask = {"model": model, "messages": [{"role": "user", "content": "What is the weather in Oslo?"}], "tools": TOOLS, "max_tokens": 80, "temperature": 0}
+
+    def required():
+        choice = ai.chat.completions.create(**ask, tool_choice="required").choices[0]
+        call = choice.message.tool_calls[0]
+        assert call.function.name == "weather" and "city" in json.loads(call.function.arguments) and choice.finish_reason == "tool_calls"
+        return call
+
+    def streamed():
+        parts, name, reason = [], None, None
+        for event in ai.chat.completions.create(**ask, tool_choice="required", stream=True):
+            for c in event.choices:
+                reason = c.finish_reason or reason
+                for d in c.delta.tool_calls or []:
+                    name = d.function.name or name
+                    parts.append((d.index, d.function.arguments or ""))
+        assert (name, "".join(a for i, a in parts if i == 0), reason) == ("weather", required().function.arguments, "tool_calls")
+
+    def answered():
+        call = required()
+        r = ai.chat.completions.create(**{**ask, "messages": ask["messages"] + [
+            {"role": "assistant", "content": None, "tool_calls": [call.model_dump()]},
+            {"role": "tool", "tool_call_id": call.id, "content": "It rains, 4 degrees."}]}, tool_choice="none")
+        assert r.choices[0].message.content and not r.choices[0].message.tool_calls
+
+    case(client, "tools, required", lambda: required() and None)
+    case(client, "tools, streamed", streamed)
+    case(client, "tools, a result given back", answered)
+    client = version("langchain-openai")
+    if not client:
+        return
+    from langchain_openai import ChatOpenAI
+
+    def bound():
+        llm = ChatOpenAI(model=model, base_url=base, api_key="key", temperature=0, max_tokens=80).bind_tools(TOOLS, tool_choice="weather")
+        call = llm.invoke("What is the weather in Oslo?").tool_calls[0]
+        assert call["name"] == "weather" and "city" in call["args"]
+
+    case(client, "tools, bound", bound)
 
 
 def with_langchain():
@@ -182,9 +217,10 @@ def with_lm_eval():
     case(client, "log-likelihoods by local-completions", loglikelihood)
 
 
-def main():
+def against(arguments, clients):
+    """A server, and what its clients find. What it says where it does not start."""
     log = tempfile.TemporaryFile()
-    server = subprocess.Popen([vibee, "serve", model, *embedding, "--port", str(port), "--ctx", "1024", "--batch", "8", "--policy", "chunked"], stderr=log)
+    server = subprocess.Popen([vibee, "serve", model, "--port", str(port), "--ctx", "1024", "--batch", "8", "--policy", "chunked", *arguments], stderr=log)
     try:
         for _ in range(300):
             try:
@@ -194,17 +230,22 @@ def main():
                 time.sleep(0.1)
                 if server.poll() is not None:
                     log.seek(0)
-                    return log.read().decode()
-        with_openai()
-        with_langchain()
-        with_lm_eval()
+                    sys.exit(log.read().decode())
+        for client in clients:
+            client()
     finally:
         server.terminate()
         server.wait(60)
+
+
+def main():
+    against(embedding, (with_openai, with_langchain, with_lm_eval))
+    against(["--chat-template", os.path.join(os.path.dirname(__file__), "..", "configs", "chatml_tools.jinja")], (with_tools,))
+    rows.sort(key=lambda row: row[0])
     if write:
         with open(write, "w") as out:
             out.write("<!-- Written by tests/clients_test.py --write. -->\n# Clients\n\nPublic clients, unchanged, against `vibee serve`, and what became of each.\n\n"
-                      "| client | what | outcome |\n|---|---|---|\n" + "".join(f"| {c} | {w} | {o} |\n" for c, w, o in rows))
+                      "Tools are asked for with the template `configs/chatml_tools.jinja`.\n\n| client | what | outcome |\n|---|---|---|\n" + "".join(f"| {c} | {w} | {o} |\n" for c, w, o in rows))
     return any(o.startswith("fail") for _, _, o in rows)
 
 
