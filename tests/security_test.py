@@ -134,7 +134,8 @@ class Attacked(unittest.TestCase):
             s.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9000000000\r\n\r\n{")
             self.assertIn(b" 413 ", s.recv(4096))
         self.attack(COMPLETIONS, b'{"' + b"a" * 1000000 + b'": 1}')
-        self.attack(COMPLETIONS, json.dumps({f"k{i}": i for i in range(50000)}))
+        self.attack(COMPLETIONS, json.dumps({f"k{i}": i for i in range(50000)}), seconds=4)
+        self.attack(COMPLETIONS, json.dumps({"x": [{f"k{i}": i for i in range(3000)} for _ in range(100)]}), seconds=4)
         self.attack("/livez", None, (431,), method="GET", headers={"X-Long": "a" * 60000})
         self.attack("/livez", None, (200, 431), method="GET", headers={f"X-{i}": "a" for i in range(90)})
         slow = [socket.create_connection(("127.0.0.1", self.server.port), 30) for _ in range(200)]

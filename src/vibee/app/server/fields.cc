@@ -128,17 +128,23 @@ std::vector<std::string> FieldReader::texts(std::string_view name, size_t most) 
 }
 
 std::variant<Json, ApiError> parse_body(const std::string& text) {
+  using Event = Json::parse_event_t;
   constexpr int kDepth = 64;
-  bool deep = false;
+  // An object compares every new name with those that it has: so many comparisons in all, the work of an object of
+  // 6,000.
+  constexpr uint64_t kMostCompared = 18'000'000;
+  uint64_t compared = 0;
+  bool deep = false, wide = false;
+  uint32_t members[kDepth + 1] = {};  // so far, of the object at each depth
   Json out;
   try {
-    out = Json::parse(text, [&](int depth, Json::parse_event_t event, Json&) {
-      if (depth >= kDepth &&
-          (event == Json::parse_event_t::object_start || event == Json::parse_event_t::array_start)) {
-        deep = true;
-        return false;
+    out = Json::parse(text, [&](int depth, Event event, Json&) {
+      if (event == Event::object_start || event == Event::array_start) {
+        deep |= depth >= kDepth;
+        if (!deep) members[depth + 1] = 0;
       }
-      return !deep;
+      if (event == Event::key && !deep) wide |= (compared += members[depth]++) > kMostCompared;
+      return !deep && !wide;
     });
   } catch (const Json::parse_error& e) {
     return ApiError{400, "invalid_json", fmt::format("the body is not JSON: byte {}", e.byte), {}};
@@ -146,6 +152,7 @@ std::variant<Json, ApiError> parse_body(const std::string& text) {
     return ApiError{400, "invalid_json", "the body has a number that no double holds", {}};
   }
   if (deep) return ApiError{400, "invalid_json", fmt::format("the body is nested deeper than {}", kDepth), {}};
+  if (wide) return ApiError{400, "invalid_json", "the body has objects of too many members; one may have 6,000", {}};
   if (!out.is_object()) return ApiError{400, "invalid_json", "the body is not a JSON object", {}};
   return out;
 }

@@ -58,7 +58,7 @@ class FieldReader {
   const Json& body_;
 };
 
-/// Parses a body: an object, at most 64 deep.
+/// Parses a body: an object, at most 64 deep, with no more members than are read in a moment.
 std::variant<Json, ApiError> parse_body(const std::string& text);
 
 }  // namespace vibee
