@@ -6,11 +6,17 @@
 
 namespace vibee {
 
-/// An operand: rows one behind the other, or the transpose of what lies there so.
+/// An operand: rows one behind the other, or the transpose of what lies there so, in f32, bf16 or f16.
 struct DenseOperand {
-  const float* p;
+  const void* p;
   uint64_t ld;
   bool transposed = false;
+  Format element = Format::f32;
+  DenseOperand transpose() const { return {p, ld, !transposed, element}; }
+  /// From a stored row on.
+  DenseOperand from(uint64_t row) const {
+    return {static_cast<const uint8_t*>(p) + row * ld * (element == Format::f32 ? 4 : 2), ld, transposed, element};
+  }
 };
 
 /// d[m][n] = a[m][k] b[k][n] by all threads of the step, each of which calls it: what it reads is whole before, what it
@@ -20,7 +26,7 @@ void dense_product(const TrainWorker& w, const DenseOperand& a, const DenseOpera
 /// Bytes that it takes of the plan's memory, for sizes of at most m, n and k.
 uint64_t dense_workspace(uint32_t m, uint32_t n, uint32_t k, const TrainOptions& options);
 
-/// A row of it by the calling thread: d[n] = a[k] b[k][n], columns of it.
+/// A row of it by the calling thread: d[n] = a[k] b[k][n], columns of it; b in f32.
 void row_product(const float* a, const DenseOperand& b, uint32_t k, Range columns, float* d, bool goes_on = false);
 
 }  // namespace vibee

@@ -73,7 +73,7 @@ Result<TrainPlan::Layout> TrainPlan::plan(const Graph& g, const TrainOptions& o)
     VIBEE_TRY(check_trainable(g, node).within(fmt::format("node {}", n)));
     products = std::max(products, products_of(g, node, o));
     for (ValueId id : node.in)
-      if (const Type& type = g.type(id); is_packed(type))
+      if (const Type& type = g.type(id); is_blocks(type))
         decoded = std::max(decoded, 4 * uint64_t(decoded_rows(type)) * uint64_t(type.dims[1].n));
     for (ValueId id : node.out) {
       requests.push_back({round_up(bytes(g.type(id), sizes), 64), l.done_by[n].value_or(n), std::max(end[id], n)});
@@ -129,7 +129,7 @@ Result<std::unique_ptr<TrainPlan>> TrainPlan::compile(Graph graph,
       void* w = weights(node.text("name"));
       if (w == nullptr) return error(Code::not_found, "no weight '{}' was given", node.text("name"));
       if (is_packed(g.type(node.out[0]))) {
-        p->stored_[node.out[0]] = static_cast<const uint8_t*>(w);
+        p->stored_[node.out[0]] = static_cast<uint8_t*>(w);
       } else {
         p->floats_[node.out[0]] = static_cast<float*>(w);
       }
@@ -138,7 +138,14 @@ Result<std::unique_ptr<TrainPlan>> TrainPlan::compile(Graph graph,
       p->constants_.push_back(std::move(values));
       p->floats_[node.out[0]] = p->constants_.back().data();
     } else if (info(node.op).level != OpLevel::source) {
-      for (ValueId id : node.out) p->floats_[id] = reinterpret_cast<float*>(p->arena_.data() + p->layout_.offsets[id]);
+      for (ValueId id : node.out) {
+        uint8_t* const at = p->arena_.data() + p->layout_.offsets[id];
+        if (is_packed(g.type(id))) {
+          p->stored_[id] = at;
+        } else {
+          p->floats_[id] = reinterpret_cast<float*>(at);
+        }
+      }
     }
     if (node.op == Op::rope_table) {
       const auto pairs = size_t(node.integer("dims") / 2);

@@ -80,12 +80,14 @@ class TrainPlan {
   bool done_by_loss(const Node& gradient) const;
   const Type& type(ValueId id) const { return graph_.type(id); }
   float* floats(ValueId id) const { return floats_[id]; }
+  /// Of a value in another format than f32.
+  uint8_t* stored(ValueId id) const { return stored_[id]; }
   /// Decodes rows of a weight in another format than f32.
   void decode(ValueId id, Range rows, float* out) const;
   const int32_t* integers(ValueId id) const { return integers_[id]; }
   std::span<const double> frequencies(ValueId id) const { return frequencies_[id]; }
   uint8_t* scratch(uint32_t tid) const { return arena_.data() + layout_.scratch + tid * layout_.scratch_stride; }
-  /// Rows of a weight that are decoded, for all threads: decoded_rows of them.
+  /// Rows of a weight in blocks that are decoded, for all threads: decoded_rows of them.
   float* decoded() const { return reinterpret_cast<float*>(arena_.data() + layout_.decoded); }
   std::span<uint8_t> products() const { return {arena_.data() + layout_.products, layout_.decoded - layout_.products}; }
   float* shared() const { return reinterpret_cast<float*>(arena_.data() + layout_.shared); }
@@ -106,7 +108,7 @@ class TrainPlan {
   Layout layout_;
   HugeBuffer arena_;
   std::vector<float*> floats_;
-  std::vector<const uint8_t*> stored_;  ///< weights in other formats
+  std::vector<uint8_t*> stored_;  ///< values in other formats
   std::vector<const int32_t*> integers_;
   std::vector<std::vector<float>> constants_;
   std::vector<std::vector<double>> frequencies_;  ///< of rotation tables, by value
@@ -121,7 +123,7 @@ TrainFn train_function(Op op);
 /// What the functions take for granted beyond the type rules.
 Status check_trainable(const Graph& graph, const Node& node);
 AttentionShape attention_shape(const Node& node);
-/// Rows that are decoded at once of a weight [n, k] in another format than f32.
+/// Rows that are decoded at once of a weight [n, k] in a format of blocks.
 uint32_t decoded_rows(const Type& weight);
 /// Rows whose logits the loss holds at once, for a vocabulary of n; all calls of it share 4 * (n + k + 1) bytes a row.
 uint32_t loss_rows(uint32_t n);

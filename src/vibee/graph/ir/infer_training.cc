@@ -51,7 +51,7 @@ Result<std::vector<Type>> Rule::cross_entropy() const {
 
 /// rms_norm_dx, _dw: rows, weight, gradient -> that of the rows, of the weight. layer_norm_dx, _dw: the same.
 /// activation_dx: input, gradient. linear_dx: gradient [m, n], weight [n, k] -> [m, k]. linear_dw: gradient [m, n],
-/// rows [m, k] -> [n, k].
+/// rows [m, k] (which may have 16 bits) -> [n, k].
 Result<std::vector<Type>> Rule::gradient() const {
   using Types = std::vector<Type>;
   switch (node.op) {
@@ -62,8 +62,9 @@ Result<std::vector<Type>> Rule::gradient() const {
       return Types{rows_of(in(0).dims[0], in(1).dims[1].n)};
     }
     case Op::linear_dw:
-      if (!f32(0, 2) || !f32(1, 2) || in(0).dims[0] != in(1).dims[0] || in(0).dims[1].symbol || in(1).dims[1].symbol)
-        return wrong("takes an f32 gradient [m, n] and f32 rows [m, k]");
+      if (!f32(0, 2) || !floats(1, 2) || in(0).dims[0] != in(1).dims[0] || in(0).dims[1].symbol ||
+          in(1).dims[1].symbol)
+        return wrong("takes an f32 gradient [m, n] and rows [m, k] of floats");
       return Types{rows_of(in(0).dims[1], in(1).dims[1].n)};
     case Op::activation_dx:
       if (!f32(0, 2) || in(1) != in(0)) return wrong("takes an f32 matrix and a gradient of its shape");

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Selective recomputation (v1730; Chen et al. 2016; Korthikanti et al. 2022): the backward part of a joint graph
 // computes some values of the forward part once more, just before it first reads them, instead of keeping them since.
-// The same functions read the same values, so every gradient keeps its bytes.
+// The same functions read the same values, so every gradient keeps its bytes. Values that are kept in 16 bits become
+// floats again in the backward part at every level.
 #pragma once
 
 #include <optional>
