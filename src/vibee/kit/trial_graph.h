@@ -26,7 +26,9 @@ struct TrialGraphOptions {
   uint32_t threads = 1;
   Isa isa = detected_isa();
   Format compute = Format::f32;  ///< of activations
-  Format weights = Format::f32;  ///< of matrices, but for experts and what chooses them: f32, bf16, f16
+  Format weights = Format::f32;  ///< of matrices: f32, bf16, f16
+  bool experts_too = false;      ///< `weights` of experts and what chooses them as well
+  Format rounding = Format::f32;  ///< matrices are numbers of it, whatever they lie in
   Recompute recompute = Recompute::none;
 };
 
@@ -41,14 +43,14 @@ class TrialGraph {
     config.expert_ff = config.ff;
     const auto format_of = [&](std::string_view name) {
       const bool experts = name.find("_exps.") != name.npos || name.find("ffn_gate_inp.") != name.npos;
-      return experts ? Format::f32 : o.weights;
+      return experts && !o.experts_too ? Format::f32 : o.weights;
     };
     VIBEE_ASSIGN(const Graph loss, DecoderBuilder(config, format_of).build_training());
     VIBEE_ASSIGN(const Graph joint, differentiate(loss, trainable_weights(loss)));
     t->graph_ = recompute(store_activations(joint, o.compute), o.recompute);
     uint32_t tensor = 0;
     for (const Node& node : t->graph_.nodes)
-      if (node.op == Op::weight) t->fill(node, ++tensor);
+      if (node.op == Op::weight) t->fill(node, ++tensor, info(o.rounding));
     const TrainOptions options{o.rows * o.length, o.threads, o.isa};
     VIBEE_ASSIGN(t->plan_, TrainPlan::compile(
                                t->graph_, [&](std::string_view name) { return t->weights_.find(name)->second.data(); },
@@ -106,13 +108,16 @@ class TrialGraph {
   }
 
  private:
-  void fill(const Node& node, uint32_t tensor) {
+  void fill(const Node& node, uint32_t tensor, const NumericFormat& rounding) {
     const Type& type = graph_.type(node.out[0]);
     const std::string name(node.text("name"));
     std::vector<float> values(size_t(elements(type, {})));
     RandomStream random(2, Purpose::test, tensor);
     const bool vector = type.dims.size() == 1, bias = name.ends_with(".bias");
     for (float& x : values) x = vector ? (bias ? 0.0f : 1.0f) : 0.02f * random.normal();
+    std::vector<uint8_t> rounded(rounding.row_bytes(values.size()));
+    rounding.encode(values.data(), values.size(), rounded.data());
+    rounding.decode(rounded.data(), values.size(), values.data());
     const NumericFormat& format = info(type.elem.format);
     weights_[name].resize(format.row_bytes(values.size()));
     format.encode(values.data(), values.size(), weights_[name].data());

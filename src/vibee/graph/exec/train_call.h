@@ -19,11 +19,11 @@ struct TrainCall {
   const TrainWorker& w;
   const float* in(size_t i) const { return w.plan.floats(node.in[i]); }
   const int32_t* ids(size_t i) const { return w.plan.integers(node.in[i]); }
-  /// An input [m, k] as products read it.
+  /// An input [m, k], or [E, m, k] of which a product reads one at a time, as products read it.
   DenseOperand rows_of(size_t i) const {
     const Type& type = in_type(i);
     const void* p = is_packed(type) ? static_cast<const void*>(w.plan.stored(node.in[i])) : in(i);
-    return {p, uint64_t(type.dims[1].n), false, type.elem.format};
+    return {p, uint64_t(type.dims.back().n), false, type.elem.format};
   }
   float* out(size_t i = 0) const { return w.plan.floats(node.out[i]); }
   const Type& in_type(size_t i) const { return w.plan.type(node.in[i]); }
@@ -72,7 +72,8 @@ void train_cross_entropy(const Node&, const TrainWorker&);
 void train_cross_entropy_dx(const Node&, const TrainWorker&);
 void train_cross_entropy_dw(const Node&, const TrainWorker&);
 
-// Experts (train_moe.cc), and the floats of a thread's scratch that they need.
+// Experts (train_moe.cc): what they do, and the floats of a thread's scratch, the floats that all threads share, and the
+// bytes of products that a node needs.
 void train_moe_route(const Node&, const TrainWorker&);
 void train_moe_route_dx(const Node&, const TrainWorker&);
 void train_moe_gated(const Node&, const TrainWorker&);
@@ -82,5 +83,7 @@ void train_moe_down(const Node&, const TrainWorker&);
 void train_moe_down_dx(const Node&, const TrainWorker&);
 void train_moe_down_dw(const Node&, const TrainWorker&);
 uint64_t train_moe_scratch(const Graph& graph, const Node& node);
+uint64_t train_moe_shared(const Graph& graph, const Node& node, uint32_t rows);
+uint64_t train_moe_products(const Graph& graph, const Node& node, const TrainOptions& options);
 
 }  // namespace vibee

@@ -296,11 +296,23 @@ Status check_trainable(const Graph& g, const Node& node) {
                          node.op == Op::cross_entropy_dw;
     if (!is_packed(type(i)) || (decodes && i == 1)) return true;
     if (is_blocks(type(i))) return false;
-    return node.op == Op::cast || (node.op == Op::linear && i == 0) || (node.op == Op::linear_dw && i == 1) ||
-           (node.op == Op::scatter && i == 2);  // of which the shape alone is read
+    switch (node.op) {
+      case Op::cast:
+      case Op::moe_route: return true;
+      case Op::linear: return i == 0;
+      case Op::linear_dw: return i == 1;
+      case Op::moe_gated:
+      case Op::moe_gated_dx:
+      case Op::moe_gated_dw: return i == 0 || i == 2 || i == 3;
+      case Op::moe_down:
+      case Op::moe_down_dx:
+      case Op::moe_down_dw:
+      case Op::scatter: return i == 0 || i == 2;  // of a scatter's table the shape alone is read
+      default: return false;
+    }
   };
   for (size_t i = 0; i < node.in.size(); ++i)
-    if (!reads(i)) return no(fmt::format("reads f32, input {} is {}", i, to_string(type(i))));
+    if (!reads(i)) return no(fmt::format("does not read {} as input {}", to_string(type(i)), i));
   const auto& dims = g.type(node.out[0]).dims;
   switch (node.op) {
     case Op::add:

@@ -78,6 +78,8 @@ class TrainPlan {
   const TrainOptions& options() const { return options_; }
   LossGradients gradients_of(const Node& loss) const;
   bool done_by_loss(const Node& gradient) const;
+  /// Whether the node before had the same inputs and left in shared() what this one starts from.
+  bool goes_on(const Node& node) const { return layout_.goes_on[size_t(&node - graph_.nodes.data())]; }
   const Type& type(ValueId id) const { return graph_.type(id); }
   float* floats(ValueId id) const { return floats_[id]; }
   /// Of a value in another format than f32.
@@ -97,6 +99,7 @@ class TrainPlan {
     std::vector<uint64_t> offsets;  ///< one a value
     std::optional<ValueId> documents;
     std::vector<std::optional<uint32_t>> done_by;  ///< one a node: the loss that makes its results
+    std::vector<bool> goes_on;                     ///< one a node
     uint64_t scratch = 0, scratch_stride = 0, products = 0, shared = 0, decoded = 0, bytes = 0;
   };
   static Result<Layout> plan(const Graph& graph, const TrainOptions& options);

@@ -36,7 +36,7 @@ Result<int64_t> Rule::weight(size_t x, size_t w) const {
   const Type &a = in(x), &b = in(w);
   if (b.elem.kind != Elem::stored || b.dims.size() != 2 || b.dims[0].symbol || b.dims[1].symbol)
     return wrong(fmt::format("input {} must be a weight [n, k]", w));
-  const bool rows = a.elem.kind == Elem::act8 || (node.op == Op::linear ? a.elem.is_float() : a.elem.is_f32());
+  const bool rows = a.elem.kind == Elem::act8 || (node.op == Op::linear || node.op == Op::moe_route ? a.elem.is_float() : a.elem.is_f32());
   if (!rows || a.dims.size() != 2 || a.dims[1] != b.dims[1])
     return wrong(fmt::format("rows of input {} must have the weight's k", x));
   if (a.elem.kind == Elem::act8 && !is_integer(b.elem.format))
@@ -77,7 +77,7 @@ Result<std::vector<Type>> Rule::attention() const {
 Result<std::vector<Type>> Rule::moe() const {
   const int64_t k = node.integer("k");
   if (k <= 0 || k > kMaxDim) return wrong("needs k > 0");
-  if (!f32(0, 2) || in(0).dims[1].symbol) return wrong("takes f32 rows of known width");
+  if (!floats(0, 2) || in(0).dims[1].symbol) return wrong("takes rows of floats of known width");
   const Dim rows = in(0).dims[0];
   if (node.op == Op::moe_route) {
     VIBEE_ASSIGN(const int64_t experts, weight(0, 1));

@@ -87,7 +87,7 @@ Result<std::vector<Type>> Rule::moe_gradient() const {
   using Types = std::vector<Type>;
   const int64_t k = node.integer("k");
   if (k <= 0 || k > kMaxDim) return wrong("needs k > 0");
-  if (!f32(0, 2) || in(0).dims[1].symbol) return wrong("takes f32 rows of known width");
+  if (!floats(0, 2) || in(0).dims[1].symbol) return wrong("takes rows of floats of known width");
   const Dim rows = in(0).dims[0];
   if (in(1) != rows_of(rows, 2 * k)) return wrong(fmt::format("input 1 must be a route [rows, {}]", 2 * k));
   const auto stack = [&](size_t i) {
@@ -96,8 +96,8 @@ Result<std::vector<Type>> Rule::moe_gradient() const {
   };
   const int64_t width = in(0).dims[1].n;
   if (node.op == Op::moe_route_dx) {
-    if (width < k || in(2) != in(1)) return wrong("takes logits of at least k experts and a route's gradient");
-    return Types{in(0)};
+    if (!f32(0, 2) || width < k || in(2) != in(1)) return wrong("takes f32 logits of at least k experts and a route's gradient");
+    return Types{{kF32, in(0).dims}};
   }
   if (!stack(2)) return wrong("input 2 must be a weight [experts, n, k]");
   const std::vector<Dim>& w = in(2).dims;
@@ -106,10 +106,10 @@ Result<std::vector<Type>> Rule::moe_gradient() const {
     if (!stack(3) || in(3).dims != w) return wrong("weights must have one shape and at least k experts");
     if (width != w[2].n || in(4) != rows_of(rows, k * w[1].n)) return wrong("rows must have the weights' sizes");
     if (!activation("gate")) return wrong("needs gate=\"silu\", \"gelu\" or \"gelu_tanh\"");
-    return node.op == Op::moe_gated_dx ? Types{in(0)} : Types{grad, grad};
+    return node.op == Op::moe_gated_dx ? Types{{kF32, in(0).dims}} : Types{grad, grad};
   }
   if (width != k * w[2].n || in(3) != rows_of(rows, w[1].n)) return wrong("rows must have the weight's sizes");
-  return node.op == Op::moe_down_dx ? Types{in(0), in(1)} : Types{grad};
+  return node.op == Op::moe_down_dx ? Types{{kF32, in(0).dims}, in(1)} : Types{grad};
 }
 
 }  // namespace vibee

@@ -69,9 +69,21 @@ class Storing {
       default: return false;  // routes are numbers of experts and softmaxes; rotations are positions
     }
   }
+  /// Products.
   bool reads_stored(const Node& node, size_t input) const {
-    const bool rows = (node.op == Op::linear && input == 0) || (node.op == Op::linear_dw && input == 1);
-    return rows && stored_[node.in[input]];
+    if (!stored_[node.in[input]]) return false;
+    switch (node.op) {
+      case Op::linear:
+      case Op::moe_route:
+      case Op::moe_gated:
+      case Op::moe_gated_dx:
+      case Op::moe_gated_dw:
+      case Op::moe_down:
+      case Op::moe_down_dx:
+      case Op::moe_down_dw: return input == 0;
+      case Op::linear_dw: return input == 1;
+      default: return false;
+    }
   }
   ValueId floats(ValueId id) {
     if (!floats_[id]) floats_[id] = out_.add(Op::cast, {*stored_[id]}, {{"to", std::string("f32")}});
