@@ -20,6 +20,7 @@ std::optional<Recompute> level_of(const Graph& g, const Node& node) {
     case Op::scale:
     case Op::soft_cap: return Recompute::cheap;
     case Op::linear:
+    case Op::moe_gated:
     case Op::rope: return Recompute::proj;
     // Rows and a bias; two sums of rows are the residual stream, which would be added up from its beginning.
     case Op::add: 

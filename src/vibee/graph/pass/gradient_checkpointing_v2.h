@@ -14,11 +14,11 @@
 namespace vibee {
 
 /// What is computed again; each level has that of the one before. Sums of the residual stream, the result of embedding,
-/// what experts make and what the loss reads are kept at all of them.
+/// which experts a row chose and what the loss reads are kept at all of them.
 enum class Recompute : uint8_t {
   none,
   cheap,  ///< norms, activations and products of gates: no matrix is multiplied twice
-  proj,   ///< and products by weights, with their biases and rotations
+  proj,   ///< and products by weights, experts' too, with their biases and rotations
   full,   ///< and attention: one more forward pass
 };
 
