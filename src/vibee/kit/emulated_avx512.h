@@ -65,6 +65,13 @@ inline __m128i emulated_cvtepi32_epi8(__m512i a) {
   for (int i = 0; i < 16; ++i) to[i] = int8_t(from[i]);
   return _mm_loadu_si128(reinterpret_cast<const __m128i*>(to));
 }
+inline __m256i emulated_cvtepi32_epi16(__m512i a) {
+  uint32_t from[16];
+  uint16_t to[16];
+  std::memcpy(from, &a, 64);
+  for (int i = 0; i < 16; ++i) to[i] = uint16_t(from[i]);
+  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(to));
+}
 inline __m512 emulated_maskz_loadu_ps(uint16_t mask, const void* p) {
   float out[16] = {};
   for (int i = 0; i < 16; ++i)
@@ -107,6 +114,7 @@ inline T emulated_reduce_add(const V& v) {
 #define _mm512_cvtepu8_epi32(a) vibee::emulated_cvtepu8_epi32(a)
 #define _mm512_cvtepu16_epi32(a) vibee::emulated_cvtepu16_epi32(a)
 #define _mm512_cvtepi32_epi8(a) vibee::emulated_cvtepi32_epi8(a)
+#define _mm512_cvtepi32_epi16(a) vibee::emulated_cvtepi32_epi16(a)
 #define _mm512_extractf32x8_ps(a, which) vibee::half_of<__m256>(a, which)
 #define _mm512_maskz_loadu_ps(mask, p) vibee::emulated_maskz_loadu_ps(mask, p)
 #define _mm512_mask_storeu_ps(p, mask, a) vibee::emulated_mask_storeu_ps(p, mask, a)

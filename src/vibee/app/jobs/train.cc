@@ -279,6 +279,7 @@ class Run {
     options.clip = c_.clip;
     options.accumulate = c_.part < share_rows;
     options.lora = c_.lora;
+    VIBEE_ASSIGN(options.compute, parse_format(c_.compute));
     VIBEE_TRY(fit(config, &options));
     VIBEE_ASSIGN(step_, TrainStep::create(model_->file, config, options));
     if (resume) {

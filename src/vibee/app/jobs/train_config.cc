@@ -170,6 +170,8 @@ Status check(const std::string& name, TrainConfig* c) {
                                              [&](const RecomputeName& level) { return level.name == c->recompute; }))
     return wrong("train.recompute",
                  fmt::format("{}; none, cheap, proj, full and auto are built", quote(c->recompute, 40)));
+  if (c->compute != "f32" && c->compute != "bf16" && c->compute != "f16")
+    return wrong("precision.compute", fmt::format("{}; f32, bf16 and f16 are built", quote(c->compute, 40)));
   const auto kind = find_schedule(c->schedule);
   if (!kind)
     return wrong("optimiser.schedule",

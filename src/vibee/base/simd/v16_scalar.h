@@ -41,6 +41,10 @@ inline void v_store_half(uint16_t* p, V16 a) {
   for (int i = 0; i < 16; ++i) p[i] = float_to_half(a.lane[i]);
 }
 inline V16 v_load_bf16(const uint16_t* p) { VIBEE_LANES(bf16_to_float(p[i])); }
+/// Round to nearest even; NaN stays a quiet NaN.
+inline void v_store_bf16(uint16_t* p, V16 a) {
+  for (int i = 0; i < 16; ++i) p[i] = float_to_bf16(a.lane[i]);
+}
 inline V16 v_load_i8(const int8_t* p) { VIBEE_LANES(float(p[i])); }
 /// Round to nearest even and store as int8; the caller keeps |a| <= 127.
 inline void v_store_i8(int8_t* p, V16 a) {

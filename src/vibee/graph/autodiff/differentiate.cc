@@ -33,8 +33,8 @@ class Differentiator {
         needs = at != weights_.end();
         if (needs) {
           const Type& type = from_.type(node.out[0]);
-          if (!type.elem.is_f32())
-            return error(Code::unsupported, "weight {} is {}; gradients are towards f32 weights only", quote(*at),
+          if (!type.elem.is_float())
+            return error(Code::unsupported, "weight {} is {}; gradients are towards weights of floats only", quote(*at),
                          to_string(type));
           const auto index = size_t(at - weights_.begin());
           if (known[index]) return error(Code::unsupported, "two nodes of the graph read weight {}", quote(*at));
@@ -97,9 +97,9 @@ class Differentiator {
     VIBEE_TRY(Status(joint_.status()));
     std::vector<bool> given(node.in.size());
     for (const auto& [i, g] : backward.given()) {
-      VIBEE_CHECK(wanted[i] && joint_.type(g) == from_.type(node.in[i]),
-                  "gradient of {} towards input {} is {}, not {}", info(node.op).name, i, to_string(joint_.type(g)),
-                  to_string(from_.type(node.in[i])));
+      const Type want{kF32, from_.type(node.in[i]).dims};
+      VIBEE_CHECK(wanted[i] && joint_.type(g) == want, "gradient of {} towards input {} is {}, not {}",
+                  info(node.op).name, i, to_string(joint_.type(g)), to_string(want));
       given[i] = true;
       std::optional<ValueId>& sum = gradients_[node.in[i]];
       sum = sum ? joint_.add(Op::add, {*sum, g}) : g;
@@ -157,7 +157,7 @@ std::vector<std::string> trainable_weights(const Graph& graph) {
   }
   std::vector<std::string> names;
   for (const Node& node : graph.nodes)
-    if (node.op == Op::weight && reached[node.out[0]] && graph.type(node.out[0]).elem.is_f32())
+    if (node.op == Op::weight && reached[node.out[0]] && graph.type(node.out[0]).elem.is_float())
       names.emplace_back(node.text("name"));
   return names;
 }

@@ -60,11 +60,18 @@ TEST(Differentiate, FrozenWeightsCostNothing) {
                            "  %12:f32[4,4] = linear_dw(%11, %5) {phase=\"W\"}\n"
                            "  return %8, %12\n}\n");
   EXPECT_EQ(trainable_weights(g), (std::vector<std::string>{"embedding", "w"}));
-  // Frozen weights may be of any format.
+  // Frozen weights may be of any format, trained ones of floats.
   std::string frozen = kTied;
   frozen.replace(frozen.find("f32[4,4] = weight"), 17, "f16[4,4] = weight");
   EXPECT_TRUE(joint(parse(frozen + "  return %8\n}\n"), {"embedding"}).ok());
-  EXPECT_NE(refusal(frozen + "  return %8\n}\n", {"w"}).find("weight \"w\" is f16[4,4]; gradients are towards f32"),
+  const auto of_half = joint(parse(frozen + "  return %8\n}\n"), {"w"});
+  ASSERT_TRUE(of_half.ok());
+  EXPECT_EQ(of_half->type(of_half->outputs[1]), (Type{kF32, {Dim{4}, Dim{4}}}));
+  EXPECT_NE(refusal("graph g {\n  %0:f32[T,32] = input {name=\"x\"}\n  %1:q8_0[1,32] = weight {name=\"w\"}\n"
+                    "  %2:f32[T,1] = linear(%0, %1)\n  %3:f32[1] = constant {value=1.0}\n"
+                    "  %4:f32[1] = sum_to(%2, %3)\n  return %4\n}\n",
+                    {"w"})
+                .find("weight \"w\" is q8_0[1,32]; gradients are towards weights of floats only"),
             std::string::npos);
 }
 

@@ -101,6 +101,8 @@ void gradient_matmul(Backward& b) {
   if (b.wants(0)) b.give(0, b.op(Op::matmul, {b.g(), b.op(Op::transpose, {b.in(1)})}));
   if (b.wants(1)) b.give(1, b.op(Op::matmul, {b.op(Op::transpose, {b.in(0)}), b.g()}));
 }
+/// Straight through (Bengio et al. 2013, arXiv:1308.3432): rounding moves a value, and its slope is taken for 1.
+void gradient_cast(Backward& b) { b.give(0, b.g()); }
 void gradient_gather(Backward& b) { b.give(1, b.op(Op::scatter, {b.in(0), b.g(), b.in(1)})); }
 void gradient_scatter(Backward& b) {
   b.none(2);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a gradient rule sees and gives: one node of the forward graph, the gradient of its first result, and which of
-// its inputs want theirs.
+// its inputs want theirs. Gradients are f32, of whatever they are.
 #pragma once
 
 #include <utility>

@@ -4,12 +4,14 @@
 
 #include <algorithm>
 
-#include "vibee/graph/exec/train_plan.h"
+#include "vibee/graph/exec/train_gemm.h"
 
 namespace vibee {
 
-/// A weight that lies in another format than f32.
+/// A value that lies in another format than f32.
 inline bool is_packed(const Type& type) { return type.elem.kind == Elem::stored && !type.elem.is_f32(); }
+/// A weight that products cannot read as it is.
+inline bool is_blocks(const Type& type) { return type.elem.kind == Elem::stored && !type.elem.is_float(); }
 
 /// A node's values and sizes.
 struct TrainCall {
@@ -17,6 +19,12 @@ struct TrainCall {
   const TrainWorker& w;
   const float* in(size_t i) const { return w.plan.floats(node.in[i]); }
   const int32_t* ids(size_t i) const { return w.plan.integers(node.in[i]); }
+  /// An input [m, k], or [E, m, k] of which a product reads one at a time, as products read it.
+  DenseOperand rows_of(size_t i) const {
+    const Type& type = in_type(i);
+    const void* p = is_packed(type) ? static_cast<const void*>(w.plan.stored(node.in[i])) : in(i);
+    return {p, uint64_t(type.dims.back().n), false, type.elem.format};
+  }
   float* out(size_t i = 0) const { return w.plan.floats(node.out[i]); }
   const Type& in_type(size_t i) const { return w.plan.type(node.in[i]); }
   const Type& out_type() const { return w.plan.type(node.out[0]); }
@@ -35,21 +43,21 @@ struct TrainCall {
     const Range mine = w.share_of(rows(out_type()));
     f(uint64_t(mine.begin) * width(), (mine.end - mine.begin) * width());
   }
-  /// A weight's rows as floats, on all threads: f(rows, the floats of the first of them). Those in another format are
-  /// decoded block by block into memory of all threads, with barriers around f.
+  /// A weight's rows as products read them, on all threads: f(rows, the operand that begins with them). Those in blocks
+  /// are decoded some at a time into memory of all threads, with barriers around f.
   template <class F>
   void weight_rows(size_t i, F&& f) const {
     const Type& type = in_type(i);
     const auto n = uint32_t(type.dims[0].n);
     const auto k = uint64_t(type.dims[1].n);
-    if (!is_packed(type)) return f(Range{0, n}, in(i));
+    if (!is_blocks(type)) return f(Range{0, n}, rows_of(i));
     const uint32_t block = decoded_rows(type);
     float* const floats = w.plan.decoded();
     for (uint32_t first = 0; first < n; first += block) {
       const Range rows{first, std::min(n, first + block)}, mine = w.share_of(rows.end - rows.begin);
       w.plan.decode(node.in[i], {first + mine.begin, first + mine.end}, floats + mine.begin * k);
       w.team.barrier();
-      f(rows, static_cast<const float*>(floats));
+      f(rows, DenseOperand{floats, k});
       w.team.barrier();
     }
   }
@@ -64,7 +72,8 @@ void train_cross_entropy(const Node&, const TrainWorker&);
 void train_cross_entropy_dx(const Node&, const TrainWorker&);
 void train_cross_entropy_dw(const Node&, const TrainWorker&);
 
-// Experts (train_moe.cc), and the floats of a thread's scratch that they need.
+// Experts (train_moe.cc): what they do, and the floats of a thread's scratch, the floats that all threads share, and the
+// bytes of products that a node needs.
 void train_moe_route(const Node&, const TrainWorker&);
 void train_moe_route_dx(const Node&, const TrainWorker&);
 void train_moe_gated(const Node&, const TrainWorker&);
@@ -74,5 +83,7 @@ void train_moe_down(const Node&, const TrainWorker&);
 void train_moe_down_dx(const Node&, const TrainWorker&);
 void train_moe_down_dw(const Node&, const TrainWorker&);
 uint64_t train_moe_scratch(const Graph& graph, const Node& node);
+uint64_t train_moe_shared(const Graph& graph, const Node& node, uint32_t rows);
+uint64_t train_moe_products(const Graph& graph, const Node& node, const TrainOptions& options);
 
 }  // namespace vibee

@@ -132,24 +132,36 @@ void scatter(const Node& node, const TrainWorker& w) {
 /// on from block to block.
 void linear(const Node& node, const TrainWorker& w) {
   const TrainCall c{node, w};
-  const auto k = uint64_t(c.in_type(1).dims[1].n);
-  c.weight_rows(1, [&](Range rows, const float* weight) {
-    dense_product(w, {c.in(0), k}, {weight, k, true}, c.rows(c.out_type()), rows.end - rows.begin, uint32_t(k),
+  const auto k = uint32_t(c.in_type(1).dims[1].n);
+  c.weight_rows(1, [&](Range rows, const DenseOperand& weight) {
+    dense_product(w, c.rows_of(0), weight.transpose(), c.rows(c.out_type()), rows.end - rows.begin, k,
                   c.out() + rows.begin, c.width());
   });
 }
 void linear_dx(const Node& node, const TrainWorker& w) {
   const TrainCall c{node, w};
   const auto n = uint64_t(c.in_type(1).dims[0].n);
-  c.weight_rows(1, [&](Range rows, const float* weight) {
-    dense_product(w, {c.in(0) + rows.begin, n}, {weight, c.width()}, c.rows(c.out_type()), c.width(),
-                  rows.end - rows.begin, c.out(), c.width(), rows.begin > 0);
+  c.weight_rows(1, [&](Range rows, const DenseOperand& weight) {
+    dense_product(w, {c.in(0) + rows.begin, n}, weight, c.rows(c.out_type()), c.width(), rows.end - rows.begin, c.out(),
+                  c.width(), rows.begin > 0);
   });
 }
 void linear_dw(const Node& node, const TrainWorker& w) {
   const TrainCall c{node, w};
-  dense_product(w, {c.in(0), uint64_t(c.in_type(0).dims[1].n), true}, {c.in(1), c.width()}, c.rows(c.out_type()),
-                c.width(), c.rows(c.in_type(0)), c.out(), c.width());
+  dense_product(w, c.rows_of(0).transpose(), c.rows_of(1), c.rows(c.out_type()), c.width(), c.rows(c.in_type(0)),
+                c.out(), c.width());
+}
+
+/// Between f32 and floats of 16 bits.
+void cast(const Node& node, const TrainWorker& w) {
+  const TrainCall c{node, w};
+  const bool narrow = c.in_type(0).elem.is_f32();
+  const bool half = (narrow ? c.out_type() : c.in_type(0)).elem.format == Format::f16;
+  auto* const stored = reinterpret_cast<uint16_t*>(w.plan.stored(narrow ? node.out[0] : node.in[0]));
+  c.elements([&](uint64_t at, uint32_t n) {
+    if (narrow) return (half ? w.pointwise.to_half : w.pointwise.to_bf16)(c.in(0) + at, n, stored + at);
+    (half ? w.pointwise.from_half : w.pointwise.from_bf16)(stored + at, n, c.out() + at);
+  });
 }
 
 void rope_table(const Node& node, const TrainWorker& w) {
@@ -231,6 +243,7 @@ constexpr Trainable kTrainable[] = {
     {Op::layer_norm, layer_norm},
     {Op::layer_norm_dx, norm_dx},
     {Op::layer_norm_dw, norm_dw},
+    {Op::cast, cast},
     {Op::sum_to, sum_to},
     {Op::scatter, scatter},
     {Op::linear, linear},
@@ -277,11 +290,29 @@ Status check_trainable(const Graph& g, const Node& node) {
   };
   if (train_function(node.op) == nullptr) return no("has no kernel for training");
   const auto type = [&](size_t i) -> const Type& { return g.type(node.in[i]); };
-  const bool decodes = node.op == Op::embed || node.op == Op::linear || node.op == Op::linear_dx ||
-                       node.op == Op::cross_entropy || node.op == Op::cross_entropy_dx;
+  const auto reads = [&](size_t i) {
+    const bool decodes = node.op == Op::embed || node.op == Op::linear || node.op == Op::linear_dx ||
+                         node.op == Op::cross_entropy || node.op == Op::cross_entropy_dx ||
+                         node.op == Op::cross_entropy_dw;
+    if (!is_packed(type(i)) || (decodes && i == 1)) return true;
+    if (is_blocks(type(i))) return false;
+    switch (node.op) {
+      case Op::cast:
+      case Op::moe_route: return true;
+      case Op::linear: return i == 0;
+      case Op::linear_dw: return i == 1;
+      case Op::moe_gated:
+      case Op::moe_gated_dx:
+      case Op::moe_gated_dw: return i == 0 || i == 2 || i == 3;
+      case Op::moe_down:
+      case Op::moe_down_dx:
+      case Op::moe_down_dw:
+      case Op::scatter: return i == 0 || i == 2;  // of a scatter's table the shape alone is read
+      default: return false;
+    }
+  };
   for (size_t i = 0; i < node.in.size(); ++i)
-    if (is_packed(type(i)) && !(decodes && i == 1))
-      return no(fmt::format("reads f32 weights, input {} is {}", i, to_string(type(i))));
+    if (!reads(i)) return no(fmt::format("does not read {} as input {}", to_string(type(i)), i));
   const auto& dims = g.type(node.out[0]).dims;
   switch (node.op) {
     case Op::add:
@@ -291,6 +322,7 @@ Status check_trainable(const Graph& g, const Node& node) {
       return {};
     case Op::mul: return type(0) == type(1) && dims.size() == 2 ? Status() : no("multiplies rows of one shape");
     case Op::scale:
+    case Op::cast:
     case Op::soft_cap: return dims.size() == 2 ? Status() : no("takes rows");
     case Op::sum_to:
       return type(0).dims.size() == 2 && type(1) == Type{kF32, {type(0).dims[1]}} ? Status()

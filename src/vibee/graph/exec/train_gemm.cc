@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vibee/graph/exec/train_gemm.h"
 
-#include <cmath>
-
 #include "vibee/kernels/gemm/cutlass_gemm.h"
 
 namespace vibee {
@@ -18,13 +16,13 @@ GemmPlan plan_for(const GemmProblem& problem, uint32_t threads, Isa isa) {
 
 void dense_product(const TrainWorker& w, const DenseOperand& a, const DenseOperand& b, uint32_t m, uint32_t n,
                    uint32_t k, float* d, uint64_t d_row, bool goes_on) {
-  GemmProblem problem{m, n, k, {Format::f32, a.transposed, a.ld}, {Format::f32, b.transposed, b.ld}, {}};
+  GemmProblem problem{m, n, k, {a.element, a.transposed, a.ld}, {b.element, b.transposed, b.ld}, {}};
   problem.d.ld = d_row;
   problem.goes_on = goes_on;
   const GemmPlan plan = plan_for(problem, w.threads, w.plan.options().isa);
   GemmData data;
-  data.a.data = a.p;
-  data.b.data = b.p;
+  data.a = {a.p, 0, a.element};  // what check_operands would read more of is known to be there
+  data.b = {b.p, 0, b.element};
   data.d = {d, size_t(m - 1) * d_row + n};
   plan.run_thread(data, w.tid, w.team, w.plan.products());
 }
@@ -33,12 +31,27 @@ uint64_t dense_workspace(uint32_t m, uint32_t n, uint32_t k, const TrainOptions&
   return plan_for({m, n, k, {}, {}, {}}, options.threads, options.isa).workspace();
 }
 
-void row_product(const float* a, const DenseOperand& b, uint32_t k, Range columns, float* d, bool goes_on) {
-  for (uint32_t j = columns.begin; j < columns.end; ++j) {
-    float sum = goes_on ? d[j] : 0.0f;
-    for (uint32_t l = 0; l < k; ++l) sum = std::fma(a[l], b.transposed ? b.p[j * b.ld + l] : b.p[l * b.ld + j], sum);
-    d[j] = sum;
-  }
+void grouped_product(const TrainWorker& w, GemmGroups grouping, std::span<const uint32_t> groups, const DenseOperand& a,
+                     const DenseOperand& b, uint32_t m, uint32_t n, uint32_t k, float* d, bool goes_on) {
+  GemmProblem problem{m, n, k, {a.element, a.transposed, a.ld}, {b.element, b.transposed, b.ld}, {}};
+  problem.grouping = grouping;
+  problem.groups = uint32_t(groups.size());
+  problem.goes_on = goes_on;
+  const GemmPlan plan = plan_for(problem, w.threads, w.plan.options().isa);
+  GemmData data;
+  data.a = {a.p, 0, a.element};
+  data.b = {b.p, 0, b.element};
+  data.d = {d, size_t(m) * n * (grouping == GemmGroups::depth ? groups.size() : 1)};
+  data.groups = groups;
+  plan.run_thread(data, w.tid, w.team, w.plan.products());
+}
+
+uint64_t grouped_workspace(GemmGroups grouping, uint32_t groups, uint32_t m, uint32_t n, uint32_t k,
+                           const TrainOptions& options) {
+  GemmProblem problem{m, n, k, {}, {}, {}};
+  problem.grouping = grouping;
+  problem.groups = groups;
+  return plan_for(problem, options.threads, options.isa).workspace();
 }
 
 }  // namespace vibee

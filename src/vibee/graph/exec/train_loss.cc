@@ -50,8 +50,8 @@ class Loss {
       for (uint32_t i = mine.begin; i < mine.end; ++i)
         std::memcpy(gathered + uint64_t(i) * k, rows + uint64_t(chosen[first + i]) * k, k * 4);
       w.team.barrier();
-      c.weight_rows(1, [&](Range part, const float* weight) {
-        dense_product(w, {gathered, k}, {weight, k, true}, count, part.end - part.begin, k, logits + part.begin, n);
+      c.weight_rows(1, [&](Range part, const DenseOperand& weight) {
+        dense_product(w, {gathered, k}, weight.transpose(), count, part.end - part.begin, k, logits + part.begin, n);
       });
       w.team.barrier();
       for (uint32_t i = mine.begin; i < mine.end; ++i) {
@@ -77,8 +77,8 @@ class Loss {
   }
   /// Of the chunk from its slopes, over what it gathered.
   void dx(const TrainCall& call, uint32_t first, uint32_t count) const {
-    call.weight_rows(1, [&](Range part, const float* weight) {
-      dense_product(w, {logits + part.begin, n}, {weight, k}, count, k, part.end - part.begin, gathered, k,
+    call.weight_rows(1, [&](Range part, const DenseOperand& weight) {
+      dense_product(w, {logits + part.begin, n}, weight, count, k, part.end - part.begin, gathered, k,
                     part.begin > 0);
     });
     w.team.barrier();

@@ -28,6 +28,7 @@ uint64_t products_of(const Graph& g, const Node& node, const TrainOptions& o) {
   if (node.op == Op::linear) return dense_workspace(dim(node.out[0], 0), dim(node.in[1], 0), dim(node.in[1], 1), o);
   if (node.op == Op::linear_dx) return dense_workspace(dim(node.out[0], 0), dim(node.in[1], 1), dim(node.in[1], 0), o);
   if (node.op == Op::linear_dw) return dense_workspace(dim(node.out[0], 0), dim(node.out[0], 1), dim(node.in[0], 0), o);
+  if (is_moe(node.op)) return train_moe_products(g, node, o);
   if (!is_loss(node.op)) return 0;
   const uint32_t n = dim(node.in[1], 0), k = dim(node.in[1], 1), rows = std::min(loss_rows(n), o.max_rows);
   const uint64_t logits = dense_workspace(rows, n, k, o);
@@ -66,14 +67,19 @@ Result<TrainPlan::Layout> TrainPlan::plan(const Graph& g, const TrainOptions& o)
   std::vector<ValueId> placed;
   uint64_t shared = 0, decoded = 0, products = 0;
   l.done_by.resize(g.nodes.size());
+  l.goes_on.resize(g.nodes.size());
   for (uint32_t n = 0; n < g.nodes.size(); ++n) {
     const Node& node = g.nodes[n];
     if (info(node.op).level == OpLevel::source) continue;
     l.done_by[n] = loss_of(g, node);
     VIBEE_TRY(check_trainable(g, node).within(fmt::format("node {}", n)));
+    if (is_moe(node.op) && node.integer("k") * int64_t(o.max_rows) > INT32_MAX)
+      return error(Code::unsupported, "node {}: {} experts for each of {} rows; take fewer rows a step", n,
+                   node.integer("k"), o.max_rows);
+    l.goes_on[n] = node.op == Op::moe_gated_dw && g.nodes[n - 1].op == Op::moe_gated_dx && g.nodes[n - 1].in == node.in;
     products = std::max(products, products_of(g, node, o));
     for (ValueId id : node.in)
-      if (const Type& type = g.type(id); is_packed(type))
+      if (const Type& type = g.type(id); is_blocks(type))
         decoded = std::max(decoded, 4 * uint64_t(decoded_rows(type)) * uint64_t(type.dims[1].n));
     for (ValueId id : node.out) {
       requests.push_back({round_up(bytes(g.type(id), sizes), 64), l.done_by[n].value_or(n), std::max(end[id], n)});
@@ -88,7 +94,10 @@ Result<TrainPlan::Layout> TrainPlan::plan(const Graph& g, const TrainOptions& o)
       VIBEE_TRY(validate(shape).within(fmt::format("node {}", n)));
       l.scratch_stride = std::max(l.scratch_stride, round_up(self_attention_scratch(shape, o.max_rows), 64));
     }
-    if (is_moe(node.op)) l.scratch_stride = std::max(l.scratch_stride, round_up(4 * train_moe_scratch(g, node), 64));
+    if (is_moe(node.op)) {
+      l.scratch_stride = std::max(l.scratch_stride, round_up(4 * train_moe_scratch(g, node), 64));
+      shared = std::max(shared, 4 * train_moe_shared(g, node, o.max_rows));
+    }
     if (is_loss(node.op)) {
       const auto& w = g.type(node.in[1]).dims;
       const uint64_t chunk = loss_rows(uint32_t(w[0].n));
@@ -129,7 +138,7 @@ Result<std::unique_ptr<TrainPlan>> TrainPlan::compile(Graph graph,
       void* w = weights(node.text("name"));
       if (w == nullptr) return error(Code::not_found, "no weight '{}' was given", node.text("name"));
       if (is_packed(g.type(node.out[0]))) {
-        p->stored_[node.out[0]] = static_cast<const uint8_t*>(w);
+        p->stored_[node.out[0]] = static_cast<uint8_t*>(w);
       } else {
         p->floats_[node.out[0]] = static_cast<float*>(w);
       }
@@ -138,7 +147,14 @@ Result<std::unique_ptr<TrainPlan>> TrainPlan::compile(Graph graph,
       p->constants_.push_back(std::move(values));
       p->floats_[node.out[0]] = p->constants_.back().data();
     } else if (info(node.op).level != OpLevel::source) {
-      for (ValueId id : node.out) p->floats_[id] = reinterpret_cast<float*>(p->arena_.data() + p->layout_.offsets[id]);
+      for (ValueId id : node.out) {
+        uint8_t* const at = p->arena_.data() + p->layout_.offsets[id];
+        if (is_packed(g.type(id))) {
+          p->stored_[id] = at;
+        } else {
+          p->floats_[id] = reinterpret_cast<float*>(at);
+        }
+      }
     }
     if (node.op == Op::rope_table) {
       const auto pairs = size_t(node.integer("dims") / 2);

@@ -81,14 +81,18 @@ class TrainPlan {
   const TrainOptions& options() const { return options_; }
   LossGradients gradients_of(const Node& loss) const;
   bool done_by_loss(const Node& gradient) const;
+  /// Whether the node before had the same inputs and left in shared() what this one starts from.
+  bool goes_on(const Node& node) const { return layout_.goes_on[size_t(&node - graph_.nodes.data())]; }
   const Type& type(ValueId id) const { return graph_.type(id); }
   float* floats(ValueId id) const { return floats_[id]; }
+  /// Of a value in another format than f32.
+  uint8_t* stored(ValueId id) const { return stored_[id]; }
   /// Decodes rows of a weight in another format than f32.
   void decode(ValueId id, Range rows, float* out) const;
   const int32_t* integers(ValueId id) const { return integers_[id]; }
   std::span<const double> frequencies(ValueId id) const { return frequencies_[id]; }
   uint8_t* scratch(uint32_t tid) const { return arena_.data() + layout_.scratch + tid * layout_.scratch_stride; }
-  /// Rows of a weight that are decoded, for all threads: decoded_rows of them.
+  /// Rows of a weight in blocks that are decoded, for all threads: decoded_rows of them.
   float* decoded() const { return reinterpret_cast<float*>(arena_.data() + layout_.decoded); }
   std::span<uint8_t> products() const { return {arena_.data() + layout_.products, layout_.decoded - layout_.products}; }
   float* shared() const { return reinterpret_cast<float*>(arena_.data() + layout_.shared); }
@@ -98,6 +102,7 @@ class TrainPlan {
     std::vector<uint64_t> offsets;  ///< one a value
     std::optional<ValueId> documents;
     std::vector<std::optional<uint32_t>> done_by;  ///< one a node: the loss that makes its results
+    std::vector<bool> goes_on;                     ///< one a node
     uint64_t scratch = 0, scratch_stride = 0, products = 0, shared = 0, decoded = 0, bytes = 0;
   };
   static Result<Layout> plan(const Graph& graph, const TrainOptions& options);
@@ -112,7 +117,7 @@ class TrainPlan {
   Layout layout_;
   HugeBuffer arena_;
   std::vector<float*> floats_;
-  std::vector<const uint8_t*> stored_;  ///< weights in other formats
+  std::vector<uint8_t*> stored_;  ///< values in other formats
   std::vector<const int32_t*> integers_;
   std::vector<std::vector<float>> constants_;
   std::vector<std::vector<double>> frequencies_;  ///< of rotation tables, by value
@@ -127,7 +132,7 @@ TrainFn train_function(Op op);
 /// What the functions take for granted beyond the type rules.
 Status check_trainable(const Graph& graph, const Node& node);
 AttentionShape attention_shape(const Node& node);
-/// Rows that are decoded at once of a weight [n, k] in another format than f32.
+/// Rows that are decoded at once of a weight [n, k] in a format of blocks.
 uint32_t decoded_rows(const Type& weight);
 /// Rows whose logits the loss holds at once, for a vocabulary of n; all calls of it share 4 * (n + k + 1) bytes a row.
 uint32_t loss_rows(uint32_t n);

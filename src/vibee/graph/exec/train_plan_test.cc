@@ -48,10 +48,10 @@ TEST(TrainPlan, RefusesGraphsThatItCannotRun) {
   const std::string x = "  %0:f32[T,1] = input {name=\"x\"}\n";
   EXPECT_NE(refusal(x + "  %1:f32[T,1] = exp(%0)\n  return %1\n").find("node 1: [exp] has no kernel for training"),
             std::string::npos);
-  EXPECT_NE(refusal("  %0:i32[T] = input {name=\"a\"}\n  %1:f32[4,8] = weight {name=\"w\"}\n"
-                    "  %2:f32[T,8] = embed(%0, %1)\n  %3:f16[2,8] = weight {name=\"u\"}\n"
+  EXPECT_NE(refusal("  %0:i32[T] = input {name=\"a\"}\n  %1:f32[4,32] = weight {name=\"w\"}\n"
+                    "  %2:f32[T,32] = embed(%0, %1)\n  %3:q8_0[2,32] = weight {name=\"u\"}\n"
                     "  %4:f32[T,2] = moe_route(%2, %3) {k=1}\n  return %4\n")
-                .find("reads f32 weights, input 1 is f16[2,8]"),
+                .find("[moe_route] does not read q8_0[2,32] as input 1"),
             std::string::npos);
   EXPECT_NE(refusal(x + "  %1:f32[1] = weight {name=\"w\"}\n  %2:f32[T,1] = mul(%0, %1)\n  return %2\n")
                 .find("multiplies rows of one shape"),

@@ -71,7 +71,10 @@ class Decomposer {
         if (!out_.type(in[1]).elem.is_f32()) return false;
         result = op(Op::matmul, in);
         break;
-      case Op::linear_dw: result = op(Op::matmul, {op(Op::transpose, {in[0]}), in[1]}); break;
+      case Op::linear_dw:
+        if (!out_.type(in[1]).elem.is_f32()) return false;
+        result = op(Op::matmul, {op(Op::transpose, {in[0]}), in[1]});
+        break;
       case Op::rope: result = rope(node, in[0], in[1]); break;
       case Op::cross_entropy:
         if (!out_.type(in[1]).elem.is_f32()) return false;

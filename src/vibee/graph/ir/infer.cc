@@ -36,7 +36,8 @@ Result<int64_t> Rule::weight(size_t x, size_t w) const {
   const Type &a = in(x), &b = in(w);
   if (b.elem.kind != Elem::stored || b.dims.size() != 2 || b.dims[0].symbol || b.dims[1].symbol)
     return wrong(fmt::format("input {} must be a weight [n, k]", w));
-  if ((a.elem.kind != Elem::act8 && !a.elem.is_f32()) || a.dims.size() != 2 || a.dims[1] != b.dims[1])
+  const bool rows = a.elem.kind == Elem::act8 || (node.op == Op::linear || node.op == Op::moe_route ? a.elem.is_float() : a.elem.is_f32());
+  if (!rows || a.dims.size() != 2 || a.dims[1] != b.dims[1])
     return wrong(fmt::format("rows of input {} must have the weight's k", x));
   if (a.elem.kind == Elem::act8 && !is_integer(b.elem.format))
     return wrong("quantised rows need a weight in an integer format");
@@ -76,7 +77,7 @@ Result<std::vector<Type>> Rule::attention() const {
 Result<std::vector<Type>> Rule::moe() const {
   const int64_t k = node.integer("k");
   if (k <= 0 || k > kMaxDim) return wrong("needs k > 0");
-  if (!f32(0, 2) || in(0).dims[1].symbol) return wrong("takes f32 rows of known width");
+  if (!floats(0, 2) || in(0).dims[1].symbol) return wrong("takes rows of floats of known width");
   const Dim rows = in(0).dims[0];
   if (node.op == Op::moe_route) {
     VIBEE_ASSIGN(const int64_t experts, weight(0, 1));
@@ -212,16 +213,24 @@ Result<std::vector<Type>> Rule::run() const {
         return wrong("takes i32 indices and a table [n, d]");
       return Types{{kF32, {in(0).dims[0], in(1).dims[1]}}};
     case Op::scatter:
-      if (in(0).elem.kind != Elem::i32 || in(0).dims.size() != 1 || !f32(1, 2) || !f32(2, 2) ||
+      if (in(0).elem.kind != Elem::i32 || in(0).dims.size() != 1 || !f32(1, 2) || !floats(2, 2) ||
           in(1).dims[0] != in(0).dims[0] || in(1).dims[1] != in(2).dims[1])
         return wrong("takes i32 indices [m], f32 rows [m, d] and a table [n, d] of the result's shape");
-      return Types{in(2)};
+      return Types{{kF32, in(2).dims}};
     case Op::expand:
     case Op::sum_to: {
       if (!in(0).elem.is_f32() || !in(1).elem.is_f32()) return wrong("takes two f32 tensors");
       VIBEE_ASSIGN(const Type wide, broadcast(kF32));
       if (wide != in(node.op == Op::expand ? 1 : 0)) return wrong("one shape must broadcast to the other");
       return Types{in(1)};
+    }
+    case Op::cast: {
+      const auto to = parse_format(node.text("to"));
+      const Elem elem{Elem::stored, to.ok() ? *to : Format::q4_0};
+      if (!elem.is_float()) return wrong("needs to=\"f32\", \"bf16\" or \"f16\"");
+      if (!in(0).elem.is_float() || in(0).elem == elem || (!in(0).elem.is_f32() && !elem.is_f32()))
+        return wrong("makes 16 bits of f32, or f32 of 16 bits");
+      return Types{{elem, in(0).dims}};
     }
     case Op::pad: {
       const int64_t before = node.integer("before"), after = node.integer("after");

@@ -51,7 +51,7 @@ Result<std::vector<Type>> Rule::cross_entropy() const {
 
 /// rms_norm_dx, _dw: rows, weight, gradient -> that of the rows, of the weight. layer_norm_dx, _dw: the same.
 /// activation_dx: input, gradient. linear_dx: gradient [m, n], weight [n, k] -> [m, k]. linear_dw: gradient [m, n],
-/// rows [m, k] -> [n, k].
+/// rows [m, k] (which may have 16 bits) -> [n, k].
 Result<std::vector<Type>> Rule::gradient() const {
   using Types = std::vector<Type>;
   switch (node.op) {
@@ -62,8 +62,9 @@ Result<std::vector<Type>> Rule::gradient() const {
       return Types{rows_of(in(0).dims[0], in(1).dims[1].n)};
     }
     case Op::linear_dw:
-      if (!f32(0, 2) || !f32(1, 2) || in(0).dims[0] != in(1).dims[0] || in(0).dims[1].symbol || in(1).dims[1].symbol)
-        return wrong("takes an f32 gradient [m, n] and f32 rows [m, k]");
+      if (!f32(0, 2) || !floats(1, 2) || in(0).dims[0] != in(1).dims[0] || in(0).dims[1].symbol ||
+          in(1).dims[1].symbol)
+        return wrong("takes an f32 gradient [m, n] and rows [m, k] of floats");
       return Types{rows_of(in(0).dims[1], in(1).dims[1].n)};
     case Op::activation_dx:
       if (!f32(0, 2) || in(1) != in(0)) return wrong("takes an f32 matrix and a gradient of its shape");
@@ -86,7 +87,7 @@ Result<std::vector<Type>> Rule::moe_gradient() const {
   using Types = std::vector<Type>;
   const int64_t k = node.integer("k");
   if (k <= 0 || k > kMaxDim) return wrong("needs k > 0");
-  if (!f32(0, 2) || in(0).dims[1].symbol) return wrong("takes f32 rows of known width");
+  if (!floats(0, 2) || in(0).dims[1].symbol) return wrong("takes rows of floats of known width");
   const Dim rows = in(0).dims[0];
   if (in(1) != rows_of(rows, 2 * k)) return wrong(fmt::format("input 1 must be a route [rows, {}]", 2 * k));
   const auto stack = [&](size_t i) {
@@ -95,8 +96,8 @@ Result<std::vector<Type>> Rule::moe_gradient() const {
   };
   const int64_t width = in(0).dims[1].n;
   if (node.op == Op::moe_route_dx) {
-    if (width < k || in(2) != in(1)) return wrong("takes logits of at least k experts and a route's gradient");
-    return Types{in(0)};
+    if (!f32(0, 2) || width < k || in(2) != in(1)) return wrong("takes f32 logits of at least k experts and a route's gradient");
+    return Types{{kF32, in(0).dims}};
   }
   if (!stack(2)) return wrong("input 2 must be a weight [experts, n, k]");
   const std::vector<Dim>& w = in(2).dims;
@@ -105,10 +106,10 @@ Result<std::vector<Type>> Rule::moe_gradient() const {
     if (!stack(3) || in(3).dims != w) return wrong("weights must have one shape and at least k experts");
     if (width != w[2].n || in(4) != rows_of(rows, k * w[1].n)) return wrong("rows must have the weights' sizes");
     if (!activation("gate")) return wrong("needs gate=\"silu\", \"gelu\" or \"gelu_tanh\"");
-    return node.op == Op::moe_gated_dx ? Types{in(0)} : Types{grad, grad};
+    return node.op == Op::moe_gated_dx ? Types{{kF32, in(0).dims}} : Types{grad, grad};
   }
   if (width != k * w[2].n || in(3) != rows_of(rows, w[1].n)) return wrong("rows must have the weight's sizes");
-  return node.op == Op::moe_down_dx ? Types{in(0), in(1)} : Types{grad};
+  return node.op == Op::moe_down_dx ? Types{{kF32, in(0).dims}, in(1)} : Types{grad};
 }
 
 }  // namespace vibee

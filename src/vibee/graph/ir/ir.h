@@ -42,6 +42,8 @@ struct Elem {
   Format format = Format::f32;  ///< for kind == stored
   bool operator==(const Elem&) const = default;
   bool is_f32() const { return kind == stored && format == Format::f32; }
+  /// f32, or floats of 16 bits.
+  bool is_float() const { return is_f32() || (kind == stored && (format == Format::f16 || format == Format::bf16)); }
 };
 inline constexpr Elem kF32{Elem::stored, Format::f32}, kI32{Elem::i32, Format::f32}, kAct8{Elem::act8, Format::f32},
     kState{Elem::state, Format::f32};

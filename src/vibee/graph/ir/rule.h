@@ -15,11 +15,12 @@ struct Rule {
   /// Names the op and the types that it received.
   Status wrong(std::string_view why) const;
   bool f32(size_t i, size_t rank) const { return in(i).elem.is_f32() && in(i).dims.size() == rank; }
+  bool floats(size_t i, size_t rank) const { return in(i).elem.is_float() && in(i).dims.size() == rank; }
   static Type rows_of(Dim rows, int64_t n, Elem elem = kF32) { return {elem, {rows, Dim{n}}}; }
 
   /// Shapes broadcast from the right as in NumPy, sizes equal or 1.
   Result<Type> broadcast(Elem elem) const;
-  /// Checks a weight [n, k] against rows of width k and gives n.
+  /// Checks a weight [n, k] against rows of width k and gives n. Rows of 16 bits are for products alone.
   Result<int64_t> weight(size_t x, size_t w) const;
   /// Attributes of heads in the range that keeps their products small.
   bool heads(int64_t* heads, int64_t* kv, int64_t* d) const;

@@ -6,6 +6,8 @@
 #include <charconv>
 #include <cmath>
 
+#include "vibee/base/math/half.h"
+
 namespace vibee {
 namespace {
 
@@ -33,6 +35,11 @@ double unary(Op op, double a) {
     case Op::sqrt: return std::sqrt(a);
     default: return std::tanh(a);
   }
+}
+
+/// The number that a 16-bit float nearest to x stands for.
+float cast_to(Format format, float x) {
+  return format == Format::bf16 ? bf16_to_float(float_to_bf16(x)) : half_to_float(float_to_half(x));
 }
 
 /// Index into an operand that is broadcast to `dims` from the right.
@@ -160,6 +167,10 @@ Status evaluate_primitive(const Node& node, std::span<const TensorOf<T>* const> 
       return {};
     case Op::select:
       for (size_t i = 0; i < y.size(); ++i) y[i] = a[i] != 0 ? in[1]->f[i] : in[2]->f[i];
+      return {};
+    case Op::cast:
+      for (size_t i = 0; i < y.size(); ++i) y[i] = T(cast_to(out->type.elem.format, float(a[i])));
+      if (out->type.elem.is_f32()) y = a;
       return {};
     case Op::reshape: y = a; return {};
     case Op::transpose:

@@ -7,8 +7,11 @@
 namespace vibee {
 namespace {
 
-Recompute level_of(const Graph& g, const Node& node) {
+/// The least level at which a node is computed again; nothing: never.
+std::optional<Recompute> level_of(const Graph& g, const Node& node) {
   switch (node.op) {
+    // Floats of 16 bits are made whenever they are needed; what is rounded is kept in their place.
+    case Op::cast: return g.type(node.out[0]).elem.is_f32() ? Recompute::none : level_of(g, g.producer(node.in[0]));
     case Op::rms_norm:
     case Op::layer_norm:
     case Op::activation:
@@ -17,11 +20,14 @@ Recompute level_of(const Graph& g, const Node& node) {
     case Op::scale:
     case Op::soft_cap: return Recompute::cheap;
     case Op::linear:
+    case Op::moe_gated:
     case Op::rope: return Recompute::proj;
     // Rows and a bias; two sums of rows are the residual stream, which would be added up from its beginning.
-    case Op::add: return g.type(node.in[0]) != g.type(node.in[1]) ? Recompute::proj : Recompute::none;
+    case Op::add: 
+      if (g.type(node.in[0]) == g.type(node.in[1])) return {};
+      return Recompute::proj;
     case Op::self_attention: return Recompute::full;
-    default: return Recompute::none;
+    default: return {};
   }
 }
 
@@ -32,8 +38,8 @@ class Recomputation {
     kept_.resize(from.values.size());
     copies_.resize(from.values.size());
     for (size_t n = 0; n < from.nodes.size(); ++n) {
-      const Recompute least = level_of(from, from.nodes[n]);
-      again_[n] = least != Recompute::none && least <= level && !from.nodes[n].has("phase");
+      const std::optional<Recompute> least = level_of(from, from.nodes[n]);
+      again_[n] = least && *least <= level && !from.nodes[n].has("phase");
     }
     // The loss reads its rows in the forward part, and its gradients start from there too.
     for (const Node& node : from.nodes)
@@ -91,7 +97,8 @@ constexpr RecomputeName kLevels[] = {
 std::span<const RecomputeName> recompute_levels() { return kLevels; }
 
 Graph recompute(const Graph& joint, Recompute level) {
-  return level == Recompute::none ? joint : Recomputation(joint, level).run();
+  const bool casts = std::any_of(joint.nodes.begin(), joint.nodes.end(), [](const Node& n) { return n.op == Op::cast; });
+  return level == Recompute::none && !casts ? joint : Recomputation(joint, level).run();
 }
 
 }  // namespace vibee

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Selective recomputation (v1730; Chen et al. 2016; Korthikanti et al. 2022): the backward part of a joint graph
 // computes some values of the forward part once more, just before it first reads them, instead of keeping them since.
-// The same functions read the same values, so every gradient keeps its bytes.
+// The same functions read the same values, so every gradient keeps its bytes. Values that are kept in 16 bits become
+// floats again in the backward part at every level.
 #pragma once
 
 #include <optional>
@@ -13,11 +14,11 @@
 namespace vibee {
 
 /// What is computed again; each level has that of the one before. Sums of the residual stream, the result of embedding,
-/// what experts make and what the loss reads are kept at all of them.
+/// which experts a row chose and what the loss reads are kept at all of them.
 enum class Recompute : uint8_t {
   none,
   cheap,  ///< norms, activations and products of gates: no matrix is multiplied twice
-  proj,   ///< and products by weights, with their biases and rotations
+  proj,   ///< and products by weights, experts' too, with their biases and rotations
   full,   ///< and attention: one more forward pass
 };
 

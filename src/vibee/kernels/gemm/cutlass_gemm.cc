@@ -68,9 +68,11 @@ Result<GemmPlan> GemmPlan::make(const GemmProblem& problem, uint32_t threads, Is
   const GemmProblem& p = plan.problem_;
   plan.code_ = dense_kernel(isa).code;
   plan.threads_ = threads;
-  // Whole items a thread where none is left to wait for long: at most a tenth of the time.
-  plan.by_items_ = p.grouping == GemmGroups::none && threads > 1 && p.batch > 1 &&
-                   uint64_t(ceil_div(p.batch, threads)) * threads * 10 <= uint64_t(p.batch) * 11;
+  // Whole items a thread where none is left to wait for long: at most a tenth of the time. Groups are dealt by what
+  // they cost, few of them cut between columns, so nobody waits before the end.
+  plan.by_items_ = threads > 1 && (p.grouping != GemmGroups::none ||
+                                   (p.batch > 1 && uint64_t(ceil_div(p.batch, threads)) * threads * 10 <=
+                                                       uint64_t(p.batch) * 11));
   plan.sums_in_d_ = p.beta == 0 && !p.epilogue.residual;
   const uint64_t deepest = std::min(p.k, p.packed_b ? kLongDepth : kDepth);
   plan.a_floats_ = round_up(
@@ -141,10 +143,12 @@ uint32_t GemmPlan::depth(const Item& it) const {
   return ceil_div(it.k, std::max(1u, ceil_div(it.k, most)));
 }
 
-/// Rows x columns of threads, by a count in cycles of the AVX-512 tile: 16 multiply-adds in half a cycle, a tile takes
-/// as long as one of 4 rows at least; packing and reading B as measured on Zen 5.
+// Cycles of the AVX-512 tile: 16 multiply-adds in half a cycle, a tile takes as long as one of 4 rows at least; packing
+// and reading B as measured on Zen 5.
+constexpr double kPack = 0.3, kRead = 0.12, kBarrier = 6000;
+
+/// Rows x columns of threads.
 GemmPlan::Grid GemmPlan::grid(const Item& it, uint32_t threads) const {
-  constexpr double kPack = 0.3, kRead = 0.12, kBarrier = 6000;
   const uint32_t width = kDensePanel * code_->panels;
   Grid best{1, threads};
   double least = 0;
@@ -300,6 +304,7 @@ Status GemmPlan::run(const GemmData& data, Team& team, std::span<uint8_t> worksp
 
 void GemmPlan::run_thread(const GemmData& data, uint32_t tid, Team& team, std::span<uint8_t> workspace) const {
   const Space mine = space(workspace, tid);
+  if (by_items_ && problem_.grouping != GemmGroups::none) return run_groups(data, tid, mine);
   if (by_items_) {
     const Range items = share(problem_.items(), tid, threads_);
     for (uint32_t i = items.begin; i < items.end; ++i) multiply(item(data, i, 0), 0, 1, mine, [] {});
@@ -313,6 +318,51 @@ void GemmPlan::run_thread(const GemmData& data, uint32_t tid, Team& team, std::s
   }
 }
 
+/// Cycles of a column.
+double GemmPlan::cost(const Item& it) const {
+  if (it.m == 0) return 0;
+  return it.k * (std::max(it.m, 4u) / 32.0 + kRead + (it.panels ? 0 : kPack)) + it.m;
+}
+
+/// This thread's stretch of all groups' columns: as much work as the others', of whole panels and in order.
+void GemmPlan::run_groups(const GemmData& data, uint32_t tid, const Space& space) const {
+  const uint32_t width = kDensePanel * code_->panels, units = ceil_div(problem_.n, width);
+  double all = 0;
+  uint64_t before = 0;
+  for (uint32_t i = 0; i < problem_.groups; before += data.groups[i++]) all += cost(item(data, i, before));
+  const double begin = all * tid / threads_, end = all * (tid + 1) / threads_;
+  double done = 0;
+  before = 0;
+  for (uint32_t i = 0; i < problem_.groups; before += data.groups[i++]) {
+    const Item it = item(data, i, before);
+    const double here = cost(it);
+    const auto unit = [&](double at) { return uint32_t(std::clamp((at - done) / here, 0.0, 1.0) * units + 0.5); };
+    uint32_t from = 0, to = tid == 0 ? units : 0;  // without rows there are only sums of columns, which are zero
+    if (here > 0) from = unit(begin), to = unit(end);
+    if (from < to) multiply(part(it, {0, it.m}, {from * width, std::min(it.n, to * width)}), 0, 1, space, [] {});
+    done += here;
+  }
+}
+
+GemmPlan::Item GemmPlan::part(Item it, Range rows, Range columns) const {
+  const GemmLayout &a = problem_.a, &b = problem_.b;
+  it.a = at(it.a, a.transposed ? rows.begin : rows.begin * a.ld, a.element);
+  if (it.panels)
+    it.panels += columns.begin / kDensePanel * it.panel_bytes;
+  else
+    it.b = at(it.b, b.transposed ? columns.begin * b.ld : columns.begin, b.element);
+  it.m = rows.end - rows.begin;
+  it.n = columns.end - columns.begin;
+  const uint64_t d = rows.begin * it.finish.ld + columns.begin;
+  it.finish.d += d;
+  for (const float** p : {&it.finish.c, &it.finish.residual})
+    if (*p) *p += d;
+  if (it.finish.pre) it.finish.pre += d;
+  if (it.finish.bias) it.finish.bias += columns.begin;
+  if (it.finish.column_sum) it.finish.column_sum += columns.begin;
+  return it;
+}
+
 void GemmPlan::run_part(const GemmData& data, Range rows, Range columns, std::span<uint8_t> workspace) const {
   VIBEE_CHECK(threads_ == 1 && problem_.grouping != GemmGroups::rows);
   VIBEE_CHECK(rows.end <= problem_.m && columns.end <= problem_.n && columns.begin % kDensePanel == 0);
@@ -320,24 +370,9 @@ void GemmPlan::run_part(const GemmData& data, Range rows, Range columns, std::sp
   const Space mine = space(workspace, 0);
   uint64_t before = 0;
   for (uint32_t i = 0; i < problem_.items(); ++i) {
-    Item it = item(data, i, before);
+    const Item whole = item(data, i, before);
     if (problem_.grouping != GemmGroups::none) before += data.groups[i];
-    const GemmLayout &a = problem_.a, &b = problem_.b;
-    it.a = at(it.a, a.transposed ? rows.begin : rows.begin * a.ld, a.element);
-    if (it.panels)
-      it.panels += columns.begin / kDensePanel * it.panel_bytes;
-    else
-      it.b = at(it.b, b.transposed ? columns.begin * b.ld : columns.begin, b.element);
-    it.m = rows.end - rows.begin;
-    it.n = columns.end - columns.begin;
-    const uint64_t d = rows.begin * it.finish.ld + columns.begin;
-    it.finish.d += d;
-    for (const float** p : {&it.finish.c, &it.finish.residual})
-      if (*p) *p += d;
-    if (it.finish.pre) it.finish.pre += d;
-    if (it.finish.bias) it.finish.bias += columns.begin;
-    if (it.finish.column_sum) it.finish.column_sum += columns.begin;
-    multiply(it, 0, 1, mine, [] {});
+    multiply(part(whole, rows, columns), 0, 1, mine, [] {});
   }
 }
 

@@ -43,6 +43,9 @@ class GemmPlan {
   struct Tiles;
   /// `before`: rows or depth of the groups before it.
   Item item(const GemmData& data, uint32_t index, uint64_t before) const;
+  Item part(Item whole, Range rows, Range columns) const;
+  double cost(const Item& item) const;
+  void run_groups(const GemmData& data, uint32_t tid, const Space& space) const;
   Space space(std::span<uint8_t> workspace, uint32_t tid) const;
   Grid grid(const Item& item, uint32_t threads) const;
   uint32_t depth(const Item& item) const;
@@ -58,7 +61,7 @@ class GemmPlan {
   GemmProblem problem_;
   const DenseCode* code_ = nullptr;
   uint32_t threads_ = 1;
-  bool by_items_ = false;   ///< threads take whole batch items instead of parts of each
+  bool by_items_ = false;   ///< threads take whole batch items, or groups and columns of them, instead of parts of each
   bool sums_in_d_ = false;  ///< D keeps the unfinished sums between blocks of depth
   uint64_t a_floats_ = 0, b_floats_ = 0, sum_floats_ = 0;
 };

@@ -194,7 +194,7 @@ TEST(CutlassGemm, SaysWhatIsWrong) {
   q.a.element = Format::bf16;
   EXPECT_EQ(refusal(q, data), "gemm: A is f32, the problem says bf16");
   q.a.element = Format::q8_0;
-  EXPECT_EQ(refusal(q, data), "gemm: A of q8_0; A and B may be f32 or bf16, D is f32");
+  EXPECT_EQ(refusal(q, data), "gemm: A of q8_0; A and B may be f32, bf16 or f16, D is f32");
   q = p;
   q.packed_b = true;
   EXPECT_EQ(refusal(q, data), "gemm: the problem wants B in panels, there are none");

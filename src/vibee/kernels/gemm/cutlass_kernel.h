@@ -82,11 +82,14 @@ DenseTile choose_tile(Format b, uint32_t rows, uint32_t panels) {
 }
 
 inline V16 load_element(Format f, const void* p, uint64_t at) {
-  return f == Format::f32 ? v_load(static_cast<const float*>(p) + at)
-                          : v_load_bf16(static_cast<const uint16_t*>(p) + at);
+  return f == Format::f32    ? v_load(static_cast<const float*>(p) + at)
+         : f == Format::bf16 ? v_load_bf16(static_cast<const uint16_t*>(p) + at)
+                             : v_load_half(static_cast<const uint16_t*>(p) + at);
 }
 inline float element_at(Format f, const void* p, uint64_t at) {
-  return f == Format::f32 ? static_cast<const float*>(p)[at] : bf16_to_float(static_cast<const uint16_t*>(p)[at]);
+  return f == Format::f32    ? static_cast<const float*>(p)[at]
+         : f == Format::bf16 ? bf16_to_float(static_cast<const uint16_t*>(p)[at])
+                             : half_to_float(static_cast<const uint16_t*>(p)[at]);
 }
 /// k runs along the stored rows: blocks of 16 x 16 go through a tile on the stack, so that each cache line is touched
 /// once however the rows alias, and are transposed four columns at a time.

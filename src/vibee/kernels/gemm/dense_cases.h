@@ -185,15 +185,18 @@ class DenseCase {
  private:
   struct Operand {
     std::unique_ptr<Guarded<float>> f32;
-    std::unique_ptr<Guarded<uint16_t>> bf16;
+    std::unique_ptr<Guarded<uint16_t>> sixteen;
+    Format element = Format::f32;
     GemmInput input() const {
       if (f32) return std::span<const float>(f32->span());
-      return std::span<const uint16_t>(bf16->span());
+      return {sixteen->span().data(), sixteen->span().size(), element};
     }
     float at(const GemmLayout& l, uint32_t item, uint32_t row, uint32_t column) const {
       const uint64_t place = item * *l.stride + (l.transposed ? column * l.ld + row : row * l.ld + column);
-      return f32 ? f32->span()[place] : bf16_to_float(bf16->span()[place]);
+      return f32 ? f32->span()[place] : widened(element, sixteen->span()[place]);
     }
+    static float widened(Format f, uint16_t x) { return f == Format::bf16 ? bf16_to_float(x) : half_to_float(x); }
+    static uint16_t rounded(Format f, float x) { return f == Format::bf16 ? float_to_bf16(x) : float_to_half(x); }
   };
 
   static uint64_t elements(const GemmLayout& l, uint64_t rows, uint64_t columns, uint64_t items) {
@@ -201,13 +204,14 @@ class DenseCase {
   }
   static Operand operand(const GemmLayout& l, uint32_t rows, uint32_t columns, uint32_t items, RandomStream& random) {
     Operand out;
+    out.element = l.element;
     const uint64_t size = elements(l, rows, columns, items);
     if (l.element == Format::f32) {
       out.f32 = std::make_unique<Guarded<float>>(size);
       std::fill(out.f32->span().begin(), out.f32->span().end(), kTrap);
     } else {
-      out.bf16 = std::make_unique<Guarded<uint16_t>>(size);
-      std::fill(out.bf16->span().begin(), out.bf16->span().end(), float_to_bf16(kTrap));
+      out.sixteen = std::make_unique<Guarded<uint16_t>>(size);
+      std::fill(out.sixteen->span().begin(), out.sixteen->span().end(), Operand::rounded(l.element, kTrap));
     }
     for (uint32_t item = 0; item < (*l.stride == 0 ? std::min(items, 1u) : items); ++item)
       for (uint32_t i = 0; i < rows; ++i)
@@ -217,7 +221,7 @@ class DenseCase {
           if (out.f32)
             out.f32->span()[at] = x;
           else
-            out.bf16->span()[at] = float_to_bf16(x);
+            out.sixteen->span()[at] = Operand::rounded(l.element, x);
         }
     return out;
   }
@@ -272,7 +276,7 @@ inline DenseCase random_case(std::span<const uint32_t> sizes, RandomStream& rand
   for (GemmLayout* l : {&p.a, &p.b, &p.d}) {
     if (l != &p.d) {
       l->transposed = coin();
-      if (random.below(4) == 0) l->element = Format::bf16;
+      if (random.below(3) == 0) l->element = coin() ? Format::bf16 : Format::f16;
     }
     const uint32_t columns = l == &p.d ? p.n : (l == &p.a) == l->transposed ? p.m : l == &p.a ? p.k : 0;
     const uint32_t width = l == &p.b ? (l->transposed ? p.k : p.n) : columns;

@@ -102,8 +102,9 @@ Status check_groups(const GemmProblem& p, std::span<const uint32_t> groups) {
 
 Result<GemmProblem> checked(GemmProblem p) {
   for (const auto& [layout, operand] : {std::pair{&p.a, "A"}, {&p.b, "B"}, {&p.d, "D"}})
-    if (layout->element != Format::f32 && (layout->element != Format::bf16 || layout == &p.d))
-      return error(Code::unsupported, "gemm: {} of {}; A and B may be f32 or bf16, D is f32", operand,
+    if (layout->element != Format::f32 &&
+        ((layout->element != Format::bf16 && layout->element != Format::f16) || layout == &p.d))
+      return error(Code::unsupported, "gemm: {} of {}; A and B may be f32, bf16 or f16, D is f32", operand,
                    info(layout->element).name);
   if (p.d.transposed) return error(Code::unsupported, "gemm: D is stored by rows; swap A and B for its transpose");
   if (p.batch == 0) return error(Code::invalid, "gemm: a batch of 0 items");

@@ -23,7 +23,7 @@ namespace vibee {
 
 /// How an operand lies in memory.
 struct GemmLayout {
-  Format element = Format::f32;         ///< f32, or for A and B bf16, which is widened exactly
+  Format element = Format::f32;         ///< f32, or for A and B bf16 or f16, which are widened exactly
   bool transposed = false;              ///< the operand is the transpose of what is stored
   uint64_t ld = 0;                      ///< elements from one stored row to the next; 0: rows follow one another
   std::optional<uint64_t> stride = {};  ///< elements from one item to the next (0: all share it); empty: as dense
@@ -63,6 +63,7 @@ Result<GemmProblem> checked(GemmProblem problem);
 /// Memory of A or B.
 struct GemmInput {
   GemmInput() = default;
+  GemmInput(const void* d, uint64_t n, Format e) : data(d), elements(n), element(e) {}
   GemmInput(std::span<const float> v) : data(v.data()), elements(v.size()), element(Format::f32) {}      // NOLINT
   GemmInput(std::span<const uint16_t> v) : data(v.data()), elements(v.size()), element(Format::bf16) {}  // NOLINT
   const void* data = nullptr;

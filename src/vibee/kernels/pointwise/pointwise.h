@@ -46,8 +46,12 @@ struct PointwiseKernels {
   float (*sum_exp)(const float* x, uint32_t n, float shift);
   /// out = cap * tanh(x / cap); in place allowed.
   void (*soft_cap)(const float* x, float cap, uint32_t n, float* out);
-  /// Half-precision rows.
+  /// Half-precision rows, rounded to nearest even, and back.
   void (*to_half)(const float* x, uint32_t n, uint16_t* out);
+  void (*from_half)(const uint16_t* x, uint32_t n, float* out);
+  /// The same in bfloat16.
+  void (*to_bf16)(const float* x, uint32_t n, uint16_t* out);
+  void (*from_bf16)(const uint16_t* x, uint32_t n, float* out);
   /// h[r][j] = by * sum over i of x[r][i] * a[j][i], for `rows` rows of x [rows][k] and a [rank][k]; rows of h are
   /// `width` apart. A row's bytes do not depend on the others.
   void (*lora_down)(const float* x, uint32_t rows, uint32_t k, const float* a, uint32_t rank, float by, float* h,

@@ -2,6 +2,7 @@
 // The row kernels of pointwise.h on V16; included by pointwise_<isa>.cc only.
 #pragma once
 
+#include <cstring>
 #include <limits>
 
 #include "vibee/kernels/pointwise/activated.h"
@@ -141,14 +142,23 @@ void soft_cap(const float* x, float cap, uint32_t n, float* out) {
   }
 }
 
-void to_half(const float* x, uint32_t n, uint16_t* out) {
+template <auto Store>
+void narrow(const float* x, uint32_t n, uint16_t* out) {
   uint32_t i = 0;
-  for (; i + 16 <= n; i += 16) v_store_half(out + i, v_load(x + i));
-  for (; i < n; ++i) {
-    uint16_t tile[16];
-    v_store_half(tile, v_set(x[i]));
-    out[i] = tile[0];
-  }
+  for (; i + 16 <= n; i += 16) Store(out + i, v_load(x + i));
+  if (i == n) return;
+  uint16_t tile[16];
+  Store(tile, v_load_n(x + i, int(n - i)));
+  std::memcpy(out + i, tile, (n - i) * 2);
+}
+template <auto Load>
+void widen(const uint16_t* x, uint32_t n, float* out) {
+  uint32_t i = 0;
+  for (; i + 16 <= n; i += 16) v_store(out + i, Load(x + i));
+  if (i == n) return;
+  uint16_t tile[16] = {};
+  std::memcpy(tile, x + i, (n - i) * 2);
+  v_store_n(out + i, Load(tile), int(n - i));
 }
 
 template <int R, int J>
@@ -212,7 +222,7 @@ void lora_up(const float* h, uint32_t rows, uint32_t width, uint32_t rank, const
 
 constexpr PointwiseKernels kTable = {rms_norm, layer_norm,     add,    scale, gated,   activate,
                                      rope,     quantize_block, argmax, max,   sum_exp, soft_cap,
-                                     to_half,  lora_down,      lora_up};
+                                     narrow<v_store_half>, widen<v_load_half>, narrow<v_store_bf16>, widen<v_load_bf16>, lora_down, lora_up};
 
 }  // namespace
 }  // namespace vibee

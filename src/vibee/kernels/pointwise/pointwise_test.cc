@@ -4,11 +4,14 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <bit>
 #include <cmath>
 #include <cstring>
+#include <tuple>
 #include <vector>
 
 #include "vibee/base/math/exp2.h"
+#include "vibee/base/math/half.h"
 #include "vibee/base/random/philox.h"
 
 namespace vibee {
@@ -214,6 +217,41 @@ TEST(Pointwise, QuantizeBlockPoisonsWhatIsNotFinite) {
       pointwise(isa).quantize_block(x.data(), b.q, &b.da, &b.das, &b.ns, &b.ns0);
       EXPECT_TRUE(std::isnan(b.da) && std::isnan(b.das));
       EXPECT_EQ(b.q[0], 0);
+    }
+  }
+}
+
+/// Every rounding is the encoder's of base/math/half.h, every widening its decoder's, whatever the lane.
+TEST(Pointwise, SixteenBitsAreThoseOfTheCodec) {
+  RandomStream random(3, Purpose::test);
+  std::vector<float> x;
+  for (uint32_t i = 0; i < 40000; ++i) {
+    const uint32_t bits = uint32_t(random.below(1u << 16)) << 16;  // ties and their neighbours, subnormals, NaN
+    x.push_back(std::bit_cast<float>(bits + 0x7fff + random.below(3)));
+    x.push_back(half_to_float(uint16_t(bits >> 16)) * (1 + float(int(random.below(3)) - 1) * 0x1p-11f));
+  }
+  std::vector<uint16_t> codes(65536);
+  for (uint32_t i = 0; i < codes.size(); ++i) codes[i] = uint16_t(i);
+  for (const Isa isa : isas()) {
+    const PointwiseKernels& pw = pointwise(isa);
+    for (const auto& [narrow, encode, widen, decode] :
+         {std::tuple{pw.to_half, &float_to_half, pw.from_half, &half_to_float},
+          {pw.to_bf16, &float_to_bf16, pw.from_bf16, &bf16_to_float}}) {
+      for (uint32_t from = 0, n = 1; from + n <= x.size(); from += n, n = n % 37 + 1) {
+        std::vector<uint16_t> out(n + 1, 0xabcd);
+        narrow(x.data() + from, n, out.data());
+        for (uint32_t i = 0; i < n; ++i) ASSERT_EQ(out[i], encode(x[from + i])) << name(isa) << " " << x[from + i];
+        ASSERT_EQ(out[n], 0xabcd);
+      }
+      for (uint32_t from = 0, n = 1; from + n <= codes.size(); from += n, n = n % 37 + 1) {
+        std::vector<float> out(n + 1, 7);
+        widen(codes.data() + from, n, out.data());
+        for (uint32_t i = 0; i < n; ++i) {
+          const float want = decode(codes[from + i]);
+          ASSERT_TRUE(std::isnan(want) ? std::isnan(out[i]) : out[i] == want) << name(isa) << " " << codes[from + i];
+        }
+        ASSERT_EQ(out[n], 7);
+      }
     }
   }
 }

@@ -14,6 +14,7 @@
 #include "vibee/graph/exec/train_plan.h"
 #include "vibee/graph/pass/gradient_checkpointing_v2.h"
 #include "vibee/graph/pass/pass.h"
+#include "vibee/graph/pass/store_activations.h"
 #include "vibee/kit/golden_directories.h"
 #include "vibee/kit/gradient_check.h"
 #include "vibee/model/arch/arch.h"
@@ -99,6 +100,37 @@ TEST_P(Gradients, OfARecomputedModelAreTheSame) {
     ASSERT_TRUE(again.ok()) << again.status().message();
     ASSERT_EQ(again->size(), kept->size());
     for (size_t i = 0; i < kept->size(); ++i) EXPECT_EQ((*again)[i].f, (*kept)[i].f) << level.name << ", output " << i;
+  }
+}
+
+/// Kept in 16 bits, gradients are near those of floats (these models are so narrow that roundings do not average out),
+/// and the same at every level of recomputation.
+TEST_P(Gradients, OfActivationsIn16BitsAreNear) {
+  Training t;
+  ASSERT_NO_FATAL_FAILURE(t.load(GetParam()));
+  const auto joint = differentiate(t.c.loss, trainable_weights(t.c.loss));
+  ASSERT_TRUE(joint.ok());
+  EXPECT_EQ(print(recompute(store_activations(*joint, Format::f32), Recompute::none)), print(*joint));
+  const auto whole = interpret_exact(*joint, t.c.inputs, t.c.weights, t.c.sizes);
+  ASSERT_TRUE(whole.ok()) << whole.status().message();
+  for (const auto& [format, allowed] : {std::pair{Format::bf16, 0x1p-5}, {Format::f16, 0x1p-8}}) {
+    const Graph stored = store_activations(*joint, format);
+    ASSERT_TRUE(verify(stored).ok()) << verify(stored).message();
+    const auto kept = interpret_exact(stored, t.c.inputs, t.c.weights, t.c.sizes);
+    ASSERT_TRUE(kept.ok()) << kept.status().message();
+    double error = 0, size = 0;
+    for (size_t o = 1; o < whole->size(); ++o)
+      for (size_t i = 0; i < (*whole)[o].f.size(); ++i) {
+        const double by = (*kept)[o].f[i] - (*whole)[o].f[i];
+        error += by * by, size += (*whole)[o].f[i] * (*whole)[o].f[i];
+      }
+    EXPECT_LE(std::sqrt(error / size), allowed) << info(format).name;
+    EXPECT_GT(error, 0) << info(format).name;
+    for (const RecomputeName& level : recompute_levels()) {
+      const auto again = interpret_exact(recompute(stored, level.level), t.c.inputs, t.c.weights, t.c.sizes);
+      ASSERT_TRUE(again.ok()) << again.status().message();
+      for (size_t i = 0; i < kept->size(); ++i) EXPECT_EQ((*again)[i].f, (*kept)[i].f) << level.name << ", output " << i;
+    }
   }
 }
 
@@ -225,6 +257,52 @@ TEST_P(Gradients, APlanComputesThem) {
       EXPECT_LE(worst, 2e-5 * std::max(size, 1e-2)) << (o ? names[o - 1] : "loss");
       if (first.size() <= o) first.emplace_back(got.begin(), got.end());
       EXPECT_EQ(0, std::memcmp(first[o].data(), got.data(), got.size() * 4)) << (o ? names[o - 1] : "loss");
+    }
+  }
+}
+
+/// The same with what is kept in 16 bits, and at every level of recomputation. Where a value lies between two of 16 bits
+/// the plan and the interpreter may round it to different ones, a few of them.
+TEST_P(Gradients, APlanComputesThemIn16Bits) {
+  Training t;
+  ASSERT_NO_FATAL_FAILURE(t.load(GetParam()));
+  const auto joint = differentiate(t.c.loss, trainable_weights(t.c.loss));
+  ASSERT_TRUE(joint.ok()) << joint.status().message();
+  std::map<std::string, std::vector<float>, std::less<>> weights;
+  for (const auto& [name, values] : t.c.weights) weights[name].assign(values.begin(), values.end());
+  std::vector<std::pair<std::string_view, std::span<const int32_t>>> integers;
+  for (const auto& [name, values] : t.c.inputs.integers) integers.emplace_back(name, values);
+  const std::vector<float> factors(t.c.inputs.floats["loss_weights"].begin(), t.c.inputs.floats["loss_weights"].end());
+  const std::pair<std::string_view, std::span<const float>> floats[] = {{"loss_weights", factors}};
+  for (const auto& [format, allowed] : {std::pair{Format::bf16, 0x1p-9}, {Format::f16, 0x1p-10}}) {
+    const Graph stored = store_activations(*joint, format);
+    const auto want = interpret_exact(stored, t.c.inputs, t.c.weights, t.c.sizes);
+    ASSERT_TRUE(want.ok()) << want.status().message();
+    std::vector<std::vector<float>> first;
+    for (const auto& [isa, threads, level] : {std::tuple{Isa::scalar, 1u, Recompute::none},
+                                              {detected_isa(), 3u, Recompute::none},
+                                              {Isa::scalar, 2u, Recompute::full},
+                                              {detected_isa(), 1u, Recompute::cheap},
+                                              {detected_isa(), 2u, Recompute::proj}}) {
+      auto plan = TrainPlan::compile(
+          recompute(stored, level), [&](std::string_view name) { return weights.find(name)->second.data(); },
+          {kRowsOfStep + 2, threads, isa});
+      ASSERT_TRUE(plan.ok()) << plan.status().message();
+      Team team(threads);
+      const Status status = (*plan)->run(team, {integers, floats});
+      ASSERT_TRUE(status.ok()) << status.message();
+      double error = 0, size = 0;
+      for (size_t o = 0; o < want->size(); ++o) {
+        const std::span<const float> got = (*plan)->output(o);
+        ASSERT_EQ(got.size(), (*want)[o].f.size());
+        for (size_t i = 0; i < got.size(); ++i) {
+          const double by = got[i] - (*want)[o].f[i];
+          error += by * by, size += (*want)[o].f[i] * (*want)[o].f[i];
+        }
+        if (first.size() <= o) first.emplace_back(got.begin(), got.end());
+        EXPECT_EQ(0, std::memcmp(first[o].data(), got.data(), got.size() * 4)) << "output " << o << ", " << int(level);
+      }
+      EXPECT_LE(std::sqrt(error / size), allowed) << info(format).name;
     }
   }
 }

@@ -42,7 +42,7 @@ Result<Joint> joint_of(const Checkpoint& file, const ModelConfig& config, const 
   if (!whole) std::erase_if(names, [](const std::string& name) { return !of_adapter(name); });
   Joint j;
   VIBEE_ASSIGN(const Graph joint, differentiate(loss, names));
-  j.graph = recompute(joint, options.recompute);
+  j.graph = recompute(store_activations(joint, options.compute), options.recompute);
   for (const Node& node : j.graph.nodes) {
     if (node.op != Op::weight) continue;
     const Type& type = j.graph.type(node.out[0]);

@@ -15,6 +15,7 @@
 #include "vibee/graph/exec/train_plan.h"
 #include "vibee/graph/pass/gradient_bucket.h"
 #include "vibee/graph/pass/gradient_checkpointing_v2.h"
+#include "vibee/graph/pass/store_activations.h"
 #include "vibee/kernels/update/adamw.h"
 #include "vibee/model/layer/decoder.h"
 #include "vibee/model/weight/checkpoint.h"
@@ -43,6 +44,7 @@ struct TrainStepOptions {
   uint32_t threads = 1;
   Isa isa = Isa::scalar;
   Recompute recompute = Recompute::none;  ///< what is computed again instead of kept
+  Format compute = Format::f32;           ///< f32, bf16, f16: what the backward pass reads is kept in (store_activations)
   AdamW optimiser = {};                   ///< matrices shrink by `decay`, vectors do not
   double clip = 0;                        ///< the norm of all gradients together is at most this; 0: whatever it is
   bool accumulate = false;  ///< a share may have several parts, whose gradients are summed in memory of their own

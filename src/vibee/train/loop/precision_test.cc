@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+// Models of training with activations, and weights, of 16 bits: how near their gradients are to those of floats, what
+// they keep, and that neither threads nor recomputation nor instruction sets change a byte.
+#include <gtest/gtest.h>
+
+#include <cstring>
+
+#include "vibee/kit/trial_graph.h"
+
+namespace vibee {
+namespace {
+
+TrialGraphOptions small(const std::string& architecture) {
+  TrialGraphOptions o;
+  o.model.architecture = architecture == "moe" ? "llama" : architecture;
+  o.model.dim = 64;
+  o.model.layers = 3;
+  o.model.heads = 2;
+  o.model.vocab = 96;
+  o.model.context = 64;
+  o.rows = 3;
+  o.length = 48;
+  if (architecture == "moe") o.experts = 5;
+  return o;
+}
+struct Outcome {
+  std::vector<float> gradients;
+  float loss = 0;
+  uint64_t arena = 0;
+  TrialGraph::Kept kept;
+};
+Outcome run(const TrialGraphOptions& o) {
+  auto t = TrialGraph::create(o);
+  EXPECT_TRUE(t.ok()) << t.status().message();
+  if (!t.ok()) return {};
+  const auto seconds = (*t)->step();
+  EXPECT_TRUE(seconds.ok()) << seconds.status().message();
+  return {(*t)->gradients(), (*t)->loss(), (*t)->arena(), (*t)->kept()};
+}
+bool same(const Outcome& a, const Outcome& b) {
+  return a.gradients.size() == b.gradients.size() && a.loss == b.loss &&
+         std::memcmp(a.gradients.data(), b.gradients.data(), a.gradients.size() * 4) == 0;
+}
+
+class Precision : public testing::TestWithParam<std::string> {};
+
+TEST_P(Precision, GradientsAreNearThoseOfFloats) {
+  TrialGraphOptions o = small(GetParam());
+  const Outcome whole = run(o);
+  EXPECT_EQ(whole.kept.sixteen, 0u);
+  // A row whose two best experts are nearly equal may choose the other one: that is no rounding.
+  const double slack = o.experts > 0 ? 8 : 1;
+  for (const auto& [format, allowed] : {std::pair{Format::bf16, 0x1p-7}, {Format::f16, 0x1p-10}}) {
+    o.compute = format;
+    const Outcome kept = run(o);
+    EXPECT_LE(relative_distance(kept.gradients, whole.gradients), slack * allowed) << info(format).name;
+    EXPECT_GT(relative_distance(kept.gradients, whole.gradients), allowed / 64) << info(format).name;
+    EXPECT_NEAR(kept.loss, whole.loss, allowed * whole.loss);
+    EXPECT_LE(double(kept.kept.sum()), 0.62 * double(whole.kept.sum())) << info(format).name;
+  }
+}
+
+TEST_P(Precision, LevelsThreadsAndInstructionSetsHaveTheSameBytes) {
+  for (const Format format : {Format::f32, Format::bf16, Format::f16}) {
+    TrialGraphOptions o = small(GetParam());
+    o.compute = format;
+    const Outcome first = run(o);
+    uint64_t before = first.kept.sum();
+    for (const RecomputeName& level : recompute_levels()) {
+      o.recompute = level.level;
+      o.threads = 4 - o.threads;  // 3, then 1
+      const Outcome one = run(o);
+      EXPECT_TRUE(same(one, first)) << info(format).name << " " << level.name;
+      EXPECT_LE(one.kept.sum(), before) << level.name;
+      before = one.kept.sum();
+    }
+    o.isa = Isa::scalar;
+    o.length = 11;
+    const Outcome plain = run(o);
+    o.isa = detected_isa();
+    EXPECT_TRUE(same(run(o), plain)) << info(format).name;
+  }
+}
+
+/// Products read matrices of 16 bits as if they had been widened before.
+TEST_P(Precision, WeightsOf16BitsAreTheirFloats) {
+  for (const Format format : {Format::bf16, Format::f16}) {
+    TrialGraphOptions o = small(GetParam());
+    o.compute = Format::bf16;
+    o.threads = 2;
+    o.rounding = format;
+    const Outcome floats = run(o);
+    o.weights = format;
+    EXPECT_TRUE(same(run(o), floats)) << info(format).name;
+    o.experts_too = true;
+    EXPECT_TRUE(same(run(o), floats)) << info(format).name;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, Precision, testing::Values("llama", "gpt2", "moe"),
+                         [](const auto& model) { return model.param; });
+
+}  // namespace
+}  // namespace vibee
