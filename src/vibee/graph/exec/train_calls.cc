@@ -278,9 +278,10 @@ Status check_trainable(const Graph& g, const Node& node) {
   if (train_function(node.op) == nullptr) return no("has no kernel for training");
   const auto type = [&](size_t i) -> const Type& { return g.type(node.in[i]); };
   const bool decodes = node.op == Op::embed || node.op == Op::linear || node.op == Op::linear_dx ||
-                       node.op == Op::cross_entropy || node.op == Op::cross_entropy_dx;
+                       node.op == Op::cross_entropy || node.op == Op::cross_entropy_dx ||
+                       node.op == Op::cross_entropy_dw;
   for (size_t i = 0; i < node.in.size(); ++i)
-    if (is_packed(type(i)) && !(decodes && i == 1))
+    if (is_packed(type(i)) && !(decodes && i == 1) && !(node.op == Op::scatter && i == 2))
       return no(fmt::format("reads f32 weights, input {} is {}", i, to_string(type(i))));
   const auto& dims = g.type(node.out[0]).dims;
   switch (node.op) {

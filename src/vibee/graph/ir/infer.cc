@@ -212,10 +212,10 @@ Result<std::vector<Type>> Rule::run() const {
         return wrong("takes i32 indices and a table [n, d]");
       return Types{{kF32, {in(0).dims[0], in(1).dims[1]}}};
     case Op::scatter:
-      if (in(0).elem.kind != Elem::i32 || in(0).dims.size() != 1 || !f32(1, 2) || !f32(2, 2) ||
-          in(1).dims[0] != in(0).dims[0] || in(1).dims[1] != in(2).dims[1])
+      if (in(0).elem.kind != Elem::i32 || in(0).dims.size() != 1 || !f32(1, 2) || in(2).elem.kind != Elem::stored ||
+          in(2).dims.size() != 2 || in(1).dims[0] != in(0).dims[0] || in(1).dims[1] != in(2).dims[1])
         return wrong("takes i32 indices [m], f32 rows [m, d] and a table [n, d] of the result's shape");
-      return Types{in(2)};
+      return Types{{kF32, in(2).dims}};
     case Op::expand:
     case Op::sum_to: {
       if (!in(0).elem.is_f32() || !in(1).elem.is_f32()) return wrong("takes two f32 tensors");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is loaded and stored of each form, as kernels of one instruction set; included by forms_<isa>.cc only. Loops over
-// whole arrays by integer arithmetic, which compilers make vectors of; every result is the same on all of them.
+// What is loaded and stored of each form, as kernels of one instruction set; included by forms_<isa>.cc only. Loops
+// over whole arrays by integer arithmetic, which compilers make vectors of; every result is the same on all of them.
 #pragma once
 
 #include <cstring>
@@ -35,7 +35,7 @@ inline uint16_t* halves(uint8_t* p) { return reinterpret_cast<uint16_t*>(p); }
 
 /// The bits of rounding_bits() for elements 128 group .. 128 group + 127.
 inline void random_unit(const RoundingKey& key, uint64_t group, uint16_t* out) {
-  const uint64_t first = (uint64_t(key.array) << 44 | uint64_t(uint32_t(key.step >> 32)) << 40) + 16 * group;
+  const uint64_t first = rounding_counter(key, group);
   uint32_t c0[16], c1[16], c2[16], c3[16];
   for (uint32_t i = 0; i < 16; ++i) {
     c0[i] = uint32_t(first) + i;  // a unit begins at a multiple of 16
@@ -69,9 +69,7 @@ inline uint16_t narrow_at_random(float x, uint16_t random) {
 }
 
 void load_f32(const uint8_t* copy, const uint8_t*, uint64_t n, float* x) { std::memcpy(x, copy, 4 * n); }
-void store_f32(const float* x, uint64_t n, const RoundingKey&, uint8_t* copy, uint8_t*) {
-  std::memcpy(copy, x, 4 * n);
-}
+void store_f32(const float* x, uint64_t n, const RoundingKey&, uint8_t* copy, uint8_t*) { std::memcpy(copy, x, 4 * n); }
 
 void load_bf16(const uint8_t* copy, const uint8_t*, uint64_t n, float* x) {
   for (uint64_t i = 0; i < n; ++i) x[i] = widen(halves(copy)[i]);

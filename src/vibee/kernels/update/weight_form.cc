@@ -7,14 +7,14 @@ extern const FormKernels form_kernels_scalar[], form_kernels_avx2[], form_kernel
 
 std::span<const WeightFormInfo> weight_forms() {
   static const WeightFormInfo kForms[] = {
-#define VIBEE_FORM(id, format, rest, name, random)                                               \
-  {WeightForm::id,                                                                               \
-   #id,                                                                                          \
-   Format::format,                                                                               \
-   rest,                                                                                         \
-   name,                                                                                         \
-   random,                                                                                       \
-   {form_kernels_scalar[size_t(WeightForm::id)], form_kernels_avx2[size_t(WeightForm::id)],      \
+#define VIBEE_FORM(id, format, rest, name, random)                                          \
+  {WeightForm::id,                                                                          \
+   #id,                                                                                     \
+   Format::format,                                                                          \
+   rest,                                                                                    \
+   name,                                                                                    \
+   random,                                                                                  \
+   {form_kernels_scalar[size_t(WeightForm::id)], form_kernels_avx2[size_t(WeightForm::id)], \
     form_kernels_avx512[size_t(WeightForm::id)]}},
 #include "vibee/kernels/update/forms.inc"
 #undef VIBEE_FORM
@@ -22,9 +22,20 @@ std::span<const WeightFormInfo> weight_forms() {
   return kForms;
 }
 
+float* FormElements::load(Isa isa, uint64_t n, float* block) const {
+  const WeightFormInfo& f = info(form);
+  if (f.in_place()) return reinterpret_cast<float*>(copy);
+  f.kernels[size_t(isa)].load(copy, rest, n, block);
+  return block;
+}
+
+void FormElements::store(Isa isa, const float* x, uint64_t n, const RoundingKey& key) const {
+  const WeightFormInfo& f = info(form);
+  if (!f.in_place() || x != reinterpret_cast<const float*>(copy)) f.kernels[size_t(isa)].store(x, n, key, copy, rest);
+}
+
 uint16_t rounding_bits(const RoundingKey& key, uint64_t i) {
-  const uint64_t group = i / kUpdateUnit, at = i % kUpdateUnit;
-  const uint64_t index = (uint64_t(key.array) << 44 | uint64_t(uint32_t(key.step >> 32)) << 40) + 16 * group + at % 16;
+  const uint64_t at = i % kUpdateUnit, index = rounding_counter(key, i / kUpdateUnit) + at % 16;
   const uint32_t word = philox(key.seed, key.purpose, uint32_t(key.step), index)[at / 32];
   return uint16_t(word >> (at / 16 % 2 * 16));
 }

@@ -35,10 +35,15 @@ inline constexpr uint64_t kUpdateBlock = 2048, kUpdateUnit = 128;
 struct RoundingKey {
   uint64_t seed = 0;
   Purpose purpose = Purpose::rounding;
-  uint64_t step = 0;
+  uint64_t step = 0;     ///< below 2^44
   uint32_t array = 0;    ///< below 2^20: which weight
-  uint64_t element = 0;  ///< below 2^40, a multiple of 128: the first of the block in the array
+  uint64_t element = 0;  ///< below 2^35, a multiple of 128: the first of the block in the array
 };
+/// The counter of the first of the 16 random numbers of 128 elements, their `unit`; internal, for it is compiled for
+/// every instruction set.
+static inline uint64_t rounding_counter(const RoundingKey& key, uint64_t unit) {
+  return (key.step >> 32 << 20 | key.array) << 32 | 16 * unit;
+}
 
 /// n elements; `copy` and `rest` are theirs.
 using LoadForm = void (*)(const uint8_t* copy, const uint8_t* rest, uint64_t n, float* x);
@@ -63,6 +68,18 @@ struct WeightFormInfo {
 /// In the order of the enum.
 std::span<const WeightFormInfo> weight_forms();
 inline const WeightFormInfo& info(WeightForm form) { return weight_forms()[size_t(form)]; }
+
+/// Elements in a form, where they lie.
+struct FormElements {
+  WeightForm form = WeightForm::f32;
+  uint8_t *copy = nullptr, *rest = nullptr;
+  FormElements from(uint64_t first) const {
+    return {form, copy + first * info(form).copy_bytes(), rest + first * info(form).rest_bytes};
+  }
+  /// n floats: where they lie, or in `block`. They are what store() takes.
+  float* load(Isa isa, uint64_t n, float* block) const;
+  void store(Isa isa, const float* x, uint64_t n, const RoundingKey& key) const;
+};
 
 /// The 16 random bits that round element i of `key`: what the kernels use, one by one.
 uint16_t rounding_bits(const RoundingKey& key, uint64_t i);
