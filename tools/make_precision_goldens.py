@@ -3,8 +3,8 @@
 """Writes what training in other numbers and by other rules is held against.
 
 Made with torch 2.15.0 (CPU), transformers 5.24.0 and ml_dtypes 0.6.0:  python tools/make_precision_goldens.py data/golden
-  train/NAME/VARIANT.json          a model of data/golden/hf after 20 steps over the batches of train/NAME/steps.json: `rule` and its
-                                   numbers, `losses` before each step, `tensors`, a sample of each: {name: [[index, value], ...]}
+  train/NAME-VARIANT/              a model of data/golden/hf after 20 steps over the batches of train/NAME/steps.json, as save_pretrained
+                                   writes it, and steps.json: its rule's numbers and `losses` before each step
   train/precision.json             `kahan`: bits of weights in bf16 and their compensations behind every 100 of 1,000 updates
                                    (ml_dtypes.bfloat16); `scaler`: overflows of 10,000 steps and the scale behind each change of
                                    torch.amp.GradScaler
@@ -20,24 +20,12 @@ import torch
 import transformers as t
 from make_train_goldens import OPTIONS, STEPS, loss_of
 
-SAMPLES = 40
-
-
-def sample(model):
-    random = np.random.default_rng(3)
-    tensors = {}
-    for name, p in model.named_parameters():
-        flat = p.detach().reshape(-1)
-        at = sorted(random.choice(flat.numel(), min(SAMPLES, flat.numel()), replace=False).tolist())
-        tensors[name] = [[i, float(flat[i])] for i in at]
-    return tensors
-
-
 def load(root, name):
     return t.AutoModelForCausalLM.from_pretrained(root / "hf" / name, dtype=torch.float64, attn_implementation="eager").eval()
 
 
 def groups(parameters):
+    parameters = list(parameters)
     matrices = [p for p in parameters if p.dim() > 1]
     vectors = [p for p in parameters if p.dim() == 1]
     return [dict(params=matrices, weight_decay=OPTIONS["decay"]), dict(params=vectors, weight_decay=0.0)]
@@ -54,7 +42,13 @@ def sgd(root, name, nesterov):
         loss.backward()
         optimiser.step()
         losses.append(loss.item())
-    return dict(rule, losses=losses, tensors=sample(model))
+    return model, dict(rule, losses=losses)
+
+
+def to_bf16(x):
+    """To nearest, ties away from zero: the numbers of data/golden/hf have so few bits that there are many."""
+    bits = x.detach().numpy().view(np.uint32)
+    return torch.from_numpy((bits + np.uint32(0x8000) & np.uint32(0xFFFF0000)).view(np.float32))
 
 
 def bf16_masters(root, name):
@@ -66,7 +60,7 @@ def bf16_masters(root, name):
     for step in range(STEPS):
         with torch.no_grad():
             for n, p in model.named_parameters():
-                p.copy_(masters[n].bfloat16() if p.dim() > 1 else masters[n])
+                p.copy_(to_bf16(masters[n]) if p.dim() > 1 else masters[n])
         model.zero_grad()
         loss = loss_of(model, batches[step % 4])
         loss.backward()
@@ -77,7 +71,7 @@ def bf16_masters(root, name):
     with torch.no_grad():
         for n, p in model.named_parameters():
             p.copy_(masters[n])
-    return dict(OPTIONS, rule="adamw", losses=losses, tensors=sample(model))
+    return model, dict(OPTIONS, rule="adamw", losses=losses)
 
 
 def kahan():
@@ -121,10 +115,13 @@ def scaler():
 
 def main():
     root = Path(sys.argv[1])
-    for name in ["llama3", "gpt2"]:
-        for variant, golden in [("sgd", sgd(root, name, False)), ("nesterov", sgd(root, name, True)), ("bf16", bf16_masters(root, name))]:
-            (root / "train" / name / f"{variant}.json").write_text(json.dumps(golden) + "\n")
-            print(name, variant, golden["losses"][0], golden["losses"][-1])
+    made = {"gpt2-sgd": sgd(root, "gpt2", False), "gpt2-nesterov": sgd(root, "gpt2", True), "llama3-bf16": bf16_masters(root, "llama3")}
+    for name, (model, golden) in made.items():
+        out = root / "train" / name
+        model.float().save_pretrained(out)
+        (out / "generation_config.json").unlink(missing_ok=True)
+        (out / "steps.json").write_text(json.dumps(golden) + "\n")
+        print(name, golden["losses"][0], golden["losses"][-1])
     (root / "train" / "precision.json").write_text(json.dumps(dict(kahan=kahan(), scaler=scaler())) + "\n")
 
 

@@ -361,9 +361,9 @@ class Run {
       VIBEE_ASSIGN(const TrainUpdate update, attempt());
       if (!update.skipped) return update;
       VIBEE_TRY(log(JsonObject()
-                        .integer("skipped", step_->steps() + 1)
-                        .number("loss_scale", update.loss_scale)
-                        .number("next_loss_scale", step_->loss_scale())
+                        .integer("step", step_->steps() + 1)
+                        .text("skipped", fmt::format("gradients overflow at loss scale {}; the next one is {}",
+                                                     update.loss_scale, step_->loss_scale()))
                         .str()));
     }
   }

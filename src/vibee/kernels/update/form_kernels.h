@@ -5,6 +5,7 @@
 
 #include <cstring>
 
+#include "vibee/base/simd/philox16.h"
 #include "vibee/base/simd/v16.h"
 #include "vibee/kernels/update/weight_form.h"
 
@@ -35,25 +36,9 @@ inline uint16_t* halves(uint8_t* p) { return reinterpret_cast<uint16_t*>(p); }
 
 /// The bits of rounding_bits() for elements 128 group .. 128 group + 127.
 inline void random_unit(const RoundingKey& key, uint64_t group, uint16_t* out) {
-  const uint64_t first = rounding_counter(key, group);
-  uint32_t c0[16], c1[16], c2[16], c3[16];
-  for (uint32_t i = 0; i < 16; ++i) {
-    c0[i] = uint32_t(first) + i;  // a unit begins at a multiple of 16
-    c1[i] = uint32_t(first >> 32);
-    c2[i] = uint32_t(key.step);
-    c3[i] = uint32_t(key.purpose);
-  }
-  uint32_t k0 = uint32_t(key.seed), k1 = uint32_t(key.seed >> 32);
-  for (int round = 0; round < 10; ++round) {
-    for (uint32_t i = 0; i < 16; ++i) {
-      const uint64_t p0 = uint64_t(0xD2511F53u) * c0[i], p1 = uint64_t(0xCD9E8D57u) * c2[i];
-      const uint32_t n0 = uint32_t(p1 >> 32) ^ c1[i] ^ k0, n2 = uint32_t(p0 >> 32) ^ c3[i] ^ k1;
-      c0[i] = n0, c1[i] = uint32_t(p1), c2[i] = n2, c3[i] = uint32_t(p0);
-    }
-    k0 += 0x9E3779B9u;
-    k1 += 0xBB67AE85u;
-  }
-  const uint32_t* const words[] = {c0, c1, c2, c3};
+  const uint64_t first = rounding_counter(key, group);  // a multiple of 16: the sixteen differ in one word
+  uint32_t words[4][16];
+  philox16(uint32_t(first), uint32_t(first >> 32), uint32_t(key.step), uint32_t(key.purpose), key.seed, words);
   for (uint32_t w = 0; w < 4; ++w)
     for (uint32_t i = 0; i < 16; ++i) {
       out[32 * w + i] = uint16_t(words[w][i]);

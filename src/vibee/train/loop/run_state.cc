@@ -124,21 +124,21 @@ Result<RunState> load_run(const std::string& path, TrainStep* step) {
   if (header.version != kVersion && !old)
     return error(Code::unsupported, "{}: version {}; this build reads 1 and {}", name, header.version, kVersion);
   const std::vector<StatePart> parts = step->state();
-  if (!(header.shape == shape_of(*step, header.version)))
-    return error(Code::invalid,
-                 "{}: the run was of a model of other weights; give the configuration that it began with", name);
   const auto other = [&](std::string_view part, size_t at) {
     return error(Code::invalid, "{}: {}", name, other_part(part, parts, at));
   };
-  if (old && (parts.size() != 3 || parts[1].name != "first moments" || parts[2].name != "second moments" ||
-              header.parts != parts[0].bytes.size() / 4 || parts[1].bytes.size() != parts[0].bytes.size()))
-    return other("weights", 0);
+  if (old && (parts.size() != 3 || parts[2].name != "second moments"))
+    return other("of version 1 (weights and moments of AdamW in f32)", 0);
+  if (!(header.shape == shape_of(*step, header.version)))
+    return error(Code::invalid,
+                 "{}: the run was of a model of other weights; give the configuration that it began with", name);
   if (header.line > kLongestLine || file->size() < sizeof header + header.line)
     return damaged(fmt::format("the file has {} bytes, fewer than the header says,", file->size()), 12);
   RunState state{header.steps, header.best, std::string(header.line, 0)};
   const std::span<uint8_t> line(reinterpret_cast<uint8_t*>(state.sampler.data()), state.sampler.size());
   VIBEE_TRY(file->read(sizeof header, line).within(name));
   if (crc_of(line) != header.line_crc) return damaged("the sampler's line does not match its checksum", sizeof header);
+  if (old && header.parts != parts[0].bytes.size() / 4) return damaged("a part has another size", 32);
   uint64_t offset = sizeof header + header.line;
   const auto ends = [&](uint64_t bytes) { return file->size() - offset < bytes; };
   for (size_t i = 0; i < parts.size(); ++i) {
