@@ -112,7 +112,8 @@ struct TrialTraining {
       VIBEE_ASSIGN([[maybe_unused]] const TrainUpdate done, step.update());
       out->seconds.push_back(timer.seconds());
     }
-    for (const std::span<uint8_t> part : step.state()) out->state.insert(out->state.end(), part.begin(), part.end());
+    for (const StatePart& part : step.state())
+      out->state.insert(out->state.end(), part.bytes.begin(), part.bytes.end());
     out->trace = step.trace();
     return {};
   }

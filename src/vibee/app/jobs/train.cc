@@ -155,6 +155,7 @@ class Run {
                         .number("loss", update.loss)
                         .number("norm", update.norm)
                         .number("rate", progress.rate)
+                        .number("loss_scale", update.loss_scale)
                         .integer("tokens", progress.tokens)
                         .number("tokens_per_second", speed)
                         .str()));
@@ -276,10 +277,10 @@ class Run {
     options.overlap = c_.overlap;
     options.isa = detected_isa();
     options.optimiser = c_.optimiser;
+    options.precision = c_.precision;
     options.clip = c_.clip;
     options.accumulate = c_.part < share_rows;
     options.lora = c_.lora;
-    VIBEE_ASSIGN(options.compute, parse_format(c_.compute));
     VIBEE_TRY(fit(config, &options));
     VIBEE_ASSIGN(step_, TrainStep::create(model_->file, config, options));
     if (resume) {
@@ -310,12 +311,13 @@ class Run {
     if (ranks_ == nullptr) return {};
     std::string said = fmt::format("{} {} {} {} {} {} {} {} {}", sampler_->state(), c_.length, c_.batch, c_.part,
                                    shares_, c_.rates.steps, c_.rates.rate, c_.clip, c_.optimiser.decay);
+    said += fmt::format(" {} {} {}", c_.rule, c_.optimiser.momentum, c_.optimiser.nesterov);
     for (const TokenStore& store : stores_) said += fmt::format(" {}", store.tokens());
     const SipHash hash(1, 2);
     VIBEE_TRY(same_on_all_ranks(*ranks_, hash({reinterpret_cast<const uint8_t*>(said.data()), said.size()}),
                                 "the configuration or the data"));
-    for (const std::span<uint8_t> part : step_->state())
-      VIBEE_TRY(same_on_all_ranks(*ranks_, hash(part), "the weights or their moments"));
+    for (const StatePart& part : step_->state())
+      VIBEE_TRY(same_on_all_ranks(*ranks_, hash(part.bytes), "the weights or their moments"));
     return {};
   }
   /// The level of recomputation, and whether it fits what memory there may be.
@@ -353,7 +355,20 @@ class Run {
     return {};
   }
 
+  /// Until a step is made: one whose gradients overflow takes its rows and changes the loss scale alone.
   Result<TrainUpdate> step() {
+    for (;;) {
+      VIBEE_ASSIGN(const TrainUpdate update, attempt());
+      if (!update.skipped) return update;
+      VIBEE_TRY(log(JsonObject()
+                        .integer("step", step_->steps() + 1)
+                        .text("skipped", fmt::format("gradients overflow at loss scale {}; the next one is {}",
+                                                     update.loss_scale, step_->loss_scale()))
+                        .str()));
+    }
+  }
+
+  Result<TrainUpdate> attempt() {
     rows_.resize(c_.batch);
     double targets = 0;
     for (uint32_t i = 0; i < c_.batch; ++i) {

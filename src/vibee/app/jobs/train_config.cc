@@ -35,6 +35,17 @@ Status set(const Given& given, std::string* out) {
   *out = given.value.as_string().str;
   return {};
 }
+Status set(const Given& given, TextOrNumber* out) {
+  if (given.value.is_string()) return set(given, &out->text);
+  if (given.value.is_integer()) {
+    out->text = std::to_string(given.value.as_integer());
+  } else if (given.value.is_floating()) {
+    out->text = fmt::format("{}", given.value.as_floating());
+  } else {
+    return given.wrong("a text in quotes or a number");
+  }
+  return {};
+}
 Status set(const Given& given, bool* out) {
   if (!given.value.is_boolean()) return given.wrong("true or false");
   *out = given.value.as_boolean();
@@ -147,6 +158,51 @@ Status set_option(const std::string& option, TrainConfig* config) {
   return set_key(where, option.substr(0, equals), known ? parsed->begin()->second : toml::value(value), config);
 }
 
+/// The value of a name, of those that are built.
+template <class T>
+Status named(const std::string& key, const std::string& name, std::initializer_list<std::pair<const char*, T>> values,
+             T* out) {
+  std::string built;
+  for (const auto& [known, value] : values) {
+    if (name == known) {
+      *out = value;
+      return {};
+    }
+    built += fmt::format("{}{}", built.empty() ? "" : ", ", known);
+  }
+  return error(Code::invalid, "key '{}': {}; {} are built", key, quote(name, 40), built);
+}
+
+Status set_precision(TrainConfig* c) {
+  Precision& p = c->precision;
+  using F = std::pair<const char*, Format>;
+  const std::initializer_list<F> floats = {F{"f32", Format::f32}, F{"bf16", Format::bf16}, F{"f16", Format::f16}};
+  VIBEE_TRY(named("precision.compute", c->compute, floats, &p.compute));
+  VIBEE_TRY(
+      named("precision.activations", c->activations.empty() ? c->compute : c->activations, floats, &p.activations));
+  using M = std::pair<const char*, Master>;
+  VIBEE_TRY(named("precision.master", c->master.empty() ? "f32" : c->master,
+                  {M{"f32", Master::f32}, M{"split", Master::split}, M{"none", Master::none}}, &p.master));
+  using S = std::pair<const char*, Bf16Sum>;
+  VIBEE_TRY(named("precision.bf16_update", c->bf16_update,
+                  {S{"rne", Bf16Sum::nearest}, S{"sr", Bf16Sum::random}, S{"kahan", Bf16Sum::kahan}}, &p.update));
+  VIBEE_TRY(named("precision.gradients", c->gradients, {F{"f32", Format::f32}, F{"bf16", Format::bf16}}, &p.gradients));
+  VIBEE_TRY(named("precision.gradient_sums", c->gradient_sums,
+                  {S{"plain", Bf16Sum::nearest}, S{"sr", Bf16Sum::random}, S{"kahan", Bf16Sum::kahan}},
+                  &p.gradient_sums));
+  // Small gradients do not survive f16 without a scale; who wants none has to say so.
+  const std::string scale = !c->loss_scale.text.empty() ? c->loss_scale.text
+                            : p.compute == Format::f16  ? "dynamic"
+                                                        : "none";
+  VIBEE_TRY(parse_loss_scale(scale, &p.loss_scale).within("key 'precision.loss_scale'"));
+  if (c->lora.rank > 0 && (!c->master.empty() || p.update != Bf16Sum::nearest || p.gradients != Format::f32))
+    return error(Code::invalid,
+                 "key 'lora.rank': an adapter is trained in f32; of precision, only compute, "
+                 "activations and loss_scale* go with it");
+  p.seed = c->seed;
+  return check(p);
+}
+
 /// What keys say together.
 Status check(const std::string& name, TrainConfig* c) {
   const auto wrong = [&](std::string_view key, std::string_view what) {
@@ -170,8 +226,6 @@ Status check(const std::string& name, TrainConfig* c) {
                                              [&](const RecomputeName& level) { return level.name == c->recompute; }))
     return wrong("train.recompute",
                  fmt::format("{}; none, cheap, proj, full and auto are built", quote(c->recompute, 40)));
-  if (c->compute != "f32" && c->compute != "bf16" && c->compute != "f16")
-    return wrong("precision.compute", fmt::format("{}; f32, bf16 and f16 are built", quote(c->compute, 40)));
   const auto kind = find_schedule(c->schedule);
   if (!kind)
     return wrong("optimiser.schedule",
@@ -191,6 +245,16 @@ Status check(const std::string& name, TrainConfig* c) {
   c->model.seed = c->lora.seed = c->samples.seed = c->seed;
   c->samples.threads = c->threads;
   c->samples.lora_rank = c->lora.rank;
+  const UpdateRule* rule = find_rule(c->rule);
+  if (rule == nullptr) {
+    std::string built;
+    for (const UpdateRule& known : update_rules()) built += fmt::format("{}{}", built.empty() ? "" : ", ", known.name);
+    return wrong("optimiser.rule", fmt::format("{}; {} are built", quote(c->rule, 40), built));
+  }
+  c->optimiser.rule = rule->rule;
+  if (c->optimiser.nesterov && c->optimiser.momentum == 0)
+    return wrong("optimiser.nesterov", "needs a momentum (optimiser.momentum)");
+  VIBEE_TRY(set_precision(c).within(name));
   return {};
 }
 

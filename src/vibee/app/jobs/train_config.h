@@ -7,12 +7,17 @@
 
 #include "vibee/app/jobs/train_samples.h"
 #include "vibee/base/status/status.h"
-#include "vibee/kernels/update/adamw.h"
+#include "vibee/kernels/update/update_rule.h"
 #include "vibee/train/loop/new_model.h"
 #include "vibee/train/loop/schedule.h"
 #include "vibee/train/loop/train_step.h"
 
 namespace vibee {
+
+/// A value that may stand with or without quotes, as it was written.
+struct TextOrNumber {
+  std::string text;
+};
 
 struct TrainConfig {
   std::string out;        ///< folder of the run: model.gguf, metrics.jsonl, checkpoints
@@ -29,16 +34,20 @@ struct TrainConfig {
   uint64_t seed = 0;
   uint32_t threads = 0;  ///< 0: one a core
   std::string recompute = "none";
-  std::string compute = "f32";  ///< of activations
   uint64_t memory = 0;  ///< bytes; 0: what is available
   std::string schedule = "cosine";
   Schedule rates;
-  AdamW optimiser;
+  std::string rule = "adamw";
+  Optimiser optimiser;
+  // Names of what `precision` is then; empty: what goes with `compute`.
+  std::string compute = "f32", activations, master, gradients = "f32", gradient_sums = "plain", bf16_update = "rne";
+  TextOrNumber loss_scale;
+  Precision precision;
   double clip = 1;
   uint32_t eval_every = 100, eval_rows = 64;  ///< steps; rows of the held-out stores
   uint32_t sample_every = 0;                  ///< steps
   SampleSettings samples;
-  uint32_t save_every = 100, keep = 3;        ///< steps; checkpoints beside the best
+  uint32_t save_every = 100, keep = 3;  ///< steps; checkpoints beside the best
   // Of more than one rank.
   std::string mesh;     ///< "dp=4": as many ranks are asked for; empty: as many as there are
   uint32_t shares = 0;  ///< of a step, summed in a tree; 0: one a rank

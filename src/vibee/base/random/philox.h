@@ -11,7 +11,16 @@
 namespace vibee {
 
 /// What a random number is for; two purposes never share numbers. Append only: values are part of saved results.
-enum class Purpose : uint32_t { test = 0, sample = 1, weights = 2, data = 3, dropout = 4, rounding = 5, workload = 6 };
+enum class Purpose : uint32_t {
+  test = 0,
+  sample = 1,
+  weights = 2,
+  data = 3,
+  dropout = 4,
+  rounding = 5,
+  workload = 6,
+  summing = 7
+};
 
 using Philox4 = std::array<uint32_t, 4>;
 

@@ -294,7 +294,8 @@ Status check_trainable(const Graph& g, const Node& node) {
     const bool decodes = node.op == Op::embed || node.op == Op::linear || node.op == Op::linear_dx ||
                          node.op == Op::cross_entropy || node.op == Op::cross_entropy_dx ||
                          node.op == Op::cross_entropy_dw;
-    if (!is_packed(type(i)) || (decodes && i == 1)) return true;
+    const bool shape_alone = node.op == Op::scatter && i == 2;
+    if (!is_packed(type(i)) || (decodes && i == 1) || shape_alone) return true;
     if (is_blocks(type(i))) return false;
     switch (node.op) {
       case Op::cast:
@@ -306,8 +307,7 @@ Status check_trainable(const Graph& g, const Node& node) {
       case Op::moe_gated_dw: return i == 0 || i == 2 || i == 3;
       case Op::moe_down:
       case Op::moe_down_dx:
-      case Op::moe_down_dw:
-      case Op::scatter: return i == 0 || i == 2;  // of a scatter's table the shape alone is read
+      case Op::moe_down_dw: return i == 0 || i == 2;
       default: return false;
     }
   };

@@ -36,7 +36,8 @@ Result<int64_t> Rule::weight(size_t x, size_t w) const {
   const Type &a = in(x), &b = in(w);
   if (b.elem.kind != Elem::stored || b.dims.size() != 2 || b.dims[0].symbol || b.dims[1].symbol)
     return wrong(fmt::format("input {} must be a weight [n, k]", w));
-  const bool rows = a.elem.kind == Elem::act8 || (node.op == Op::linear || node.op == Op::moe_route ? a.elem.is_float() : a.elem.is_f32());
+  const bool rows = a.elem.kind == Elem::act8 ||
+                    (node.op == Op::linear || node.op == Op::moe_route ? a.elem.is_float() : a.elem.is_f32());
   if (!rows || a.dims.size() != 2 || a.dims[1] != b.dims[1])
     return wrong(fmt::format("rows of input {} must have the weight's k", x));
   if (a.elem.kind == Elem::act8 && !is_integer(b.elem.format))
@@ -213,8 +214,8 @@ Result<std::vector<Type>> Rule::run() const {
         return wrong("takes i32 indices and a table [n, d]");
       return Types{{kF32, {in(0).dims[0], in(1).dims[1]}}};
     case Op::scatter:
-      if (in(0).elem.kind != Elem::i32 || in(0).dims.size() != 1 || !f32(1, 2) || !floats(2, 2) ||
-          in(1).dims[0] != in(0).dims[0] || in(1).dims[1] != in(2).dims[1])
+      if (in(0).elem.kind != Elem::i32 || in(0).dims.size() != 1 || !f32(1, 2) || in(2).elem.kind != Elem::stored ||
+          in(2).dims.size() != 2 || in(1).dims[0] != in(0).dims[0] || in(1).dims[1] != in(2).dims[1])
         return wrong("takes i32 indices [m], f32 rows [m, d] and a table [n, d] of the result's shape");
       return Types{{kF32, in(2).dims}};
     case Op::expand:

@@ -33,7 +33,8 @@ class Storing {
     out_.name = from_.name;
     for (const Node& node : from_.nodes) {
       std::vector<ValueId> in;
-      for (size_t i = 0; i < node.in.size(); ++i) in.push_back(reads_stored(node, i) ? *stored_[node.in[i]] : floats(node.in[i]));
+      for (size_t i = 0; i < node.in.size(); ++i)
+        in.push_back(reads_stored(node, i) ? *stored_[node.in[i]] : floats(node.in[i]));
       const ValueId first = put(node, std::move(in));
       for (size_t o = 0; o < node.out.size(); ++o) {
         floats_[node.out[o]] = first + ValueId(o);

@@ -67,7 +67,7 @@ class AdapterStep : public testing::Test {
   }
   static std::vector<uint8_t> bytes(TrainStep& step) {
     std::vector<uint8_t> all;
-    for (const std::span<uint8_t> part : step.state()) all.insert(all.end(), part.begin(), part.end());
+    for (const StatePart& part : step.state()) all.insert(all.end(), part.bytes.begin(), part.bytes.end());
     return all;
   }
   TempFolder folder_;
@@ -86,7 +86,7 @@ TEST_F(AdapterStep, BeginsAsTheModelAndLearns) {
     EXPECT_LT(last, *first / 2) << architecture;
     for (const TrainStep::Weight& w : (*step)->weights())
       EXPECT_EQ(w.trained, w.name.find(".lora_") != std::string::npos) << w.name;
-    EXPECT_LT((*step)->state()[0].size(), (*whole)->state()[0].size() / 2);
+    EXPECT_LT((*step)->state()[0].bytes.size(), (*whole)->state()[0].bytes.size() / 2);
   }
 }
 
@@ -160,7 +160,7 @@ TEST_F(AdapterStep, GoesOnFromAFileOfTheAdapterAlone) {
   ASSERT_TRUE(whole.ok() && later.ok() && other.ok());
   for (int t = 0; t < 3; ++t) ASSERT_TRUE((*whole)->run(Batch()).ok());
   ASSERT_TRUE(save_run(path, **whole, {3, 1, "line"}).ok());
-  EXPECT_LT(std::filesystem::file_size(path), 4 * (*whole)->state()[0].size());
+  EXPECT_LT(std::filesystem::file_size(path), 4 * (*whole)->state()[0].bytes.size());
   ASSERT_TRUE(load_run(path, later->get()).ok());
   ASSERT_TRUE((*whole)->run(Batch()).ok() && (*later)->run(Batch()).ok());
   EXPECT_EQ(bytes(**whole), bytes(**later));

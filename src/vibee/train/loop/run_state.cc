@@ -17,7 +17,7 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little);
 constexpr char kMagic[8] = {'V', 'I', 'B', 'E', 'E', 'R', 'U', 'N'};
-constexpr uint32_t kVersion = 1, kLongestLine = 1 << 20;
+constexpr uint32_t kVersion = 2, kLongestLine = 1 << 20;
 constexpr size_t kSlice = size_t(1) << 20;
 
 struct Header {
@@ -25,11 +25,16 @@ struct Header {
   uint32_t version, line;
   uint64_t steps;
   double best;
-  uint64_t floats;
+  uint64_t parts;  ///< version 1: floats of a part
   Hash128 shape;
   uint32_t line_crc, crc;
 };
-static_assert(sizeof(Header) == 64);
+struct PartHeader {
+  char name[48];
+  uint64_t bytes;
+  uint32_t zero, crc;
+};
+static_assert(sizeof(Header) == 64 && sizeof(PartHeader) == 64);
 
 uint32_t crc_of(std::span<const uint8_t> bytes, uint32_t before = 0) {
   return uint32_t(::crc32(before, bytes.data(), uInt(bytes.size())));
@@ -38,14 +43,39 @@ template <class T>
 std::span<const uint8_t> bytes_of(const T& x, size_t n = sizeof(T)) {
   return {reinterpret_cast<const uint8_t*>(&x), n};
 }
-uint32_t header_crc(const Header& header) { return crc_of(bytes_of(header, sizeof(Header) - 4)); }
+template <class T>
+uint32_t header_crc(const T& header) {
+  return crc_of(bytes_of(header, sizeof(T) - 4));
+}
 
-/// Names, formats, sizes and places of the weights, and what an adapter's are multiplied by.
-Hash128 shape_of(const TrainStep& step) {
+/// Names and sizes of the weights, formats of the frozen ones, and what an adapter's are multiplied by. Parts say in
+/// what trained weights are kept; in version 1 they were f32.
+Hash128 shape_of(const TrainStep& step, uint32_t version) {
   std::string text = fmt::format("alpha {}\n", step.lora().alpha);
-  for (const TrainStep::Weight& w : step.weights())
-    text += fmt::format("{} {} {} {} {}\n", w.name, info(w.format).name, w.at, w.count, w.trained);
+  for (const TrainStep::Weight& w : step.weights()) {
+    if (version == 1)
+      text += fmt::format("{} {} {} {} {}\n", w.name, info(w.format).name, w.at, w.count, w.trained);
+    else
+      text += fmt::format("{} {} {}\n", w.name, w.trained ? "trained" : info(w.format).name, w.count);
+  }
   return SipHash(0, 0)({reinterpret_cast<const uint8_t*>(text.data()), text.size()});
+}
+
+PartHeader part_header(const StatePart& part) {
+  PartHeader header{{}, part.bytes.size(), 0, 0};
+  VIBEE_CHECK(part.name.size() < sizeof header.name);
+  std::copy(part.name.begin(), part.name.end(), header.name);
+  header.crc = header_crc(header);
+  return header;
+}
+
+/// How a configuration that has the parts of the step differs from the one that wrote `name`.
+std::string other_part(std::string_view name, const std::vector<StatePart>& parts, size_t at) {
+  std::string have;
+  for (const StatePart& part : parts) have += (have.empty() ? "" : ", ") + std::string(part.name);
+  return fmt::format(
+      "part {} is {}, this configuration keeps {}; give precision.* and optimiser.rule as the run began with", at + 1,
+      quote(name, 48), have);
 }
 
 }  // namespace
@@ -54,23 +84,20 @@ Status save_run(const std::string& path, TrainStep& step, const RunState& state)
   VIBEE_CHECK(state.sampler.size() <= kLongestLine);
   VIBEE_ASSIGN(AtomicFile file, AtomicFile::create(path + ".part"));
   const std::span<const uint8_t> line(reinterpret_cast<const uint8_t*>(state.sampler.data()), state.sampler.size());
-  Header header{{},
-                kVersion,
-                uint32_t(line.size()),
-                state.steps,
-                state.best,
-                step.state()[0].size() / 4,
-                shape_of(step),
-                crc_of(line),
+  const std::vector<StatePart> parts = step.state();
+  Header header{{},         kVersion,     uint32_t(line.size()),    state.steps,
+                state.best, parts.size(), shape_of(step, kVersion), crc_of(line),
                 0};
   std::copy(std::begin(kMagic), std::end(kMagic), header.magic);
   header.crc = header_crc(header);
   VIBEE_TRY(file.append(bytes_of(header)));
   VIBEE_TRY(file.append(line));
-  for (const std::span<uint8_t> part : step.state()) {
+  for (const StatePart& part : parts) {
+    PartHeader of_part = part_header(part);
+    VIBEE_TRY(file.append(bytes_of(of_part)));
     uint32_t crc = 0;
-    for (size_t at = 0; at < part.size(); at += kSlice) {
-      const std::span<const uint8_t> slice = part.subspan(at, std::min(kSlice, part.size() - at));
+    for (size_t at = 0; at < part.bytes.size(); at += kSlice) {
+      const std::span<const uint8_t> slice = part.bytes.subspan(at, std::min(kSlice, part.bytes.size() - at));
       crc = crc_of(slice, crc);
       VIBEE_TRY(file.append(slice));
     }
@@ -93,34 +120,53 @@ Result<RunState> load_run(const std::string& path, TrainStep* step) {
   if (!std::equal(std::begin(kMagic), std::end(kMagic), header.magic))
     return error(Code::corrupt, "{}: no checkpoint of a run: it does not begin with VIBEERUN", name);
   if (header.crc != header_crc(header)) return damaged("the header does not match its checksum", 0);
-  if (header.version != kVersion)
-    return error(Code::unsupported, "{}: version {}; this build reads {}", name, header.version, kVersion);
-  const auto parts = step->state();
-  if (!(header.shape == shape_of(*step)) || header.floats != parts[0].size() / 4)
-    return error(
-        Code::invalid,
-        "{}: the run was of a model of other weights ({} floats, this one has {}); give the configuration that "
-        "it began with",
-        name, header.floats, parts[0].size() / 4);
-  if (header.line > kLongestLine || file->size() != sizeof header + header.line + 3 * (uint64_t(4) * header.floats + 4))
-    return damaged(fmt::format("the file has {} bytes, not those that the header says,", file->size()), 12);
+  const bool old = header.version == 1;
+  if (header.version != kVersion && !old)
+    return error(Code::unsupported, "{}: version {}; this build reads 1 and {}", name, header.version, kVersion);
+  const std::vector<StatePart> parts = step->state();
+  const auto other = [&](std::string_view part, size_t at) {
+    return error(Code::invalid, "{}: {}", name, other_part(part, parts, at));
+  };
+  if (old && (parts.size() != 3 || parts[2].name != "second moments"))
+    return other("of version 1 (weights and moments of AdamW in f32)", 0);
+  if (!(header.shape == shape_of(*step, header.version)))
+    return error(Code::invalid,
+                 "{}: the run was of a model of other weights; give the configuration that it began with", name);
+  if (header.line > kLongestLine || file->size() < sizeof header + header.line)
+    return damaged(fmt::format("the file has {} bytes, fewer than the header says,", file->size()), 12);
   RunState state{header.steps, header.best, std::string(header.line, 0)};
   const std::span<uint8_t> line(reinterpret_cast<uint8_t*>(state.sampler.data()), state.sampler.size());
   VIBEE_TRY(file->read(sizeof header, line).within(name));
   if (crc_of(line) != header.line_crc) return damaged("the sampler's line does not match its checksum", sizeof header);
+  if (old && header.parts != parts[0].bytes.size() / 4) return damaged("a part has another size", 32);
   uint64_t offset = sizeof header + header.line;
-  for (const std::span<uint8_t> part : parts) {
+  const auto ends = [&](uint64_t bytes) { return file->size() - offset < bytes; };
+  for (size_t i = 0; i < parts.size(); ++i) {
+    const StatePart& part = parts[i];
+    if (!old) {
+      PartHeader there;
+      if (i >= header.parts) return other("missing", i);
+      if (ends(sizeof there)) return damaged("the file ends", file->size());
+      VIBEE_TRY(file->read(offset, {reinterpret_cast<uint8_t*>(&there), sizeof there}).within(name));
+      if (there.crc != header_crc(there) || there.name[sizeof there.name - 1] != 0)
+        return damaged("a part's header does not match its checksum", offset);
+      if (there.name != part.name || there.bytes != part.bytes.size()) return other(there.name, i);
+      offset += sizeof there;
+    }
+    if (ends(part.bytes.size() + 4)) return damaged("the file ends", file->size());
     uint32_t crc = 0, want = 0;
-    for (size_t at = 0; at < part.size(); at += kSlice) {
-      const std::span<uint8_t> slice = part.subspan(at, std::min(kSlice, part.size() - at));
+    for (size_t at = 0; at < part.bytes.size(); at += kSlice) {
+      const std::span<uint8_t> slice = part.bytes.subspan(at, std::min(kSlice, part.bytes.size() - at));
       VIBEE_TRY(file->read(offset + at, slice).within(name));
       crc = crc_of(slice, crc);
     }
-    VIBEE_TRY(file->read(offset + part.size(), {reinterpret_cast<uint8_t*>(&want), 4}).within(name));
+    VIBEE_TRY(file->read(offset + part.bytes.size(), {reinterpret_cast<uint8_t*>(&want), 4}).within(name));
     if (crc != want) return damaged("a part does not match its checksum", offset);
-    offset += part.size() + 4;
+    offset += part.bytes.size() + 4;
   }
-  step->resume(state.steps);
+  if (!old && header.parts != parts.size()) return other("more than these", parts.size());
+  if (offset != file->size()) return damaged("the file goes on behind its parts", offset);
+  VIBEE_TRY(step->resume(state.steps).within(name));
   return state;
 }
 

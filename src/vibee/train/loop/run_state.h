@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // A run of training as a file, complete: one that goes on from it computes the bytes of one that never stopped.
 //
-//   header   64 bytes: "VIBEERUN", version, bytes of the sampler's line, steps, best loss, floats of a part, hash of
+//   header   64 bytes: "VIBEERUN", version, bytes of the sampler's line, steps, best loss, how many parts, hash of
 //            what the weights are (16 bytes), CRC-32 of the sampler's line, CRC-32 of the 60 bytes before it
 //   line     where the order of samples is (RowSampler::state)
-//   parts    trained weights, first moments, second moments: floats, then their CRC-32
+//   parts    TrainStep::state(): each 64 bytes (its name in 48, zeros behind it; its size in 8; 4 of zeros; CRC-32 of
+//            the 60 bytes before it), its bytes, their CRC-32
+//
+// Version 1, which is read too, is of f32 and AdamW alone: it says how many floats a part has, and its three parts
+// (weights, first and second moments) have no names.
 //
 // All numbers are little-endian.
 #pragma once

@@ -42,7 +42,7 @@ float run_once(TrainStep& step) {
 }
 std::vector<uint8_t> bytes_of(TrainStep& step) {
   std::vector<uint8_t> all;
-  for (const std::span<uint8_t> part : step.state()) all.insert(all.end(), part.begin(), part.end());
+  for (const StatePart& part : step.state()) all.insert(all.end(), part.bytes.begin(), part.bytes.end());
   return all;
 }
 std::string contents(const std::string& path) {
@@ -151,7 +151,7 @@ TEST(TrainedModel, HasTheWeightsOfTheStep) {
     ASSERT_TRUE(config.ok()) << config.status().message();
     auto again = TrainStep::create(*written, *config, TrainStepOptions{});
     ASSERT_TRUE(again.ok());
-    const auto want = step->state()[0], got = (*again)->state()[0];
+    const auto want = step->state()[0].bytes, got = (*again)->state()[0].bytes;
     EXPECT_TRUE(std::equal(want.begin(), want.end(), got.begin(), got.end())) << architecture;
   }
 }

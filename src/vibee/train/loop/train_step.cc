@@ -9,6 +9,8 @@
 #include "vibee/base/random/philox.h"
 #include "vibee/core/measure/measure.h"
 #include "vibee/graph/autodiff/differentiate.h"
+#include "vibee/graph/pass/store_activations.h"
+#include "vibee/train/precision/mixed_precision_master.h"
 
 namespace vibee {
 namespace {
@@ -18,7 +20,7 @@ struct Joint {
   Graph graph;
   std::vector<TrainStep::Weight> weights;
   std::vector<uint32_t> trained;
-  uint64_t trained_bytes = 0, frozen_bytes = 0;
+  uint64_t trained_bytes = 0, rest_bytes = 0, elements = 0, frozen_bytes = 0;
   std::vector<uint32_t> order;  ///< outputs as they become final
   uint64_t output_floats(uint32_t i) const { return i == 0 ? 1 : weights[trained[i - 1]].count; }
 };
@@ -42,7 +44,9 @@ Result<Joint> joint_of(const Checkpoint& file, const ModelConfig& config, const 
   if (!whole) std::erase_if(names, [](const std::string& name) { return !of_adapter(name); });
   Joint j;
   VIBEE_ASSIGN(const Graph joint, differentiate(loss, names));
-  j.graph = recompute(store_activations(joint, options.compute), options.recompute);
+  j.graph = recompute(store_activations(joint, options.precision.activations), options.recompute);
+  const Precision precision = whole ? options.precision : Precision();
+  if (precision.compute != Format::f32) store_weights(&j.graph, names, precision.compute);
   for (const Node& node : j.graph.nodes) {
     if (node.op != Op::weight) continue;
     const Type& type = j.graph.type(node.out[0]);
@@ -52,9 +56,13 @@ Result<Joint> joint_of(const Checkpoint& file, const ModelConfig& config, const 
     const bool matrix = type.dims.size() > 1;
     const Format format = matrix ? type.elem.format : Format::f32;
     uint64_t& bytes = trained ? j.trained_bytes : j.frozen_bytes;
-    j.weights.push_back(
-        {name, format, matrix, trained, bytes, matrix ? count / uint64_t(type.dims.back().n) : count, count});
+    const WeightForm form = trained ? weight_form(precision, format) : WeightForm::f32;
+    j.weights.push_back({name, format, matrix, trained, bytes, matrix ? count / uint64_t(type.dims.back().n) : count,
+                         count, form, j.rest_bytes, j.elements});
     bytes += round_up(info(format).row_bytes(count), 64);
+    if (!trained) continue;
+    j.rest_bytes += round_up(info(form).rest_bytes * count, 64);
+    j.elements += round_up(count, 16);
   }
   for (const std::string& name : names)
     for (uint32_t i = 0; i < j.weights.size(); ++i)
@@ -63,10 +71,16 @@ Result<Joint> joint_of(const Checkpoint& file, const ModelConfig& config, const 
   return j;
 }
 
-uint64_t sum_floats(const Joint& joint) {
-  uint64_t floats = 0;
-  for (const uint32_t i : joint.order) floats += round_up(joint.output_floats(i), 16);
-  return floats;
+/// The form of sums of an output: the loss and vectors stay in f32.
+WeightForm sum_form(const TrainStepOptions& options, const std::vector<TrainStep::Weight>& weights,
+                    const std::vector<uint32_t>& trained, uint32_t output) {
+  const bool narrow = options.precision.gradients == Format::bf16 && options.lora.rank == 0;
+  if (!narrow || output == 0 || !weights[trained[output - 1]].matrix) return WeightForm::f32;
+  return bf16_form(options.precision.gradient_sums);
+}
+/// Bytes of a sum of n elements: what is read, and the rest behind it.
+uint64_t sum_bytes(WeightForm form, uint64_t n) {
+  return round_up((info(form).copy_bytes() + info(form).rest_bytes) * round_up(n, 16), 64);
 }
 
 Result<TrainStep::Memory> memory_of(const Joint& joint, const TrainStepOptions& options) {
@@ -78,13 +92,17 @@ Result<TrainStep::Memory> memory_of(const Joint& joint, const TrainStepOptions& 
     const uint32_t ranks = options.ranks != nullptr ? options.ranks->size() : 1;
     if (options.shares < ranks)
       return error(Code::invalid, "a step of {} shares for {} ranks; each takes one at least", options.shares, ranks);
-    sums = share_sums(options.shares, deal_shares(options.shares, ranks)[rank]).buffers * 4 * sum_floats(joint);
+    for (const uint32_t i : joint.order)
+      sums += sum_bytes(sum_form(options, joint.weights, joint.trained, i), joint.output_floats(i));
+    sums *= share_sums(options.shares, deal_shares(options.shares, ranks)[rank]).buffers;
   }
-  return TrainStep::Memory{joint.trained_bytes, joint.frozen_bytes, 2 * joint.trained_bytes, sums, arena};
+  const uint64_t moments = 4 * joint.elements * info(options.optimiser.rule).moments(options.optimiser);
+  return TrainStep::Memory{joint.trained_bytes, joint.rest_bytes, joint.frozen_bytes, moments, sums, arena};
 }
 
-/// A tensor, or rows of it, in the weight's format.
-Status read_weight(const Checkpoint& file, const TrainStep::Weight& weight, uint8_t* to) {
+/// A tensor, or rows of it: a frozen weight's bytes to `to`, or floats row by row to put(first element, floats).
+template <class F>
+Status read_weight(const Checkpoint& file, const TrainStep::Weight& weight, uint8_t* to, F&& put) {
   const WeightPart part = weight_part(weight.name);
   VIBEE_ASSIGN(const TensorInfo* tensor, file.tensor(part.tensor));
   const NumericFormat& format = info(tensor->format);
@@ -98,11 +116,14 @@ Status read_weight(const Checkpoint& file, const TrainStep::Weight& weight, uint
                  "first make floats of it with `vibee convert --format f32`",
                  file.path(), tensor->name, format.name);
   const uint64_t bytes = format.row_bytes(row), first = uint64_t(part.first) * bytes;
-  if (format.format == weight.format) return file.read(*tensor, first, {to, bytes * weight.rows});
+  const bool same = format.format == weight.format && info(weight.form).in_place();
+  if (same) return file.read(*tensor, first, {to, bytes * weight.rows});
   std::vector<uint8_t> raw(bytes);
+  std::vector<float> floats(row);
   for (uint64_t r = 0; r < weight.rows; ++r) {
     VIBEE_TRY(file.read(*tensor, first + r * bytes, raw));
-    format.decode(raw.data(), row, reinterpret_cast<float*>(to) + r * row);
+    format.decode(raw.data(), row, floats.data());
+    put(r * row, floats);
   }
   return {};
 }
@@ -115,10 +136,23 @@ void begin_adapter(const LoraOptions& lora, uint32_t index, const TrainStep::Wei
     to[i] = a ? most * (2 * unit_float(philox(lora.seed, Purpose::weights, index, i)[0]) - 1) : 0.0f;
 }
 
-/// The elements of n that a thread works on: whole vectors of 16.
+/// The elements of n that a thread works on: whole units, of which random numbers are drawn.
 std::pair<uint64_t, uint64_t> slice_of(uint64_t n, uint32_t tid, uint32_t threads) {
-  const Range blocks = share(uint32_t((n + 15) / 16), tid, threads);
-  return {std::min<uint64_t>(n, 16ull * blocks.begin), std::min<uint64_t>(n, 16ull * blocks.end)};
+  const Range units = share(uint32_t((n + kUpdateUnit - 1) / kUpdateUnit), tid, threads);
+  return {std::min<uint64_t>(n, kUpdateUnit * units.begin), std::min<uint64_t>(n, kUpdateUnit * units.end)};
+}
+
+/// What the options say of sums that are kept, or not.
+Status check_sums(const TrainStepOptions& options) {
+  if (options.precision.gradients == Format::f32) return {};
+  if (options.ranks != nullptr)
+    return error(Code::unsupported,
+                 "key 'precision.gradients': sums over ranks are f32; bf16 is built for one process");
+  if (!options.sums())
+    return error(Code::invalid,
+                 "key 'precision.gradients': nothing is summed in a step of one part (train.part) and one share "
+                 "(parallel.shares)");
+  return {};
 }
 
 }  // namespace
@@ -131,32 +165,45 @@ Result<TrainStep::Memory> TrainStep::memory(const Checkpoint& file, const ModelC
 
 Result<std::unique_ptr<TrainStep>> TrainStep::create(const Checkpoint& file, const ModelConfig& config,
                                                      const TrainStepOptions& options) {
+  VIBEE_TRY(check(options.precision));
+  VIBEE_TRY(check_sums(options));
   VIBEE_ASSIGN(Joint joint, joint_of(file, config, options));
   VIBEE_ASSIGN(const Memory memory, memory_of(joint, options));
   if (memory.sum() > available_memory())
     return error(Code::no_memory,
                  "{}: training takes {} MiB (weights {}, frozen {}, moments {}, gradients {}, a step of {} rows {}), "
                  "{} MiB are available; take fewer rows a step or a smaller model",
-                 file.path(), memory.sum() >> 20, memory.weights >> 20, memory.frozen >> 20, memory.moments >> 20,
-                 memory.gradients >> 20, options.max_rows, memory.arena >> 20, available_memory() >> 20);
+                 file.path(), memory.sum() >> 20, (memory.weights + memory.rests) >> 20, memory.frozen >> 20,
+                 memory.moments >> 20, memory.gradients >> 20, options.max_rows, memory.arena >> 20,
+                 available_memory() >> 20);
   auto s = std::make_unique<TrainStep>();
   s->options_ = options;
   s->weights_ = std::move(joint.weights);
   s->trained_ = std::move(joint.trained);
   VIBEE_ASSIGN(s->values_, HugeBuffer::allocate(memory.weights));
+  VIBEE_ASSIGN(s->rests_, HugeBuffer::allocate(std::max<uint64_t>(64, memory.rests)));
   VIBEE_ASSIGN(s->frozen_, HugeBuffer::allocate(std::max<uint64_t>(64, memory.frozen)));
-  VIBEE_ASSIGN(s->first_, HugeBuffer::allocate(memory.moments / 2));
-  VIBEE_ASSIGN(s->second_, HugeBuffer::allocate(memory.moments / 2));
+  s->memory_ = memory;
+  s->scaler_ = LossScaler(options.precision.loss_scale);
+  const uint32_t moments = info(options.optimiser.rule).moments(options.optimiser);
+  for (uint32_t i = 0; i < moments; ++i) {
+    VIBEE_ASSIGN(s->moments_[i], HugeBuffer::allocate(memory.moments / moments));
+    std::memset(s->moments_[i].data(), 0, memory.moments / moments);
+  }
   if (options.sums()) VIBEE_TRY(s->prepare_sums(memory.gradients, joint.order));
   std::memset(s->values_.data(), 0, memory.weights);
-  std::memset(s->first_.data(), 0, memory.moments / 2);
-  std::memset(s->second_.data(), 0, memory.moments / 2);
+  std::memset(s->rests_.data(), 0, memory.rests);
   for (uint32_t i = 0; i < s->weights_.size(); ++i) {
     const Weight& weight = s->weights_[i];
     if (of_adapter(weight.name)) {
       begin_adapter(options.lora, i, weight, s->values_.as<float>(weight.at));
     } else {
-      VIBEE_TRY(read_weight(file, weight, s->place(weight)));
+      const WeightFormInfo& form = info(first_form(weight.form));
+      VIBEE_TRY(read_weight(file, weight, s->place(weight), [&](uint64_t first, const std::vector<float>& row) {
+        form.kernels[size_t(options.isa)].store(row.data(), row.size(), {},
+                                                s->place(weight) + first * form.copy_bytes(),
+                                                s->rests_.data() + weight.rest_at + first * form.rest_bytes);
+      }));
     }
   }
   const auto place = [self = s.get()](std::string_view name) -> uint8_t* {
@@ -168,40 +215,51 @@ Result<std::unique_ptr<TrainStep>> TrainStep::create(const Checkpoint& file, con
                TrainPlan::compile(std::move(joint.graph), place, {options.max_rows, options.threads, options.isa}));
   s->team_ = std::make_unique<Team>(options.threads);
   s->positions_.reserve(options.max_rows);
+  s->scaled_.reserve(options.max_rows);
   return s;
 }
 
 template <class F>
-Status TrainStep::with_inputs(const TrainBatch& batch, F&& run) {
+Status TrainStep::with_inputs(const TrainBatch& batch, double scale, F&& run) {
   if (batch.tokens.size() > options_.max_rows || batch.documents.size() != batch.tokens.size())
     return error(Code::invalid, "a step of {} rows and {} documents' rows; a step has {} rows at most",
                  batch.tokens.size(), batch.documents.size(), options_.max_rows);
   positions_.clear();
   for (size_t r = 0; r < batch.documents.size(); ++r) positions_.push_back(int32_t(r) - batch.documents[r]);
+  scaled_.clear();
+  for (const float weight : batch.weights) scaled_.push_back(weight * float(scale));
   const std::pair<std::string_view, std::span<const int32_t>> integers[] = {
       {"tokens", batch.tokens}, {"positions", positions_}, {"documents", batch.documents}, {"targets", batch.targets}};
-  const std::pair<std::string_view, std::span<const float>> floats[] = {{"loss_weights", batch.weights}};
+  const std::pair<std::string_view, std::span<const float>> floats[] = {
+      {"loss_weights", scale == 1 ? batch.weights : scaled_}};
   return run(TrainInputs{integers, floats});
 }
 
 Result<float> TrainStep::evaluate(const TrainBatch& batch) {
   VIBEE_CHECK(parts_ == 0 && share_ == 0, "inside a step");
-  VIBEE_TRY(with_inputs(batch, [&](const TrainInputs& inputs) { return plan_->run_loss(*team_, inputs); }));
+  VIBEE_TRY(with_inputs(batch, 1, [&](const TrainInputs& inputs) { return plan_->run_loss(*team_, inputs); }));
   return plan_->output(0)[0];
 }
 
 Result<std::optional<std::string>> TrainStep::first_not_finite(const TrainBatch& part) {
   std::optional<std::string> found;
-  VIBEE_TRY(with_inputs(part, [&](const TrainInputs& inputs) -> Status {
+  VIBEE_TRY(with_inputs(part, scaler_.scale(), [&](const TrainInputs& inputs) -> Status {
     VIBEE_ASSIGN(found, plan_->first_not_finite(*team_, inputs));
     return {};
   }));
   return found;
 }
 
-std::span<const float> TrainStep::gradient(size_t i) const {
-  const Weight& w = weights_[trained_[i]];
-  return options_.sums() ? std::span(sums_.as<const float>(4 * sum_at_[i + 1]), w.count) : plan_->output(i + 1);
+FormElements TrainStep::sum(uint32_t buffer, size_t output) {
+  const WeightForm form = sum_form(options_, weights_, trained_, uint32_t(output));
+  const uint64_t count = output == 0 ? 1 : weights_[trained_[output - 1]].count;
+  uint8_t* const at = sums_.data() + buffer * sum_bytes_ + sum_at_[output];
+  return {form, at, at + info(form).copy_bytes() * round_up(count, 16)};
+}
+
+const float* TrainStep::gradient(size_t i, uint64_t first, uint64_t n, float* block) {
+  if (!options_.sums()) return plan_->output(i + 1).data() + first;
+  return sum(0, i + 1).from(first).load(options_.isa, n, block);
 }
 
 /// Places of the sums, and the buckets as runs of them.
@@ -212,22 +270,22 @@ Status TrainStep::prepare_sums(uint64_t bytes, std::span<const uint32_t> order) 
   range_ = program_.ranges[ranks != nullptr ? ranks->rank() : 0];
   order_ = share_sums(options_.shares, range_);
   VIBEE_ASSIGN(sums_, HugeBuffer::allocate(bytes));
-  std::fill_n(sums_.as<float>(0), bytes / 4, 0.0f);
+  std::memset(sums_.data(), 0, bytes);
   sum_at_.resize(order.size());
   std::vector<uint64_t> sizes;
   for (const uint32_t i : order) {
-    sum_at_[i] = sum_floats_;
-    sizes.push_back(4 * round_up(i == 0 ? 1 : weights_[trained_[i - 1]].count, 16));
-    sum_floats_ += sizes.back() / 4;
+    sum_at_[i] = sum_bytes_;
+    sizes.push_back(sum_bytes(sum_form(options_, weights_, trained_, i), i == 0 ? 1 : weights_[trained_[i - 1]].count));
+    sum_bytes_ += sizes.back();
   }
   if (ranks == nullptr) return {};
   uint64_t first = 0;
   const size_t held = whole_nodes(options_.shares, range_).size();
   for (const size_t end : bucket_ends(sizes, options_.buckets)) {
-    const uint64_t next = end < order.size() ? sum_at_[order[end]] : sum_floats_;
+    const uint64_t next = end < order.size() ? sum_at_[order[end]] : sum_bytes_;
     std::vector<float*> sums;
-    for (uint32_t k = 0; k < held; ++k) sums.push_back(sum(k) + first);
-    buckets_.emplace_back(program_, ranks->rank(), next - first, std::move(sums));
+    for (uint32_t k = 0; k < held; ++k) sums.push_back(sums_.as<float>(k * sum_bytes_ + first));
+    buckets_.emplace_back(program_, ranks->rank(), (next - first) / 4, std::move(sums));
     last_output_.push_back(order[end - 1]);
     first = next;
   }
@@ -239,15 +297,22 @@ void TrainStep::collect(size_t output, uint32_t tid, bool ends_share) {
   const ShareSums::Share& share = order_.shares[share_];
   const std::span<const float> g = plan_->output(output);
   const auto [begin, end] = slice_of(g.size(), tid, options_.threads);
-  const auto at = [&](uint32_t buffer) { return sum(buffer) + sum_at_[output]; };
-  float* const to = at(share.buffer);
-  for (uint64_t e = begin; e < end; ++e) to[e] = parts_ == 0 ? g[e] : to[e] + g[e];
+  // Sums in bf16 may be rounded at random: every addition with numbers of its own.
+  RoundingKey key{options_.precision.seed, Purpose::summing, (steps_ + 1) << 16 | additions_, uint32_t(output), 0};
+  const auto add = [&, begin = begin, end = end](uint32_t buffer, bool first, auto&& floats) {
+    float block[kUpdateBlock];
+    for (key.element = begin; key.element < end; key.element += kUpdateBlock) {
+      const uint64_t n = std::min(kUpdateBlock, end - key.element);
+      add_to(sum(buffer, output).from(key.element), options_.isa, floats(key.element, n, block), n, first, key);
+    }
+    ++key.step;
+  };
+  add(share.buffer, parts_ == 0, [&](uint64_t first, uint64_t, float*) { return g.data() + first; });
   if (!ends_share) return;
-  for (const auto& [left, right] : share.adds) {
-    float* const l = at(left);
-    const float* const r = at(right);
-    for (uint64_t e = begin; e < end; ++e) l[e] += r[e];
-  }
+  for (const auto& [left, right] : share.adds)
+    add(left, false, [&, right = right](uint64_t first, uint64_t n, float* block) {
+      return sum(right, output).from(first).load(options_.isa, n, block);
+    });
   if (options_.ranks == nullptr || !options_.overlap || share_ + 1 < order_.shares.size()) return;
   if (output != last_output_[next_bucket_]) return;
   team_->barrier();
@@ -262,13 +327,15 @@ Status TrainStep::add(const TrainBatch& part, bool ends_share) {
   if (options_.ranks != nullptr && share_ == 0 && parts_ == 0) options_.ranks->take_spans();  // of other things
   TrainPlan::OnOutput on_output;
   if (options_.sums()) on_output = [&](size_t i, uint32_t tid) { collect(i, tid, ends_share); };
-  Status ran = with_inputs(part, [&](const TrainInputs& inputs) { return plan_->run(*team_, inputs, on_output); });
+  Status ran = with_inputs(part, scaler_.scale(),
+                           [&](const TrainInputs& inputs) { return plan_->run(*team_, inputs, on_output); });
   if (!ran.ok()) {
-    parts_ = share_ = 0;
+    parts_ = share_ = additions_ = 0;
     return ran;
   }
   if (options_.ranks != nullptr) computed_.push_back({begin, monotonic_seconds()});
   ++parts_;
+  additions_ += options_.sums() && ends_share ? 1 + uint32_t(order_.shares[share_].adds.size()) : 1;
   if (!ends_share) return {};
   parts_ = 0;
   ++share_;
@@ -278,7 +345,7 @@ Status TrainStep::add(const TrainBatch& part, bool ends_share) {
 /// Waits until the sums are those of all ranks.
 Status TrainStep::gather() {
   if (!options_.sums()) {
-    loss_ = plan_->output(0)[0];
+    loss_ = float(plan_->output(0)[0] / scaler_.scale());
     return {};
   }
   if (options_.ranks != nullptr) {
@@ -288,16 +355,13 @@ Status TrainStep::gather() {
     VIBEE_TRY(options_.ranks->wait());
     trace_.communicate = options_.ranks->take_spans();
   }
-  loss_ = sum(0)[sum_at_[0]];
+  loss_ = float(*reinterpret_cast<const float*>(sum(0, 0).copy) / scaler_.scale());
   return {};
 }
 
-Result<TrainUpdate> TrainStep::update() {
-  VIBEE_CHECK(parts_ == 0 && share_ == std::max<size_t>(1, order_.shares.size()), "a step of {} whole shares", share_);
-  share_ = 0;
-  VIBEE_TRY(gather());
-  trace_.update.begin = monotonic_seconds();
-  // Squares are summed in blocks of one size, so the norm does not depend on the threads.
+/// The norm of all gradients. Squares are summed in blocks of one size, so it does not depend on the threads; those of
+/// floats do not overflow doubles: it is finite where the gradients are.
+double TrainStep::norm() {
   constexpr uint64_t kBlock = 1 << 14;
   std::vector<uint64_t> first_block = {0};
   for (const uint32_t i : trained_)
@@ -305,39 +369,94 @@ Result<TrainUpdate> TrainStep::update() {
   std::vector<double> squares(first_block.back());
   team_->run([&](uint32_t tid) {
     const Range mine = share(uint32_t(squares.size()), tid, options_.threads);
+    float block[kUpdateBlock];
     size_t i = 0;
     for (uint64_t b = mine.begin; b < mine.end; ++b) {
       while (first_block[i + 1] <= b) ++i;
-      const std::span<const float> g = gradient(i);
       const uint64_t begin = (b - first_block[i]) * kBlock;
+      const uint64_t end = std::min<uint64_t>(begin + kBlock, weights_[trained_[i]].count);
       double sum = 0;
-      for (uint64_t e = begin; e < std::min<uint64_t>(begin + kBlock, g.size()); ++e) sum += double(g[e]) * g[e];
+      for (uint64_t at = begin; at < end; at += kUpdateBlock) {
+        const uint64_t n = std::min(kUpdateBlock, end - at);
+        const float* g = gradient(i, at, n, block);
+        for (uint64_t e = 0; e < n; ++e) sum += double(g[e]) * g[e];
+      }
       squares[b] = sum;
     }
   });
   double norm = 0;
   for (const double square : squares) norm += square;
-  norm = std::sqrt(norm);
-  // Squares of floats do not overflow doubles: the norm is finite where the gradients are.
-  if (!std::isfinite(loss_) || !std::isfinite(norm))
-    return error(Code::invalid, "step {}: the loss ({}) or a gradient is not finite; no weight was changed", steps_ + 1,
-                 loss_);
-  const float scale = options_.clip > 0 && norm > options_.clip ? float(options_.clip / norm) : 1.0f;
-  const AdamWKernel kernel = adamw_kernel(options_.isa);
+  return std::sqrt(norm);
+}
+
+std::string TrainStep::bad_gradient() {
+  float block[kUpdateBlock];
+  for (size_t i = 0; i < trained_.size(); ++i)
+    for (uint64_t at = 0, n; at < weights_[trained_[i]].count; at += n) {
+      n = std::min(kUpdateBlock, weights_[trained_[i]].count - at);
+      const float* g = gradient(i, at, n, block);
+      if (!std::all_of(g, g + n, [](float x) { return std::isfinite(x); })) return weights_[trained_[i]].name;
+    }
+  return "the loss";
+}
+
+/// Moves the weights by their rule, block by block: from its form, the rule, into its form.
+void TrainStep::move(float scale) {
+  const UpdateRule& rule = info(options_.optimiser.rule);
+  const UpdateKernel kernel = rule.kernel(options_.isa);
   team_->run([&](uint32_t tid) {
+    float of_gradient[kUpdateBlock], of_weight[kUpdateBlock];
     for (size_t i = 0; i < trained_.size(); ++i) {
       const Weight& w = weights_[trained_[i]];
       const auto [begin, end] = slice_of(w.count, tid, options_.threads);
-      const uint64_t at = w.at + 4 * begin;
-      AdamWStep step = adamw_step(options_.optimiser, steps_ + 1, w.matrix);
+      UpdateStep step = rule.step(options_.optimiser, steps_ + 1, w.matrix);
       step.scale = scale;
-      kernel(step, gradient(i).data() + begin, end - begin, values_.as<float>(at), first_.as<float>(at),
-             second_.as<float>(at));
+      RoundingKey key{options_.precision.seed, Purpose::rounding, steps_ + 1, trained_[i], begin};
+      for (; key.element < end; key.element += kUpdateBlock) {
+        const uint64_t n = std::min(kUpdateBlock, end - key.element);
+        float* moments[kMostMoments] = {};
+        for (size_t m = 0; m < kMostMoments && moments_[m].size() > 0; ++m)
+          moments[m] = moments_[m].as<float>(4 * (w.element_at + key.element));
+        const FormElements elements = this->elements(w).from(key.element);
+        float* const x = elements.load(options_.isa, n, of_weight);
+        kernel(step, gradient(i, key.element, n, of_gradient), n, x, moments);
+        elements.store(options_.isa, x, n, key);
+      }
     }
   });
+}
+
+/// A step whose loss or gradients are not finite: nothing is moved. With a loss scale the step is skipped, and the next
+/// one may do.
+Status TrainStep::overflow() {
+  if (options_.precision.loss_scale.kind == LossScaling::Kind::none)
+    return error(Code::invalid,
+                 "step {}: the loss ({}) or a gradient is not finite; no weight was changed; the first is of {}",
+                 steps_ + 1, loss_, bad_gradient());
+  scaler_.step(false);
+  if (!scaler_.exhausted()) return {};
+  return error(Code::invalid, "step {}: gradients overflow at loss scale {}: first non-finite tensor {}", steps_ + 1,
+               scaler_.scale(), bad_gradient());
+}
+
+Result<TrainUpdate> TrainStep::update() {
+  VIBEE_CHECK(parts_ == 0 && share_ == std::max<size_t>(1, order_.shares.size()), "a step of {} whole shares", share_);
+  share_ = additions_ = 0;
+  VIBEE_TRY(gather());
+  trace_.update.begin = monotonic_seconds();
+  const double loss_scale = scaler_.scale(), norm = this->norm() / loss_scale;
+  // The sums, and so the norm and the loss, have the same bytes on all ranks: all of them make this step or none does.
+  const bool finite = std::isfinite(loss_) && std::isfinite(norm);
+  if (!finite) {
+    VIBEE_TRY(overflow());
+    return TrainUpdate{loss_, norm, loss_scale, true};
+  }
+  const double clip = options_.clip > 0 && norm > options_.clip ? options_.clip / norm : 1;
+  move(float(float(clip) / loss_scale));
+  scaler_.step(true);
   ++steps_;
   trace_.update.end = monotonic_seconds();
-  return TrainUpdate{loss_, norm};
+  return TrainUpdate{loss_, norm, loss_scale};
 }
 
 Result<float> TrainStep::run(const TrainBatch& batch) {
@@ -346,15 +465,54 @@ Result<float> TrainStep::run(const TrainBatch& batch) {
   return done.loss;
 }
 
-std::array<std::span<uint8_t>, 3> TrainStep::state() {
-  const Weight& last = weights_[*std::max_element(trained_.begin(), trained_.end())];
-  const size_t bytes = round_up(last.at + 4 * last.count, 64);
-  return {std::span(values_.as<uint8_t>(0), bytes), {first_.as<uint8_t>(0), bytes}, {second_.as<uint8_t>(0), bytes}};
+std::vector<StatePart> TrainStep::state() {
+  std::vector<StatePart> parts = {{"weights", {values_.data(), memory_.weights}}};
+  for (const Weight& w : weights_)
+    if (const WeightFormInfo& form = info(w.form); form.rest_bytes > 0) {
+      parts.push_back({form.rest_name, {rests_.data(), memory_.rests}});
+      break;  // all matrices have one form
+    }
+  constexpr std::string_view kNames[kMostMoments] = {"first moments", "second moments"};
+  const uint32_t moments = info(options_.optimiser.rule).moments(options_.optimiser);
+  for (uint32_t i = 0; i < moments; ++i) parts.push_back({kNames[i], {moments_[i].data(), memory_.moments / moments}});
+  if (options_.precision.loss_scale.kind != LossScaling::Kind::none)
+    parts.push_back({"loss scale", {reinterpret_cast<uint8_t*>(&scaler_.state()), sizeof(LossScaler::State)}});
+  return parts;
 }
 
-std::span<const float> TrainStep::values(const Weight& weight) const {
-  VIBEE_CHECK(weight.format == Format::f32, "{}", weight.name);
-  return {reinterpret_cast<const float*>((weight.trained ? values_ : frozen_).data() + weight.at), weight.count};
+Status TrainStep::resume(uint64_t steps) {
+  if (!LossScaler::plausible(scaler_.state())) return error(Code::corrupt, "its loss scale is {}", scaler_.scale());
+  std::vector<uint8_t> copy(2 * kUpdateBlock), rest(4 * kUpdateBlock);
+  float block[kUpdateBlock];
+  for (const uint32_t i : trained_) {
+    const Weight& w = weights_[i];
+    if (w.form != WeightForm::bf16_master && w.form != WeightForm::f16_master) continue;
+    for (uint64_t at = 0; at < w.count; at += kUpdateBlock) {
+      const uint64_t n = std::min(kUpdateBlock, w.count - at);
+      const FormElements there = elements(w).from(at);
+      FormElements{w.form, copy.data(), rest.data()}.store(options_.isa, there.load(options_.isa, n, block), n, {});
+      if (std::memcmp(copy.data(), there.copy, 2 * n) != 0)
+        return error(Code::corrupt, "the master of '{}' and its copy in 16 bits disagree", w.name);
+    }
+  }
+  steps_ = steps;
+  return {};
+}
+
+void TrainStep::read(const Weight& weight, uint64_t first, std::span<float> out) const {
+  VIBEE_CHECK(weight.trained || weight.format == Format::f32, "{}", weight.name);
+  if (!weight.trained) {
+    std::memcpy(out.data(), frozen_.data() + weight.at + 4 * first, out.size_bytes());
+    return;
+  }
+  const float* x = elements(weight).from(first).load(options_.isa, out.size(), out.data());
+  if (x != out.data()) std::memcpy(out.data(), x, out.size_bytes());
+}
+
+std::vector<float> TrainStep::values(const Weight& weight) const {
+  std::vector<float> all(weight.count);
+  read(weight, 0, all);
+  return all;
 }
 
 }  // namespace vibee

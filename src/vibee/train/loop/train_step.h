@@ -1,24 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 // One step of training a model whole, or an adapter of it (LoRA: Hu et al., arXiv:2106.09685) while its weights stay as
-// they lie in the file (QLoRA: Dettmers et al., arXiv:2305.14314): loss, gradients of what is trained, AdamW. Weights,
-// moments and every value of the step have their place before the first step, which allocates nothing.
+// they lie in the file (QLoRA: Dettmers et al., arXiv:2305.14314): loss, gradients of what is trained, a rule that
+// moves it. Weights, moments and every value of the step have their place before the first step, which allocates
+// nothing.
+//
+// Trained weights lie in forms (kernels/update/weight_form.h): one pass over blocks takes a weight from its form, lets
+// the rule move it, and puts it back, so that every rule goes with every form.
 //
 // A step may be cut into shares, whose gradients are summed in the fixed tree of dist/collective/sum_tree.h. Ranks hold
 // the same weights, compute shares each, and sum over all of them with the same tree: the bytes of a step depend on the
 // number of shares, not on who computed them. Inside a share, parts are summed one behind the other.
 #pragma once
 
-#include <array>
 #include <memory>
+#include <string_view>
 
 #include "vibee/dist/collective/comm_thread.h"
 #include "vibee/graph/exec/train_plan.h"
 #include "vibee/graph/pass/gradient_bucket.h"
 #include "vibee/graph/pass/gradient_checkpointing_v2.h"
-#include "vibee/graph/pass/store_activations.h"
-#include "vibee/kernels/update/adamw.h"
+#include "vibee/kernels/update/update_rule.h"
 #include "vibee/model/layer/decoder.h"
 #include "vibee/model/weight/checkpoint.h"
+#include "vibee/train/precision/precision.h"
 
 namespace vibee {
 
@@ -44,8 +48,8 @@ struct TrainStepOptions {
   uint32_t threads = 1;
   Isa isa = Isa::scalar;
   Recompute recompute = Recompute::none;  ///< what is computed again instead of kept
-  Format compute = Format::f32;           ///< f32, bf16, f16: what the backward pass reads is kept in (store_activations)
-  AdamW optimiser = {};                   ///< matrices shrink by `decay`, vectors do not
+  Optimiser optimiser = {};               ///< matrices shrink by `decay`, vectors do not
+  Precision precision = {};               ///< an adapter's weights and their sums are f32 whatever it says
   double clip = 0;                        ///< the norm of all gradients together is at most this; 0: whatever it is
   bool accumulate = false;  ///< a share may have several parts, whose gradients are summed in memory of their own
   LoraOptions lora = {};
@@ -68,17 +72,25 @@ struct TrainTrace {
 };
 
 struct TrainUpdate {
-  float loss;   ///< before the update, over all parts
-  double norm;  ///< of all gradients together, before clipping
+  float loss;             ///< before the update, over all parts
+  double norm;            ///< of all gradients together, before clipping
+  double loss_scale = 1;  ///< that the step was computed with
+  bool skipped = false;   ///< gradients overflowed: the loss scale alone has changed
+};
+
+/// Bytes that a step changes, by what they are.
+struct StatePart {
+  std::string_view name;
+  std::span<uint8_t> bytes;
 };
 
 class TrainStep {
  public:
-  /// What a step takes: weights that are trained, their moments and summed gradients in f32, frozen weights in their
-  /// own format (experts in f32), and the plan's arena.
+  /// What a step takes: weights that are trained as products read them, what their forms keep beside them, their
+  /// moments in f32, summed gradients, frozen weights in their own format (experts in f32), and the plan's arena.
   struct Memory {
-    uint64_t weights, frozen, moments, gradients, arena;
-    uint64_t sum() const { return weights + frozen + moments + gradients + arena; }
+    uint64_t weights, rests, frozen, moments, gradients, arena;
+    uint64_t sum() const { return weights + rests + frozen + moments + gradients + arena; }
   };
   static Result<Memory> memory(const Checkpoint& file, const ModelConfig& config, const TrainStepOptions& options);
   /// Reads the weights of a model. An error says what the model has that is not trained, or how much memory is missing.
@@ -87,7 +99,7 @@ class TrainStep {
                                                    const TrainStepOptions& options);
 
   /// A step of one part: the loss before the update. Where it or a gradient is not finite nothing changes, and the
-  /// error says so.
+  /// error says so; with a loss scale, only if that cannot help.
   Result<float> run(const TrainBatch& batch);
   /// The shares of a step that this rank computes.
   ShareRange shares() const { return range_; }
@@ -107,37 +119,52 @@ class TrainStep {
   /// Weights by the names of the graph: tensors, or "TENSOR[first:end]" where a tensor is several products.
   struct Weight {
     std::string name;
-    Format format;  ///< f32 where it is trained
+    Format format;  ///< that products read
     bool matrix, trained;
-    uint64_t at, rows, count;  ///< `at`: bytes, among the trained ones or among the frozen
+    uint64_t at, rows, count;              ///< `at`: bytes, among the trained ones or among the frozen
+    WeightForm form = WeightForm::f32;     ///< where it is trained
+    uint64_t rest_at = 0, element_at = 0;  ///< bytes among the rests, floats among the moments
   };
   std::span<const Weight> weights() const { return weights_; }
-  /// Of a weight in f32.
-  std::span<const float> values(const Weight& weight) const;
+  /// Elements of a weight from `first` on, as the optimiser sees them; of a frozen one in f32.
+  void read(const Weight& weight, uint64_t first, std::span<float> out) const;
+  std::vector<float> values(const Weight& weight) const;
   const LoraOptions& lora() const { return options_.lora; }
   const TrainStepOptions& options() const { return options_; }
 
-  /// Everything that a step changes beside steps(): trained weights, their first and second moments, whole.
-  std::array<std::span<uint8_t>, 3> state();
-  /// Says that the state is the one behind so many steps.
-  void resume(uint64_t steps) { steps_ = steps; }
+  /// Everything that a step changes beside steps(): trained weights, what is beside them, moments, the loss scale.
+  std::vector<StatePart> state();
+  /// Says that the state is the one behind so many steps. An error names what in it does not go together.
+  Status resume(uint64_t steps);
+  double loss_scale() const { return scaler_.scale(); }
 
  private:
-  /// The plan's inputs for a batch, given to run(inputs).
+  /// The plan's inputs for a batch, whose loss is multiplied by `scale`, given to run(inputs).
   template <class F>
-  Status with_inputs(const TrainBatch& batch, F&& run);
-  float* sum(uint32_t buffer) { return sums_.as<float>(buffer * 4 * sum_floats_); }
+  Status with_inputs(const TrainBatch& batch, double scale, F&& run);
+  /// An output of the plan in sum `buffer`.
+  FormElements sum(uint32_t buffer, size_t output);
   Status prepare_sums(uint64_t bytes, std::span<const uint32_t> order);
   Status gather();
   void collect(size_t output, uint32_t tid, bool ends_share);
-  std::span<const float> gradient(size_t i) const;
+  /// n elements of a gradient from `first` on: where they lie, or in `block`.
+  const float* gradient(size_t i, uint64_t first, uint64_t n, float* block);
+  double norm();
+  Status overflow();
+  std::string bad_gradient();
+  void move(float scale);
   uint8_t* place(const Weight& weight) { return (weight.trained ? values_ : frozen_).data() + weight.at; }
+  FormElements elements(const Weight& weight) const {
+    return {weight.form, values_.data() + weight.at, rests_.data() + weight.rest_at};
+  }
   TrainStepOptions options_;
   std::vector<Weight> weights_;
   std::vector<uint32_t> trained_;  ///< the weight of each gradient
-  HugeBuffer values_, frozen_, first_, second_, sums_;
-  uint64_t sum_floats_ = 0;       ///< of one sum: the loss and all gradients, in the order in which they become final
+  HugeBuffer values_, rests_, frozen_, moments_[kMostMoments], sums_;
+  Memory memory_ = {};
+  uint64_t sum_bytes_ = 0;        ///< of one sum: the loss and all gradients, in the order in which they become final
   std::vector<uint64_t> sum_at_;  ///< where each output lies in a sum
+  uint32_t additions_ = 0;        ///< to a sum, in the step so far
   ShareRange range_{0, 1};
   ShareSums order_;  ///< of this rank's shares
   CommProgram program_;
@@ -149,6 +176,8 @@ class TrainStep {
   std::unique_ptr<TrainPlan> plan_;
   std::unique_ptr<Team> team_;
   std::vector<int32_t> positions_;
+  std::vector<float> scaled_;  ///< weights of a batch, times the loss scale
+  LossScaler scaler_;
   uint64_t steps_ = 0;
   uint32_t share_ = 0, parts_ = 0;  ///< of the step so far: whole shares, parts of the next one
   float loss_ = 0;

@@ -98,7 +98,7 @@ TEST_P(TrainStepOf, RecomputationKeepsTheBytes) {
     ASSERT_TRUE(step.ok()) << step.status().message();
     for (size_t t = 0; t < 4; ++t) ASSERT_TRUE((*step)->run(steps.batches[t]).ok());
     std::vector<uint8_t> state;
-    for (const std::span<uint8_t> part : (*step)->state()) state.insert(state.end(), part.begin(), part.end());
+    for (const StatePart& part : (*step)->state()) state.insert(state.end(), part.bytes.begin(), part.bytes.end());
     if (first.empty()) first = state;
     EXPECT_EQ(state, first) << level.name;
   }
@@ -166,7 +166,7 @@ TEST(TrainStep, ChangesNothingWhereItRefuses) {
 
 /// The first moments behind one step are the clipped gradients, but for a factor.
 std::vector<float> moments(TrainStep& step) {
-  const std::span<uint8_t> bytes = step.state()[1];
+  const std::span<uint8_t> bytes = step.state()[1].bytes;
   std::vector<float> out(bytes.size() / 4);
   std::memcpy(out.data(), bytes.data(), bytes.size());
   return out;
@@ -215,7 +215,7 @@ TEST(TrainStep, RanksHaveTheBytesOfOne) {
   steps.options.shares = 4;
   const auto bytes = [](TrainStep& step) {
     std::vector<uint8_t> all;
-    for (const std::span<uint8_t> part : step.state()) all.insert(all.end(), part.begin(), part.end());
+    for (const StatePart& part : step.state()) all.insert(all.end(), part.bytes.begin(), part.bytes.end());
     return all;
   };
   const auto run = [&](TrainStep& step) {
@@ -285,7 +285,7 @@ TEST(TrainStep, EvaluatesWithoutChangingAnything) {
   ASSERT_TRUE(step.ok());
   const auto bytes = [&] {
     std::vector<uint8_t> all;
-    for (const std::span<uint8_t> part : (*step)->state()) all.insert(all.end(), part.begin(), part.end());
+    for (const StatePart& part : (*step)->state()) all.insert(all.end(), part.bytes.begin(), part.bytes.end());
     return all;
   };
   const std::vector<uint8_t> before = bytes();

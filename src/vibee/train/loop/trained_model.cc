@@ -11,21 +11,28 @@
 namespace vibee {
 namespace {
 
-/// Floats of a tensor from a byte on.
+/// A weight that is a tensor's floats from a byte on.
 struct Part {
   uint64_t begin;
-  std::span<const float> values;
+  const TrainStep::Weight* weight;
 };
 /// Tensors by name, of one part or several.
 using Parts = std::map<std::string, std::vector<Part>, std::less<>>;
 
-void copy(const std::vector<Part>& parts, uint64_t offset, std::span<uint8_t> out) {
+/// In blocks, whose floats are those that the optimiser moves, in whatever form they lie.
+void copy(const TrainStep& step, const std::vector<Part>& parts, uint64_t offset, std::span<uint8_t> out) {
+  std::vector<float> block(kUpdateBlock);
   for (const Part& part : parts) {
-    const uint64_t begin = std::max(part.begin, offset);
-    const uint64_t end = std::min(part.begin + part.values.size_bytes(), offset + out.size());
-    if (begin >= end) continue;
-    std::memcpy(out.data() + (begin - offset),
-                reinterpret_cast<const uint8_t*>(part.values.data()) + (begin - part.begin), end - begin);
+    uint64_t begin = std::max(part.begin, offset);
+    const uint64_t end = std::min(part.begin + 4 * part.weight->count, offset + out.size());
+    while (begin < end) {
+      const uint64_t first = (begin - part.begin) / 4, skipped = (begin - part.begin) % 4;
+      const uint64_t n = std::min(kUpdateBlock, part.weight->count - first);
+      step.read(*part.weight, first, {block.data(), n});
+      const uint64_t bytes = std::min(4 * n - skipped, end - begin);
+      std::memcpy(out.data() + (begin - offset), reinterpret_cast<const uint8_t*>(block.data()) + skipped, bytes);
+      begin += bytes;
+    }
   }
 }
 
@@ -39,7 +46,7 @@ Status write_trained(const std::string& path, const Checkpoint& file, GgufMetada
     VIBEE_ASSIGN(const TensorInfo* tensor, file.tensor(part.tensor));
     // Rows of a vector are its elements.
     const uint64_t row = tensor->shape.size() > 1 ? tensor->row_length() : 1;
-    parts[part.tensor].push_back({4 * uint64_t(part.first) * row, step.values(w)});
+    parts[part.tensor].push_back({4 * uint64_t(part.first) * row, &w});
   }
   std::vector<TensorInfo> tensors(file.tensors().begin(), file.tensors().end());
   for (TensorInfo& tensor : tensors) {
@@ -55,7 +62,7 @@ Status write_trained(const std::string& path, const Checkpoint& file, GgufMetada
                         VIBEE_ASSIGN(const TensorInfo* own, file.tensor(tensor.name));
                         return file.read(*own, offset, out);
                       }
-                      copy(found->second, offset, out);
+                      copy(step, found->second, offset, out);
                       return {};
                     });
 }
@@ -72,7 +79,7 @@ Status write_adapter(const std::string& path, const std::string& architecture, c
     const std::string tensor = part.tensor + std::string(end);
     std::vector<Part>& known = parts[tensor];
     if (known.empty()) tensors.push_back({tensor, Format::f32, {row, 0}, 0, 0});
-    known.push_back({4 * uint64_t(part.first) * row, step.values(w)});
+    known.push_back({4 * uint64_t(part.first) * row, &w});
     // The graph may read the parts of a tensor in another order than they lie.
     const auto info = std::find_if(tensors.begin(), tensors.end(), [&](auto& t) { return t.name == tensor; });
     info->shape[1] = std::max(info->shape[1], uint64_t(part.first) + w.rows);
@@ -84,7 +91,7 @@ Status write_adapter(const std::string& path, const std::string& architecture, c
                                  {"adapter.lora.alpha", gguf_f32(float(step.lora().alpha))}};
   return write_gguf(path, metadata, tensors,
                     [&](const TensorInfo& tensor, uint64_t offset, std::span<uint8_t> out) -> Status {
-                      copy(parts.at(tensor.name), offset, out);
+                      copy(step, parts.at(tensor.name), offset, out);
                       return {};
                     });
 }

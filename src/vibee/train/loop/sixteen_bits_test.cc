@@ -42,9 +42,9 @@ bool same(const Outcome& a, const Outcome& b) {
          std::memcmp(a.gradients.data(), b.gradients.data(), a.gradients.size() * 4) == 0;
 }
 
-class Precision : public testing::TestWithParam<std::string> {};
+class SixteenBits : public testing::TestWithParam<std::string> {};
 
-TEST_P(Precision, GradientsAreNearThoseOfFloats) {
+TEST_P(SixteenBits, GradientsAreNearThoseOfFloats) {
   TrialGraphOptions o = small(GetParam());
   const Outcome whole = run(o);
   EXPECT_EQ(whole.kept.sixteen, 0u);
@@ -60,7 +60,7 @@ TEST_P(Precision, GradientsAreNearThoseOfFloats) {
   }
 }
 
-TEST_P(Precision, LevelsThreadsAndInstructionSetsHaveTheSameBytes) {
+TEST_P(SixteenBits, LevelsThreadsAndInstructionSetsHaveTheSameBytes) {
   for (const Format format : {Format::f32, Format::bf16, Format::f16}) {
     TrialGraphOptions o = small(GetParam());
     o.compute = format;
@@ -83,7 +83,7 @@ TEST_P(Precision, LevelsThreadsAndInstructionSetsHaveTheSameBytes) {
 }
 
 /// Products read matrices of 16 bits as if they had been widened before.
-TEST_P(Precision, WeightsOf16BitsAreTheirFloats) {
+TEST_P(SixteenBits, WeightsOf16BitsAreTheirFloats) {
   for (const Format format : {Format::bf16, Format::f16}) {
     TrialGraphOptions o = small(GetParam());
     o.compute = Format::bf16;
@@ -97,7 +97,7 @@ TEST_P(Precision, WeightsOf16BitsAreTheirFloats) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, Precision, testing::Values("llama", "gpt2", "moe"),
+INSTANTIATE_TEST_SUITE_P(Models, SixteenBits, testing::Values("llama", "gpt2", "moe"),
                          [](const auto& model) { return model.param; });
 
 }  // namespace

@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vibee/kernels/update/rule_kernels.h"
+
+namespace vibee {
+#define VIBEE_RULE(id) VIBEE_RULE_KERNEL(id, avx2)
+#include "vibee/kernels/update/rules.inc"
+}  // namespace vibee

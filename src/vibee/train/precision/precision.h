@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+// In what numbers a run computes and keeps what it learns.
+#pragma once
+
+#include "vibee/formats/packed/format.h"
+#include "vibee/train/precision/bf16_accumulation.h"
+#include "vibee/train/precision/loss_scaling.h"
+
+namespace vibee {
+
+enum class Master : uint8_t { f32, split, none };
+
+struct Precision {
+  Format compute = Format::f32;              ///< of what is multiplied: f32, bf16, f16
+  Format activations = Format::f32;          ///< of what the backward pass reads (store_activations)
+  Master master = Master::f32;               ///< of weights in 16 bits
+  Bf16Sum update = Bf16Sum::nearest;         ///< of weights in bf16 without a master
+  Format gradients = Format::f32;            ///< of their sums over parts and shares: f32, bf16
+  Bf16Sum gradient_sums = Bf16Sum::nearest;  ///< where those are in bf16
+  LossScaling loss_scale;
+  uint64_t seed = 0;  ///< of what is rounded at random
+};
+
+/// What does not go together; the error names the key of a configuration.
+Status check(const Precision& precision);
+
+}  // namespace vibee
