@@ -18,7 +18,7 @@ namespace {
 constexpr size_t kMostPoints = 100'000, kMostGrids = 1000;
 constexpr double kMostSeconds = 3600;
 
-std::string own_version() { return fmt::format("{} rates 1", kVersion); }
+std::string own_version() { return fmt::format("{} rates 2", kVersion); }
 
 std::string list(const std::vector<double>& numbers) {
   std::vector<std::string> out;
@@ -89,6 +89,8 @@ std::string rates_text(const MachineRates& r) {
              .text("date", r.date)
              .raw("fma_flops", fmt::format("{}", r.fma_flops))
              .raw("barrier", fmt::format("{}", r.barrier))
+             .raw("cache", fmt::format("{}", r.cache))
+             .raw("read_rate", fmt::format("{}", r.read_rate))
              .raw("grids", grids.str())
              .str() +
          "\n";
@@ -110,7 +112,8 @@ Result<MachineRates> parse_rates(std::string_view text, const std::string& name)
     return error(Code::invalid, "{}: \"threads\" is no number from 1 to 65536", name);
   out.threads = uint32_t(threads->integer);
   for (const auto& [key, to, most] :
-       {std::tuple("fma_flops", &out.fma_flops, 1e18), std::tuple("barrier", &out.barrier, kMostSeconds)}) {
+       {std::tuple("fma_flops", &out.fma_flops, 1e18), std::tuple("barrier", &out.barrier, kMostSeconds),
+        std::tuple("cache", &out.cache, 1e15), std::tuple("read_rate", &out.read_rate, 1e18)}) {
     const JsonValue* v = json->find(key);
     if (v == nullptr || !v->is_number() || !(v->number > 0 && v->number <= most))
       return error(Code::invalid, "{}: \"{}\" is missing or no positive number", name, key);

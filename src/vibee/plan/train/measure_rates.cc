@@ -152,7 +152,8 @@ Status products(Trials& trials, Grids* grids) {
 }
 
 Status attention(Trials& trials, Grids* grids) {
-  const std::vector<double> lengths = {16, 64, 256, 1024}, widths = {16, 64, 128}, groups = {1, 4};
+  // Lengths of documents are seldom those of blocks.
+  const std::vector<double> lengths = {20, 90, 250, 1000}, widths = {16, 64, 128}, groups = {1, 4};
   constexpr int64_t kHeads = 4;
   for (const char* kind : {"attention", "attention_dx"}) (*grids)[kind] = {{lengths, widths, groups}, {}};
   for (const double length : lengths)
@@ -165,7 +166,7 @@ Status attention(Trials& trials, Grids* grids) {
         const ValueId out = g.add(Op::self_attention, {q, k, v, Trials::kDocuments}, attrs);
         const ValueId dq = g.add(Op::self_attention_dx, {q, k, v, Trials::kDocuments, out, out + 1, q}, attrs);
         g.outputs = {v, out, dq};
-        const auto rows = uint32_t(std::max(length, 256.0));
+        const auto rows = uint32_t(length * std::ceil(250 / length));
         VIBEE_ASSIGN(const std::vector<double> t, trials.run(std::move(g), rows, uint32_t(length)));
         const double units = length * (length + 1) / 2 * (rows / length) * double(kHeads) * width;
         (*grids)["attention"].rates.push_back(t[1] / units);
@@ -181,12 +182,13 @@ Status elementwise(Trials& trials, Grids* grids) {
     Graph g = Trials::begin();
     const ValueId x = Trials::rows(&g, kWidth), y = Trials::rows(&g, kWidth),
                   vector = Trials::weight(&g, {Dim{kWidth}}), table = Trials::weight(&g, {Dim{rows}, Dim{kWidth}});
-    const ValueId turns = g.add(Op::rope_table, {Trials::kPositions}, {{"dims", kHead}, {"base", 1e4}});
     std::vector<std::pair<std::string, ValueId>> found;
     const auto measure = [&](Op op, std::vector<ValueId> in, const Attrs& attrs = {}) {
       const ValueId out = g.add(op, std::move(in), attrs);
       if (g.status().ok()) found.emplace_back(element_kind(g.nodes.back()), out);
+      return out;
     };
+    const ValueId turns = measure(Op::rope_table, {Trials::kPositions}, {{"dims", kHead}, {"base", 1e4}});
     measure(Op::embed, {Trials::kTokens, table});
     measure(Op::add, {x, y});
     measure(Op::mul, {x, y});
@@ -204,14 +206,15 @@ Status elementwise(Trials& trials, Grids* grids) {
     measure(Op::layer_norm, {x, vector, vector}, eps);
     measure(Op::layer_norm_dx, {x, vector, y}, eps);
     measure(Op::layer_norm_dw, {x, vector, y}, eps);
-    measure(Op::rope, {x, turns}, {{"head_dim", kHead}, {"pairs", std::string("split")}});
+    for (const char* pairs : {"split", "adjacent"})
+      measure(Op::rope, {x, turns}, {{"head_dim", kHead}, {"pairs", std::string(pairs)}});
     measure(Op::sum_to, {x, vector});
     measure(Op::scatter, {Trials::kTokens, x, table});
-    g.outputs = {turns};
+    g.outputs = {y};
     for (const auto& [kind, id] : found) g.outputs.push_back(id);
-    VIBEE_ASSIGN(const std::vector<double> t, trials.run(std::move(g), rows, rows));
-    const double count = double(rows) * kWidth;
+    VIBEE_ASSIGN(const std::vector<double> t, trials.run(g, rows, rows));
     for (size_t i = 0; i < found.size(); ++i) {
+      const double count = element_units(g, g.producer(found[i].second), rows);
       RateGrid& grid = (*grids)[found[i].first];
       grid.axes.resize(1);
       grid.axes[0].push_back(count);
@@ -392,7 +395,6 @@ Result<MachineRates> measure_rates(uint32_t threads, Isa isa, const std::string&
   rates.cpu = cpu_name();
   rates.isa = name(isa);
   rates.threads = threads;
-  rates.fma_flops = 1e9 * compute_peaks(trials.team(), isa, 5).fma_gflops;
   rates.barrier = barrier_of(trials.team());
   const auto stopped = [&](std::string_view what) {
     return progress(what) ? Status() : error(Code::invalid, "stopped");
@@ -413,6 +415,12 @@ Result<MachineRates> measure_rates(uint32_t threads, Isa isa, const std::string&
   VIBEE_TRY(updates(threads, isa, folder, &grids));
   VIBEE_TRY(stopped("sums over ranks"));
   VIBEE_TRY(reductions(&grids));
+  const long cache = sysconf(_SC_LEVEL3_CACHE_SIZE);
+  rates.cache = cache > 0 ? double(cache) : 8e6;
+  VIBEE_ASSIGN(BandwidthProbe bandwidth, BandwidthProbe::create(96u << 20));
+  rates.read_rate = 1e9 * bandwidth.gb_per_second(trials.team(), isa, 5);
+  // Threads that just began may share a core for a moment; here they have run for long.
+  rates.fma_flops = 1e9 * compute_peaks(trials.team(), isa, 9).fma_gflops;
   return rates;
 }
 

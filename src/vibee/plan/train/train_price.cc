@@ -24,9 +24,18 @@ double TimeStack::sum() const { return std::accumulate(seconds.begin(), seconds.
 
 std::string element_kind(const Node& node) {
   std::string kind(info(node.op).name);
-  for (const char* key : {"kind", "gate"})
+  for (const char* key : {"kind", "gate", "pairs"})
     if (node.has(key)) kind += fmt::format(" {}", node.text(key));
   return kind;
+}
+
+double element_units(const Graph& g, const Node& node, double rows) {
+  const Sizes sizes{std::llround(rows), 0};
+  double most = 0;
+  for (const ValueId id : node.out) most = std::max(most, double(elements(g.type(id), sizes)));
+  if (node.op == Op::embed) return most;
+  for (const ValueId id : node.in) most = std::max(most, double(elements(g.type(id), sizes)));
+  return most;
 }
 
 TrainPrice::TrainPrice(const Graph& joint, const MachineRates& rates) : g_(joint), rates_(rates) {
@@ -75,17 +84,7 @@ double TrainPrice::loss(const Node& node, const TrainedRows& part, bool dx, bool
   return chunks * chunk;
 }
 
-/// The largest of what a node reads and writes, but for tables of which it reads rows.
-double TrainPrice::elements_of(const Node& node, const TrainedRows& part) const {
-  const Sizes sizes{std::llround(part.rows()), 0};
-  double most = 0;
-  for (const ValueId id : node.out) most = std::max(most, double(elements(g_.type(id), sizes)));
-  if (node.op == Op::embed) return most;
-  for (const ValueId id : node.in) most = std::max(most, double(elements(g_.type(id), sizes)));
-  return most;
-}
-
-TimeStack TrainPrice::node(size_t n, const TrainedRows& part, bool loss_only) const {
+TimeStack TrainPrice::node(size_t n, const TrainedRows& part, bool loss_only, double cold) const {
   TimeStack t;
   const Node& node = g_.nodes[n];
   if (info(node.op).level == OpLevel::source) return t;
@@ -128,27 +127,46 @@ TimeStack TrainPrice::node(size_t n, const TrainedRows& part, bool loss_only) co
     }
     default: break;
   }
-  const double count = elements_of(node, part);
-  t[Reason::elementwise] = rates_.seconds(element_kind(node), {count}, count);
+  const double units = element_units(g_, node, rows);
+  t[Reason::elementwise] = rates_.seconds(element_kind(node), {units}, units) + cold / rates_.read_rate;
   return t;
+}
+
+template <class F>
+void TrainPrice::each_node(size_t nodes, const TrainedRows& part, F&& f) const {
+  const Sizes sizes{std::llround(part.rows()), 0};
+  // Values are as old as the bytes that were read and written since; what is older than the step was the last in it.
+  std::vector<double> touched(g_.values.size(), -rates_.cache);
+  double now = 0;
+  for (size_t n = 0; n < nodes; ++n) {
+    const Node& node = g_.nodes[n];
+    double cold = 0;
+    for (const ValueId id : node.in)
+      if (node.op != Op::embed && now - touched[id] >= rates_.cache) cold += double(bytes(g_.type(id), sizes));
+    for (const auto* list : {&node.in, &node.out})
+      for (const ValueId id : *list) now += double(bytes(g_.type(id), sizes));
+    for (const auto* list : {&node.in, &node.out})
+      for (const ValueId id : *list) touched[id] = now;
+    f(n, cold);
+  }
 }
 
 TimeStack TrainPrice::part(const TrainedRows& part, std::vector<double>* ready) const {
   TimeStack sum;
   const auto final = ready != nullptr ? final_outputs(g_) : std::vector<std::vector<uint32_t>>();
   if (ready != nullptr) ready->assign(g_.outputs.size(), 0);
-  for (size_t n = 0; n < g_.nodes.size(); ++n) {
-    sum += node(n, part);
-    if (ready == nullptr) continue;
+  each_node(g_.nodes.size(), part, [&](size_t n, double cold) {
+    sum += node(n, part, false, cold);
+    if (ready == nullptr) return;
     for (const uint32_t output : final[n]) (*ready)[output] = sum.sum();
-  }
+  });
   return sum;
 }
 
 TimeStack TrainPrice::loss_only(const TrainedRows& part) const {
   TimeStack sum;
-  const size_t last = g_.values[g_.outputs[0]].producer;
-  for (size_t n = 0; n <= last; ++n) sum += node(n, part, true);
+  each_node(size_t(g_.values[g_.outputs[0]].producer) + 1, part,
+            [&](size_t n, double cold) { sum += node(n, part, true, cold); });
   return sum;
 }
 

@@ -29,8 +29,9 @@ struct TimeStack {
 class TrainPrice {
  public:
   TrainPrice(const Graph& joint, const MachineRates& rates);
-  /// A node in a part of a step; of a loss with the gradients that it makes, unless `loss_only`.
-  TimeStack node(size_t n, const TrainedRows& part, bool loss_only = false) const;
+  /// A node in a part of a step; of a loss with the gradients that it makes, unless `loss_only`. `cold`: bytes of what
+  /// elementwise work reads that are in no cache.
+  TimeStack node(size_t n, const TrainedRows& part, bool loss_only = false, double cold = 0) const;
   /// Loss and gradients of a part. `ready`: where given, one time an output: seconds from the part's begin to when it
   /// is final.
   TimeStack part(const TrainedRows& part, std::vector<double>* ready = nullptr) const;
@@ -44,7 +45,9 @@ class TrainPrice {
   double decode(const Type& weight) const;
   double attention(const Node& node, const TrainedRows& part) const;
   double loss(const Node& node, const TrainedRows& part, bool dx, bool dw) const;
-  double elements_of(const Node& node, const TrainedRows& part) const;
+  /// f(node, bytes of its inputs that were touched longer ago than the cache remembers) for the first nodes.
+  template <class F>
+  void each_node(size_t nodes, const TrainedRows& part, F&& f) const;
 
   const Graph& g_;
   const MachineRates& rates_;
@@ -57,5 +60,7 @@ class TrainPrice {
 
 /// The name under which elementwise work is measured: the op's, with the function that it computes.
 std::string element_kind(const Node& node);
+/// Its units: the largest of what a node reads and writes, but for tables of which it reads rows.
+double element_units(const Graph& graph, const Node& node, double rows);
 
 }  // namespace vibee
