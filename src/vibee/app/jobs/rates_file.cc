@@ -63,6 +63,15 @@ Result<std::string> path_of(const MachineRates& wanted) {
                     fmt::format("{}.rates.json", wanted.threads));
 }
 
+MachineRates wanted_rates(uint32_t threads) {
+  MachineRates wanted;
+  wanted.cpu = cpu_name();
+  wanted.isa = name(detected_isa());
+  wanted.version = own_version();
+  wanted.threads = threads;
+  return wanted;
+}
+
 Result<MachineRates> kept(const std::string& path, const MachineRates& wanted) {
   VIBEE_ASSIGN(const std::string text, read_tuned(path));
   VIBEE_ASSIGN(MachineRates found, parse_rates(text, path));
@@ -132,13 +141,16 @@ Result<MachineRates> parse_rates(std::string_view text, const std::string& name)
   return out;
 }
 
+Result<MachineRates> kept_rates(uint32_t threads) {
+  const MachineRates wanted = wanted_rates(threads);
+  VIBEE_ASSIGN(const std::string path, path_of(wanted));
+  auto found = kept(path, wanted);
+  return found.ok() ? std::move(found) : error(Code::not_found, "{}: {}", path, found.status().message());
+}
+
 Result<MachineRates> machine_rates(uint32_t threads, bool again,
                                    const std::function<bool(std::string_view)>& progress) {
-  MachineRates wanted;
-  wanted.cpu = cpu_name();
-  wanted.isa = name(detected_isa());
-  wanted.version = own_version();
-  wanted.threads = threads;
+  const MachineRates wanted = wanted_rates(threads);
   VIBEE_ASSIGN(const std::string path, path_of(wanted));
   if (!again) {
     auto found = kept(path, wanted);
