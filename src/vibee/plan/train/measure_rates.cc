@@ -22,17 +22,17 @@
 namespace vibee {
 namespace {
 
-/// Of times of one work: what it takes when nothing comes between, but not the luckiest.
+/// Of five or more times of one work: what it takes when nothing comes between, but not the luckiest.
 double typical(std::vector<double> seconds) {
   std::sort(seconds.begin(), seconds.end());
-  return seconds[std::min<size_t>(1, seconds.size() - 1)];
+  return seconds[1];
 }
-/// Repeats until the times say enough: at least 3, at most 7, no longer than some 30 ms.
+/// Repeats until the times say enough: at least 5, at most 9, no longer than some 20 ms.
 template <class F>
 double timed(F&& work) {
   std::vector<double> seconds;
   double all = 0;
-  while (seconds.size() < 3 || (seconds.size() < 7 && all < 0.03)) {
+  while (seconds.size() < 5 || (seconds.size() < 9 && all < 0.02)) {
     seconds.push_back(work());
     all += seconds.back();
   }
@@ -99,7 +99,7 @@ class Trials {
     const std::pair<std::string_view, std::span<const float>> floats[] = {{"loss_weights", factors}};
     std::vector<std::vector<double>> seconds(outputs);
     double all = 0;
-    while (seconds[0].size() < 4 || (seconds[0].size() < 9 && all < 0.03)) {
+    while (seconds[0].size() < 6 || (seconds[0].size() < 10 && all < 0.02)) {
       std::vector<double> at(outputs);
       const double begin = monotonic_seconds();
       VIBEE_TRY(plan->run(*team_, {integers, floats}, [&](size_t i, uint32_t tid) {
@@ -175,50 +175,52 @@ Status attention(Trials& trials, Grids* grids) {
   return {};
 }
 
-/// Everything that goes over rows and columns once.
+/// Everything that goes over rows and columns once, with what it reads and writes in caches.
 Status elementwise(Trials& trials, Grids* grids) {
   constexpr int64_t kWidth = 512, kHead = 64;
-  for (const uint32_t rows : {8u, 128u, 1024u, 4096u}) {
-    Graph g = Trials::begin();
-    const ValueId x = Trials::rows(&g, kWidth), y = Trials::rows(&g, kWidth),
-                  vector = Trials::weight(&g, {Dim{kWidth}}), table = Trials::weight(&g, {Dim{rows}, Dim{kWidth}});
-    std::vector<std::pair<std::string, ValueId>> found;
-    const auto measure = [&](Op op, std::vector<ValueId> in, const Attrs& attrs = {}) {
-      const ValueId out = g.add(op, std::move(in), attrs);
-      if (g.status().ok()) found.emplace_back(element_kind(g.nodes.back()), out);
-      return out;
-    };
-    const ValueId turns = measure(Op::rope_table, {Trials::kPositions}, {{"dims", kHead}, {"base", 1e4}});
-    measure(Op::embed, {Trials::kTokens, table});
-    measure(Op::add, {x, y});
-    measure(Op::mul, {x, y});
-    measure(Op::scale, {x}, {{"by", 0.5}});
-    measure(Op::soft_cap, {x}, {{"cap", 30.0}});
-    for (const char* kind : {"silu", "gelu", "gelu_tanh"}) {
-      measure(Op::activation, {x}, {{"kind", std::string(kind)}});
-      measure(Op::activation_dx, {x, y}, {{"kind", std::string(kind)}});
-      measure(Op::gated, {x, y}, {{"gate", std::string(kind)}});
-    }
-    const Attrs eps = {{"eps", 1e-5}};
-    measure(Op::rms_norm, {x, vector}, eps);
-    measure(Op::rms_norm_dx, {x, vector, y}, eps);
-    measure(Op::rms_norm_dw, {x, vector, y}, eps);
-    measure(Op::layer_norm, {x, vector, vector}, eps);
-    measure(Op::layer_norm_dx, {x, vector, y}, eps);
-    measure(Op::layer_norm_dw, {x, vector, y}, eps);
+  struct Case {
+    Op op;
+    std::vector<ValueId> in;
+    Attrs attrs;
+  };
+  for (const uint32_t rows : {8u, 128u, 2048u}) {
+    Graph begin = Trials::begin();
+    const ValueId x = Trials::rows(&begin, kWidth), y = Trials::rows(&begin, kWidth),
+                  vector = Trials::weight(&begin, {Dim{kWidth}}),
+                  table = Trials::weight(&begin, {Dim{rows}, Dim{kWidth}});
+    const Attrs turning = {{"dims", kHead}, {"base", 1e4}}, eps = {{"eps", 1e-5}};
+    const ValueId turns = begin.add(Op::rope_table, {Trials::kPositions}, turning);
+    std::vector<Case> cases = {{Op::embed, {Trials::kTokens, table}, {}},
+                               {Op::scatter, {Trials::kTokens, x, table}, {}},
+                               {Op::add, {x, y}, {}},
+                               {Op::mul, {x, y}, {}},
+                               {Op::scale, {x}, {{"by", 0.5}}},
+                               {Op::soft_cap, {x}, {{"cap", 30.0}}},
+                               {Op::rms_norm, {x, vector}, eps},
+                               {Op::rms_norm_dx, {x, vector, y}, eps},
+                               {Op::rms_norm_dw, {x, vector, y}, eps},
+                               {Op::layer_norm, {x, vector, vector}, eps},
+                               {Op::layer_norm_dx, {x, vector, y}, eps},
+                               {Op::layer_norm_dw, {x, vector, y}, eps},
+                               {Op::rope_table, {Trials::kPositions}, turning},
+                               {Op::sum_to, {x, vector}, {}}};
     for (const char* pairs : {"split", "adjacent"})
-      measure(Op::rope, {x, turns}, {{"head_dim", kHead}, {"pairs", std::string(pairs)}});
-    measure(Op::sum_to, {x, vector});
-    measure(Op::scatter, {Trials::kTokens, x, table});
-    g.outputs = {y};
-    for (const auto& [kind, id] : found) g.outputs.push_back(id);
-    VIBEE_ASSIGN(const std::vector<double> t, trials.run(g, rows, rows));
-    for (size_t i = 0; i < found.size(); ++i) {
-      const double count = element_units(g, g.producer(found[i].second), rows);
-      RateGrid& grid = (*grids)[found[i].first];
+      cases.push_back({Op::rope, {x, turns}, {{"head_dim", kHead}, {"pairs", std::string(pairs)}}});
+    for (const char* kind : {"silu", "gelu", "gelu_tanh"}) {
+      cases.push_back({Op::activation, {x}, {{"kind", std::string(kind)}}});
+      cases.push_back({Op::activation_dx, {x, y}, {{"kind", std::string(kind)}}});
+      cases.push_back({Op::gated, {x, y}, {{"gate", std::string(kind)}}});
+    }
+    for (const Case& c : cases) {
+      Graph g = begin;
+      const ValueId out = g.add(c.op, c.in, c.attrs);
+      g.outputs = {turns, out};
+      VIBEE_ASSIGN(const std::vector<double> t, trials.run(g, rows, rows));
+      const double units = element_units(g, g.producer(out), rows);
+      RateGrid& grid = (*grids)[element_kind(g.producer(out))];
       grid.axes.resize(1);
-      grid.axes[0].push_back(count);
-      grid.rates.push_back(t[i + 1] / count);
+      grid.axes[0].push_back(units);
+      grid.rates.push_back(t[1] / units);
     }
   }
   return {};
@@ -315,7 +317,7 @@ Status updates(uint32_t threads, Isa isa, const std::string& folder, Grids* grid
     for (int32_t i = 0; i < 16; ++i) tokens[size_t(i)] = i;
     const std::vector<float> factors(16, 1.0f / 16);
     std::vector<double> seconds;
-    for (int i = 0; i < 5; ++i) {
+    for (int i = 0; i < 6; ++i) {
       VIBEE_ASSIGN([[maybe_unused]] const float loss, step->run({tokens, tokens, documents, factors}));
       if (i > 0) seconds.push_back(step->trace().update.end - step->trace().update.begin);
     }
@@ -395,6 +397,8 @@ Result<MachineRates> measure_rates(uint32_t threads, Isa isa, const std::string&
   rates.cpu = cpu_name();
   rates.isa = name(isa);
   rates.threads = threads;
+  // Threads that just began may share a core: they work until the system has seen it.
+  for (const Timer timer; timer.seconds() < 0.2;) compute_peaks(trials.team(), isa, 1);
   rates.barrier = barrier_of(trials.team());
   const auto stopped = [&](std::string_view what) {
     return progress(what) ? Status() : error(Code::invalid, "stopped");
@@ -419,7 +423,6 @@ Result<MachineRates> measure_rates(uint32_t threads, Isa isa, const std::string&
   rates.cache = cache > 0 ? double(cache) : 8e6;
   VIBEE_ASSIGN(BandwidthProbe bandwidth, BandwidthProbe::create(96u << 20));
   rates.read_rate = 1e9 * bandwidth.gb_per_second(trials.team(), isa, 5);
-  // Threads that just began may share a core for a moment; here they have run for long.
   rates.fma_flops = 1e9 * compute_peaks(trials.team(), isa, 9).fma_gflops;
   return rates;
 }

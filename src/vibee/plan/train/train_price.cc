@@ -41,6 +41,10 @@ double element_units(const Graph& g, const Node& node, double rows) {
 TrainPrice::TrainPrice(const Graph& joint, const MachineRates& rates) : g_(joint), rates_(rates) {
   makes_.resize(g_.nodes.size());
   made_by_loss_.resize(g_.nodes.size());
+  kept_.resize(g_.values.size());
+  for (const Node& node : g_.nodes)
+    for (const ValueId id : node.in)
+      if (node.has("phase") && !g_.producer(id).has("phase")) kept_[id] = true;
   for (size_t n = 0; n < g_.nodes.size(); ++n) {
     const std::optional<uint32_t> loss = loss_of(g_, g_.nodes[n]);
     if (!loss) continue;
@@ -135,16 +139,24 @@ TimeStack TrainPrice::node(size_t n, const TrainedRows& part, bool loss_only, do
 template <class F>
 void TrainPrice::each_node(size_t nodes, const TrainedRows& part, F&& f) const {
   const Sizes sizes{std::llround(part.rows()), 0};
-  // Values are as old as the bytes that were read and written since; what is older than the step was the last in it.
-  std::vector<double> touched(g_.values.size(), -rates_.cache);
+  const auto size = [&](ValueId id) { return double(bytes(g_.type(id), sizes)); };
+  double all = 0;
+  for (size_t n = 0; n < nodes; ++n)
+    for (const auto* list : {&g_.nodes[n].in, &g_.nodes[n].out})
+      for (const ValueId id : *list) all += size(id);
+  // A value is as old as the bytes that were read and written since; one that was there before the step is of the last.
+  std::vector<double> touched(g_.values.size(), -all);
   double now = 0;
   for (size_t n = 0; n < nodes; ++n) {
     const Node& node = g_.nodes[n];
     double cold = 0;
     for (const ValueId id : node.in)
-      if (node.op != Op::embed && now - touched[id] >= rates_.cache) cold += double(bytes(g_.type(id), sizes));
+      if (node.op != Op::embed && now - touched[id] >= rates_.cache) cold += size(id);
+    // What is kept has a place that nobody else used in the meantime: it is read before it is written, and goes back.
+    for (const ValueId id : node.out)
+      if (kept_[id] && all >= rates_.cache) cold += 2 * size(id);
     for (const auto* list : {&node.in, &node.out})
-      for (const ValueId id : *list) now += double(bytes(g_.type(id), sizes));
+      for (const ValueId id : *list) now += size(id);
     for (const auto* list : {&node.in, &node.out})
       for (const ValueId id : *list) touched[id] = now;
     f(n, cold);
