@@ -10,11 +10,15 @@ namespace vibee {
 
 int verb_plan(int argc, char** argv) {
   if (argc > 1 && std::string_view(argv[1]) == "serve") return verb_plan_serve(argc - 1, argv + 1);
-  Args args("plan",
-            "Says what would happen before it does: the code that decides runs as it ships, on a simulated clock.");
+  if (argc > 1 && std::string_view(argv[1]) == "train") return verb_plan_train(argc - 1, argv + 1);
+  Args args(
+      "plan",
+      "Says what would happen before it does: serving on a simulated clock, by the code that decides as it ships; "
+      "training by prices of the graph that would run.");
   describe_plan_serve(args);
+  describe_plan_train(args);
   if (auto exit_status = args.parse(argc, argv)) return *exit_status;
-  return fail_usage("plan", "say what: serve");
+  return fail_usage("plan", "say what: serve or train");
 }
 
 }  // namespace vibee

@@ -9,6 +9,7 @@
 #include "vibee/app/cli/args.h"
 #include "vibee/app/cli/cli.h"
 #include "vibee/app/cli/model_args.h"
+#include "vibee/app/cli/train_comparison.h"
 #include "vibee/app/jobs/train.h"
 #include "vibee/base/text/json_object.h"
 #include "vibee/core/measure/measure.h"
@@ -28,14 +29,14 @@ std::string duration(double seconds) {
 /// A line on standard error: over itself on a terminal, else every ten seconds and at the end.
 class StepLine {
  public:
-  void show(const TrainProgress& p) {
+  void show(const TrainProgress& p, const std::string& peak_share) {
     const double now = timer_.seconds();
     const bool last = p.step == p.steps;
     if (!last && now - shown_ < (terminal_ ? 0.1 : 10)) return;
     shown_ = now;
     std::fputs(
-        fmt::format("{}step {} of {}, loss {:.4f}, {:.0f} tokens/s, {} left{}", terminal_ ? "\r\033[K" : "", p.step,
-                    p.steps, p.loss, p.tokens_per_second, duration(p.seconds_left), terminal_ ? "" : "\n")
+        fmt::format("{}step {} of {}, loss {:.4f}, {:.0f} tokens/s{}, {} left{}", terminal_ ? "\r\033[K" : "", p.step,
+                    p.steps, p.loss, p.tokens_per_second, peak_share, duration(p.seconds_left), terminal_ ? "" : "\n")
             .c_str(),
         stderr);
   }
@@ -50,21 +51,21 @@ class StepLine {
   Timer timer_;
 };
 
-void print(const TrainReport& r, bool json) {
+void print(const TrainReport& r, const TrainComparison& comparison, bool json) {
   if (json) {
-    std::puts(JsonObject()
-                  .text("model", r.model)
-                  .text("adapter", r.adapter)
-                  .text("checkpoint", r.checkpoint)
-                  .integer("steps", r.steps)
-                  .integer("resumed", r.resumed)
-                  .integer("tokens", r.tokens)
-                  .number("loss", r.loss)
-                  .number("best_held_out_loss", r.best)
-                  .boolean("stopped", r.stopped)
-                  .number("seconds", r.seconds)
-                  .str()
-                  .c_str());
+    JsonObject object;
+    object.text("model", r.model)
+        .text("adapter", r.adapter)
+        .text("checkpoint", r.checkpoint)
+        .integer("steps", r.steps)
+        .integer("resumed", r.resumed)
+        .integer("tokens", r.tokens)
+        .number("loss", r.loss)
+        .number("best_held_out_loss", r.best)
+        .boolean("stopped", r.stopped)
+        .number("seconds", r.seconds);
+    comparison.add_to(&object);
+    std::puts(object.str().c_str());
     return;
   }
   const std::string best = std::isfinite(r.best) ? fmt::format(", held-out loss {:.4f} at best", r.best) : "";
@@ -78,6 +79,7 @@ void print(const TrainReport& r, bool json) {
                       : fmt::format("{}: {} steps, {} tokens in {}, loss {:.4f}{}", what, r.steps, r.tokens,
                                     duration(r.seconds), r.loss, best)
                             .c_str());
+  if (const std::string line = comparison.line(); !line.empty()) std::puts(line.c_str());
 }
 
 /// Of a rank that only computes.
@@ -147,11 +149,16 @@ int verb_train(int argc, char** argv) {
   const bool first = !job || job->rank == 0;
   catch_interrupt();
   if (job) catch_interrupt(SIGUSR1);  // what `vibee launch` passes on
+  TrainComparison comparison;
+  // Ranks of a job begin together: there is no time to measure on one of them; other machines are not known.
+  const TrainRanks ranks{job ? job->size : std::max(1u, emulate), !job};
+  if (first && (!job || job->size == job->on_machine)) comparison.predict(*config, ranks, !job);
   StepLine line;
   TrainEvents events;
   events.begin = [&](const std::string& text) { line.say(text); };
   events.step = [&](const TrainProgress& progress) {
-    line.show(progress);
+    comparison.step(progress);
+    line.show(progress, comparison.peak_share());
     return !interrupted();
   };
   events.evaluated = [&](const TrainEvaluation& e) {
@@ -170,7 +177,7 @@ int verb_train(int argc, char** argv) {
   line.clear();
   if (!report.ok()) return fail("train", report.status());
   if (!traced.ok()) return fail("train", traced);
-  if (first) print(*report, json);
+  if (first) print(*report, comparison, json);
   return kExitOk;
 }
 

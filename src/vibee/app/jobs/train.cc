@@ -11,88 +11,21 @@
 #include <thread>
 
 #include "vibee/app/jobs/convert.h"
-#include "vibee/app/jobs/open_tokenizer.h"
 #include "vibee/app/jobs/run_folder.h"
 #include "vibee/app/jobs/train_history.h"
-#include "vibee/base/simd/isa.h"
+#include "vibee/app/jobs/train_setup.h"
 #include "vibee/base/text/json_object.h"
 #include "vibee/base/text/quote.h"
 #include "vibee/core/measure/measure.h"
 #include "vibee/dist/shard/data_parallel.h"
 #include "vibee/dist/transport/local.h"
 #include "vibee/dist/transport/shaped.h"
-#include "vibee/model/arch/arch.h"
-#include "vibee/model/cache/cache.h"
-#include "vibee/model/token/gguf_spec.h"
 #include "vibee/model/weight/atomic_file.h"
-#include "vibee/train/data/row_sampler.h"
 #include "vibee/train/loop/run_state.h"
 #include "vibee/train/loop/trained_model.h"
 
 namespace vibee {
 namespace {
-
-/// The model that a run begins with, and what the file that it writes says.
-struct Beginning {
-  Checkpoint file;
-  GgufMetadata metadata;
-  std::unique_ptr<Tokenizer> tokenizer;  ///< null where the model has none
-};
-
-/// The tokenizer.* keys of a tokenizer, for an embedding of so many rows.
-Status say_tokenizer(const TokenizerSpec& spec, size_t rows, GgufMetadata* metadata) {
-  if (!spec.expanded) {  // it came from a GGUF file
-    put_tokenizer(spec, metadata);
-    return {};
-  }
-  VIBEE_ASSIGN(const GgufTokenizer said, gguf_tokenizer(spec, rows));
-  put_tokenizer(said.spec, metadata);
-  return {};
-}
-
-Result<Beginning> new_model(const TrainConfig& config) {
-  VIBEE_ASSIGN(TokenizerSpec spec, read_tokenizer_spec(config.tokenizer));
-  NewModel model = config.model;
-  model.vocab = uint32_t(spec.tokens.size());
-  GgufMetadata metadata;
-  VIBEE_TRY(say_tokenizer(spec, model.vocab, &metadata));
-  VIBEE_ASSIGN(auto tokenizer, make_tokenizer(std::move(spec)));
-  VIBEE_ASSIGN(Checkpoint file, new_checkpoint(model, std::move(metadata)));
-  metadata = file.metadata();
-  return Beginning{std::move(file), std::move(metadata), std::move(tokenizer)};
-}
-
-Result<Beginning> known_model(const TrainConfig& config) {
-  VIBEE_ASSIGN(const std::string path, resolve_model(config.from));
-  VIBEE_ASSIGN(Checkpoint file, open_checkpoint(path));
-  GgufMetadata metadata = file.metadata();
-  std::unique_ptr<Tokenizer> tokenizer;
-  if (auto spec = read_tokenizer(file); spec.ok()) {
-    if (!file.has("tokenizer.ggml.model")) {
-      VIBEE_ASSIGN(const TensorInfo* embedding, file.tensor("token_embd.weight"));
-      VIBEE_TRY(say_tokenizer(*spec, size_t(embedding->rows()), &metadata));
-    }
-    VIBEE_ASSIGN(tokenizer, make_tokenizer(std::move(*spec)));
-  }
-  return Beginning{std::move(file), std::move(metadata), std::move(tokenizer)};
-}
-
-Result<std::vector<TokenStore>> open_stores(const std::vector<std::string>& paths, const Beginning& model,
-                                            uint32_t vocab, uint32_t length) {
-  std::vector<TokenStore> stores;
-  for (const std::string& path : paths) {
-    VIBEE_ASSIGN(TokenStore store, TokenStore::open(path));
-    if (model.tokenizer != nullptr) VIBEE_TRY(store.check_tokenizer(*model.tokenizer));
-    if (store.vocabulary() > vocab)
-      return error(Code::invalid, "{}: its vocabulary has {} tokens, the model {}", store.name(), store.vocabulary(),
-                   vocab);
-    if (rows_of(store.tokens(), length) == 0)
-      return error(Code::invalid, "{}: {} tokens make no row of {}; take a smaller data.length or more text",
-                   store.name(), store.tokens(), length);
-    stores.push_back(std::move(store));
-  }
-  return stores;
-}
 
 /// Rows as a step takes them, one behind the other.
 class RowBatch {
@@ -243,45 +176,18 @@ class Run {
     if (first() && !resume && !there.empty())
       return error(Code::invalid, "{}: a run is there already, at step {}; go on with --resume, or name another folder",
                    quote(c_.out, 400), there.back());
-    auto model = c_.from.empty() ? new_model(c_) : known_model(c_);
-    if (!model.ok()) return model.take_status();
-    model_ = std::make_unique<Beginning>(std::move(*model));
-    VIBEE_ASSIGN(const ModelConfig config, read_config(model_->file));
+    VIBEE_ASSIGN(Beginning model, begin_model(c_));
+    model_ = std::make_unique<Beginning>(std::move(model));
+    const ModelConfig& config = model_->config;
     architecture_ = config.architecture;
-    if (config.learned_positions && c_.length > config.context)
-      return error(Code::invalid, "key 'data.length': {} tokens; the model has {} positions", c_.length,
-                   config.context);
     VIBEE_ASSIGN(stores_, open_stores(c_.stores, *model_, config.vocab, c_.length));
     VIBEE_ASSIGN(held_out_, open_stores(c_.held_out, *model_, config.vocab, c_.length));
-    VIBEE_TRY(make_sampler());
-    if (uint64_t(c_.part) * c_.length > kMostTrainRows)
-      return error(Code::invalid,
-                   "train.part ({}) times data.length ({}) is above {} tokens at once; take a smaller part", c_.part,
-                   c_.length, kMostTrainRows);
-    if (!c_.mesh.empty() && ranks_of_mesh(c_.mesh) != ranks())
-      return error(Code::invalid, "key 'parallel.mesh': {} asks for other ranks than the {} there are",
-                   quote(c_.mesh, 40), ranks());
-    shares_ = c_.shares > 0 ? c_.shares : ranks();
-    if (shares_ < ranks() || shares_ > c_.batch)
-      return error(Code::invalid,
-                   "{} ranks, {} shares of a step of {} rows; take as many shares (parallel.shares) as ranks at least, "
-                   "and as many rows (train.batch) as shares",
-                   ranks(), shares_, c_.batch);
-    const uint32_t share_rows = (c_.batch + shares_ - 1) / shares_;
-    TrainStepOptions options;
-    options.max_rows = std::min(c_.part, share_rows) * c_.length;
-    options.threads = c_.threads > 0 ? c_.threads : std::max(1u, std::thread::hardware_concurrency());
-    options.shares = shares_;
+    VIBEE_ASSIGN(RowSampler sampler, make_sampler(c_, stores_));
+    sampler_ = std::make_unique<RowSampler>(std::move(sampler));
+    VIBEE_ASSIGN(TrainStepOptions options, step_options(c_, ranks()));
     options.ranks = ranks_;
-    options.buckets = {uint64_t(1e6 * c_.first_bucket_mb), uint64_t(1e6 * c_.bucket_mb)};
-    options.overlap = c_.overlap;
-    options.isa = detected_isa();
-    options.optimiser = c_.optimiser;
-    options.precision = c_.precision;
-    options.clip = c_.clip;
-    options.accumulate = c_.part < share_rows;
-    options.lora = c_.lora;
-    VIBEE_TRY(fit(config, &options));
+    shares_ = options.shares;
+    VIBEE_TRY(choose_recompute(c_, model_->file, config, &options));
     VIBEE_ASSIGN(step_, TrainStep::create(model_->file, config, options));
     if (resume) {
       VIBEE_ASSIGN(const RunState state, load_run(folder_.checkpoint(there.back()), step_.get()));
@@ -318,40 +224,6 @@ class Run {
                                 "the configuration or the data"));
     for (const StatePart& part : step_->state())
       VIBEE_TRY(same_on_all_ranks(*ranks_, hash(part.bytes), "the weights or their moments"));
-    return {};
-  }
-  /// The level of recomputation, and whether it fits what memory there may be.
-  Status fit(const ModelConfig& config, TrainStepOptions* options) const {
-    const uint64_t most = c_.memory > 0 ? c_.memory : available_memory();
-    uint64_t least = 0;
-    for (const RecomputeName& level : recompute_levels()) {
-      if (c_.recompute != "auto" && c_.recompute != level.name) continue;
-      options->recompute = level.level;
-      VIBEE_ASSIGN(const TrainStep::Memory memory, TrainStep::memory(model_->file, config, *options));
-      if (memory.sum() <= most) return {};
-      least = memory.sum();
-    }
-    return error(Code::no_memory, "training takes {} MiB{}, {} MiB are {}; compute fewer rows at once (train.part){}",
-                 least >> 20, c_.recompute == "auto" ? " at the least" : " with train.recompute = " + c_.recompute,
-                 most >> 20, c_.memory > 0 ? "allowed by train.memory" : "available",
-                 c_.recompute == "auto" ? "" : ", or let more be computed again (train.recompute = \"auto\")");
-  }
-
-  Status make_sampler() {
-    std::vector<SampleSource> sources;
-    uint64_t all = 0;
-    for (const TokenStore& store : stores_) all += rows_of(store.tokens(), c_.length);
-    for (size_t i = 0; i < stores_.size(); ++i) {
-      const uint64_t rows = rows_of(stores_[i].tokens(), c_.length);
-      // Shares by rows are rounded to thousandths, so that the sampler's period stays short.
-      const uint64_t weight = !c_.store_weights.empty() ? c_.store_weights[i]
-                              : stores_.size() == 1
-                                  ? 1
-                                  : std::max<uint64_t>(1, uint64_t(1000.0 * double(rows) / double(all)));
-      sources.push_back({rows, uint32_t(weight)});
-    }
-    VIBEE_ASSIGN(RowSampler sampler, RowSampler::make(std::move(sources), c_.seed));
-    sampler_ = std::make_unique<RowSampler>(std::move(sampler));
     return {};
   }
 

@@ -204,12 +204,13 @@ Status set_precision(TrainConfig* c) {
 }
 
 /// What keys say together.
-Status check(const std::string& name, TrainConfig* c) {
+Status check(const std::string& name, ConfigUse use, TrainConfig* c) {
   const auto wrong = [&](std::string_view key, std::string_view what) {
     return error(Code::invalid, "{}: key '{}': {}", name, key, what);
   };
-  if (c->out.empty()) return wrong("out", "is missing; name the folder that the run writes");
-  if (c->stores.empty()) return wrong("data.stores", "is missing; name a store of `vibee data build`");
+  const bool runs = use == ConfigUse::run;
+  if (runs && c->out.empty()) return wrong("out", "is missing; name the folder that the run writes");
+  if (runs && c->stores.empty()) return wrong("data.stores", "is missing; name a store of `vibee data build`");
   if (c->from.empty() && c->tokenizer.empty())
     return wrong("model.tokenizer", "is missing; a new model needs one, or give model.from");
   if (!c->from.empty() && !c->tokenizer.empty())
@@ -269,19 +270,19 @@ std::vector<TrainKey> train_keys() {
 }
 
 Result<TrainConfig> parse_train_config(const std::string& text, const std::string& name,
-                                       const std::vector<std::string>& set) {
+                                       const std::vector<std::string>& set, ConfigUse use) {
   TrainConfig config;
   config.rates.steps = 1000;
   VIBEE_ASSIGN(const toml::table table, parse(text, name));
   VIBEE_TRY(set_table(name, "", table, &config));
   for (const std::string& option : set) VIBEE_TRY(set_option(option, &config));
-  VIBEE_TRY(check(name, &config));
+  VIBEE_TRY(check(name, use, &config));
   return config;
 }
 
-Result<TrainConfig> read_train_config(const std::string& path, const std::vector<std::string>& set) {
+Result<TrainConfig> read_train_config(const std::string& path, const std::vector<std::string>& set, ConfigUse use) {
   VIBEE_ASSIGN(const std::string text, read_small_file(path, 1 << 20));
-  return parse_train_config(text, quote(path, 400), set);
+  return parse_train_config(text, quote(path, 400), set, use);
 }
 
 }  // namespace vibee

@@ -58,10 +58,12 @@ struct TrainConfig {
 
 /// Reads a file, then `key=value` on top of it. Errors name the file, line and key, and for a key that does not exist
 /// the nearest one that does.
-Result<TrainConfig> read_train_config(const std::string& path, const std::vector<std::string>& set);
+enum class ConfigUse : uint8_t { run, plan };  ///< a plan needs neither a folder nor data
+Result<TrainConfig> read_train_config(const std::string& path, const std::vector<std::string>& set,
+                                      ConfigUse use = ConfigUse::run);
 /// The same of a text that messages call `name`.
 Result<TrainConfig> parse_train_config(const std::string& text, const std::string& name,
-                                       const std::vector<std::string>& set);
+                                       const std::vector<std::string>& set, ConfigUse use = ConfigUse::run);
 
 /// The keys as a table in Markdown's form, for the help and the docs.
 struct TrainKey {

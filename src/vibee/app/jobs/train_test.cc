@@ -352,7 +352,7 @@ TEST_F(Training, SaysWhatAConfigurationMayNotSay) {
   has(refusal({"optimiser.rate=nan"}), "a number from 0 to 100");
   has(refusal({"optimiser.schedule=cosin"}), "constant, linear, cosine and wsd");
   has(refusal({"train.recompute=all"}), "none, cheap, proj, full and auto");
-  has(refusal({"precision.compute=fp8"}), "f32, bf16 and f16");
+  has(refusal({"precision.compute=fp8"}), "f32, bf16, f16");
   has(refusal({"optimiser.warmup=13"}), "13 steps of 12");
   has(refusal({"data.length=33"}), "33 tokens of a model for 32");
   has(refusal({"data.weights=[1,2]"}), "2 of 1 stores");

@@ -82,6 +82,12 @@ uint64_t available_memory() {
 }
 uint64_t resident_memory() { return read_field("/proc/self/status", "VmRSS:"); }
 uint64_t peak_resident_memory() { return read_field("/proc/self/status", "VmHWM:"); }
+void reset_peak_resident_memory() {
+  std::FILE* file = std::fopen("/proc/self/clear_refs", "w");
+  if (file == nullptr) return;
+  std::fputs("5", file);
+  std::fclose(file);
+}
 
 namespace {
 

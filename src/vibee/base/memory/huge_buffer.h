@@ -42,6 +42,8 @@ uint64_t available_memory();
 /// Resident set of this process in bytes, now and at its highest.
 uint64_t resident_memory();
 uint64_t peak_resident_memory();
+/// The peak counts from now on, where the system lets it.
+void reset_peak_resident_memory();
 /// Hands freed heap memory back to the system, where the C library can, and unmaps code that may have been needed for
 /// what is over: it is read again from the page cache where it is not. For the end of a phase, never the hot path.
 void return_free_memory();

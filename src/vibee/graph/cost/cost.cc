@@ -2,6 +2,7 @@
 #include "vibee/graph/cost/cost.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace vibee {
 
@@ -95,6 +96,51 @@ StepCost step_cost(const Graph& graph, Sizes sizes, AttendedContext context) {
     sum.row_bytes += c.row_bytes;
   }
   return sum;
+}
+
+double TrainedRows::rows() const {
+  double sum = 0;
+  for (const Documents& d : documents) sum += d.count * d.length;
+  return sum;
+}
+
+double TrainedRows::pairs(double window) const {
+  double sum = 0;
+  for (const Documents& d : documents) {
+    const double full = window > 0 ? std::min(window, d.length) : d.length;  // rows that see all before them
+    sum += d.count * (full * (full + 1) / 2 + (d.length - full) * full);
+  }
+  return sum;
+}
+
+std::optional<uint32_t> loss_of(const Graph& g, const Node& node) {
+  if ((node.op != Op::cross_entropy_dx && node.op != Op::cross_entropy_dw) || g.producer(node.in[5]).op != Op::constant)
+    return {};
+  const Node& loss = g.producer(node.in[4]);
+  const bool same = loss.op == Op::cross_entropy && std::equal(node.in.begin(), node.in.begin() + 4, loss.in.begin()) &&
+                    std::equal(node.in.begin() + 6, node.in.end(), loss.in.begin() + 4, loss.in.end());
+  if (!same) return {};
+  return uint32_t(&loss - g.nodes.data());
+}
+
+StepCost train_node_cost(const Graph& g, const Node& node, const TrainedRows& step) {
+  const double rows = step.rows();
+  StepCost c = node_cost(g, node, {std::llround(rows), 0}, {});
+  switch (node.op) {
+    case Op::self_attention:
+    case Op::self_attention_dx:
+      // Scores and values; their four gradients, and the scores once more.
+      c.flops = (node.op == Op::self_attention ? 4.0 : 10.0) * double(node.integer("heads")) *
+                double(node.integer("head_dim")) * step.pairs(double(node.integer("window")));
+      break;
+    case Op::cross_entropy_dx:
+    case Op::cross_entropy_dw:
+      if (loss_of(g, node)) c.flops /= 2;
+      [[fallthrough]];
+    case Op::cross_entropy: c.flops *= step.targets / std::max(rows, 1.0); break;
+    default: break;
+  }
+  return c;
 }
 
 }  // namespace vibee

@@ -3,6 +3,9 @@
 // machine's measured limits.
 #pragma once
 
+#include <optional>
+#include <vector>
+
 #include "vibee/graph/ir/ir.h"
 #include "vibee/kernels/attention/batch.h"
 
@@ -22,5 +25,24 @@ struct AttendedContext {
 /// Cost of one node, and of all nodes, at given sizes.
 StepCost node_cost(const Graph& graph, const Node& node, Sizes sizes, AttendedContext context);
 StepCost step_cost(const Graph& graph, Sizes sizes, AttendedContext context);
+
+/// The rows of a training step: documents that see themselves alone, and how many rows have a target. Means over many
+/// steps are no whole numbers.
+struct TrainedRows {
+  struct Documents {
+    double length, count;
+  };
+  std::vector<Documents> documents;
+  double targets = 0;
+  double rows() const;
+  /// Rows times the keys that each sees, itself among them; of a layer with a window (0: none).
+  double pairs(double window) const;
+};
+/// Cost of a node of a joint graph (graph/autodiff): what is computed, so that attention's backward pass counts the
+/// scores that it makes again, and a loss that makes its gradients has its logits once.
+StepCost train_node_cost(const Graph& graph, const Node& node, const TrainedRows& step);
+/// The node of the loss whose logits a gradient of it starts from, where that begins with a constant: both need them
+/// once then.
+std::optional<uint32_t> loss_of(const Graph& graph, const Node& node);
 
 }  // namespace vibee

@@ -140,6 +140,7 @@ TEST(Cost, IsDefinedForEveryOp) {
     Attrs own = attrs;
     for (auto& [key, value] : own)
       if (op == Op::pool_rows && key == "kind") value = std::string("mean");
+    if (op == Op::cast) own = {{"to", std::string("bf16")}};
     g.add(op, in, own);
     ASSERT_TRUE(g.status().ok()) << g.status().message();
     const StepCost c = node_cost(g, g.nodes.back(), {3, 2}, {7, KvFormat::f32});

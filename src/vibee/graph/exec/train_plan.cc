@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "vibee/base/memory/checked.h"
+#include "vibee/graph/cost/cost.h"
 #include "vibee/graph/exec/train_call.h"
 #include "vibee/graph/exec/train_gemm.h"
 #include "vibee/graph/ir/rope_frequencies.h"
@@ -36,17 +37,6 @@ uint64_t products_of(const Graph& g, const Node& node, const TrainOptions& o) {
   return node.op == Op::cross_entropy_dw ? std::max(logits, dense_workspace(n, k, rows, o)) : logits;
 }
 bool is_attention(Op op) { return op == Op::self_attention || op == Op::self_attention_dx; }
-
-/// The loss whose logits a gradient of it starts from, where that begins with a constant: both need them once then.
-std::optional<uint32_t> loss_of(const Graph& g, const Node& node) {
-  if ((node.op != Op::cross_entropy_dx && node.op != Op::cross_entropy_dw) || g.producer(node.in[5]).op != Op::constant)
-    return {};
-  const Node& loss = g.producer(node.in[4]);
-  const bool same = loss.op == Op::cross_entropy && std::equal(node.in.begin(), node.in.begin() + 4, loss.in.begin()) &&
-                    std::equal(node.in.begin() + 6, node.in.end(), loss.in.begin() + 4, loss.in.end());
-  if (!same) return {};
-  return uint32_t(&loss - g.nodes.data());
-}
 
 }  // namespace
 

@@ -114,6 +114,16 @@ double disk_read_gb_per_second(const std::string& directory, uint64_t bytes, std
   return rate;
 }
 
+uint64_t last_level_cache() {
+  // What sysconf says may be that of the whole socket.
+  std::FILE* file = std::fopen("/sys/devices/system/cpu/cpu0/cache/index3/size", "r");
+  unsigned long long kib = 0;
+  if (file == nullptr) return 0;
+  if (std::fscanf(file, "%lluK", &kib) != 1) kib = 0;
+  std::fclose(file);
+  return kib << 10;
+}
+
 std::string cpu_name() {
   std::FILE* file = std::fopen("/proc/cpuinfo", "r");
   char line[256];

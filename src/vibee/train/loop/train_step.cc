@@ -163,6 +163,11 @@ Result<TrainStep::Memory> TrainStep::memory(const Checkpoint& file, const ModelC
   return memory_of(joint, options);
 }
 
+Result<Graph> TrainStep::graph(const Checkpoint& file, const ModelConfig& config, const TrainStepOptions& options) {
+  VIBEE_ASSIGN(Joint joint, joint_of(file, config, options));
+  return std::move(joint.graph);
+}
+
 Result<std::unique_ptr<TrainStep>> TrainStep::create(const Checkpoint& file, const ModelConfig& config,
                                                      const TrainStepOptions& options) {
   VIBEE_TRY(check(options.precision));

@@ -93,6 +93,8 @@ class TrainStep {
     uint64_t sum() const { return weights + rests + frozen + moments + gradients + arena; }
   };
   static Result<Memory> memory(const Checkpoint& file, const ModelConfig& config, const TrainStepOptions& options);
+  /// The joint graph that a step runs.
+  static Result<Graph> graph(const Checkpoint& file, const ModelConfig& config, const TrainStepOptions& options);
   /// Reads the weights of a model. An error says what the model has that is not trained, or how much memory is missing.
   /// Matrices in formats of blocks are not trained themselves.
   static Result<std::unique_ptr<TrainStep>> create(const Checkpoint& file, const ModelConfig& config,
