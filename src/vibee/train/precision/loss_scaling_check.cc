@@ -113,7 +113,7 @@ Status check_loss_scaling(CheckContext& context) {
   const FormKernels& f16 = info(WeightForm::f16).kernels[size_t(context.settings().isa)];
   const auto kept = [&](float gradient, float scale) {
     float x = gradient * scale;
-    uint8_t copy[2];
+    alignas(2) uint8_t copy[2];
     f16.store(&x, 1, {}, copy, nullptr);
     f16.load(copy, nullptr, 1, &x);
     return double(x / scale);

@@ -59,7 +59,7 @@ uint32_t lost_of_split(Isa isa) {
   uint32_t lost = 0;
   for (uint32_t hi = 0; hi < 0x10000; ++hi) {
     float x[8], back[8];
-    uint8_t copy[16], rest[16];
+    alignas(16) uint8_t copy[16], rest[16];
     for (int i = 0; i < 8; ++i) x[i] = std::bit_cast<float>(hi << 16 | kLower[i]);
     form.kernels[size_t(isa)].store(x, 8, {}, copy, rest);
     form.kernels[size_t(isa)].load(copy, rest, 8, back);
