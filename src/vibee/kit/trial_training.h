@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// A small new Llama that learns random tokens on ranks that are threads: for checks and benches of what ranks do.
+// A small new model that learns random tokens, or bytes of a text, on ranks that are threads: for checks and benches of
+// what training does.
 #pragma once
 
 #include <algorithm>
+#include <optional>
+#include <string>
 #include <thread>
 
 #include "vibee/core/measure/measure.h"
@@ -10,7 +13,9 @@
 #include "vibee/dist/transport/shaped.h"
 #include "vibee/graph/pass/overlap_compute_comm.h"
 #include "vibee/model/arch/arch.h"
+#include "vibee/train/data/stories.h"
 #include "vibee/train/loop/new_model.h"
+#include "vibee/train/loop/schedule.h"
 #include "vibee/train/loop/train_step.h"
 
 namespace vibee {
@@ -22,6 +27,9 @@ struct TrialTraining {
   uint32_t masked = UINT32_MAX;    ///< a row of which nothing is to be learnt
   uint32_t steps = 3;
   LinkShape link;
+  std::string text;               ///< whose bytes are tokens; empty: random ones
+  std::optional<Schedule> rates;  ///< else that of the optimiser
+  uint32_t held_out = 0;          ///< rows at the text's end that are not learnt, on which the loss is measured at last
 
   TrialTraining() {
     model.dim = 32;
@@ -32,8 +40,22 @@ struct TrialTraining {
     options.isa = detected_isa();
   }
 
+  /// To learn the bytes of stories (train/data/stories.h), in a model for them.
+  Status tell_stories(size_t bytes) {
+    VIBEE_ASSIGN(const Storyteller teller, Storyteller::own());
+    for (uint64_t i = 0; text.size() < bytes; ++i) {
+      VIBEE_ASSIGN(const std::string story, teller.tell(1, i));
+      text += story + "\n\n";
+    }
+    model.vocab = 256;
+    return {};
+  }
+
   struct Run {
     std::vector<uint8_t> state;   ///< of every rank, one behind the other
+    double held_out = 0;          ///< loss, on rank 0
+    uint32_t skipped = 0;         ///< steps whose gradients overflowed
+    std::vector<double> updates;  ///< seconds of each update, on rank 0
     std::vector<double> seconds;  ///< of each step, on rank 0
     TrainTrace trace;             ///< of its last step
     std::vector<TimeSpan> compute() const {
@@ -80,7 +102,66 @@ struct TrialTraining {
     return TrainStep::memory(file, config, o);
   }
 
+  /// The steps, on one rank.
+  Status learn(TrainStep& step, Run* out) const {
+    for (uint32_t t = 0; t < steps; ++t) {
+      const Timer timer;
+      if (rates) step.set_rate(rate_at(*rates, t + 1));
+      for (uint32_t s = step.shares().first; s < step.shares().end; ++s) {
+        Rows part;
+        const Range mine = share(rows, s, options.shares);
+        for (uint32_t row = mine.begin; row < mine.end; ++row) {
+          const uint64_t place = philox(options.precision.seed, Purpose::test, row, t)[0];
+          if (text.empty()) {
+            part.add(length, row == masked,
+                     [&](uint32_t at) { return int32_t((row * 7 + t * 3 + at * at) % model.vocab); });
+          } else {
+            part.add(length, row == masked, [&](uint32_t at) { return byte(place % (learnt() - length), at); });
+          }
+        }
+        VIBEE_TRY(step.add(part.batch(1.0f / float(rows * length))));
+      }
+      const Timer update;
+      VIBEE_ASSIGN(const TrainUpdate done, step.update());
+      out->updates.push_back(update.seconds());
+      out->seconds.push_back(timer.seconds());
+      out->skipped += done.skipped;
+    }
+    for (uint32_t row = 0; row < held_out; ++row) {
+      Rows one;
+      one.add(length, false, [&](uint32_t at) { return byte(learnt() + uint64_t(row) * length, at); });
+      VIBEE_ASSIGN(const float loss, step.evaluate(one.batch(1.0f / float(length))));
+      out->held_out += double(loss) / held_out;
+    }
+    for (const StatePart& part : step.state())
+      out->state.insert(out->state.end(), part.bytes.begin(), part.bytes.end());
+    out->trace = step.trace();
+    return {};
+  }
+
  private:
+  /// Rows one behind the other, each a document.
+  struct Rows {
+    std::vector<int32_t> tokens, targets, documents;
+    std::vector<float> weights;
+    template <class F>
+    void add(uint32_t length, bool masked, F&& token) {
+      const auto first = int32_t(tokens.size());
+      for (uint32_t i = 0; i < length; ++i) {
+        tokens.push_back(token(i));
+        targets.push_back(masked ? -1 : token(i + 1));
+        documents.push_back(first);
+      }
+    }
+    TrainBatch batch(float weight) {
+      weights.assign(tokens.size(), weight);
+      return {tokens, targets, documents, weights};
+    }
+  };
+  /// Bytes of the text that are learnt, which are before those that are not.
+  uint64_t learnt() const { return text.size() - uint64_t(held_out) * length - 1; }
+  int32_t byte(uint64_t first, uint32_t at) const { return uint8_t(text[first + at]); }
+
   Status run_rank(CommThread* ranks, Run* out) const {
     VIBEE_ASSIGN(const Checkpoint file, new_checkpoint(model, {}));
     VIBEE_ASSIGN(const ModelConfig config, read_config(file));
@@ -91,31 +172,6 @@ struct TrialTraining {
     Status status = learn(*step, out);
     if (!status.ok() && ranks != nullptr) ranks->abort(status.message());
     return status;
-  }
-
-  Status learn(TrainStep& step, Run* out) const {
-    for (uint32_t t = 0; t < steps; ++t) {
-      const Timer timer;
-      for (uint32_t s = step.shares().first; s < step.shares().end; ++s) {
-        std::vector<int32_t> tokens, targets, documents;
-        const Range mine = share(rows, s, options.shares);
-        for (uint32_t row = mine.begin; row < mine.end; ++row)
-          for (uint32_t i = 0; i < length; ++i) {
-            const auto token = [&](uint32_t at) { return int32_t((row * 7 + t * 3 + at * at) % model.vocab); };
-            tokens.push_back(token(i));
-            targets.push_back(row == masked ? -1 : token(i + 1));
-            documents.push_back(int32_t((row - mine.begin) * length));
-          }
-        const std::vector<float> weights(tokens.size(), 1.0f / float(rows * length));
-        VIBEE_TRY(step.add({tokens, targets, documents, weights}));
-      }
-      VIBEE_ASSIGN([[maybe_unused]] const TrainUpdate done, step.update());
-      out->seconds.push_back(timer.seconds());
-    }
-    for (const StatePart& part : step.state())
-      out->state.insert(out->state.end(), part.bytes.begin(), part.bytes.end());
-    out->trace = step.trace();
-    return {};
   }
 };
 

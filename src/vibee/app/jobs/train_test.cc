@@ -198,6 +198,32 @@ TEST_F(Training, SaysWhereANumberIsNotFinite) {
   EXPECT_NE(weight.find("weight 'blk.0.ffn_up.weight', element 7: nan"), std::string::npos) << weight;
 }
 
+/// In other numbers and by another rule: it learns, an overflow is skipped, and a run that goes on has the same bytes.
+TEST_F(Training, LearnsInOtherNumbers) {
+  const std::vector<std::vector<std::string>> ways = {
+      {"precision.compute=bf16", "precision.master=split", "precision.gradients=bf16", "precision.gradient_sums=kahan"},
+      {"precision.compute=bf16", "precision.master=none", "precision.bf16_update=sr"},
+      {"precision.compute=f16", "precision.loss_scale_window=4"},
+      {"optimiser.rule=sgd", "optimiser.rate=0.5", "optimiser.nesterov=true"}};
+  int k = 0;
+  for (std::vector<std::string> way : ways) {
+    double first = 0, last = 0;
+    TrainEvents events;
+    events.step = [&](const TrainProgress& p) {
+      (p.step == 1 ? first : last) = p.loss;
+      return true;
+    };
+    way.push_back("train.steps=40");
+    const std::string out = fmt::format("way{}", k++), again = out + "-again";
+    ASSERT_TRUE(train(config(out, way), false, events).ok());
+    EXPECT_LT(last, 0.8 * first) << way[0];
+    events.step = [&](const TrainProgress& p) { return p.step < 20; };
+    ASSERT_TRUE(train(config(again, way), false, events).ok());
+    ASSERT_TRUE(train(config(again, way), true, {}).ok());
+    EXPECT_EQ(contents(out + "/model.gguf"), contents(again + "/model.gguf")) << way[0];
+  }
+}
+
 TEST_F(Training, GoesOnAsIfItHadNeverStopped) {
   const auto whole = train(config("whole"), false, {});
   ASSERT_TRUE(whole.ok()) << whole.status().message();
@@ -350,6 +376,19 @@ TEST_F(Training, SaysWhatAConfigurationMayNotSay) {
   has(refusal({"train.steps=many"}), "a whole number");
   has(refusal({"train.steps"}), "KEY=VALUE");
   has(refusal({"optimiser.rate=nan"}), "a number from 0 to 100");
+  has(refusal({"optimiser.rule=adam"}), "adamw, sgd are built");
+  has(refusal({"optimiser.nesterov=true", "optimiser.momentum=0"}), "needs a momentum");
+  has(refusal({"precision.compute=fp8"}), "f32, bf16, f16 are built");
+  has(refusal({"precision.master=split"}), "weights are f32 here");
+  has(refusal({"precision.compute=f16", "precision.master=split"}), "fp16 is not the upper half of fp32");
+  has(refusal({"precision.bf16_update=kahan"}), "kahan compensates bf16 weights; weights are fp32 here");
+  has(refusal({"precision.gradient_sums=sr"}), "key 'precision.gradient_sums'");
+  has(refusal({"precision.loss_scale=-3"}), "none, dynamic or a number");
+  has(refusal({"precision.loss_scale=true"}), "a text in quotes or a number");
+  EXPECT_EQ(config("x", {"precision.compute=f16"}).precision.loss_scale.kind, LossScaling::Kind::dynamic);
+  EXPECT_EQ(config("x", {"precision.compute=f16", "precision.loss_scale=none"}).precision.loss_scale.kind,
+            LossScaling::Kind::none);
+  EXPECT_EQ(config("x", {"precision.loss_scale=1024"}).precision.loss_scale.scale, 1024);
   has(refusal({"optimiser.schedule=cosin"}), "constant, linear, cosine and wsd");
   has(refusal({"train.recompute=all"}), "none, cheap, proj, full and auto");
   has(refusal({"precision.compute=fp8"}), "f32, bf16, f16");

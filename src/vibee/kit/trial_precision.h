@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// Runs of training in other numbers, from the same weights and rows: what benches of precision compare. Models are
+// small (2 layers), so that a bench takes minutes; how small is said beside each figure.
+#pragma once
+
+#include "vibee/core/technique/context.h"
+#include "vibee/kit/trial_training.h"
+
+namespace vibee {
+
+class TrialPrecision {
+ public:
+  explicit TrialPrecision(const RunSettings& settings) {
+    const bool quick = settings.quick;
+    t_.model.dim = quick ? 32 : 64;
+    t_.model.heads = 2;
+    t_.rows = 8;
+    t_.length = 64;
+    t_.held_out = quick ? 32 : 256;
+    t_.options.isa = settings.isa;
+    t_.options.clip = 1;
+    t_.options.precision.seed = settings.seed;
+    set_steps(quick ? 150 : 3000);
+  }
+  void set_steps(uint32_t steps) {
+    t_.steps = steps;
+    Schedule rates;
+    rates.steps = steps, rates.warmup = steps / 20, rates.rate = 2e-3, rates.final_rate = 1e-5;
+    t_.rates = rates;
+  }
+  Status prepare() { return t_.tell_stories(1 << 20); }
+  std::string size() const {
+    return fmt::format("width {}, 2 layers, {} steps of {} tokens", t_.model.dim, t_.steps, t_.rows * t_.length);
+  }
+  Result<TrialTraining::Run> run(Format compute, Master master, Bf16Sum update = Bf16Sum::nearest,
+                                 LossScaling::Kind loss_scale = LossScaling::Kind::none) {
+    Precision& p = t_.options.precision;
+    p.compute = compute, p.master = master, p.update = update, p.loss_scale.kind = loss_scale;
+    return t_.run(0);
+  }
+  TrialTraining& training() { return t_; }
+
+ private:
+  TrialTraining t_;
+};
+
+}  // namespace vibee
