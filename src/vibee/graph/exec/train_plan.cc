@@ -36,6 +36,25 @@ uint64_t products_of(const Graph& g, const Node& node, const TrainOptions& o) {
   if (node.op == Op::cross_entropy_dx) return std::max(logits, dense_workspace(rows, k, n, o));
   return node.op == Op::cross_entropy_dw ? std::max(logits, dense_workspace(n, k, rows, o)) : logits;
 }
+/// The input in whose place an op may put its result element by element.
+std::optional<size_t> overwritten(const Graph& g, const Node& node, const std::vector<uint32_t>& end) {
+  switch (node.op) {
+    case Op::add:
+    case Op::mul:
+    case Op::scale:
+    case Op::soft_cap:
+    case Op::activation:
+    case Op::activation_dx:
+    case Op::gated: break;
+    default: return {};
+  }
+  const auto n = uint32_t(&node - g.nodes.data());
+  for (size_t i = 0; i < node.in.size(); ++i)
+    if (g.type(node.in[i]) == g.type(node.out[0]) && end[node.in[i]] == n &&
+        info(g.producer(node.in[i]).op).level != OpLevel::source)
+      return i;
+  return {};
+}
 bool is_attention(Op op) { return op == Op::self_attention || op == Op::self_attention_dx; }
 
 }  // namespace
@@ -54,7 +73,7 @@ Result<TrainPlan::Layout> TrainPlan::plan(const Graph& g, const TrainOptions& o)
   Layout l;
   l.offsets.resize(g.values.size());
   std::vector<ArenaRequest> requests;
-  std::vector<ValueId> placed;
+  std::vector<size_t> request(g.values.size());
   uint64_t shared = 0, decoded = 0, products = 0;
   l.done_by.resize(g.nodes.size());
   l.goes_on.resize(g.nodes.size());
@@ -71,9 +90,12 @@ Result<TrainPlan::Layout> TrainPlan::plan(const Graph& g, const TrainOptions& o)
     for (ValueId id : node.in)
       if (const Type& type = g.type(id); is_blocks(type))
         decoded = std::max(decoded, 4 * uint64_t(decoded_rows(type)) * uint64_t(type.dims[1].n));
+    const std::optional<size_t> taken = overwritten(g, node, end);
     for (ValueId id : node.out) {
-      requests.push_back({round_up(bytes(g.type(id), sizes), 64), l.done_by[n].value_or(n), std::max(end[id], n)});
-      placed.push_back(id);
+      request[id] = taken ? request[node.in[*taken]] : requests.size();
+      if (!taken)
+        requests.push_back({round_up(bytes(g.type(id), sizes), 64), l.done_by[n].value_or(n), std::max(end[id], n)});
+      requests[request[id]].last = std::max(end[id], n);
     }
     if (is_attention(node.op)) {
       const AttentionShape shape = attention_shape(node);
@@ -95,7 +117,8 @@ Result<TrainPlan::Layout> TrainPlan::plan(const Graph& g, const TrainOptions& o)
     }
   }
   const ArenaPlan arena = plan_arena(requests);
-  for (size_t i = 0; i < placed.size(); ++i) l.offsets[placed[i]] = arena.offset[i];
+  for (ValueId id = 0; id < g.values.size(); ++id)
+    if (info(g.producer(id).op).level != OpLevel::source) l.offsets[id] = arena.offset[request[id]];
   l.shared = round_up(arena.bytes, 64);
   l.scratch = l.shared + round_up(shared, 64);
   l.products = l.scratch + o.threads * l.scratch_stride;

@@ -208,6 +208,29 @@ TEST(TrainPlan, TheLossAndItsGradientsAtOnceOrOneByOne) {
     for (float value : (*plan)->output(o)) ASSERT_EQ(value, 0);
 }
 
+/// Beyond f16's range: what is said is the rounding, not what reads it.
+TEST(TrainPlan, NamesTheCastThatOverflows) {
+  float table[8] = {1, 2, 70000, 3, 1, 1, 1, 1}, w[4] = {1, 0, 0, 1};
+  auto plan =
+      TrainPlan::compile(parse("  %0:i32[T] = input {name=\"tokens\"}\n  %1:f32[4,2] = weight {name=\"table\"}\n"
+                               "  %2:f32[T,2] = embed(%0, %1)\n  %3:f16[T,2] = cast(%2) {to=\"f16\"}\n"
+                               "  %4:f32[2,2] = weight {name=\"w\"}\n  %5:f32[T,2] = linear(%3, %4)\n"
+                               "  return %5\n"),
+                         [&](std::string_view name) { return name == "w" ? w : table; }, {2, 2, Isa::scalar});
+  ASSERT_TRUE(plan.ok()) << plan.status().message();
+  Team team(2);
+  for (const int32_t token : {0, 1}) {
+    const std::vector<int32_t> tokens = {3, token};
+    const std::pair<std::string_view, std::span<const int32_t>> integers[] = {{"tokens", tokens}};
+    const auto found = (*plan)->first_not_finite(team, {integers, {}});
+    ASSERT_TRUE(found.ok()) << found.status().message();
+    if (token == 0)
+      EXPECT_FALSE(*found) << **found;
+    else
+      EXPECT_EQ(*found, "behind table, cast to f16 of the forward pass: row 1, column 0 is inf");
+  }
+}
+
 /// One document under one head is cut for threads that would wait.
 TEST(TrainPlan, ThreadsCutALongDocument) {
   auto joint = differentiate(parse(kLoss), std::vector<std::string>{"table"});
