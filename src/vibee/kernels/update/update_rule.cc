@@ -5,11 +5,11 @@
 
 namespace vibee {
 
-#define VIBEE_RULE(id)                                                                    \
-  uint32_t id##_moments(const Optimiser&);                                                \
-  UpdateStep id##_step(const Optimiser&, uint64_t, bool);                                 \
-  void id##_scalar(const UpdateStep&, const float*, uint64_t, float*, float* const*);     \
-  void id##_avx2(const UpdateStep&, const float*, uint64_t, float*, float* const*);       \
+#define VIBEE_RULE(id)                                                                \
+  uint32_t id##_moments(const Optimiser&);                                            \
+  UpdateStep id##_step(const Optimiser&, uint64_t, bool);                             \
+  void id##_scalar(const UpdateStep&, const float*, uint64_t, float*, float* const*); \
+  void id##_avx2(const UpdateStep&, const float*, uint64_t, float*, float* const*);   \
   void id##_avx512(const UpdateStep&, const float*, uint64_t, float*, float* const*);
 #include "vibee/kernels/update/rules.inc"
 #undef VIBEE_RULE

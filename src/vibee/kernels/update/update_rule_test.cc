@@ -53,8 +53,7 @@ void follows(const Optimiser& o, F&& exact) {
       }
       for (const State& s : states) {
         ASSERT_EQ(0, std::memcmp(s.w.data(), states[0].w.data(), n * 4));
-        for (size_t i = 0; i < s.m.size(); ++i)
-          ASSERT_EQ(0, std::memcmp(s.m[i].data(), states[0].m[i].data(), n * 4));
+        for (size_t i = 0; i < s.m.size(); ++i) ASSERT_EQ(0, std::memcmp(s.m[i].data(), states[0].m[i].data(), n * 4));
       }
     }
   }
