@@ -12,11 +12,11 @@ Status bench_bf16_accumulation(BenchContext& context) {
   TrialPrecision trial(context.settings());
   VIBEE_TRY(trial.prepare());
   const std::string size = trial.size();
-  VIBEE_ASSIGN(const TrialTraining::Run master, trial.run(Format::bf16, Master::f32));
-  context.figure("held-out loss, bf16 with masters", master.held_out, "nats", 0, size);
+  VIBEE_ASSIGN(const TrialPrecision::Learnt master, trial.learn(Format::bf16, Master::f32));
+  context.figure("held-out loss, bf16 with masters", master.loss, "nats", 0, size);
   const auto gap = [&](Bf16Sum update) -> Result<double> {
-    VIBEE_ASSIGN(const TrialTraining::Run run, trial.run(Format::bf16, Master::none, update));
-    return run.held_out / master.held_out;
+    VIBEE_ASSIGN(const TrialPrecision::Learnt run, trial.learn(Format::bf16, Master::none, update));
+    return run.loss / master.loss;
   };
   if (!context.proceed("rne", 0.2)) return {};
   VIBEE_ASSIGN(const double rne, gap(Bf16Sum::nearest));

@@ -9,15 +9,14 @@ Status bench_loss_scaling(BenchContext& context) {
   TrialPrecision trial(context.settings());
   VIBEE_TRY(trial.prepare());
   const std::string size = trial.size();
-  VIBEE_ASSIGN(const TrialTraining::Run f32, trial.run(Format::f32, Master::f32));
+  VIBEE_ASSIGN(const TrialPrecision::Learnt f32, trial.learn(Format::f32, Master::f32));
   if (!context.proceed("f16", 0.3)) return {};
   const auto dynamic = LossScaling::Kind::dynamic, none = LossScaling::Kind::none;
-  VIBEE_ASSIGN(const TrialTraining::Run scaled, trial.run(Format::f16, Master::f32, Bf16Sum::nearest, dynamic));
-  VIBEE_ASSIGN(const TrialTraining::Run plain, trial.run(Format::f16, Master::f32, Bf16Sum::nearest, none));
-  context.figure("held-out loss, f32", f32.held_out, "nats", 0, size);
-  context.target("loss of f32 over that of f16 with a dynamic scale", f32.held_out / scaled.held_out, "x", 1 / 1.005,
-                 size);
-  context.figure("loss of f16 without a scale over that of f32", plain.held_out / f32.held_out, "x", 0, size);
+  VIBEE_ASSIGN(const TrialPrecision::Learnt scaled, trial.learn(Format::f16, Master::f32, Bf16Sum::nearest, dynamic));
+  VIBEE_ASSIGN(const TrialPrecision::Learnt plain, trial.learn(Format::f16, Master::f32, Bf16Sum::nearest, none));
+  context.figure("held-out loss, f32", f32.loss, "nats", 0, size);
+  context.target("loss of f32 over that of f16 with a dynamic scale", f32.loss / scaled.loss, "x", 1 / 1.005, size);
+  context.figure("loss of f16 without a scale over that of f32", plain.loss / f32.loss, "x", 0, size);
   context.figure("steps skipped", scaled.skipped, "");
   // The same step with a scale and without, in turn.
   std::vector<double> with, without;

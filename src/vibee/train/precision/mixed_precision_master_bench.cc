@@ -12,9 +12,9 @@ Status bench_mixed_precision_master(BenchContext& context) {
   const bool quick = context.settings().quick;
   TrialPrecision trial(context.settings());
   VIBEE_TRY(trial.prepare());
-  VIBEE_ASSIGN(const TrialTraining::Run f32, trial.run(Format::f32, Master::f32));
+  VIBEE_ASSIGN(const TrialPrecision::Learnt f32, trial.learn(Format::f32, Master::f32));
   const std::string size = trial.size();
-  context.figure("held-out loss, f32", f32.held_out, "nats", 0, size);
+  context.figure("held-out loss, f32", f32.loss, "nats", 0, size);
   struct Way {
     const char* name;
     Format format;
@@ -24,8 +24,8 @@ Status bench_mixed_precision_master(BenchContext& context) {
        {Way{"bf16 with masters", Format::bf16, Master::f32}, Way{"bf16, split", Format::bf16, Master::split},
         Way{"bf16 without masters", Format::bf16, Master::none}}) {
     if (!context.proceed(way.name, 0.5)) return {};
-    VIBEE_ASSIGN(const TrialTraining::Run run, trial.run(way.format, way.master));
-    const double ratio = run.held_out / f32.held_out;
+    VIBEE_ASSIGN(const TrialPrecision::Learnt run, trial.learn(way.format, way.master));
+    const double ratio = run.loss / f32.loss;
     if (way.master != Master::none) {
       context.target(std::string("loss of f32 over that of ") + way.name, 1 / ratio, "x", 1 / 1.003, size);
     } else {
