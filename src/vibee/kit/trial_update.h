@@ -28,7 +28,7 @@ class TrialUpdate {
   double traffic() const { return double(n_) * (4 + 16 + 2 * (info(form_).copy_bytes() + info(form_).rest_bytes)); }
   /// Seconds of one AdamW step.
   double run(Team& team, Isa isa) {
-    const UpdateRule& rule = info(Rule::adamw);
+    const UpdateRule& rule = info(RuleId::adamw);
     const UpdateStep step = rule.step({}, ++t_, true);
     const Timer timer;
     team.run([&](uint32_t tid) {

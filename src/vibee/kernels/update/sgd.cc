@@ -11,7 +11,10 @@ UpdateStep sgd_step(const Optimiser& o, uint64_t, bool decays) {
   const bool ahead = o.nesterov || o.momentum == 0;  // the gradient itself moves the weight
   return {1,
           {float(o.momentum), float(decays ? o.decay : 0.0), float(ahead ? 1 : 0),
-           float(o.nesterov ? o.momentum : o.momentum > 0 ? 1.0 : 0.0), float(o.rate)}};
+           float(o.nesterov       ? o.momentum
+                 : o.momentum > 0 ? 1.0
+                                  : 0.0),
+           float(o.rate)}};
 }
 
 }  // namespace vibee

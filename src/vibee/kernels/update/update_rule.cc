@@ -16,7 +16,7 @@ namespace vibee {
 
 std::span<const UpdateRule> update_rules() {
   static constexpr UpdateRule kRules[] = {
-#define VIBEE_RULE(id) {Rule::id, #id, id##_moments, id##_step, {id##_scalar, id##_avx2, id##_avx512}},
+#define VIBEE_RULE(id) {RuleId::id, #id, id##_moments, id##_step, {id##_scalar, id##_avx2, id##_avx512}},
 #include "vibee/kernels/update/rules.inc"
 #undef VIBEE_RULE
   };

@@ -11,7 +11,7 @@
 
 namespace vibee {
 
-enum class Rule : uint8_t {
+enum class RuleId : uint8_t {
 #define VIBEE_RULE(id) id,
 #include "vibee/kernels/update/rules.inc"
 #undef VIBEE_RULE
@@ -20,7 +20,7 @@ enum class Rule : uint8_t {
 /// What a run says of its rule; each rule reads what it needs.
 struct Optimiser {
   double rate = 1e-3, beta1 = 0.9, beta2 = 0.95, eps = 1e-8, decay = 0.1;
-  Rule rule = Rule::adamw;
+  RuleId rule = RuleId::adamw;
   double momentum = 0.9;
   bool nesterov = false;
 };
@@ -38,7 +38,7 @@ struct UpdateStep {
 using UpdateKernel = void (*)(const UpdateStep& step, const float* g, uint64_t n, float* w, float* const* moments);
 
 struct UpdateRule {
-  Rule rule;
+  RuleId rule;
   std::string_view name;
   uint32_t (*moments)(const Optimiser& optimiser);
   /// Step t = 1, 2, ...; `decays`: whether the weights shrink.
@@ -49,7 +49,7 @@ struct UpdateRule {
 
 /// In the order of the enum.
 std::span<const UpdateRule> update_rules();
-inline const UpdateRule& info(Rule rule) { return update_rules()[size_t(rule)]; }
+inline const UpdateRule& info(RuleId rule) { return update_rules()[size_t(rule)]; }
 /// nullptr where there is none of the name.
 const UpdateRule* find_rule(std::string_view name);
 

@@ -76,7 +76,7 @@ TEST(UpdateRule, SgdIsThatOfTorch) {
     for (const bool nesterov : {false, true}) {
       if (nesterov && momentum == 0) continue;
       Optimiser o;
-      o.rule = Rule::sgd, o.rate = 0.02, o.momentum = momentum, o.nesterov = nesterov;
+      o.rule = RuleId::sgd, o.rate = 0.02, o.momentum = momentum, o.nesterov = nesterov;
       EXPECT_EQ(info(o.rule).moments(o), momentum > 0 ? 1u : 0u);
       follows(o, [&](uint64_t, bool decays, double g, double* w, double* m, double*) {
         if (decays) g += o.decay * *w;
@@ -87,8 +87,8 @@ TEST(UpdateRule, SgdIsThatOfTorch) {
 }
 
 TEST(UpdateRule, HasANameEach) {
-  EXPECT_EQ(find_rule("sgd"), &info(Rule::sgd));
-  EXPECT_EQ(find_rule("adamw")->rule, Rule::adamw);
+  EXPECT_EQ(find_rule("sgd"), &info(RuleId::sgd));
+  EXPECT_EQ(find_rule("adamw")->rule, RuleId::adamw);
   EXPECT_EQ(find_rule("adam"), nullptr);
 }
 

@@ -42,7 +42,8 @@ std::vector<float> values(size_t n) {
   RandomStream random(2, Purpose::test);
   std::vector<float> x(n);
   for (size_t i = 0; i < n; ++i) x[i] = random.normal() * std::ldexp(1.0f, int(i % 30) - 20);
-  const float edges[] = {0.0f, -0.0f, 0x1p-149f, -0x1p-126f, 0x1.fffffep127f, 1.00390625f, -1.01171875f, 65504, 0x1p-24f};
+  const float edges[] = {0.0f,        -0.0f,        0x1p-149f, -0x1p-126f, 0x1.fffffep127f,
+                         1.00390625f, -1.01171875f, 65504,     0x1p-24f};
   std::copy(std::begin(edges), std::end(edges), x.begin());
   return x;
 }
@@ -104,8 +105,8 @@ TEST(WeightForm, SplitIsTheMasterInTwoHalves) {
 /// All 2^16 random numbers once: the mean is the number, exactly, in integers of the last place of a float.
 TEST(WeightForm, RandomRoundingIsUnbiased) {
   RandomStream random(3, Purpose::test);
-  std::vector<float> numbers = {1.0f,         -1.0f,     0x1.fffffep0f, -0x1.ffff02p-3f, 0x1.8p-140f,
-                                -0x1.2p-149f, 0x1.0002p0f, 0x1.fdfffep127f, 0.0f,        0x1.000002p-126f};
+  std::vector<float> numbers = {1.0f,        -1.0f,           0x1.fffffep0f, -0x1.ffff02p-3f, 0x1.8p-140f, -0x1.2p-149f,
+                                0x1.0002p0f, 0x1.fdfffep127f, 0.0f,          0x1.000002p-126f};
   while (numbers.size() < 64) numbers.push_back(random.normal() * std::ldexp(1.0f, int(numbers.size()) - 30));
   for (const float x : numbers) {
     uint64_t sum = 0;

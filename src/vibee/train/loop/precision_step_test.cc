@@ -119,7 +119,7 @@ TEST_P(PrecisionStepOf, TwentyStepsAreThoseOfTorch) {
   Optimiser& o = small.options.optimiser;
   o.rule = find_rule(golden.at("rule").get<std::string>())->rule;
   o.rate = golden.at("rate"), o.decay = golden.at("decay");
-  if (o.rule == Rule::sgd) o.momentum = golden.at("momentum"), o.nesterov = golden.at("nesterov");
+  if (o.rule == RuleId::sgd) o.momentum = golden.at("momentum"), o.nesterov = golden.at("nesterov");
   if (variant == "bf16") small.options.precision.compute = Format::bf16;
   auto mine = small.step();
   auto end = start("train/" + model + "-" + variant, {}), begin = start("hf/" + model, {});
@@ -248,7 +248,7 @@ TEST(PrecisionStep, GoesOnWithTheBytes) {
   auto file = open_checkpoint(kGoldens + "hf/llama3");
   ASSERT_TRUE(file.ok());
   std::string before;  // the file of the numbers before
-  for (const Rule rule : {Rule::adamw, Rule::sgd})
+  for (const RuleId rule : {RuleId::adamw, RuleId::sgd})
     for (auto& [name, precision] : precisions()) {
       Small small("llama3");
       small.options.optimiser.rule = rule;
@@ -271,7 +271,7 @@ TEST(PrecisionStep, GoesOnWithTheBytes) {
       for (size_t i = 0; i < whole->weights().size(); ++i)
         ASSERT_EQ(whole->values(whole->weights()[i]), (*again)->values((*again)->weights()[i])) << name;
       // A run of other numbers is refused by what it lacks; numbers that are rounded at random lack nothing.
-      if (!before.empty() && rule == Rule::adamw && name != "bf16, sr") {
+      if (!before.empty() && rule == RuleId::adamw && name != "bf16, sr") {
         const Status other = load_run(before, later.get()).take_status();
         EXPECT_NE(other.message().find("this configuration keeps"), std::string::npos) << name << other.message();
       }
