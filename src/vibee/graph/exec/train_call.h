@@ -43,6 +43,34 @@ struct TrainCall {
     const Range mine = w.share_of(rows(out_type()));
     f(uint64_t(mine.begin) * width(), (mine.end - mine.begin) * width());
   }
+  /// The same over what the inputs hold as floats: f(elements of input 0, of input 1 if there is one, count, of the
+  /// result). Those of 16 bits are widened some at a time.
+  template <class F>
+  void floats(F&& f) const {
+    constexpr uint32_t kTile = 2048;
+    const bool packed = is_packed(in_type(0)) || (node.in.size() > 1 && is_packed(in_type(1)));
+    elements([&](uint64_t at, uint32_t n) {
+      if (!packed) return f(in(0) + at, node.in.size() > 1 ? in(1) + at : nullptr, n, out() + at);
+      alignas(64) float tiles[2][kTile];
+      for (const uint64_t end = at + n; at < end; at += kTile) {
+        const auto some = uint32_t(std::min<uint64_t>(kTile, end - at));
+        const float* x[2] = {nullptr, nullptr};
+        for (size_t i = 0; i < node.in.size(); ++i) {
+          x[i] = tiles[i];
+          if (is_packed(in_type(i)))
+            widen(i, at, some, tiles[i]);
+          else
+            x[i] = in(i) + at;
+        }
+        f(x[0], x[1], some, out() + at);
+      }
+    });
+  }
+  /// Elements of input i, of 16 bits, as floats.
+  void widen(size_t i, uint64_t at, uint32_t n, float* to) const {
+    const auto* from = reinterpret_cast<const uint16_t*>(w.plan.stored(node.in[i])) + at;
+    (in_type(i).elem.format == Format::f16 ? w.pointwise.from_half : w.pointwise.from_bf16)(from, n, to);
+  }
   /// A weight's rows as products read them, on all threads: f(rows, the operand that begins with them). Those in blocks
   /// are decoded some at a time into memory of all threads, with barriers around f.
   template <class F>
@@ -72,8 +100,8 @@ void train_cross_entropy(const Node&, const TrainWorker&);
 void train_cross_entropy_dx(const Node&, const TrainWorker&);
 void train_cross_entropy_dw(const Node&, const TrainWorker&);
 
-// Experts (train_moe.cc): what they do, and the floats of a thread's scratch, the floats that all threads share, and the
-// bytes of products that a node needs.
+// Experts (train_moe.cc): what they do, and the floats of a thread's scratch, the floats that all threads share, and
+// the bytes of products that a node needs.
 void train_moe_route(const Node&, const TrainWorker&);
 void train_moe_route_dx(const Node&, const TrainWorker&);
 void train_moe_gated(const Node&, const TrainWorker&);

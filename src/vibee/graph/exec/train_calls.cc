@@ -38,7 +38,7 @@ void add(const Node& node, const TrainWorker& w) {
 }
 void mul(const Node& node, const TrainWorker& w) {
   const TrainCall c{node, w};
-  c.elements([&](uint64_t at, uint32_t n) { w.gradients.mul(c.in(0) + at, c.in(1) + at, n, c.out() + at); });
+  c.floats([&](const float* a, const float* b, uint32_t n, float* out) { w.gradients.mul(a, b, n, out); });
 }
 void scale(const Node& node, const TrainWorker& w) {
   const TrainCall c{node, w};
@@ -53,18 +53,18 @@ void soft_cap(const Node& node, const TrainWorker& w) {
 void activation(const Node& node, const TrainWorker& w) {
   const TrainCall c{node, w};
   const Gate gate = gate_named(node.text("kind"));
-  c.elements([&](uint64_t at, uint32_t n) { w.pointwise.activate(gate, c.in(0) + at, n, c.out() + at); });
+  c.floats([&](const float* x, const float*, uint32_t n, float* out) { w.pointwise.activate(gate, x, n, out); });
 }
 void activation_dx(const Node& node, const TrainWorker& w) {
   const TrainCall c{node, w};
   const Gate gate = gate_named(node.text("kind"));
-  c.elements(
-      [&](uint64_t at, uint32_t n) { w.gradients.activation_dx(gate, c.in(0) + at, c.in(1) + at, n, c.out() + at); });
+  c.floats(
+      [&](const float* x, const float* g, uint32_t n, float* out) { w.gradients.activation_dx(gate, x, g, n, out); });
 }
 void gated(const Node& node, const TrainWorker& w) {
   const TrainCall c{node, w};
   const Gate gate = gate_named(node.text("gate"));
-  c.elements([&](uint64_t at, uint32_t n) { w.pointwise.gated(gate, c.in(0) + at, c.in(1) + at, n, c.out() + at); });
+  c.floats([&](const float* a, const float* b, uint32_t n, float* out) { w.pointwise.gated(gate, a, b, n, out); });
 }
 
 void rms_norm(const Node& node, const TrainWorker& w) {
@@ -299,8 +299,12 @@ Status check_trainable(const Graph& g, const Node& node) {
     if (is_blocks(type(i))) return false;
     switch (node.op) {
       case Op::cast:
+      case Op::mul:
+      case Op::activation:
+      case Op::gated:
       case Op::moe_route: return true;
-      case Op::linear: return i == 0;
+      case Op::linear:
+      case Op::activation_dx: return i == 0;
       case Op::linear_dw: return i == 1;
       case Op::moe_gated:
       case Op::moe_gated_dx:
@@ -320,7 +324,8 @@ Status check_trainable(const Graph& g, const Node& node) {
           (dims.size() != 2 || type(0) != g.type(node.out[0]) || type(1) != Type{kF32, {dims[1]}}))
         return no("adds values of one shape, or a bias to rows");
       return {};
-    case Op::mul: return type(0) == type(1) && dims.size() == 2 ? Status() : no("multiplies rows of one shape");
+    case Op::mul:
+      return type(0).dims == type(1).dims && dims.size() == 2 ? Status() : no("multiplies rows of one shape");
     case Op::scale:
     case Op::cast:
     case Op::soft_cap: return dims.size() == 2 ? Status() : no("takes rows");

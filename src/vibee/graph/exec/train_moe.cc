@@ -98,13 +98,11 @@ class Pairs {
   }
   /// Row `row` of input i, `width` wide, as floats.
   void read(size_t i, uint64_t row, uint32_t width, float* to) const {
-    const Type& type = c.in_type(i);
-    if (!is_packed(type)) {
+    if (!is_packed(c.in_type(i))) {
       std::memcpy(to, c.in(i) + row * width, width * 4);
       return;
     }
-    const auto* from = reinterpret_cast<const uint16_t*>(c.w.plan.stored(c.node.in[i])) + row * width;
-    (type.elem.format == Format::f16 ? c.w.pointwise.from_half : c.w.pointwise.from_bf16)(from, width, to);
+    c.widen(i, row * width, width, to);
   }
   /// The rows of input i that the experts read, of the step or (`pairwise`) a pair.
   void gather(size_t i, bool pairwise, uint32_t width, float* to) const {
@@ -128,7 +126,7 @@ class Pairs {
   uint32_t chosen, pairs, experts, n, k;
 
  private:
-  uint32_t *sorted_, *slot_;   ///< pair of a slot, slot of a pair
+  uint32_t *sorted_, *slot_;  ///< pair of a slot, slot of a pair
   uint32_t *counts_, *next_;  ///< pairs of an expert, slot of its next one
   float* floats_;
 };

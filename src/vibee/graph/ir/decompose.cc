@@ -53,12 +53,12 @@ class Decomposer {
       case Op::rms_norm: result = rms_norm(in[0], in[1], node.number("eps")); break;
       case Op::layer_norm: result = layer_norm(in[0], in[1], in[2], node.number("eps")); break;
       case Op::activation:
-        if (node.text("kind") == "gelu") return false;  // erf is no primitive
+        if (node.text("kind") == "gelu" || !out_.type(in[0]).elem.is_f32()) return false;  // erf is no primitive
         result = node.text("kind") == "silu" ? silu(in[0]) : gelu(in[0]);
         break;
       case Op::softmax: result = softmax(in[0]); break;
       case Op::gated:
-        if (node.text("gate") == "gelu") return false;  // erf is no primitive
+        if (node.text("gate") == "gelu" || !out_.type(in[0]).elem.is_f32()) return false;  // erf is no primitive
         result = op(Op::mul, {node.text("gate") == "silu" ? silu(in[0]) : gelu(in[0]), in[1]});
         break;
       case Op::soft_cap: result = soft_cap(in[0], node.number("cap")); break;

@@ -156,7 +156,8 @@ Result<std::vector<Type>> Rule::run() const {
     case Op::maximum:
     case Op::minimum:
     case Op::less: {
-      if (!in(0).elem.is_f32() || !in(1).elem.is_f32()) return wrong("takes two f32 tensors");
+      const auto number = [&](size_t i) { return node.op == Op::mul ? in(i).elem.is_float() : in(i).elem.is_f32(); };
+      if (!number(0) || !number(1)) return wrong("takes two f32 tensors");
       VIBEE_ASSIGN(Type t, broadcast(kF32));
       return Types{std::move(t)};
     }
@@ -254,9 +255,9 @@ Result<std::vector<Type>> Rule::run() const {
       if (in(1).dims[0].symbol || in(0).dims[1] != in(1).dims[0]) return wrong("rows must have the weight's length");
       return Types{in(0)};
     case Op::activation:
-      if (!f32(0, 2)) return wrong("takes an f32 matrix");
+      if (!floats(0, 2)) return wrong("takes a matrix of floats");
       if (!activation("kind")) return wrong("needs kind=\"silu\", \"gelu\" or \"gelu_tanh\"");
-      return Types{in(0)};
+      return Types{{kF32, in(0).dims}};
     case Op::moe_route:
     case Op::moe_gated:
     case Op::moe_down: return moe();
@@ -265,10 +266,10 @@ Result<std::vector<Type>> Rule::run() const {
         return wrong("takes f32 rows of a multiple of 32");
       return Types{{kAct8, in(0).dims}};
     case Op::gated:
-      if (in(0) != in(1) || !in(0).elem.is_f32() || in(0).dims.size() != 2)
-        return wrong("takes two f32 matrices of one shape");
+      if (!floats(0, 2) || !floats(1, 2) || in(0).dims != in(1).dims)
+        return wrong("takes two matrices of floats of one shape");
       if (!activation("gate")) return wrong("needs gate=\"silu\", \"gelu\" or \"gelu_tanh\"");
-      return Types{in(0)};
+      return Types{{kF32, in(0).dims}};
     case Op::linear: {
       VIBEE_ASSIGN(const int64_t n, weight(0, 1));
       return Types{rows_of(in(0).dims[0], n)};

@@ -62,14 +62,14 @@ Result<std::vector<Type>> Rule::gradient() const {
       return Types{rows_of(in(0).dims[0], in(1).dims[1].n)};
     }
     case Op::linear_dw:
-      if (!f32(0, 2) || !floats(1, 2) || in(0).dims[0] != in(1).dims[0] || in(0).dims[1].symbol ||
-          in(1).dims[1].symbol)
+      if (!f32(0, 2) || !floats(1, 2) || in(0).dims[0] != in(1).dims[0] || in(0).dims[1].symbol || in(1).dims[1].symbol)
         return wrong("takes an f32 gradient [m, n] and rows [m, k] of floats");
       return Types{rows_of(in(0).dims[1], in(1).dims[1].n)};
     case Op::activation_dx:
-      if (!f32(0, 2) || in(1) != in(0)) return wrong("takes an f32 matrix and a gradient of its shape");
+      if (!floats(0, 2) || in(1) != Type{kF32, in(0).dims})
+        return wrong("takes a matrix of floats and an f32 gradient of its shape");
       if (!activation("kind")) return wrong("needs kind=\"silu\", \"gelu\" or \"gelu_tanh\"");
-      return Types{in(0)};
+      return Types{in(1)};
     default: break;
   }
   if (!f32(0, 2) || !f32(1, 1) || in(2) != in(0)) return wrong("takes f32 rows, a weight [n] and a gradient");
@@ -96,7 +96,8 @@ Result<std::vector<Type>> Rule::moe_gradient() const {
   };
   const int64_t width = in(0).dims[1].n;
   if (node.op == Op::moe_route_dx) {
-    if (!f32(0, 2) || width < k || in(2) != in(1)) return wrong("takes f32 logits of at least k experts and a route's gradient");
+    if (!f32(0, 2) || width < k || in(2) != in(1))
+      return wrong("takes f32 logits of at least k experts and a route's gradient");
     return Types{{kF32, in(0).dims}};
   }
   if (!stack(2)) return wrong("input 2 must be a weight [experts, n, k]");

@@ -83,7 +83,7 @@ std::vector<Case> cases() {
                                            {op, {"column", "x"}, {}, "f32[T,64]"},
                                            {op, {"x", "wide"}, {}, ""},
                                            {op, {"x", "picked"}, {}, ""},
-                                           {op, {"x", "half"}, {}, ""},
+                                           {op, {"x", "half"}, {}, op == Op::mul ? "f32[T,64]" : ""},
                                            {op, {"x"}, {}, ""}})
       all.push_back(c);
   for (Op op : {Op::neg, Op::abs, Op::exp, Op::log, Op::sqrt, Op::tanh, Op::scale})
@@ -214,6 +214,10 @@ std::vector<Case> cases() {
       {Op::cast, {"ids"}, {{"to", std::string("f16")}}, ""},
       {Op::cast, {"x"}, {}, ""},
       {Op::linear, {"half", "w"}, {}, "f32[T,96]"},
+      {Op::gated, {"half", "x"}, kSilu, "f32[T,64]"},
+      {Op::activation, {"half"}, {{"kind", std::string("gelu")}}, "f32[T,64]"},
+      {Op::activation_dx, {"half", "x"}, {{"kind", std::string("gelu")}}, "f32[T,64]"},
+      {Op::activation_dx, {"x", "half"}, {{"kind", std::string("gelu")}}, ""},
       {Op::linear_dw, {"wide", "half"}, {}, "f32[96,64]"},
       {Op::linear_dx, {"half", "square"}, {}, ""},
       {Op::pad, {"x"}, integers({{"before", 1}, {"after", 2}}), "f32[T,67]"},

@@ -70,7 +70,7 @@ class Storing {
       default: return false;  // routes are numbers of experts and softmaxes; rotations are positions
     }
   }
-  /// Products.
+  /// Products and what works element by element.
   bool reads_stored(const Node& node, size_t input) const {
     if (!stored_[node.in[input]]) return false;
     switch (node.op) {
@@ -81,7 +81,11 @@ class Storing {
       case Op::moe_gated_dw:
       case Op::moe_down:
       case Op::moe_down_dx:
-      case Op::moe_down_dw: return input == 0;
+      case Op::moe_down_dw:
+      case Op::activation_dx: return input == 0;
+      case Op::activation:
+      case Op::gated:
+      case Op::mul: return true;
       case Op::linear_dw: return input == 1;
       default: return false;
     }
