@@ -54,7 +54,8 @@ class AdapterStep : public testing::Test {
     return path;
   }
   static Result<std::unique_ptr<TrainStep>> start(const std::string& path, uint32_t rank,
-                                                  std::vector<std::string> targets = {}, uint32_t threads = 2) {
+                                                  std::vector<std::string> targets = {}, uint32_t threads = 2,
+                                                  Format compute = Format::f32) {
     VIBEE_ASSIGN(const Checkpoint file, open_checkpoint(path));
     VIBEE_ASSIGN(const ModelConfig config, read_config(file));
     TrainStepOptions options;
@@ -62,6 +63,7 @@ class AdapterStep : public testing::Test {
     options.threads = threads;
     options.isa = detected_isa();
     options.optimiser.rate = 0.02;
+    options.compute = compute;
     options.lora = {rank, 2.0 * rank, std::move(targets), 3};
     return TrainStep::create(file, config, options);
   }
@@ -91,11 +93,11 @@ TEST_F(AdapterStep, BeginsAsTheModelAndLearns) {
 }
 
 TEST_F(AdapterStep, AFrozenBaseComputesWhatItsFloatsDo) {
-  const auto expect = [&](const NewModel& m, const NumericFormat& format, int steps) {
+  const auto expect = [&](const NewModel& m, const NumericFormat& format, int steps, Format compute = Format::f32) {
     const std::string packed = model(m, format.format);
     auto file = open_checkpoint(packed);
     ASSERT_TRUE(file.ok());
-    auto a = start(packed, 4), b = start(write(*file, Format::f32, "floats.gguf"), 4, {}, 1);
+    auto a = start(packed, 4, {}, 2, compute), b = start(write(*file, Format::f32, "floats.gguf"), 4, {}, 1, compute);
     ASSERT_TRUE(a.ok() && b.ok()) << a.status().message();
     for (int t = 0; t < steps; ++t) {
       auto mine = (*a)->run(Batch()), want = (*b)->run(Batch());
@@ -114,6 +116,8 @@ TEST_F(AdapterStep, AFrozenBaseComputesWhatItsFloatsDo) {
       if (m.dim % format.block_elems != 0) m.dim = m.ff = format.block_elems, m.layers = 1;
       expect(m, format, 3);
     }
+  for (const Format compute : {Format::bf16, Format::f16})  // activations of 16 bits, and a base that has them or not
+    for (const Format format : {Format::bf16, Format::q8_0}) expect(small("llama"), info(format), 3, compute);
   NewModel blocks = small("llama");  // matrices that are decoded in several blocks
   blocks.vocab = blocks.ff = (1 << 20) / 64 + 40, blocks.layers = 1;
   expect(blocks, info(Format::q8_0), 1);

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "vibee/kit/trial_graph.h"
+#include "vibee/kit/trial_training.h"
 
 namespace vibee {
 namespace {
@@ -95,6 +96,23 @@ TEST_P(SixteenBits, WeightsOf16BitsAreTheirFloats) {
     o.experts_too = true;
     EXPECT_TRUE(same(run(o), floats)) << info(format).name;
   }
+}
+
+/// Steps of several shares and ranks, with what is kept in 16 bits and partly computed again.
+TEST(SixteenBitsOfSteps, RanksHaveTheBytesOfOne) {
+  TrialTraining trial;
+  trial.options.precision.activations = Format::bf16;
+  trial.options.shares = 4;
+  const auto one = trial.run(0);
+  ASSERT_TRUE(one.ok()) << one.status().message();
+  trial.options.recompute = Recompute::proj;
+  const auto two = trial.run(2);
+  ASSERT_TRUE(two.ok()) << two.status().message();
+  EXPECT_TRUE(one->state == two->state);
+  trial.options.precision.activations = Format::f32;
+  const auto floats = trial.run(0);
+  ASSERT_TRUE(floats.ok());
+  EXPECT_FALSE(floats->state == one->state);
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, SixteenBits, testing::Values("llama", "gpt2", "moe"),
