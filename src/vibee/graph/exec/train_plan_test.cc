@@ -231,6 +231,87 @@ TEST(TrainPlan, NamesTheCastThatOverflows) {
   }
 }
 
+/// Products of experts, of their gradients, and what a row's choices give together, against loops over rows and
+/// choices.
+TEST(TrainPlan, ExpertsAreChainsOverTheirRows) {
+  constexpr uint32_t kExperts = 5, kDim = 7, kFf = 6, kUsed = 2, kRowsOfStep = 60;
+  const std::string body =
+      "  %0:i32[T] = input {name=\"ids\"}\n  %1:f32[60,7] = weight {name=\"x\"}\n  %2:f32[60,7] = weight {name=\"g\"}\n"
+      "  %3:f32[T,7] = embed(%0, %1)\n  %4:f32[T,7] = embed(%0, %2)\n  %5:f32[5,7] = weight {name=\"router\"}\n"
+      "  %6:f32[5,6,7] = weight {name=\"gate\"}\n  %7:f32[5,6,7] = weight {name=\"up\"}\n"
+      "  %8:f32[5,7,6] = weight {name=\"down\"}\n  %9:f32[T,4] = moe_route(%3, %5) {k=2}\n"
+      "  %10:f32[T,12] = moe_gated(%3, %9, %6, %7) {k=2, gate=\"silu\"}\n  %11:f32[T,7] = moe_down(%10, %9, %8) {k=2}\n"
+      "  %12:f32[T,12], %13:f32[T,4] = moe_down_dx(%10, %9, %8, %4) {k=2}\n"
+      "  %14:f32[5,7,6] = moe_down_dw(%10, %9, %8, %4) {k=2}\n"
+      "  %15:f32[T,7] = moe_gated_dx(%3, %9, %6, %7, %12) {k=2, gate=\"silu\"}\n"
+      "  %16:f32[5,6,7], %17:f32[5,6,7] = moe_gated_dw(%3, %9, %6, %7, %12) {k=2, gate=\"silu\"}\n"
+      "  return %9, %10, %11, %12, %14, %15, %16, %17\n";
+  RandomStream random(17, Purpose::test);
+  std::map<std::string, std::vector<float>, std::less<>> weights;
+  const std::pair<const char*, uint32_t> sizes[] = {{"x", 420},    {"g", 420},  {"router", 35},
+                                                    {"gate", 210}, {"up", 210}, {"down", 210}};
+  for (const auto& [name, count] : sizes)
+    for (uint32_t i = 0; i < count; ++i) weights[name].push_back(random.normal());
+  for (uint32_t i = 0; i < kDim; ++i)
+    weights["router"][3 * kDim + i] = -9 * weights["router"][2 * kDim + i];  // few rows
+  std::vector<int32_t> ids(kRowsOfStep);
+  for (uint32_t r = 0; r < kRowsOfStep; ++r) ids[r] = int32_t(r);
+  for (const uint32_t threads : {1u, 3u}) {
+    auto plan =
+        TrainPlan::compile(parse(body), [&](std::string_view name) { return weights.find(name)->second.data(); },
+                           {kRowsOfStep, threads, detected_isa()});
+    ASSERT_TRUE(plan.ok()) << plan.status().message();
+    const std::pair<std::string_view, std::span<const int32_t>> integers[] = {{"ids", ids}};
+    Team team(threads);
+    ASSERT_TRUE((*plan)->run(team, {integers, {}}).ok());
+    const auto out = [&](size_t o) { return (*plan)->output(o).data(); };
+    const float *route = out(0), *h = out(1), *dh = out(3);
+    std::vector<float> want_h(kRowsOfStep * kUsed * kFf), want_y(kRowsOfStep * kDim), want_dh(want_h.size()),
+        want_dx(want_y.size()), down_dw(210), gate_dw(210), up_dw(210);
+    const auto chain = [](const float* a, const float* b, uint32_t n, uint32_t step, float sum = 0) {
+      for (uint32_t i = 0; i < n; ++i) sum = std::fma(a[i], b[i * step], sum);
+      return sum;
+    };
+    for (uint32_t r = 0; r < kRowsOfStep; ++r) {
+      const float *x = &weights["x"][r * kDim], *g = &weights["g"][r * kDim];
+      uint32_t order[kUsed] = {0, 1};
+      if (route[r * 4] > route[r * 4 + 1]) std::swap(order[0], order[1]);
+      for (const uint32_t j : order) {
+        const auto e = uint32_t(route[r * 4 + j]);
+        const float by = route[r * 4 + kUsed + j];
+        const float *gate = &weights["gate"][e * 42], *up = &weights["up"][e * 42], *down = &weights["down"][e * 42];
+        const uint32_t pair = (r * kUsed + j) * kFf;
+        float a[kFf], b[kFf], act[kFf], da[kFf], db[kFf];
+        for (uint32_t f = 0; f < kFf; ++f)
+          a[f] = chain(x, gate + f * kDim, kDim, 1), b[f] = chain(x, up + f * kDim, kDim, 1);
+        pointwise_scalar.gated(Gate::silu, a, b, kFf, &want_h[pair]);
+        for (uint32_t i = 0; i < kDim; ++i) want_y[r * kDim + i] += by * chain(h + pair, down + i * kFf, kFf, 1);
+        for (uint32_t f = 0; f < kFf; ++f) want_dh[pair + f] = chain(g, down + f, kDim, kFf) * by;
+        for (uint32_t i = 0; i < kDim; ++i)
+          for (uint32_t f = 0; f < kFf; ++f) {
+            float& d = down_dw[e * 42 + i * kFf + f];
+            d = std::fma(by * g[i], h[pair + f], d);
+          }
+        pointwise_scalar.activate(Gate::silu, a, kFf, act);
+        gradient_kernels_scalar.mul(dh + pair, b, kFf, b);
+        gradient_kernels_scalar.activation_dx(Gate::silu, a, b, kFf, da);
+        gradient_kernels_scalar.mul(dh + pair, act, kFf, db);
+        for (uint32_t i = 0; i < kDim; ++i) {
+          const float both = chain(db, up + i, kFf, kDim, chain(da, gate + i, kFf, kDim));
+          want_dx[r * kDim + i] = j == order[0] ? both : want_dx[r * kDim + i] + both;
+          for (uint32_t f = 0; f < kFf; ++f) {
+            float &dg = gate_dw[e * 42 + f * kDim + i], &du = up_dw[e * 42 + f * kDim + i];
+            dg = std::fma(da[f], x[i], dg), du = std::fma(db[f], x[i], du);
+          }
+        }
+      }
+    }
+    const std::vector<float>* wants[] = {&want_h, &want_y, &want_dh, &down_dw, &want_dx, &gate_dw, &up_dw};
+    for (size_t o = 0; o < std::size(wants); ++o)
+      EXPECT_EQ(0, std::memcmp(out(o + 1), wants[o]->data(), wants[o]->size() * 4)) << o + 1 << ", " << threads;
+  }
+}
+
 /// One document under one head is cut for threads that would wait.
 TEST(TrainPlan, ThreadsCutALongDocument) {
   auto joint = differentiate(parse(kLoss), std::vector<std::string>{"table"});
