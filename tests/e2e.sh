@@ -106,6 +106,7 @@ optimiser = {rate = 1e-2, warmup = 5}
 eval = {every = 20, rows = 8}
 save = {every = 1}
 T
+"$vibee" plan train "$work/train.toml" --json > "$work/planned"
 "$vibee" train "$work/train.toml" --json > "$work/trained" 2> /dev/null
 "$vibee" train "$work/train.toml" --set "out=$work/killed" > /dev/null 2>&1 &
 run=$!
@@ -123,8 +124,15 @@ losses = [line["loss"] for line in lines if "loss" in line]
 trained = json.load(open(sys.argv[1] + "/trained"))
 assert len(losses) == 60 and losses[-1] < losses[0] - 0.5, losses
 assert trained["steps"] == 60 and trained["loss"] == losses[-1], trained
+planned = json.load(open(sys.argv[1] + "/planned"))
+assert planned["fits"] and planned["tokens"] == 256 and planned["trained"] > 0 == planned["frozen"], planned
+for figure in ("step_seconds", "peak_mib"):
+    assert trained["predicted_" + figure] > 0 and trained["measured_" + figure] > 0, trained
+# Of memory the clock knows nothing.
+assert abs(trained["predicted_peak_mib"] / trained["measured_peak_mib"] - 1) < 0.2, trained
+assert abs(sum(planned["memory_by_reason"].values()) - planned["peak_bytes"]) < 1, planned
 P
-say "a model is trained, killed and goes on"
+say "a model is planned, trained, killed and goes on"
 
 "$vibee" convert "$work/whole/model.gguf" "$work/base.gguf" --format q8_0 > /dev/null
 tr a-y b-z < LICENSE > "$work/turned.txt"

@@ -7,6 +7,7 @@
 #include "vibee/app/jobs/tuned_file.h"
 #include "vibee/base/memory/huge_buffer.h"
 #include "vibee/base/text/json_object.h"
+#include "vibee/base/text/quote.h"
 #include "vibee/hw/device/probe.h"
 #include "vibee/model/weight/json.h"
 #include "vibee/plan/train/measure_rates.h"
@@ -18,7 +19,7 @@ namespace {
 constexpr size_t kMostPoints = 100'000, kMostGrids = 1000;
 constexpr double kMostSeconds = 3600;
 
-std::string own_version() { return fmt::format("{} rates 5", kVersion); }
+std::string own_version() { return fmt::format("{} rates 1", kVersion); }
 
 std::string list(const std::vector<double>& numbers) {
   std::vector<std::string> out;
@@ -39,22 +40,23 @@ Result<std::vector<double>> numbers(const JsonValue* v, const std::string& what,
 }
 
 Result<RateGrid> grid(const std::string& kind, const JsonValue& v) {
+  const std::string said = quote(kind, 40);
   RateGrid out;
   const JsonValue* axes = v.find("sizes");
   if (axes == nullptr || !axes->is(JsonValue::Kind::array) || axes->items.size() != axes_of(kind))
-    return error(Code::invalid, "\"{}\": sizes are {} lists", kind, axes_of(kind));
+    return error(Code::invalid, "{}: sizes are {} lists", said, axes_of(kind));
   size_t points = 1;
   for (const JsonValue& axis : axes->items) {
-    VIBEE_ASSIGN(std::vector<double> sizes, numbers(&axis, fmt::format("\"{}\": sizes", kind), 1e15));
+    VIBEE_ASSIGN(std::vector<double> sizes, numbers(&axis, fmt::format("{}: sizes", said), 1e15));
     for (size_t i = 1; i < sizes.size(); ++i)
-      if (sizes[i] <= sizes[i - 1]) return error(Code::invalid, "\"{}\": sizes do not ascend", kind);
+      if (sizes[i] <= sizes[i - 1]) return error(Code::invalid, "{}: sizes do not ascend", said);
     points *= sizes.size();
-    if (points > kMostPoints) return error(Code::invalid, "\"{}\": more than {} points", kind, kMostPoints);
+    if (points > kMostPoints) return error(Code::invalid, "{}: more than {} points", said, kMostPoints);
     out.axes.push_back(std::move(sizes));
   }
-  VIBEE_ASSIGN(out.rates, numbers(v.find("seconds"), fmt::format("\"{}\": seconds", kind), kMostSeconds));
+  VIBEE_ASSIGN(out.rates, numbers(v.find("seconds"), fmt::format("{}: seconds", said), kMostSeconds));
   if (out.rates.size() != points)
-    return error(Code::invalid, "\"{}\": {} rates for {} points", kind, out.rates.size(), points);
+    return error(Code::invalid, "{}: {} rates for {} points", said, out.rates.size(), points);
   return out;
 }
 

@@ -37,7 +37,7 @@ TEST(RatesFile, RefusesWhatIsNone) {
     EXPECT_TRUE(status.message().starts_with("rates.json: ")) << status.message();
     return status.message();
   };
-  EXPECT_NE(refusal("\"linear\"", "\"linear_\"").find("no rate of \"linear\""), std::string::npos);
+  EXPECT_NE(refusal("\"linear\"", "\"linear_\\n\"").find("no rate of \"linear\""), std::string::npos);
   EXPECT_NE(refusal("\"threads\": 2", "\"threads\": 0").find("threads"), std::string::npos);
   EXPECT_NE(refusal("\"seconds\": [1e-09]", "\"seconds\": [-1]").find("positive"), std::string::npos);
   EXPECT_NE(refusal("\"seconds\": [1e-09]", "\"seconds\": [1, 2]").find("2 rates for 1 points"), std::string::npos);

@@ -194,11 +194,12 @@ class Forecaster {
                        (double(out_.checkpoints) + 1.0 / 3) * out_.checkpoint_seconds;  // and the model
   }
 
-  Result<uint64_t> rank_bytes(TrainStepOptions options, uint32_t rows) const {
+  /// Of all ranks, which are on one machine.
+  Result<uint64_t> bytes_of(TrainStepOptions options, uint32_t rows) const {
     options.max_rows = rows * c_.length;
     options.accumulate = rows < (c_.batch + options.shares - 1) / options.shares;
     VIBEE_ASSIGN(const TrainStep::Memory memory, TrainStep::memory(model_->file, model_->config, options));
-    return memory.sum();
+    return ranks_.count * memory.sum();
   }
   /// The most rows whose step takes no more than is allowed; 0: not even one does.
   Result<TrainForecast::Setting> most_rows(const RecomputeName& level) const {
@@ -207,7 +208,7 @@ class Forecaster {
     TrainForecast::Setting best{std::string(level.name), 0, 0};
     uint32_t low = 0, high = kMostTrainRows / c_.length + 1, next = std::max(1u, out_.part);
     while (low + 1 < high) {  // low fits, high does not
-      VIBEE_ASSIGN(const uint64_t bytes, rank_bytes(options, next));
+      VIBEE_ASSIGN(const uint64_t bytes, bytes_of(options, next));
       if (bytes <= out_.allowed) {
         low = next;
         best.part = next;
@@ -224,7 +225,7 @@ class Forecaster {
   Status memory(uint64_t before) {
     VIBEE_ASSIGN(const TrainStep::Memory m, TrainStep::memory(model_->file, model_->config, options_));
     out_.allowed = machine_.memory;
-    out_.fits = m.sum() <= out_.allowed;
+    out_.fits = ranks_.count * m.sum() <= out_.allowed;
     const uint64_t held = ranks_.one_process ? ranks_.count : 1;
     out_.memory = {held * m.weights, held * m.frozen, held * m.moments, held * m.gradients, held * m.arena, 0, 0};
     if (ranks_.count > 1) {

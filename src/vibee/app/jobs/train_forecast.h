@@ -48,7 +48,7 @@ struct TrainForecast {
     uint64_t sum() const { return weights + frozen + moments + gradients + arena + exchange + program; }
   } memory;
   uint64_t allowed = 0;  ///< bytes
-  bool fits = true;
+  bool fits = true;      ///< what the steps of all ranks take
   /// The most rows that can be computed at once, by level of recomputation: of the one that is used where it fits, of
   /// all that help where it does not.
   struct Setting {

@@ -24,7 +24,7 @@ struct MachineRates {
   uint32_t threads = 1;
   double fma_flops = 0;  ///< operations a second of all threads at their peak
   double barrier = 0;    ///< seconds of the team's barrier
-  double cache = 0;      ///< bytes of the last-level cache: what was touched longer ago is in memory
+  double cache = 0;      ///< bytes that caches remember: what was touched longer ago is in memory
   double read_rate = 0;  ///< bytes a second that all threads read from memory
   std::map<std::string, RateGrid, std::less<>> grids;
 

@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <thread>
 
+#include "vibee/base/thread/pinned_team.h"
 #include "vibee/core/measure/measure.h"
 #include "vibee/dist/transport/local.h"
 #include "vibee/graph/autodiff/differentiate.h"
@@ -152,8 +153,8 @@ Status products(Trials& trials, Grids* grids) {
 }
 
 Status attention(Trials& trials, Grids* grids) {
-  // Lengths of documents are seldom those of blocks.
-  const std::vector<double> lengths = {20, 90, 250, 1000}, widths = {16, 64, 128}, groups = {1, 4};
+  // Documents end anywhere in a block of 64 rows: these lengths end in the middle.
+  const std::vector<double> lengths = {32, 96, 224, 992}, widths = {16, 64, 128}, groups = {1, 4};
   constexpr int64_t kHeads = 4;
   for (const char* kind : {"attention", "attention_dx"}) (*grids)[kind] = {{lengths, widths, groups}, {}};
   for (const double length : lengths)
@@ -166,7 +167,7 @@ Status attention(Trials& trials, Grids* grids) {
         const ValueId out = g.add(Op::self_attention, {q, k, v, Trials::kDocuments}, attrs);
         const ValueId dq = g.add(Op::self_attention_dx, {q, k, v, Trials::kDocuments, out, out + 1, q}, attrs);
         g.outputs = {v, out, dq};
-        const auto rows = uint32_t(length * std::ceil(250 / length));
+        const auto rows = uint32_t(length * std::ceil(224 / length));
         VIBEE_ASSIGN(const std::vector<double> t, trials.run(std::move(g), rows, uint32_t(length)));
         const double units = length * (length + 1) / 2 * (rows / length) * double(kHeads) * width;
         (*grids)["attention"].rates.push_back(t[1] / units);
@@ -185,31 +186,30 @@ Status elementwise(Trials& trials, Grids* grids) {
   };
   for (const uint32_t rows : {8u, 128u, 2048u}) {
     Graph begin = Trials::begin();
-    // As most of what is read they come from products, whose threads divide columns as well.
-    const auto product = [&] {
-      const ValueId from = Trials::rows(&begin, 16);
-      return begin.add(Op::linear, {from, Trials::weight(&begin, {Dim{kWidth}, Dim{16}})});
-    };
-    const ValueId x = product(), y = product(), vector = Trials::weight(&begin, {Dim{kWidth}}),
+    // What activations read comes from products, whose threads divide columns as well; rows of the residual stream
+    // are divided as they are read.
+    const ValueId narrow = Trials::rows(&begin, 16),
+                  x = begin.add(Op::linear, {narrow, Trials::weight(&begin, {Dim{kWidth}, Dim{16}})}),
+                  y = Trials::rows(&begin, kWidth), vector = Trials::weight(&begin, {Dim{kWidth}}),
                   table = Trials::weight(&begin, {Dim{rows}, Dim{kWidth}});
     const Attrs turning = {{"dims", kHead}, {"base", 1e4}}, eps = {{"eps", 1e-5}};
     const ValueId turns = begin.add(Op::rope_table, {Trials::kPositions}, turning);
     std::vector<Case> cases = {{Op::embed, {Trials::kTokens, table}, {}},
-                               {Op::scatter, {Trials::kTokens, x, table}, {}},
-                               {Op::add, {x, y}, {}},
-                               {Op::mul, {x, y}, {}},
-                               {Op::scale, {x}, {{"by", 0.5}}},
+                               {Op::scatter, {Trials::kTokens, y, table}, {}},
+                               {Op::add, {y, y}, {}},
+                               {Op::mul, {y, y}, {}},
+                               {Op::scale, {y}, {{"by", 0.5}}},
                                {Op::soft_cap, {x}, {{"cap", 30.0}}},
-                               {Op::rms_norm, {x, vector}, eps},
-                               {Op::rms_norm_dx, {x, vector, y}, eps},
-                               {Op::rms_norm_dw, {x, vector, y}, eps},
-                               {Op::layer_norm, {x, vector, vector}, eps},
-                               {Op::layer_norm_dx, {x, vector, y}, eps},
-                               {Op::layer_norm_dw, {x, vector, y}, eps},
+                               {Op::rms_norm, {y, vector}, eps},
+                               {Op::rms_norm_dx, {y, vector, y}, eps},
+                               {Op::rms_norm_dw, {y, vector, y}, eps},
+                               {Op::layer_norm, {y, vector, vector}, eps},
+                               {Op::layer_norm_dx, {y, vector, y}, eps},
+                               {Op::layer_norm_dw, {y, vector, y}, eps},
                                {Op::rope_table, {Trials::kPositions}, turning},
-                               {Op::sum_to, {x, vector}, {}}};
+                               {Op::sum_to, {y, vector}, {}}};
     for (const char* pairs : {"split", "adjacent"})
-      cases.push_back({Op::rope, {x, turns}, {{"head_dim", kHead}, {"pairs", std::string(pairs)}}});
+      cases.push_back({Op::rope, {y, turns}, {{"head_dim", kHead}, {"pairs", std::string(pairs)}}});
     for (const char* kind : {"silu", "gelu", "gelu_tanh"}) {
       cases.push_back({Op::activation, {x}, {{"kind", std::string(kind)}}});
       cases.push_back({Op::activation_dx, {x, y}, {{"kind", std::string(kind)}}});
@@ -401,34 +401,36 @@ Result<MachineRates> measure_rates(uint32_t threads, Isa isa, const std::string&
   rates.cpu = cpu_name();
   rates.isa = name(isa);
   rates.threads = threads;
-  // Threads that just began may share a core: they work until the system has seen it.
-  for (const Timer timer; timer.seconds() < 0.2;) compute_peaks(trials.team(), isa, 1);
-  rates.barrier = barrier_of(trials.team());
   const auto stopped = [&](std::string_view what) {
     return progress(what) ? Status() : error(Code::invalid, "stopped");
   };
   Grids& grids = rates.grids;
-  VIBEE_TRY(stopped("products"));
-  VIBEE_TRY(products(trials, &grids));
-  VIBEE_TRY(stopped("attention"));
-  VIBEE_TRY(attention(trials, &grids));
-  VIBEE_TRY(stopped("norms and activations"));
-  VIBEE_TRY(elementwise(trials, &grids));
-  VIBEE_TRY(stopped("the loss"));
-  VIBEE_TRY(loss(trials, rates, &grids));
-  VIBEE_TRY(experts(trials, &grids));
-  VIBEE_TRY(stopped("formats"));
-  VIBEE_TRY(decoding(trials, &grids));
+  {
+    const PinnedTeam pinned(trials.team());
+    VIBEE_TRY(stopped("the machine"));
+    const uint64_t cache = last_level_cache();
+    rates.cache = cache > 0 ? double(cache) / 2 : 8e6;  // not all of it is one process's, nor is it emptied in order
+    VIBEE_ASSIGN(BandwidthProbe bandwidth, BandwidthProbe::create(96u << 20));
+    rates.read_rate = 1e9 * bandwidth.gb_per_second(trials.team(), isa, 5);
+    for (int i = 0; i < 8; ++i)
+      rates.fma_flops = std::max(rates.fma_flops, 1e9 * compute_peaks(trials.team(), isa, 3).fma_gflops);
+    rates.barrier = barrier_of(trials.team());
+    VIBEE_TRY(stopped("products"));
+    VIBEE_TRY(products(trials, &grids));
+    VIBEE_TRY(stopped("attention"));
+    VIBEE_TRY(attention(trials, &grids));
+    VIBEE_TRY(stopped("norms and activations"));
+    VIBEE_TRY(elementwise(trials, &grids));
+    VIBEE_TRY(stopped("the loss"));
+    VIBEE_TRY(loss(trials, rates, &grids));
+    VIBEE_TRY(experts(trials, &grids));
+    VIBEE_TRY(stopped("formats"));
+    VIBEE_TRY(decoding(trials, &grids));
+  }
   VIBEE_TRY(stopped("updates and checkpoints"));
   VIBEE_TRY(updates(threads, isa, folder, &grids));
   VIBEE_TRY(stopped("sums over ranks"));
   VIBEE_TRY(reductions(&grids));
-  const uint64_t cache = last_level_cache();
-  rates.cache = cache > 0 ? double(cache) : 8e6;
-  VIBEE_ASSIGN(BandwidthProbe bandwidth, BandwidthProbe::create(96u << 20));
-  rates.read_rate = 1e9 * bandwidth.gb_per_second(trials.team(), isa, 5);
-  for (int i = 0; i < 8; ++i)
-    rates.fma_flops = std::max(rates.fma_flops, 1e9 * compute_peaks(trials.team(), isa, 3).fma_gflops);
   return rates;
 }
 

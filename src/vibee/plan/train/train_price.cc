@@ -41,10 +41,6 @@ double element_units(const Graph& g, const Node& node, double rows) {
 TrainPrice::TrainPrice(const Graph& joint, const MachineRates& rates) : g_(joint), rates_(rates) {
   makes_.resize(g_.nodes.size());
   made_by_loss_.resize(g_.nodes.size());
-  kept_.resize(g_.values.size());
-  for (const Node& node : g_.nodes)
-    for (const ValueId id : node.in)
-      if (node.has("phase") && !g_.producer(id).has("phase")) kept_[id] = true;
   for (size_t n = 0; n < g_.nodes.size(); ++n) {
     const std::optional<uint32_t> loss = loss_of(g_, g_.nodes[n]);
     if (!loss) continue;
@@ -108,7 +104,7 @@ TimeStack TrainPrice::node(size_t n, const TrainedRows& part, bool loss_only, do
       t[Reason::products] = product("linear_dw", dim(node.out[0], 0), dim(node.out[0], 1), dim(node.in[0], 0));
       return t;
     case Op::self_attention:
-    case Op::self_attention_dx: t[Reason::attention] = attention(node, part); return t;
+    case Op::self_attention_dx: t[Reason::attention] = attention(node, part) + cold / rates_.read_rate; return t;
     case Op::cross_entropy:
       t[Reason::loss] = loss(node, part, makes_[n].dx && !loss_only, makes_[n].dw && !loss_only);
       return t;
@@ -144,7 +140,8 @@ void TrainPrice::each_node(size_t nodes, const TrainedRows& part, F&& f) const {
   for (size_t n = 0; n < nodes; ++n)
     for (const auto* list : {&g_.nodes[n].in, &g_.nodes[n].out})
       for (const ValueId id : *list) all += size(id);
-  // A value is as old as the bytes that were read and written since; one that was there before the step is of the last.
+  // A value is as old as the bytes that were read and written since a node began that touched it, because a pass over
+  // what is larger than the cache drives out its own beginning; one that was there before the step is of the last.
   std::vector<double> touched(g_.values.size(), -all);
   double now = 0;
   for (size_t n = 0; n < nodes; ++n) {
@@ -152,13 +149,10 @@ void TrainPrice::each_node(size_t nodes, const TrainedRows& part, F&& f) const {
     double cold = 0;
     for (const ValueId id : node.in)
       if (node.op != Op::embed && now - touched[id] >= rates_.cache) cold += size(id);
-    // What is kept has a place that nobody else used in the meantime: it is read before it is written, and goes back.
-    for (const ValueId id : node.out)
-      if (kept_[id] && all >= rates_.cache) cold += 2 * size(id);
-    for (const auto* list : {&node.in, &node.out})
-      for (const ValueId id : *list) now += size(id);
     for (const auto* list : {&node.in, &node.out})
       for (const ValueId id : *list) touched[id] = now;
+    for (const auto* list : {&node.in, &node.out})
+      for (const ValueId id : *list) now += size(id);
     f(n, cold);
   }
 }

@@ -29,8 +29,8 @@ struct TimeStack {
 class TrainPrice {
  public:
   TrainPrice(const Graph& joint, const MachineRates& rates);
-  /// A node in a part of a step; of a loss with the gradients that it makes, unless `loss_only`. `cold`: bytes that
-  /// elementwise work moves between memory and caches.
+  /// A node in a part of a step; of a loss with the gradients that it makes, unless `loss_only`. `cold`: bytes of what
+  /// attention or elementwise work reads that are in no cache.
   TimeStack node(size_t n, const TrainedRows& part, bool loss_only = false, double cold = 0) const;
   /// Loss and gradients of a part. `ready`: where given, one time an output: seconds from the part's begin to when it
   /// is final.
@@ -45,7 +45,7 @@ class TrainPrice {
   double decode(const Type& weight) const;
   double attention(const Node& node, const TrainedRows& part) const;
   double loss(const Node& node, const TrainedRows& part, bool dx, bool dw) const;
-  /// f(node, bytes that it moves from and to memory, because caches do not remember them) for the first nodes.
+  /// f(node, bytes of its inputs that were touched longer ago than caches remember) for the first nodes.
   template <class F>
   void each_node(size_t nodes, const TrainedRows& part, F&& f) const;
 
@@ -56,7 +56,6 @@ class TrainPrice {
   };
   std::vector<Loss> makes_;         ///< one a node: the gradients that a loss makes with its own
   std::vector<bool> made_by_loss_;  ///< one a node
-  std::vector<bool> kept_;          ///< one a value: made in the forward part and read in the backward part
 };
 
 /// The name under which elementwise work is measured: the op's, with the function that it computes.

@@ -63,7 +63,7 @@ class AdapterStep : public testing::Test {
     options.threads = threads;
     options.isa = detected_isa();
     options.optimiser.rate = 0.02;
-    options.compute = compute;
+    options.precision.activations = compute;
     options.lora = {rank, 2.0 * rank, std::move(targets), 3};
     return TrainStep::create(file, config, options);
   }
