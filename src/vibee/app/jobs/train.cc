@@ -54,6 +54,9 @@ class RowBatch {
 
 double learnt(const TrainingRow& row) { return std::accumulate(row.weights.begin(), row.weights.end(), 0.0); }
 
+/// Seconds between two pages of a run: one is made of all its lines.
+constexpr double kPageEvery = 20;
+
 class Run {
  public:
   Run(const TrainConfig& config, const TrainEvents& events, RunFolder folder, CommThread* ranks)
@@ -103,7 +106,10 @@ class Run {
         report.checkpoint = folder_.checkpoint(done);
         VIBEE_TRY(save(report.checkpoint));
         folder_.prune(c_.keep);
-        VIBEE_TRY(show());
+        if (last || report.stopped || timer.seconds() >= page_due_) {
+          VIBEE_TRY(show());
+          page_due_ = timer.seconds() + kPageEvery;
+        }
       }
       shown = timer.seconds();
     }
@@ -332,6 +338,7 @@ class Run {
   std::vector<TrainingRow> rows_;
   RowBatch batch_;
   float weight_ = 0;  ///< of a token that is learnt
+  double page_due_ = 0;
   double best_ = std::numeric_limits<double>::infinity();
 };
 
