@@ -35,7 +35,7 @@ class TrialPrecision {
   Result<TrialTraining::Run> run(Format compute, Master master, Bf16Sum update = Bf16Sum::nearest,
                                  LossScaling::Kind loss_scale = LossScaling::Kind::none) {
     Precision& p = t_.options.precision;
-    p.compute = compute, p.master = master, p.update = update, p.loss_scale.kind = loss_scale;
+    p.activations = p.weights = compute, p.master = master, p.update = update, p.loss_scale.kind = loss_scale;
     return t_.run(0);
   }
   /// What is learnt: the held-out loss and the steps that were skipped, from the same weights and rows in all numbers.

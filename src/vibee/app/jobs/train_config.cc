@@ -177,9 +177,10 @@ Status set_precision(TrainConfig* c) {
   Precision& p = c->precision;
   using F = std::pair<const char*, Format>;
   const std::initializer_list<F> floats = {F{"f32", Format::f32}, F{"bf16", Format::bf16}, F{"f16", Format::f16}};
-  VIBEE_TRY(named("precision.compute", c->compute, floats, &p.compute));
+  VIBEE_TRY(named("precision.compute", c->compute, floats, &p.weights));
   VIBEE_TRY(
       named("precision.activations", c->activations.empty() ? c->compute : c->activations, floats, &p.activations));
+  if (c->lora.rank > 0) p.weights = Format::f32;
   using M = std::pair<const char*, Master>;
   VIBEE_TRY(named("precision.master", c->master.empty() ? "f32" : c->master,
                   {M{"f32", Master::f32}, M{"split", Master::split}, M{"none", Master::none}}, &p.master));
@@ -192,7 +193,7 @@ Status set_precision(TrainConfig* c) {
                   &p.gradient_sums));
   // Small gradients do not survive f16 without a scale; who wants none has to say so.
   const std::string scale = !c->loss_scale.text.empty() ? c->loss_scale.text
-                            : p.compute == Format::f16  ? "dynamic"
+                            : c->compute == "f16"        ? "dynamic"
                                                         : "none";
   VIBEE_TRY(parse_loss_scale(scale, &p.loss_scale).within("key 'precision.loss_scale'"));
   if (c->lora.rank > 0 && (!c->master.empty() || p.update != Bf16Sum::nearest || p.gradients != Format::f32))

@@ -89,9 +89,9 @@ std::vector<uint8_t> part(TrainStep& step, std::string_view name) {
 /// Every form of weights and of sums, by what a configuration would say.
 std::vector<std::pair<std::string, Precision>> precisions() {
   std::vector<std::pair<std::string, Precision>> all;
-  const auto add = [&](const char* name, Format compute, Master master, Bf16Sum update = Bf16Sum::nearest) {
+  const auto add = [&](const char* name, Format weights, Master master, Bf16Sum update = Bf16Sum::nearest) {
     Precision p;
-    p.compute = compute, p.master = master, p.update = update, p.seed = 5;
+    p.weights = weights, p.master = master, p.update = update, p.seed = 5;
     all.emplace_back(name, p);
   };
   add("f32", Format::f32, Master::f32);
@@ -120,7 +120,7 @@ TEST_P(PrecisionStepOf, TwentyStepsAreThoseOfTorch) {
   o.rule = find_rule(golden.at("rule").get<std::string>())->rule;
   o.rate = golden.at("rate"), o.decay = golden.at("decay");
   if (o.rule == RuleId::sgd) o.momentum = golden.at("momentum"), o.nesterov = golden.at("nesterov");
-  if (variant == "bf16") small.options.precision.compute = Format::bf16;
+  if (variant == "bf16") small.options.precision.weights = Format::bf16;
   auto mine = small.step();
   auto end = start("train/" + model + "-" + variant, {}), begin = start("hf/" + model, {});
   ASSERT_TRUE(end.ok() && begin.ok()) << end.status().message();
@@ -150,7 +150,7 @@ INSTANTIATE_TEST_SUITE_P(Rules, PrecisionStepOf,
 
 TEST(PrecisionStep, SplitMastersHaveTheBytesOfMasters) {
   Small small("llama3");
-  small.options.precision.compute = Format::bf16;
+  small.options.precision.weights = Format::bf16;
   auto whole = small.step();
   small.options.precision.master = Master::split;
   auto split = small.step();
@@ -170,7 +170,7 @@ TEST(PrecisionStep, SplitMastersHaveTheBytesOfMasters) {
 /// does.
 TEST(PrecisionStep, SmallUpdatesNeedMasters) {
   Small small("gpt2");
-  small.options.precision.compute = Format::bf16;
+  small.options.precision.weights = Format::bf16;
   small.options.optimiser.rate = 1e-7;
   small.options.optimiser.decay = 0;
   const auto moved = [&](Master master, Bf16Sum update) {
@@ -283,7 +283,7 @@ TEST(PrecisionStep, GoesOnWithTheBytes) {
 TEST(PrecisionStep, NamesAMasterThatIsNotItsCopys) {
   const TempFolder folder;
   Small small("gpt2");
-  small.options.precision.compute = Format::bf16;
+  small.options.precision.weights = Format::bf16;
   auto step = small.step();
   small.run(*step, 0, 1);
   const TrainStep::Weight& weight = step->weights()[4];
@@ -317,7 +317,7 @@ TEST(PrecisionStep, GoesOnFromAFileOfVersion1) {
   ASSERT_TRUE(state.ok()) << state.status().message();
   EXPECT_EQ(state->steps, 2u);
   EXPECT_EQ(state->sampler, "seed 1, 1311 rows x 1, next 8");
-  options.precision.compute = Format::bf16;
+  options.precision.weights = Format::bf16;
   step = TrainStep::create(*file, *read_config(*file), options);
   ASSERT_TRUE(step.ok());
   EXPECT_NE(load_run(path, step->get()).status().message().find("of version 1"), std::string::npos);

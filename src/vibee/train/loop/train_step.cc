@@ -46,7 +46,7 @@ Result<Joint> joint_of(const Checkpoint& file, const ModelConfig& config, const 
   VIBEE_ASSIGN(const Graph joint, differentiate(loss, names));
   j.graph = recompute(store_activations(joint, options.precision.activations), options.recompute);
   const Precision precision = whole ? options.precision : Precision();
-  if (precision.compute != Format::f32) store_weights(&j.graph, names, precision.compute);
+  if (precision.weights != Format::f32) store_weights(&j.graph, names, precision.weights);
   for (const Node& node : j.graph.nodes) {
     if (node.op != Op::weight) continue;
     const Type& type = j.graph.type(node.out[0]);

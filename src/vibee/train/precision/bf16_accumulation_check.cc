@@ -117,7 +117,7 @@ Status check_bf16_accumulation(CheckContext& context) {
   for (const Bf16Sum sum : {Bf16Sum::random, Bf16Sum::kahan}) {
     TrialTraining trial;
     trial.options.isa = isa;
-    trial.options.precision.compute = Format::bf16;
+    trial.options.precision.weights = Format::bf16;
     trial.options.precision.master = Master::none;
     trial.options.precision.update = sum;
     trial.options.precision.gradients = Format::bf16;

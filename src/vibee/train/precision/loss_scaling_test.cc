@@ -82,13 +82,13 @@ TEST(Precision, RefusesWhatDoesNotGoTogether) {
   };
   EXPECT_EQ(refusal([](Precision&) {}), "");
   has(refusal([](Precision& p) { p.master = Master::split; }), "weights are f32 here");
-  has(refusal([](Precision& p) { p.compute = Format::f16, p.master = Master::split; }),
+  has(refusal([](Precision& p) { p.weights = Format::f16, p.master = Master::split; }),
       "split masters need bf16: fp16 is not the upper half of fp32");
   has(refusal([](Precision& p) { p.update = Bf16Sum::kahan; }),
       "kahan compensates bf16 weights; weights are fp32 here");
-  has(refusal([](Precision& p) { p.compute = Format::bf16, p.update = Bf16Sum::random; }), "without a master");
+  has(refusal([](Precision& p) { p.weights = Format::bf16, p.update = Bf16Sum::random; }), "without a master");
   has(refusal([](Precision& p) { p.gradient_sums = Bf16Sum::kahan; }), "sums in bf16; they are f32 here");
-  has(refusal([](Precision& p) { p.compute = Format::q4_0; }), "f32, bf16 and f16 are built");
+  has(refusal([](Precision& p) { p.weights = Format::q4_0; }), "f32, bf16 and f16 are built");
 }
 
 }  // namespace

@@ -11,7 +11,7 @@ namespace {
 
 Precision in(Format compute, Master master) {
   Precision p;
-  p.compute = compute, p.master = master;
+  p.activations = p.weights = compute, p.master = master;
   return p;
 }
 

@@ -7,20 +7,19 @@ Status check(const Precision& p) {
   const auto wrong = [](std::string_view key, std::string_view what) {
     return error(Code::invalid, "key 'precision.{}': {}", key, what);
   };
-  if (p.compute != Format::f32 && p.compute != Format::bf16 && p.compute != Format::f16)
-    return wrong("compute", "f32, bf16 and f16 are built");
-  if (p.activations != Format::f32 && p.activations != Format::bf16 && p.activations != Format::f16)
-    return wrong("activations", "f32, bf16 and f16 are built");
+  for (const auto& [key, format] : {std::pair{"compute", p.weights}, {"activations", p.activations}})
+    if (format != Format::f32 && format != Format::bf16 && format != Format::f16)
+      return wrong(key, "f32, bf16 and f16 are built");
   if (p.gradients != Format::f32 && p.gradients != Format::bf16) return wrong("gradients", "f32 and bf16 are built");
-  if (p.compute == Format::f32 && p.master != Master::f32)
+  if (p.weights == Format::f32 && p.master != Master::f32)
     return wrong("master", "is of weights in 16 bits; weights are f32 here (precision.compute)");
-  if (p.compute == Format::f16 && p.master == Master::split)
+  if (p.weights == Format::f16 && p.master == Master::split)
     return wrong("master", "split masters need bf16: fp16 is not the upper half of fp32");
   if (p.update != Bf16Sum::nearest) {
     const std::string_view what = p.update == Bf16Sum::kahan ? "kahan compensates" : "sr rounds";
-    if (p.compute != Format::bf16)
+    if (p.weights != Format::bf16)
       return wrong("bf16_update", fmt::format("{} bf16 weights; weights are {} here", what,
-                                              p.compute == Format::f16 ? "fp16" : "fp32"));
+                                              p.weights == Format::f16 ? "fp16" : "fp32"));
     if (p.master != Master::none)
       return wrong("bf16_update",
                    fmt::format("{} bf16 weights without a master; give precision.master = \"none\"", what));

@@ -11,7 +11,7 @@ namespace vibee {
 enum class Master : uint8_t { f32, split, none };
 
 struct Precision {
-  Format compute = Format::f32;              ///< of what is multiplied: f32, bf16, f16
+  Format weights = Format::f32;              ///< of matrices that are trained, as products read them: f32, bf16, f16
   Format activations = Format::f32;          ///< of what the backward pass reads (store_activations)
   Master master = Master::f32;               ///< of weights in 16 bits
   Bf16Sum update = Bf16Sum::nearest;         ///< of weights in bf16 without a master
