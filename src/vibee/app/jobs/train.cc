@@ -214,6 +214,13 @@ class Run {
         fmt::format("{} ({}), {} tokens of data, {} tokens a step, {} MiB, {} threads", what, architecture_, tokens,
                     uint64_t(c_.batch) * c_.length, memory.sum() >> 20, options.threads);
     if (ranks_ != nullptr) text += fmt::format(", each of {} ranks; {} shares a step", ranks(), shares_);
+    if (c_.precision.weights != Format::f32)
+      text += fmt::format(", matrices in {}, masters: {}", c_.compute, c_.master.empty() ? "f32" : c_.master);
+    if (const LossScaling& scale = c_.precision.loss_scale; scale.kind == LossScaling::Kind::fixed) {
+      int exponent = 0;
+      if (std::frexp(scale.scale, &exponent) != 0.5)
+        text += fmt::format(", loss scale {} (no power of two: gradients are rounded by it)", scale.scale);
+    }
     facts_ = text;
     events_.begin(text);
     return {};
