@@ -125,7 +125,7 @@ struct TrialTraining {
       VIBEE_ASSIGN(const TrainUpdate done, step.update());
       out->updates.push_back(update.seconds());
       out->seconds.push_back(timer.seconds());
-      out->skipped += done.skipped;
+      out->skipped += done.skipped();
     }
     for (uint32_t row = 0; row < held_out; ++row) {
       Rows one;

@@ -57,6 +57,9 @@ double learnt(const TrainingRow& row) { return std::accumulate(row.weights.begin
 /// Seconds between two pages of a run: one is made of all its lines.
 constexpr double kPageEvery = 20;
 
+/// Steps that are left out one after another before a run gives up.
+constexpr uint32_t kMostLeftOut = 50;
+
 class Run {
  public:
   Run(const TrainConfig& config, const TrainEvents& events, RunFolder folder, CommThread* ranks)
@@ -240,16 +243,26 @@ class Run {
     return {};
   }
 
-  /// Until a step is made: one whose gradients overflow takes its rows and changes the loss scale alone.
+  /// Until a step is made: one that is left out takes its rows, and the next ones are tried.
   Result<TrainUpdate> step() {
-    for (;;) {
+    for (uint32_t left_out = 0;;) {
       VIBEE_ASSIGN(const TrainUpdate update, attempt());
-      if (!update.skipped) return update;
-      VIBEE_TRY(log(JsonObject()
-                        .integer("step", step_->steps() + 1)
-                        .text("skipped", fmt::format("gradients overflow at loss scale {}; the next one is {}",
-                                                     update.loss_scale, step_->loss_scale()))
-                        .str()));
+      if (!update.skipped()) return update;
+      std::string why;
+      if (update.outcome == Outcome::overflow) {
+        why = fmt::format("gradients overflow at loss scale {}; the next one is {}", update.loss_scale,
+                          step_->loss_scale());
+      } else {
+        Status told = explained(update);
+        if (c_.bad_step == "stop")
+          return error(told.code(), "{}; no weight was changed (train.bad_step = \"skip\" goes on with the next rows)",
+                       told.message());
+        if (++left_out == kMostLeftOut)
+          return error(told.code(), "{}; {} steps one after another were left out", told.message(), left_out);
+        why = told.message();
+        events_.said(why + "; it is left out");
+      }
+      VIBEE_TRY(log(JsonObject().integer("step", step_->steps() + 1).text("skipped", why).str()));
     }
   }
 
@@ -272,21 +285,23 @@ class Run {
         VIBEE_TRY(step_->add(batch_.view(), end == rows.end));
       }
     }
-    auto update = step_->update();
-    if (!update.ok()) return explained(update.take_status());
+    VIBEE_ASSIGN(const TrainUpdate update, step_->update());
     sampler_->advance(c_.batch);
-    return *update;
+    return update;
   }
 
-  /// Where the first number that is not finite comes from, found by computing the parts of the step once more.
-  Status explained(Status wrong) {
-    for (uint32_t first = 0; first < c_.batch; first += c_.part) {
+  /// Why a step is left out; where the first number that is not finite comes from is found by computing it once more.
+  Status explained(const TrainUpdate& update) {
+    Status why = step_->why(update);
+    if (update.outcome != Outcome::not_finite) return why;
+    const uint32_t most = step_->options().max_rows / c_.length;  // rows at once
+    for (uint32_t first = 0; first < c_.batch; first += most) {
       batch_.clear();
-      for (uint32_t i = first; i < std::min(c_.batch, first + c_.part); ++i) batch_.add(rows_[i], weight_);
+      for (uint32_t i = first; i < std::min(c_.batch, first + most); ++i) batch_.add(rows_[i], weight_);
       VIBEE_ASSIGN(const std::optional<std::string> found, step_->first_not_finite(batch_.view()));
-      if (found) return error(wrong.code(), "{}; the first number that is not finite: {}", wrong.message(), *found);
+      if (found) return error(why.code(), "{}; the first number that is not: {}", why.message(), *found);
     }
-    return wrong;
+    return why;
   }
 
   bool evaluates() const { return !held_out_.empty() && c_.eval_every > 0; }

@@ -192,9 +192,7 @@ Status set_precision(TrainConfig* c) {
                   {S{"plain", Bf16Sum::nearest}, S{"sr", Bf16Sum::random}, S{"kahan", Bf16Sum::kahan}},
                   &p.gradient_sums));
   // Small gradients do not survive f16 without a scale; who wants none has to say so.
-  const std::string scale = !c->loss_scale.text.empty() ? c->loss_scale.text
-                            : c->compute == "f16"        ? "dynamic"
-                                                        : "none";
+  const std::string scale = !c->loss_scale.text.empty() ? c->loss_scale.text : c->compute == "f16" ? "dynamic" : "none";
   VIBEE_TRY(parse_loss_scale(scale, &p.loss_scale).within("key 'precision.loss_scale'"));
   if (c->lora.rank > 0 && (!c->master.empty() || p.update != Bf16Sum::nearest || p.gradients != Format::f32))
     return error(Code::invalid,
@@ -228,6 +226,10 @@ Status check(const std::string& name, ConfigUse use, TrainConfig* c) {
                                              [&](const RecomputeName& level) { return level.name == c->recompute; }))
     return wrong("train.recompute",
                  fmt::format("{}; none, cheap, proj, full and auto are built", quote(c->recompute, 40)));
+  if (c->bad_step != "stop" && c->bad_step != "skip")
+    return wrong("train.bad_step", fmt::format("{}; stop and skip are built", quote(c->bad_step, 40)));
+  if (c->spike > 0 && c->spike <= 1)
+    return wrong("train.spike", fmt::format("{} times the mean norm is no spike; take 10, or 0 for none", c->spike));
   const auto kind = find_schedule(c->schedule);
   if (!kind)
     return wrong("optimiser.schedule",

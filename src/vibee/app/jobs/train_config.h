@@ -34,6 +34,8 @@ struct TrainConfig {
   uint64_t seed = 0;
   uint32_t threads = 0;  ///< 0: one a core
   std::string recompute = "none";
+  std::string bad_step = "stop";
+  double spike = 0;
   uint64_t memory = 0;  ///< bytes; 0: what is available
   std::string schedule = "cosine";
   Schedule rates;

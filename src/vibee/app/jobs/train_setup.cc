@@ -121,6 +121,7 @@ Result<TrainStepOptions> step_options(const TrainConfig& c, uint32_t ranks) {
   options.optimiser = c.optimiser;
   options.precision = c.precision;
   options.clip = c.clip;
+  options.spike = c.spike;
   options.accumulate = c.part < share_rows;
   options.lora = c.lora;
   return options;

@@ -191,9 +191,12 @@ TEST_F(Training, SaysWhereANumberIsNotFinite) {
         .status()
         .message();
   };
+  EXPECT_NE(refusal({"train.bad_step=go"}).find("stop and skip are built"), std::string::npos);
+  EXPECT_NE(refusal({"train.spike=1"}).find("is no spike"), std::string::npos);
   const std::string overflow = plant("blk.0.ffn_norm.weight", 3e38f);
   EXPECT_NE(overflow.find("step 1: the loss"), std::string::npos) << overflow;
   EXPECT_NE(overflow.find("blk.0.ffn_norm.weight, rms_norm of the forward pass: row "), std::string::npos) << overflow;
+  EXPECT_NE(overflow.find("no weight was changed"), std::string::npos) << overflow;
   const std::string weight = plant("blk.0.ffn_up.weight", NAN);
   EXPECT_NE(weight.find("weight 'blk.0.ffn_up.weight', element 7: nan"), std::string::npos) << weight;
 }
@@ -222,6 +225,33 @@ TEST_F(Training, LearnsInOtherNumbers) {
     ASSERT_TRUE(train(config(again, way), true, {}).ok());
     EXPECT_EQ(contents(out + "/model.gguf"), contents(again + "/model.gguf")) << way[0];
   }
+}
+
+/// Steps that are held bad are passed over, and a run that goes on passes over the same ones.
+TEST_F(Training, LeavesBadStepsOutAsTold) {
+  const std::vector<std::string> set = {"train.steps=60", "train.bad_step=skip", "train.spike=1.01",   "eval.every=0",
+                                        "train.batch=1",  "save.every=0",        "optimiser.rate=0.05"};
+  std::vector<std::string> said;
+  TrainEvents events;
+  events.said = [&](const std::string& text) { said.push_back(text); };
+  const auto whole = train(config("whole", set), false, events);
+  ASSERT_TRUE(whole.ok()) << whole.status().message();
+  EXPECT_EQ(whole->steps, 60u);
+  ASSERT_FALSE(said.empty());
+  EXPECT_NE(said[0].find("times its mean of late"), std::string::npos) << said[0];
+  const auto history = read_history(path("whole/metrics.jsonl"));
+  ASSERT_TRUE(history.ok()) << history.status().message();
+  EXPECT_EQ(history->steps.size(), 60u);
+  EXPECT_EQ(history->skipped.size(), said.size());
+  events.step = [](const TrainProgress& p) { return p.step != 33; };
+  ASSERT_TRUE(train(config("part", set), false, events).ok());
+  const auto rest = train(config("part", set), true, {});
+  ASSERT_TRUE(rest.ok()) << rest.status().message();
+  EXPECT_TRUE(contents("whole/model.gguf") == contents("part/model.gguf"));
+  std::vector<std::string> stops = set;
+  stops[1] = "train.bad_step=stop";
+  const Status stopped = train(config("stopped", stops), false, {}).take_status();
+  EXPECT_NE(stopped.message().find("no weight was changed"), std::string::npos) << stopped.message();
 }
 
 TEST_F(Training, GoesOnAsIfItHadNeverStopped) {

@@ -367,7 +367,7 @@ TEST(PrecisionStep, AnOverflowIsSkippedOnAllRanks) {
       ASSERT_TRUE(step->add(batch).ok());
       auto update = step->update();
       ASSERT_TRUE(update.ok()) << update.status().message();
-      EXPECT_TRUE(update->skipped);
+      EXPECT_TRUE(update->skipped());
       EXPECT_EQ(step->steps(), 0u);
       EXPECT_EQ(step->loss_scale(), 32768);
       EXPECT_EQ(part(*step, "weights"), weights);

@@ -127,7 +127,7 @@ Result<RunState> load_run(const std::string& path, TrainStep* step) {
   const auto other = [&](std::string_view part, size_t at) {
     return error(Code::invalid, "{}: {}", name, other_part(part, parts, at));
   };
-  if (old && (parts.size() != 3 || parts[2].name != "second moments"))
+  if (old && (parts.size() != 4 || parts[2].name != "second moments"))
     return other("of version 1 (weights and moments of AdamW in f32)", 0);
   if (!(header.shape == shape_of(*step, header.version)))
     return error(Code::invalid,
@@ -141,7 +141,7 @@ Result<RunState> load_run(const std::string& path, TrainStep* step) {
   if (old && header.parts != parts[0].bytes.size() / 4) return damaged("a part has another size", 32);
   uint64_t offset = sizeof header + header.line;
   const auto ends = [&](uint64_t bytes) { return file->size() - offset < bytes; };
-  for (size_t i = 0; i < parts.size(); ++i) {
+  for (size_t i = 0; i < (old ? 3 : parts.size()); ++i) {
     const StatePart& part = parts[i];
     if (!old) {
       PartHeader there;

@@ -431,42 +431,53 @@ void TrainStep::move(float scale) {
   });
 }
 
-/// A step whose loss or gradients are not finite: nothing is moved. With a loss scale the step is skipped, and the next
-/// one may do.
-Status TrainStep::overflow() {
-  if (options_.precision.loss_scale.kind == LossScaling::Kind::none)
-    return error(Code::invalid,
-                 "step {}: the loss ({}) or a gradient is not finite; no weight was changed; the first is of {}",
-                 steps_ + 1, loss_, bad_gradient());
+Status TrainStep::why(const TrainUpdate& u) {
+  if (u.outcome == Outcome::spike)
+    return error(Code::invalid, "step {}: the norm of the gradients ({:.4g}) is {:.1f} times its mean of late ({:.4g})",
+                 steps_ + 1, u.norm, u.norm / norms_.mean, norms_.mean);
+  return error(Code::invalid, "step {}: the loss ({}) or a gradient is not finite; the first is of {}", steps_ + 1,
+               u.loss, bad_gradient());
+}
+
+/// What becomes of the step. With a loss scale one that is not finite may do at the next scale.
+Result<Outcome> TrainStep::judge(double norm) {
+  constexpr uint64_t kFew = 20;  // norms that make no mean yet
+  if (std::isfinite(loss_) && std::isfinite(norm)) {
+    if (options_.spike > 0 && norms_.steps >= kFew && norm >= options_.spike * norms_.mean) return Outcome::spike;
+    scaler_.step(true);
+    return Outcome::moved;
+  }
+  if (options_.precision.loss_scale.kind == LossScaling::Kind::none) return Outcome::not_finite;
   scaler_.step(false);
-  if (!scaler_.exhausted()) return {};
+  if (!scaler_.exhausted()) return Outcome::overflow;
   return error(Code::invalid, "step {}: gradients overflow at loss scale {}: first non-finite tensor {}", steps_ + 1,
                scaler_.scale(), bad_gradient());
 }
 
 Result<TrainUpdate> TrainStep::update() {
   VIBEE_CHECK(parts_ == 0 && share_ == std::max<size_t>(1, order_.shares.size()), "a step of {} whole shares", share_);
+  constexpr double kLate = 50;
   share_ = additions_ = 0;
   VIBEE_TRY(gather());
   trace_.update.begin = monotonic_seconds();
-  const double loss_scale = scaler_.scale(), norm = this->norm() / loss_scale;
+  TrainUpdate update{loss_, 0, scaler_.scale()};
+  update.norm = norm() / update.loss_scale;
   // The sums, and so the norm and the loss, have the same bytes on all ranks: all of them make this step or none does.
-  const bool finite = std::isfinite(loss_) && std::isfinite(norm);
-  if (!finite) {
-    VIBEE_TRY(overflow());
-    return TrainUpdate{loss_, norm, loss_scale, true};
-  }
-  const double clip = options_.clip > 0 && norm > options_.clip ? options_.clip / norm : 1;
-  move(float(float(clip) / loss_scale));
-  scaler_.step(true);
+  VIBEE_ASSIGN(update.outcome, judge(update.norm));
+  if (update.skipped()) return update;
+  const double clip = options_.clip > 0 && update.norm > options_.clip ? options_.clip / update.norm : 1;
+  move(float(float(clip) / update.loss_scale));
   ++steps_;
+  ++norms_.steps;
+  norms_.mean += (update.norm - norms_.mean) / std::min(kLate, double(norms_.steps));
   trace_.update.end = monotonic_seconds();
-  return TrainUpdate{loss_, norm, loss_scale};
+  return update;
 }
 
 Result<float> TrainStep::run(const TrainBatch& batch) {
   VIBEE_TRY(add(batch));
   VIBEE_ASSIGN(const TrainUpdate done, update());
+  if (done.outcome == Outcome::not_finite || done.outcome == Outcome::spike) return why(done);
   return done.loss;
 }
 
@@ -482,11 +493,14 @@ std::vector<StatePart> TrainStep::state() {
   for (uint32_t i = 0; i < moments; ++i) parts.push_back({kNames[i], {moments_[i].data(), memory_.moments / moments}});
   if (options_.precision.loss_scale.kind != LossScaling::Kind::none)
     parts.push_back({"loss scale", {reinterpret_cast<uint8_t*>(&scaler_.state()), sizeof(LossScaler::State)}});
+  parts.push_back({"norms", {reinterpret_cast<uint8_t*>(&norms_), sizeof norms_}});
   return parts;
 }
 
 Status TrainStep::resume(uint64_t steps) {
   if (!LossScaler::plausible(scaler_.state())) return error(Code::corrupt, "its loss scale is {}", scaler_.scale());
+  if (!(norms_.mean >= 0) || !std::isfinite(norms_.mean))
+    return error(Code::corrupt, "its mean norm is {}", norms_.mean);
   std::vector<uint8_t> copy(2 * kUpdateBlock), rest(4 * kUpdateBlock);
   float block[kUpdateBlock];
   for (const uint32_t i : trained_) {

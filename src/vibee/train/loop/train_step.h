@@ -51,6 +51,7 @@ struct TrainStepOptions {
   Optimiser optimiser = {};               ///< matrices shrink by `decay`, vectors do not
   Precision precision = {};               ///< an adapter's weights and their sums are f32 whatever it says
   double clip = 0;                        ///< the norm of all gradients together is at most this; 0: whatever it is
+  double spike = 0;  ///< a step whose norm is so many times the mean of late is not made; 0: whatever it is
   bool accumulate = false;  ///< a share may have several parts, whose gradients are summed in memory of their own
   LoraOptions lora = {};
   uint32_t shares = 1;          ///< of a step, over all ranks
@@ -71,11 +72,20 @@ struct TrainTrace {
   Span update;
 };
 
+/// What became of a step; in all cases but the first no weight has changed, and steps() has not grown.
+enum class Outcome : uint8_t {
+  moved,
+  overflow,    ///< gradients are not finite with a loss scale, which has changed
+  not_finite,  ///< the loss or a gradient
+  spike,       ///< the norm is TrainStepOptions::spike times its mean, or more
+};
+
 struct TrainUpdate {
   float loss;             ///< before the update, over all parts
   double norm;            ///< of all gradients together, before clipping
   double loss_scale = 1;  ///< that the step was computed with
-  bool skipped = false;   ///< gradients overflowed: the loss scale alone has changed
+  Outcome outcome = Outcome::moved;
+  bool skipped() const { return outcome != Outcome::moved; }
 };
 
 /// Bytes that a step changes, by what they are.
@@ -109,6 +119,8 @@ class TrainStep {
   /// its parts give the gradients of the whole. More than one needs `accumulate`. An error begins the step anew.
   Status add(const TrainBatch& part, bool ends_share = true);
   Result<TrainUpdate> update();
+  /// Why the update of a step that is not finite or a spike was left out, as an error.
+  Status why(const TrainUpdate& update);
   /// The loss alone, between two steps.
   Result<float> evaluate(const TrainBatch& batch);
   /// Of a part that add() was given: TrainPlan::first_not_finite.
@@ -152,7 +164,7 @@ class TrainStep {
   /// n elements of a gradient from `first` on: where they lie, or in `block`.
   const float* gradient(size_t i, uint64_t first, uint64_t n, float* block);
   double norm();
-  Status overflow();
+  Result<Outcome> judge(double norm);
   std::string bad_gradient();
   void move(float scale);
   uint8_t* place(const Weight& weight) { return (weight.trained ? values_ : frozen_).data() + weight.at; }
@@ -180,6 +192,11 @@ class TrainStep {
   std::vector<int32_t> positions_;
   std::vector<float> scaled_;  ///< weights of a batch, times the loss scale
   LossScaler scaler_;
+  /// Norms of the steps that were made, of late: a mean in which one of n steps ago counts (1 - 1 / kLate)^n.
+  struct Norms {
+    double mean = 0;
+    uint64_t steps = 0;
+  } norms_;
   uint64_t steps_ = 0;
   uint32_t share_ = 0, parts_ = 0;  ///< of the step so far: whole shares, parts of the next one
   float loss_ = 0;

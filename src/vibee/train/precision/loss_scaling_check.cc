@@ -61,7 +61,7 @@ Result<bool> skipped_on_both(TrialTraining trial) {
     if (r == 1) weights[2] = 1e36f;  // times 65536 is infinite
     VIBEE_TRY(step->add({tokens, targets, documents, weights}));
     VIBEE_ASSIGN(const TrainUpdate update, step->update());
-    same[r] = update.skipped && state() == before && step->steps() == 0 && step->loss_scale() == 32768;
+    same[r] = update.skipped() && state() == before && step->steps() == 0 && step->loss_scale() == 32768;
     return {};
   };
   std::vector<std::thread> threads;
