@@ -40,7 +40,7 @@ struct TrainForecast {
   double peak_flops = 0;    ///< of the machine's threads that are used
   double evaluation_seconds = 0, checkpoint_seconds = 0, run_seconds = 0;
   uint64_t steps = 0, evaluations = 0, checkpoints = 0;
-  /// Bytes of a process: of its ranks the first five, of each rank what TrainStep states.
+  /// Bytes of a process, which may have several ranks; the first five are what TrainStep states.
   struct Memory {
     uint64_t weights = 0, frozen = 0, moments = 0, gradients = 0, arena = 0;
     uint64_t exchange = 0;  ///< what ranks receive into
