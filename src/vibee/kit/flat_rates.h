@@ -14,8 +14,8 @@ inline MachineRates flat_rates(double seconds) {
   rates.threads = 2;
   rates.fma_flops = 2 / seconds;
   rates.barrier = 1e-30;
-  rates.cache = 1e15;
-  rates.read_rate = 1e18;
+  rates.cache = rates.own_cache = 1e15;
+  rates.read_rate = rates.cache_rate = 1e18;
   for (const std::string_view kind : needed_rates()) {
     RateGrid& grid = rates.grids[std::string(kind)];
     grid.axes.assign(axes_of(kind), {1.0});

@@ -19,7 +19,7 @@ namespace {
 constexpr size_t kMostPoints = 100'000, kMostGrids = 1000;
 constexpr double kMostSeconds = 3600;
 
-std::string own_version() { return fmt::format("{} rates 1", kVersion); }
+std::string own_version() { return fmt::format("{} rates 2", kVersion); }
 
 std::string list(const std::vector<double>& numbers) {
   std::vector<std::string> out;
@@ -102,6 +102,8 @@ std::string rates_text(const MachineRates& r) {
              .raw("barrier", fmt::format("{}", r.barrier))
              .raw("cache", fmt::format("{}", r.cache))
              .raw("read_rate", fmt::format("{}", r.read_rate))
+             .raw("own_cache", fmt::format("{}", r.own_cache))
+             .raw("cache_rate", fmt::format("{}", r.cache_rate))
              .raw("grids", grids.str())
              .str() +
          "\n";
@@ -124,7 +126,8 @@ Result<MachineRates> parse_rates(std::string_view text, const std::string& name)
   out.threads = uint32_t(threads->integer);
   for (const auto& [key, to, most] :
        {std::tuple("fma_flops", &out.fma_flops, 1e18), std::tuple("barrier", &out.barrier, kMostSeconds),
-        std::tuple("cache", &out.cache, 1e15), std::tuple("read_rate", &out.read_rate, 1e18)}) {
+        std::tuple("cache", &out.cache, 1e15), std::tuple("read_rate", &out.read_rate, 1e18),
+        std::tuple("own_cache", &out.own_cache, 1e15), std::tuple("cache_rate", &out.cache_rate, 1e18)}) {
     const JsonValue* v = json->find(key);
     if (v == nullptr || !v->is_number() || !(v->number > 0 && v->number <= most))
       return error(Code::invalid, "{}: \"{}\" is missing or no positive number", name, key);

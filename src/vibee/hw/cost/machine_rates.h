@@ -22,10 +22,12 @@ struct RateGrid {
 struct MachineRates {
   std::string cpu, isa, version, date;  ///< date: UTC
   uint32_t threads = 1;
-  double fma_flops = 0;  ///< operations a second of all threads at their peak
-  double barrier = 0;    ///< seconds of the team's barrier
-  double cache = 0;      ///< bytes that caches remember: what was touched longer ago is in memory
-  double read_rate = 0;  ///< bytes a second that all threads read from memory
+  double fma_flops = 0;   ///< operations a second of all threads at their peak
+  double barrier = 0;     ///< seconds of the team's barrier
+  double cache = 0;       ///< bytes that caches remember: what was touched longer ago is in memory
+  double read_rate = 0;   ///< bytes a second that all threads read from memory
+  double own_cache = 0;   ///< bytes that the threads' own caches remember, all together
+  double cache_rate = 0;  ///< bytes a second that all threads read from the cache that they share
   std::map<std::string, RateGrid, std::less<>> grids;
 
   bool has(std::string_view name) const { return grids.find(name) != grids.end(); }

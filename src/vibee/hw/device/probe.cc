@@ -114,9 +114,10 @@ double disk_read_gb_per_second(const std::string& directory, uint64_t bytes, std
   return rate;
 }
 
-uint64_t last_level_cache() {
-  // What sysconf says may be that of the whole socket.
-  std::FILE* file = std::fopen("/sys/devices/system/cpu/cpu0/cache/index3/size", "r");
+uint64_t cache_bytes(int level) {
+  // What sysconf says may be that of the whole socket. Index 1 is the first level's of code.
+  const std::string path = fmt::format("/sys/devices/system/cpu/cpu0/cache/index{}/size", level == 1 ? 0 : level);
+  std::FILE* file = std::fopen(path.c_str(), "r");
   unsigned long long kib = 0;
   if (file == nullptr) return 0;
   if (std::fscanf(file, "%lluK", &kib) != 1) kib = 0;

@@ -34,8 +34,8 @@ ComputePeaks compute_peaks(Team& team, Isa isa, uint32_t runs = 7);
 double disk_read_gb_per_second(const std::string& directory, uint64_t bytes, std::string* note);
 
 std::string cpu_name();
-/// Bytes of the last-level cache that a core shares; 0 where the system does not say.
-uint64_t last_level_cache();
+/// Bytes of the first core's cache of a level, 1 to 3; 0 where the system does not say.
+uint64_t cache_bytes(int level);
 
 // The loops, one set an instruction set. Each returns operations done, or a checksum that keeps the reads.
 #define VIBEE_PROBE(isa)                                          \

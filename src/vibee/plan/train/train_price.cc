@@ -84,7 +84,7 @@ double TrainPrice::loss(const Node& node, const TrainedRows& part, bool dx, bool
   return chunks * chunk;
 }
 
-TimeStack TrainPrice::node(size_t n, const TrainedRows& part, bool loss_only, double cold) const {
+TimeStack TrainPrice::node(size_t n, const TrainedRows& part, bool loss_only, double moving) const {
   TimeStack t;
   const Node& node = g_.nodes[n];
   if (info(node.op).level == OpLevel::source) return t;
@@ -104,7 +104,7 @@ TimeStack TrainPrice::node(size_t n, const TrainedRows& part, bool loss_only, do
       t[Reason::products] = product("linear_dw", dim(node.out[0], 0), dim(node.out[0], 1), dim(node.in[0], 0));
       return t;
     case Op::self_attention:
-    case Op::self_attention_dx: t[Reason::attention] = attention(node, part) + cold / rates_.read_rate; return t;
+    case Op::self_attention_dx: t[Reason::attention] = attention(node, part) + moving; return t;
     case Op::cross_entropy:
       t[Reason::loss] = loss(node, part, makes_[n].dx && !loss_only, makes_[n].dw && !loss_only);
       return t;
@@ -128,7 +128,7 @@ TimeStack TrainPrice::node(size_t n, const TrainedRows& part, bool loss_only, do
     default: break;
   }
   const double units = element_units(g_, node, rows);
-  t[Reason::elementwise] = rates_.seconds(element_kind(node), {units}, units) + cold / rates_.read_rate;
+  t[Reason::elementwise] = rates_.seconds(element_kind(node), {units}, units) + moving;
   return t;
 }
 
@@ -146,14 +146,20 @@ void TrainPrice::each_node(size_t nodes, const TrainedRows& part, F&& f) const {
   double now = 0;
   for (size_t n = 0; n < nodes; ++n) {
     const Node& node = g_.nodes[n];
-    double cold = 0;
-    for (const ValueId id : node.in)
-      if (node.op != Op::embed && now - touched[id] >= rates_.cache) cold += size(id);
+    double moving = 0;
+    for (const ValueId id : node.in) {
+      if (node.op == Op::embed) continue;
+      const double age = now - touched[id];
+      if (age >= rates_.own_cache) moving += size(id) / (age >= rates_.cache ? rates_.read_rate : rates_.cache_rate);
+    }
+    // Places of results were used for others before.
+    for (const ValueId id : node.out)
+      if (all >= rates_.own_cache) moving += size(id) / rates_.cache_rate;
     for (const auto* list : {&node.in, &node.out})
       for (const ValueId id : *list) touched[id] = now;
     for (const auto* list : {&node.in, &node.out})
       for (const ValueId id : *list) now += size(id);
-    f(n, cold);
+    f(n, moving);
   }
 }
 
@@ -161,8 +167,8 @@ TimeStack TrainPrice::part(const TrainedRows& part, std::vector<double>* ready) 
   TimeStack sum;
   const auto final = ready != nullptr ? final_outputs(g_) : std::vector<std::vector<uint32_t>>();
   if (ready != nullptr) ready->assign(g_.outputs.size(), 0);
-  each_node(g_.nodes.size(), part, [&](size_t n, double cold) {
-    sum += node(n, part, false, cold);
+  each_node(g_.nodes.size(), part, [&](size_t n, double moving) {
+    sum += node(n, part, false, moving);
     if (ready == nullptr) return;
     for (const uint32_t output : final[n]) (*ready)[output] = sum.sum();
   });
@@ -172,7 +178,7 @@ TimeStack TrainPrice::part(const TrainedRows& part, std::vector<double>* ready) 
 TimeStack TrainPrice::loss_only(const TrainedRows& part) const {
   TimeStack sum;
   each_node(size_t(g_.values[g_.outputs[0]].producer) + 1, part,
-            [&](size_t n, double cold) { sum += node(n, part, true, cold); });
+            [&](size_t n, double moving) { sum += node(n, part, true, moving); });
   return sum;
 }
 

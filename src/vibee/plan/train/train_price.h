@@ -29,9 +29,9 @@ struct TimeStack {
 class TrainPrice {
  public:
   TrainPrice(const Graph& joint, const MachineRates& rates);
-  /// A node in a part of a step; of a loss with the gradients that it makes, unless `loss_only`. `cold`: bytes of what
-  /// attention or elementwise work reads that are in no cache.
-  TimeStack node(size_t n, const TrainedRows& part, bool loss_only = false, double cold = 0) const;
+  /// A node in a part of a step; of a loss with the gradients that it makes, unless `loss_only`. `moving`: seconds that
+  /// attention or elementwise work waits for what is not in its threads' own caches.
+  TimeStack node(size_t n, const TrainedRows& part, bool loss_only = false, double moving = 0) const;
   /// Loss and gradients of a part. `ready`: where given, one time an output: seconds from the part's begin to when it
   /// is final.
   TimeStack part(const TrainedRows& part, std::vector<double>* ready = nullptr) const;
@@ -45,7 +45,7 @@ class TrainPrice {
   double decode(const Type& weight) const;
   double attention(const Node& node, const TrainedRows& part) const;
   double loss(const Node& node, const TrainedRows& part, bool dx, bool dw) const;
-  /// f(node, bytes of its inputs that were touched longer ago than caches remember) for the first nodes.
+  /// f(node, seconds that its values take from memory or the shared cache) for the first nodes.
   template <class F>
   void each_node(size_t nodes, const TrainedRows& part, F&& f) const;
 

@@ -133,7 +133,7 @@ TEST(TrainPrice, ReadsFromMemoryWhatWasTouchedLongAgo) {
   const Trained t = trained("gpt2");
   MachineRates rates = flat_rates(1e-9);
   const double warm = TrainPrice(t.graph, rates).part(whole_step())[Reason::elementwise];
-  rates.cache = 1;
+  rates.cache = rates.own_cache = 1;
   rates.read_rate = 1e9;
   double read = 0;
   for (const Node& node : t.graph.nodes) {
