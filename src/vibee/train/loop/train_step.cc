@@ -491,9 +491,9 @@ std::vector<StatePart> TrainStep::state() {
   constexpr std::string_view kNames[kMostMoments] = {"first moments", "second moments"};
   const uint32_t moments = info(options_.optimiser.rule).moments(options_.optimiser);
   for (uint32_t i = 0; i < moments; ++i) parts.push_back({kNames[i], {moments_[i].data(), memory_.moments / moments}});
+  parts.push_back({"norms", {reinterpret_cast<uint8_t*>(&norms_), sizeof norms_}});
   if (options_.precision.loss_scale.kind != LossScaling::Kind::none)
     parts.push_back({"loss scale", {reinterpret_cast<uint8_t*>(&scaler_.state()), sizeof(LossScaler::State)}});
-  parts.push_back({"norms", {reinterpret_cast<uint8_t*>(&norms_), sizeof norms_}});
   return parts;
 }
 
