@@ -60,8 +60,9 @@ Status check_gradient_bucket(CheckContext& context) {
     context.equal(fmt::format("{} buckets: bytes equal to one rank's", buckets), run.state == one.state, 1);
     uint64_t bytes = 0;
     for (const CommThread::Span& span : run.trace.communicate) bytes += span.bytes;
-    // All three states are as long as the weights, rounded tensor by tensor like gradients, and the loss has 64 bytes.
-    context.equal("bytes of gradients that go over ranks", double(bytes), double(one.state.size() / 3 + 64), "B");
+    // Weights are rounded tensor by tensor like gradients, and the loss has 64 bytes.
+    VIBEE_ASSIGN(const TrainStep::Memory memory, trial.memory());
+    context.equal("bytes of gradients that go over ranks", double(bytes), double(memory.weights + 64), "B");
     if (rule.bytes == UINT64_MAX) context.equal("buckets where one is for all", double(buckets), 1);
   }
   context.at_least("buckets of one tensor each", double(tensors), 10);
