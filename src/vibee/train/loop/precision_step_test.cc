@@ -195,26 +195,23 @@ TEST(PrecisionStep, SmallUpdatesNeedMasters) {
 
 /// Whoever computes: threads and instruction sets, one part or shares.
 TEST(PrecisionStep, TheSameBytesWhoeverComputes) {
-  int k = 0;
+  size_t k = 0;
   for (auto& [name, precision] : precisions()) {
-    const Bf16Sum sum = sums()[size_t(k++) % 3];
-    {
-      Small small("llama3");
-      small.options.precision = precision;
-      small.options.precision.gradients = Format::bf16;
-      small.options.precision.gradient_sums = sum;
-      small.options.accumulate = true;
-      small.options.shares = 3;
-      small.options.clip = 0.5;
-      std::vector<uint8_t> first;
-      for (const auto& [isa, threads] : {std::pair{Isa::scalar, 1u}, {detected_isa(), 2u}}) {
-        small.options.isa = isa;
-        small.options.threads = threads;
-        auto step = small.step();
-        small.run(*step, 0, 2);
-        if (first.empty()) first = bytes(*step);
-        ASSERT_EQ(bytes(*step), first) << name << ", sums " << int(sum);
-      }
+    Small small("llama3");
+    small.options.precision = precision;
+    small.options.precision.gradients = Format::bf16;
+    small.options.precision.gradient_sums = sums()[k++ % 3];
+    small.options.accumulate = true;
+    small.options.shares = 2;
+    small.options.clip = 0.5;
+    std::vector<uint8_t> first;
+    for (const auto& [isa, threads] : {std::pair{Isa::scalar, 1u}, {detected_isa(), 2u}}) {
+      small.options.isa = isa;
+      small.options.threads = threads;
+      auto step = small.step();
+      small.run(*step, 0, 1);
+      if (first.empty()) first = bytes(*step);
+      ASSERT_EQ(bytes(*step), first) << name;
     }
   }
 }
