@@ -21,7 +21,7 @@
 #include "vibee/dist/transport/local.h"
 #include "vibee/dist/transport/shaped.h"
 #include "vibee/model/weight/atomic_file.h"
-#include "vibee/train/loop/run_state.h"
+#include "vibee/train/loop/run_saver.h"
 #include "vibee/train/loop/trained_model.h"
 
 namespace vibee {
@@ -108,7 +108,6 @@ class Run {
       if (first() && (last || report.stopped || (c_.save_every > 0 && done % c_.save_every == 0))) {
         report.checkpoint = folder_.checkpoint(done);
         VIBEE_TRY(save(report.checkpoint));
-        folder_.prune(c_.keep);
         if (last || report.stopped || timer.seconds() >= page_due_) {
           VIBEE_TRY(show());
           page_due_ = timer.seconds() + kPageEvery;
@@ -116,6 +115,7 @@ class Run {
       }
       shown = timer.seconds();
     }
+    if (first()) VIBEE_TRY(saver_->wait());
     if (ranks_ != nullptr && first()) events_.traced(step_->trace());
     if (!report.stopped && first()) VIBEE_TRY(write(&report));
     VIBEE_ASSIGN([[maybe_unused]] const bool all_here, any(false));  // nobody leaves while rank 0 writes
@@ -197,6 +197,8 @@ class Run {
     options.ranks = ranks_;
     shares_ = options.shares;
     VIBEE_TRY(choose_recompute(c_, model_->file, config, &options));
+    VIBEE_ASSIGN(const TrainStep::Memory memory, TrainStep::memory(model_->file, config, options));
+    saver_ = std::make_unique<RunSaver>(checkpoint_copy(c_, memory, allowed_memory(c_)) > 0);
     VIBEE_ASSIGN(step_, TrainStep::create(model_->file, config, options));
     if (resume) {
       VIBEE_ASSIGN(const RunState state, load_run(folder_.checkpoint(there.back()), step_.get()));
@@ -210,7 +212,6 @@ class Run {
     uint64_t trained = 0, frozen = 0, tokens = 0;
     for (const TrainStep::Weight& w : step_->weights()) (w.trained ? trained : frozen) += w.count;
     for (const TokenStore& store : stores_) tokens += store.tokens();
-    VIBEE_ASSIGN(const TrainStep::Memory memory, TrainStep::memory(model_->file, config, options));
     const std::string what = c_.lora.rank > 0 ? fmt::format("an adapter of {} parameters to {}", trained, frozen)
                                               : fmt::format("{} parameters", trained + frozen);
     std::string text =
@@ -337,7 +338,9 @@ class Run {
     return save(folder_.best());
   }
 
-  Status save(const std::string& path) { return save_run(path, *step_, {step_->steps(), best_, sampler_->state()}); }
+  Status save(const std::string& path) {
+    return saver_->save(path, *step_, {step_->steps(), best_, sampler_->state()}, [this] { folder_.prune(c_.keep); });
+  }
 
   Status log(const std::string& line) {
     if (!first()) return {};
@@ -356,6 +359,7 @@ class Run {
   std::vector<TokenStore> stores_, held_out_;
   std::unique_ptr<RowSampler> sampler_;
   std::unique_ptr<TrainStep> step_;
+  std::unique_ptr<RunSaver> saver_;
   std::unique_ptr<std::FILE, Close> metrics_;
   std::vector<TrainingRow> rows_;
   RowBatch batch_;

@@ -55,11 +55,10 @@ struct TrainReport {
   double seconds = 0;
 };
 
-/// Writes OUT/model.gguf or OUT/adapter.gguf, OUT/metrics.jsonl, OUT/report.html and OUT/checkpoints. `resume`: goes on from the last
-/// checkpoint there, with the bytes that a run without a stop would have. A folder with checkpoints is refused
-/// otherwise.
-/// With `ranks`, this process is one of them: rank 0 alone tells of events, evaluates and writes. All that a rank does
-/// depends on the configuration and the folder, which it shares with the others.
+/// Writes OUT/model.gguf or OUT/adapter.gguf, OUT/metrics.jsonl, OUT/report.html and OUT/checkpoints. `resume`: goes on
+/// from the last checkpoint there, with the bytes that a run without a stop would have. A folder with checkpoints is
+/// refused otherwise. With `ranks`, this process is one of them: rank 0 alone tells of events, evaluates and writes.
+/// All that a rank does depends on the configuration and the folder, which it shares with the others.
 Result<TrainReport> train(const TrainConfig& config, bool resume, const TrainEvents& events,
                           CommThread* ranks = nullptr);
 /// The same over so many ranks, each with all its state, that are threads of this process.

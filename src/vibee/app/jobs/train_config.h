@@ -49,6 +49,7 @@ struct TrainConfig {
   uint32_t eval_every = 100, eval_rows = 64;  ///< steps; rows of the held-out stores
   uint32_t sample_every = 0;                  ///< steps
   SampleSettings samples;
+  bool save_async = true;
   uint32_t save_every = 100, keep = 3;  ///< steps; checkpoints beside the best
   // Of more than one rank.
   std::string mesh;     ///< "dp=4": as many ranks are asked for; empty: as many as there are

@@ -229,7 +229,14 @@ class Forecaster {
     out_.allowed = machine_.memory;
     out_.fits = ranks_.count * m.sum() <= out_.allowed;
     const uint64_t held = ranks_.one_process ? ranks_.count : 1;
-    out_.memory = {held * m.weights, held * m.frozen, held * m.moments, held * m.gradients, held * m.arena, 0, 0};
+    out_.memory = {held * (m.weights + m.rests),
+                   held * m.frozen,
+                   held * m.moments,
+                   held * m.gradients,
+                   held * m.arena,
+                   checkpoint_copy(c_, m, machine_.memory),
+                   0,
+                   0};
     if (ranks_.count > 1) {
       const CommProgram program = direct_all_reduce(options_.shares, ranks_.count);
       const size_t sums = whole_nodes(options_.shares, program.ranges[0]).size();

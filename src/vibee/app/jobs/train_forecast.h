@@ -43,9 +43,10 @@ struct TrainForecast {
   /// Bytes of a process, which may have several ranks; the first five are what TrainStep states.
   struct Memory {
     uint64_t weights = 0, frozen = 0, moments = 0, gradients = 0, arena = 0;
-    uint64_t exchange = 0;  ///< what ranks receive into
-    uint64_t program = 0;   ///< code, the tokenizer, the graph
-    uint64_t sum() const { return weights + frozen + moments + gradients + arena + exchange + program; }
+    uint64_t checkpoint = 0;  ///< the copy that is written while training goes on, of rank 0
+    uint64_t exchange = 0;    ///< what ranks receive into
+    uint64_t program = 0;     ///< code, the tokenizer, the graph
+    uint64_t sum() const { return weights + frozen + moments + gradients + arena + checkpoint + exchange + program; }
   } memory;
   uint64_t allowed = 0;  ///< bytes
   bool fits = true;      ///< what the steps of all ranks take

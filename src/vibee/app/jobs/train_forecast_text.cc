@@ -17,8 +17,8 @@ std::string duration(double s) {
 double mib(uint64_t bytes) { return double(bytes) / (1 << 20); }
 
 std::vector<std::pair<std::string_view, uint64_t>> reasons(const TrainForecast::Memory& m) {
-  return {{"weights", m.weights}, {"frozen", m.frozen},     {"moments", m.moments}, {"gradients", m.gradients},
-          {"arena", m.arena},     {"exchange", m.exchange}, {"program", m.program}};
+  return {{"weights", m.weights}, {"frozen", m.frozen},         {"moments", m.moments},   {"gradients", m.gradients},
+          {"arena", m.arena},     {"checkpoint", m.checkpoint}, {"exchange", m.exchange}, {"program", m.program}};
 }
 
 }  // namespace

@@ -129,6 +129,12 @@ Result<TrainStepOptions> step_options(const TrainConfig& c, uint32_t ranks) {
 
 uint64_t allowed_memory(const TrainConfig& config) { return config.memory > 0 ? config.memory : available_memory(); }
 
+uint64_t checkpoint_copy(const TrainConfig& c, const TrainStep::Memory& step, uint64_t allowed) {
+  const uint64_t bytes = step.weights + step.rests + step.moments;
+  const bool on_the_way = c.save_async && c.save_every > 0 && c.save_every < c.rates.steps;
+  return on_the_way && step.sum() + bytes <= allowed ? bytes : 0;
+}
+
 Status choose_recompute(const TrainConfig& c, const Checkpoint& file, const ModelConfig& model,
                         TrainStepOptions* options) {
   const uint64_t most = allowed_memory(c);

@@ -31,6 +31,9 @@ Result<RowSampler> make_sampler(const TrainConfig& config, const std::vector<Tok
 Result<TrainStepOptions> step_options(const TrainConfig& config, uint32_t ranks);
 /// Bytes that a run may take.
 uint64_t allowed_memory(const TrainConfig& config);
+/// Bytes of a copy of what a step changes, of which checkpoints are written while training goes on; 0: there is none,
+/// for it is not asked for or does not fit beside the step.
+uint64_t checkpoint_copy(const TrainConfig& config, const TrainStep::Memory& step, uint64_t allowed);
 /// The level of recomputation, and whether it fits what memory there may be.
 Status choose_recompute(const TrainConfig& config, const Checkpoint& file, const ModelConfig& model,
                         TrainStepOptions* options);

@@ -80,14 +80,20 @@ std::string other_part(std::string_view name, const std::vector<StatePart>& part
 
 }  // namespace
 
+RunImage image_of(TrainStep& step, const RunState& state) { return {state, shape_of(step, kVersion), step.state()}; }
+
 Status save_run(const std::string& path, TrainStep& step, const RunState& state) {
+  return save_run(path, image_of(step, state));
+}
+
+Status save_run(const std::string& path, const RunImage& image) {
+  const RunState& state = image.state;
   VIBEE_CHECK(state.sampler.size() <= kLongestLine);
   VIBEE_ASSIGN(AtomicFile file, AtomicFile::create(path + ".part"));
   const std::span<const uint8_t> line(reinterpret_cast<const uint8_t*>(state.sampler.data()), state.sampler.size());
-  const std::vector<StatePart> parts = step.state();
-  Header header{{},         kVersion,     uint32_t(line.size()),    state.steps,
-                state.best, parts.size(), shape_of(step, kVersion), crc_of(line),
-                0};
+  const std::vector<StatePart>& parts = image.parts;
+  Header header{{},           kVersion, uint32_t(line.size()), state.steps, state.best, parts.size(), image.shape,
+                crc_of(line), 0};
   std::copy(std::begin(kMagic), std::end(kMagic), header.magic);
   header.crc = header_crc(header);
   VIBEE_TRY(file.append(bytes_of(header)));

@@ -15,6 +15,7 @@
 
 #include <string>
 
+#include "vibee/base/hash/siphash.h"
 #include "vibee/train/loop/train_step.h"
 
 namespace vibee {
@@ -25,7 +26,16 @@ struct RunState {
   std::string sampler;  ///< RowSampler::state
 };
 
+/// What a file says, its parts where the step has them.
+struct RunImage {
+  RunState state;
+  Hash128 shape;
+  std::vector<StatePart> parts;
+};
+RunImage image_of(TrainStep& step, const RunState& state);
+
 /// The file appears whole or not at all.
+Status save_run(const std::string& path, const RunImage& image);
 Status save_run(const std::string& path, TrainStep& step, const RunState& state);
 /// Fills `step` and says where the run is. A file that is damaged or of another model is an error; after damage in a
 /// part, `step` is not to be used.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Checkpoints of a run: bytes that come back, and what is refused.
-#include "vibee/train/loop/run_state.h"
+#include "vibee/train/loop/run_saver.h"
 
 #include <gtest/gtest.h>
 
@@ -66,6 +66,38 @@ TEST(RunState, GoesOnWithTheBytes) {
     EXPECT_EQ(bytes_of(*whole), bytes_of(*later));
     EXPECT_EQ(run_once(*whole), run_once(*later));
     EXPECT_EQ(bytes_of(*whole), bytes_of(*later));
+  }
+}
+
+/// Files are of the step that they were asked for at, while it goes on; those that cannot be written are told of later.
+TEST(RunSaver, WritesWhileTheStepGoesOn) {
+  const TempFolder folder;
+  const auto path = [&](int i) { return fmt::format("{}/{}.run", folder.path(), i); };
+  for (const bool copy : {true, false}) {
+    auto step = step_of(tiny("llama"));
+    std::vector<std::vector<uint8_t>> states;
+    int written = 0;
+    {
+      RunSaver saver(copy);
+      for (int i = 0; i < 6; ++i) {
+        run_once(*step);
+        states.push_back(bytes_of(*step));
+        ASSERT_TRUE(saver.save(path(i), *step, {step->steps(), 1, "at"}, [&] { ++written; }).ok());
+      }
+    }
+    EXPECT_EQ(written, 6);
+    for (int i = 0; i < 6; ++i) {
+      auto later = step_of(tiny("llama"));
+      ASSERT_TRUE(load_run(path(i), later.get()).ok());
+      EXPECT_EQ(later->steps(), uint64_t(i + 1));
+      EXPECT_EQ(bytes_of(*later), states[size_t(i)]);
+    }
+    RunSaver saver(copy);
+    const std::string nowhere = folder.path() + "/none/x.run";
+    Status first = saver.save(nowhere, *step, {1, 1, "at"}), then = saver.wait();
+    EXPECT_EQ(first.ok(), copy);
+    EXPECT_EQ(then.ok(), !copy);
+    EXPECT_TRUE(saver.save(path(9), *step, {1, 1, "at"}).ok());
   }
 }
 
