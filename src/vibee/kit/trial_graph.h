@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A training graph over random weights and documents, as a plan: for checks and benches of what passes and kernels do to
-// its loss, its gradients, its memory and its time.
+// A training graph over random weights and documents, as a plan: for checks and benches of what passes and kernels do
+// to its loss, its gradients, its memory and its time.
 #pragma once
 
 #include <cmath>
@@ -25,9 +25,9 @@ struct TrialGraphOptions {
   uint32_t rows = 4, length = 32;          ///< documents of a step, rows of a document
   uint32_t threads = 1;
   Isa isa = detected_isa();
-  Format compute = Format::f32;  ///< of activations
-  Format weights = Format::f32;  ///< of matrices: f32, bf16, f16
-  bool experts_too = false;      ///< `weights` of experts and what chooses them as well
+  Format compute = Format::f32;   ///< of activations
+  Format weights = Format::f32;   ///< of matrices: f32, bf16, f16
+  bool experts_too = false;       ///< `weights` of experts and what chooses them as well
   Format rounding = Format::f32;  ///< matrices are numbers of it, whatever they lie in
   Recompute recompute = Recompute::none;
 };
@@ -52,9 +52,9 @@ class TrialGraph {
     for (const Node& node : t->graph_.nodes)
       if (node.op == Op::weight) t->fill(node, ++tensor, info(o.rounding));
     const TrainOptions options{o.rows * o.length, o.threads, o.isa};
-    VIBEE_ASSIGN(t->plan_, TrainPlan::compile(
-                               t->graph_, [&](std::string_view name) { return t->weights_.find(name)->second.data(); },
-                               options));
+    VIBEE_ASSIGN(t->plan_,
+                 TrainPlan::compile(
+                     t->graph_, [&](std::string_view name) { return t->weights_.find(name)->second.data(); }, options));
     RandomStream random(1, Purpose::test);
     for (uint32_t r = 0; r < options.max_rows; ++r) {
       t->tokens_.push_back(int32_t(random.below(o.model.vocab)));

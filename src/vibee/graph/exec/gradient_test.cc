@@ -181,11 +181,12 @@ TEST(Gradient, EveryOpAgainstDifferences) {
 /// A cast rounds, to nearest even and beyond f16's range to infinity; a gradient passes as if it did not.
 TEST(Gradient, PassesACast) {
   for (const char* to : {"bf16", "f16"}) {
-    const auto loss = parse_graph(fmt::format(
-        "graph g {{\n  %0:f32[T,4] = weight {{name=\"x\"}}\n  %1:f32[T,4] = weight {{name=\"y\"}}\n"
-        "  %2:{0}[T,4] = cast(%0) {{to=\"{0}\"}}\n  %3:f32[T,4] = cast(%2) {{to=\"f32\"}}\n  %4:f32[T,4] = mul(%3, %1)\n"
-        "  %5:f32[1] = constant {{value=1.0}}\n  %6:f32[1] = sum_to(%4, %5)\n  return %6\n}}\n",
-        to));
+    const auto loss = parse_graph(
+        fmt::format("graph g {{\n  %0:f32[T,4] = weight {{name=\"x\"}}\n  %1:f32[T,4] = weight {{name=\"y\"}}\n"
+                    "  %2:{0}[T,4] = cast(%0) {{to=\"{0}\"}}\n  %3:f32[T,4] = cast(%2) {{to=\"f32\"}}\n  %4:f32[T,4] = "
+                    "mul(%3, %1)\n"
+                    "  %5:f32[1] = constant {{value=1.0}}\n  %6:f32[1] = sum_to(%4, %5)\n  return %6\n}}\n",
+                    to));
     ASSERT_TRUE(loss.ok()) << loss.status().message();
     GradientCase c{*loss, {}, {{"x", {1 + 0x1p-8, 1 + 3 * 0x1p-11, 70000, -0.5}}, {"y", {1, 2, 3, 4}}}, {1, 1}};
     const bool half = std::string_view(to) == "f16";
@@ -193,8 +194,8 @@ TEST(Gradient, PassesACast) {
     const auto out = gradients(c, {"x", "y"});
     ASSERT_EQ(out.size(), 3u);
     EXPECT_EQ(out[1].f, (std::vector<double>{1, 2, 3, 4}));
-    EXPECT_EQ(out[2].f, half ? (std::vector<double>{1 + 0x1p-8, 1 + 0x1p-9, far, -0.5})
-                             : (std::vector<double>{1, 1, far, -0.5}));
+    EXPECT_EQ(out[2].f,
+              half ? (std::vector<double>{1 + 0x1p-8, 1 + 0x1p-9, far, -0.5}) : (std::vector<double>{1, 1, far, -0.5}));
   }
 }
 

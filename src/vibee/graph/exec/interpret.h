@@ -41,7 +41,8 @@ struct Noise {
 Result<std::vector<TensorValue>> interpret(const Graph& graph, const InterpretInputs& inputs,
                                            const FileWeights& weights, Sizes sizes, Noise noise = {});
 
-/// The same in double with no result rounded but by casts; weights by name as numbers, whatever format their types name.
+/// The same in double with no result rounded but by casts; weights by name as numbers, whatever format their types
+/// name.
 Result<std::vector<TensorOf<double>>> interpret_exact(const Graph& graph, const InterpretInputsOf<double>& inputs,
                                                       const NamedNumbers<double>& weights, Sizes sizes);
 

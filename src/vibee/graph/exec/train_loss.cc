@@ -78,8 +78,7 @@ class Loss {
   /// Of the chunk from its slopes, over what it gathered.
   void dx(const TrainCall& call, uint32_t first, uint32_t count) const {
     call.weight_rows(1, [&](Range part, const DenseOperand& weight) {
-      dense_product(w, {logits + part.begin, n}, weight, count, k, part.end - part.begin, gathered, k,
-                    part.begin > 0);
+      dense_product(w, {logits + part.begin, n}, weight, count, k, part.end - part.begin, gathered, k, part.begin > 0);
     });
     w.team.barrier();
     const Range mine = w.share_of(count);

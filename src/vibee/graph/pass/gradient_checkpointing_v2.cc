@@ -23,7 +23,7 @@ std::optional<Recompute> level_of(const Graph& g, const Node& node) {
     case Op::moe_gated:
     case Op::rope: return Recompute::proj;
     // Rows and a bias; two sums of rows are the residual stream, which would be added up from its beginning.
-    case Op::add: 
+    case Op::add:
       if (g.type(node.in[0]) == g.type(node.in[1])) return {};
       return Recompute::proj;
     case Op::self_attention: return Recompute::full;
@@ -97,7 +97,8 @@ constexpr RecomputeName kLevels[] = {
 std::span<const RecomputeName> recompute_levels() { return kLevels; }
 
 Graph recompute(const Graph& joint, Recompute level) {
-  const bool casts = std::any_of(joint.nodes.begin(), joint.nodes.end(), [](const Node& n) { return n.op == Op::cast; });
+  const bool casts =
+      std::any_of(joint.nodes.begin(), joint.nodes.end(), [](const Node& n) { return n.op == Op::cast; });
   return level == Recompute::none && !casts ? joint : Recomputation(joint, level).run();
 }
 

@@ -70,9 +70,9 @@ Result<GemmPlan> GemmPlan::make(const GemmProblem& problem, uint32_t threads, Is
   plan.threads_ = threads;
   // Whole items a thread where none is left to wait for long: at most a tenth of the time. Groups are dealt by what
   // they cost, few of them cut between columns, so nobody waits before the end.
-  plan.by_items_ = threads > 1 && (p.grouping != GemmGroups::none ||
-                                   (p.batch > 1 && uint64_t(ceil_div(p.batch, threads)) * threads * 10 <=
-                                                       uint64_t(p.batch) * 11));
+  plan.by_items_ =
+      threads > 1 && (p.grouping != GemmGroups::none ||
+                      (p.batch > 1 && uint64_t(ceil_div(p.batch, threads)) * threads * 10 <= uint64_t(p.batch) * 11));
   plan.sums_in_d_ = p.beta == 0 && !p.epilogue.residual;
   const uint64_t deepest = std::min(p.k, p.packed_b ? kLongDepth : kDepth);
   plan.a_floats_ = round_up(

@@ -23,8 +23,8 @@ void expect_definition(const DenseCase& c, const std::string& what) {
 }
 
 std::string describe(const GemmProblem& p) {
-  return fmt::format("m {} n {} k {} batch {} grouping {} alpha {} beta {} goes on {} packed {} a {}{} b {}{}", p.m, p.n, p.k,
-                     p.batch, int(p.grouping), p.alpha, p.beta, p.goes_on, p.packed_b, info(p.a.element).name,
+  return fmt::format("m {} n {} k {} batch {} grouping {} alpha {} beta {} goes on {} packed {} a {}{} b {}{}", p.m,
+                     p.n, p.k, p.batch, int(p.grouping), p.alpha, p.beta, p.goes_on, p.packed_b, info(p.a.element).name,
                      p.a.transposed ? "^T" : "", info(p.b.element).name, p.b.transposed ? "^T" : "");
 }
 

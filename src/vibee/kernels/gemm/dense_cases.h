@@ -98,7 +98,8 @@ class DenseCase {
     const Guarded<float> sums(p.epilogue.column_sum ? uint64_t(p.n) * p.items() : 0);
     const std::vector<float>& start = in_place ? residual_ : start_;
     std::copy(start.begin(), start.end(), d.span().begin());
-    if (p.beta == 0 && !p.goes_on && !in_place) each_of_d([&](uint64_t at, uint32_t, uint32_t, uint32_t) { d.span()[at] = kTrap; });
+    if (p.beta == 0 && !p.goes_on && !in_place)
+      each_of_d([&](uint64_t at, uint32_t, uint32_t, uint32_t) { d.span()[at] = kTrap; });
     std::fill(pre.span().begin(), pre.span().end(), kTrap);
     std::fill(sums.span().begin(), sums.span().end(), kTrap);
     GemmData data = inputs();

@@ -220,9 +220,24 @@ void lora_up(const float* h, uint32_t rows, uint32_t width, uint32_t rank, const
     lora_up_rows<1>(h + uint64_t(r) * width, width, rank, b, b_stride, columns, y + r * stride, stride);
 }
 
-constexpr PointwiseKernels kTable = {rms_norm, layer_norm,     add,    scale, gated,   activate,
-                                     rope,     quantize_block, argmax, max,   sum_exp, soft_cap,
-                                     narrow<v_store_half>, widen<v_load_half>, narrow<v_store_bf16>, widen<v_load_bf16>, lora_down, lora_up};
+constexpr PointwiseKernels kTable = {rms_norm,
+                                     layer_norm,
+                                     add,
+                                     scale,
+                                     gated,
+                                     activate,
+                                     rope,
+                                     quantize_block,
+                                     argmax,
+                                     max,
+                                     sum_exp,
+                                     soft_cap,
+                                     narrow<v_store_half>,
+                                     widen<v_load_half>,
+                                     narrow<v_store_bf16>,
+                                     widen<v_load_bf16>,
+                                     lora_down,
+                                     lora_up};
 
 }  // namespace
 }  // namespace vibee

@@ -129,7 +129,8 @@ TEST_P(Gradients, OfActivationsIn16BitsAreNear) {
     for (const RecomputeName& level : recompute_levels()) {
       const auto again = interpret_exact(recompute(stored, level.level), t.c.inputs, t.c.weights, t.c.sizes);
       ASSERT_TRUE(again.ok()) << again.status().message();
-      for (size_t i = 0; i < kept->size(); ++i) EXPECT_EQ((*again)[i].f, (*kept)[i].f) << level.name << ", output " << i;
+      for (size_t i = 0; i < kept->size(); ++i)
+        EXPECT_EQ((*again)[i].f, (*kept)[i].f) << level.name << ", output " << i;
     }
   }
 }
@@ -261,8 +262,8 @@ TEST_P(Gradients, APlanComputesThem) {
   }
 }
 
-/// The same with what is kept in 16 bits, and at every level of recomputation. Where a value lies between two of 16 bits
-/// the plan and the interpreter may round it to different ones, a few of them.
+/// The same with what is kept in 16 bits, and at every level of recomputation. Where a value lies between two of 16
+/// bits the plan and the interpreter may round it to different ones, a few of them.
 TEST_P(Gradients, APlanComputesThemIn16Bits) {
   Training t;
   ASSERT_NO_FATAL_FAILURE(t.load(GetParam()));
@@ -284,9 +285,9 @@ TEST_P(Gradients, APlanComputesThemIn16Bits) {
                                               {Isa::scalar, 2u, Recompute::full},
                                               {detected_isa(), 1u, Recompute::cheap},
                                               {detected_isa(), 2u, Recompute::proj}}) {
-      auto plan = TrainPlan::compile(
-          recompute(stored, level), [&](std::string_view name) { return weights.find(name)->second.data(); },
-          {kRowsOfStep + 2, threads, isa});
+      auto plan = TrainPlan::compile(recompute(stored, level),
+                                     [&](std::string_view name) { return weights.find(name)->second.data(); },
+                                     {kRowsOfStep + 2, threads, isa});
       ASSERT_TRUE(plan.ok()) << plan.status().message();
       Team team(threads);
       const Status status = (*plan)->run(team, {integers, floats});
