@@ -302,7 +302,7 @@ Status decoding(Trials& trials, Grids* grids) {
   return {};
 }
 
-/// An update of a small and a larger model, and a checkpoint.
+/// An update and a checkpoint of small and larger models.
 Status updates(uint32_t threads, Isa isa, const std::string& folder, Grids* grids) {
   for (const auto& [dim, vocabulary] : {std::pair(32u, 300u), std::pair(256u, 300u), std::pair(256u, 16000u)}) {
     NewModel model;
@@ -332,7 +332,6 @@ Status updates(uint32_t threads, Isa isa, const std::string& folder, Grids* grid
     grid.axes.resize(1);
     grid.axes[0].push_back(parameters);
     grid.rates.push_back(typical(seconds) / parameters);
-    if (vocabulary < 16000) continue;
     const std::string path = fmt::format("{}/rates-{}.run", folder, getpid());  // several processes may measure
     const double bytes = 12 * parameters;
     Status written;
@@ -343,7 +342,10 @@ Status updates(uint32_t threads, Isa isa, const std::string& folder, Grids* grid
     });
     std::remove(path.c_str());
     VIBEE_TRY(std::move(written));
-    (*grids)["checkpoint"] = {{{bytes}}, {save / bytes}};
+    RateGrid& checkpoint = (*grids)["checkpoint"];
+    checkpoint.axes.resize(1);
+    checkpoint.axes[0].push_back(bytes);
+    checkpoint.rates.push_back(save / bytes);
   }
   return {};
 }
