@@ -19,7 +19,7 @@ namespace {
 constexpr size_t kMostPoints = 100'000, kMostGrids = 1000;
 constexpr double kMostSeconds = 3600;
 
-std::string own_version() { return fmt::format("{} rates 1", kVersion); }
+std::string own_version() { return fmt::format("{} rates 3", kVersion); }
 
 std::string list(const std::vector<double>& numbers) {
   std::vector<std::string> out;
