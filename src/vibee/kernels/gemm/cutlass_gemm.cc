@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "vibee/base/memory/checked.h"
@@ -336,7 +337,9 @@ void GemmPlan::run_groups(const GemmData& data, uint32_t tid, const Space& space
   for (uint32_t i = 0; i < problem_.groups; before += data.groups[i++]) {
     const Item it = item(data, i, before);
     const double here = cost(it);
-    const auto unit = [&](double at) { return uint32_t(std::clamp((at - done) / here, 0.0, 1.0) * units + 0.5); };
+    const auto unit = [&](double at) {
+      return uint32_t(std::lround(std::clamp((at - done) / here, 0.0, 1.0) * units));
+    };
     uint32_t from = 0, to = tid == 0 ? units : 0;  // without rows there are only sums of columns, which are zero
     if (here > 0) from = unit(begin), to = unit(end);
     if (from < to) multiply(part(it, {0, it.m}, {from * width, std::min(it.n, to * width)}), 0, 1, space, [] {});
