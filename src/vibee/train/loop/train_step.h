@@ -51,7 +51,7 @@ struct TrainStepOptions {
   Optimiser optimiser = {};               ///< matrices shrink by `decay`, vectors do not
   Precision precision = {};               ///< an adapter's weights and their sums are f32 whatever it says
   double clip = 0;                        ///< the norm of all gradients together is at most this; 0: whatever it is
-  double spike = 0;  ///< a step whose norm is so many times the mean of late is not made; 0: whatever it is
+  double spike = 0;         ///< a step whose norm is so many times the mean of late is not made; 0: whatever it is
   bool accumulate = false;  ///< a share may have several parts, whose gradients are summed in memory of their own
   LoraOptions lora = {};
   uint32_t shares = 1;          ///< of a step, over all ranks

@@ -149,7 +149,8 @@ TEST(TrainStep, ChangesNothingWhereItRefuses) {
   Steps::Batch batch = steps.batches[0];
   batch.weights[0] = INFINITY;
   batch.targets[0] = 5;
-  EXPECT_NE(refused(batch).find("is not finite; the first is of token_embd.weight"), std::string::npos) << refused(batch);
+  EXPECT_NE(refused(batch).find("is not finite; the first is of token_embd.weight"), std::string::npos)
+      << refused(batch);
   batch = steps.batches[0];
   batch.tokens[3] = 60;
   EXPECT_EQ(refused(batch), "input 'tokens': 60 in row 3 is not in 0 to 59");
