@@ -196,34 +196,6 @@ class Forecaster {
                        (double(out_.checkpoints) + 1.0 / 3) * out_.checkpoint_seconds;  // and the model
   }
 
-  /// Of all ranks, which are on one machine.
-  Result<uint64_t> bytes_of(TrainStepOptions options, uint32_t rows) const {
-    options.max_rows = rows * c_.length;
-    options.accumulate = rows < (c_.batch + options.shares - 1) / options.shares;
-    VIBEE_ASSIGN(const TrainStep::Memory memory, TrainStep::memory(model_->file, model_->config, options));
-    return ranks_.count * memory.sum();
-  }
-  /// The most rows whose step takes no more than is allowed; 0: not even one does.
-  Result<TrainForecast::Setting> most_rows(const RecomputeName& level) const {
-    TrainStepOptions options = options_;
-    options.recompute = level.level;
-    TrainForecast::Setting best{std::string(level.name), 0, 0};
-    uint32_t low = 0, high = kMostTrainRows / c_.length + 1, next = std::max(1u, out_.part);
-    while (low + 1 < high) {  // low fits, high does not
-      VIBEE_ASSIGN(const uint64_t bytes, bytes_of(options, next));
-      if (bytes <= out_.allowed) {
-        low = next;
-        best.part = next;
-        best.bytes = bytes;
-      } else {
-        high = next;
-      }
-      next = high > kMostTrainRows / c_.length ? std::min(2 * low, high - 1) : low + (high - low) / 2;
-      if (next == low) break;
-    }
-    return best;
-  }
-
   Status memory(uint64_t before) {
     VIBEE_ASSIGN(const TrainStep::Memory m, TrainStep::memory(model_->file, model_->config, options_));
     out_.allowed = machine_.memory;
@@ -246,7 +218,8 @@ class Forecaster {
     out_.memory.program = now + kRunning + (held - 1) * (now > before ? now - before : 0);
     for (const RecomputeName& level : recompute_levels()) {
       if (out_.fits ? level.level != options_.recompute : level.level < options_.recompute) continue;
-      VIBEE_ASSIGN(TrainForecast::Setting setting, most_rows(level));
+      VIBEE_ASSIGN(FittingPart setting,
+                   fitting_part(c_, model_->file, model_->config, options_, level, ranks_.count, out_.allowed));
       if (setting.part > 0) out_.settings.push_back(std::move(setting));
     }
     return {};

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "vibee/app/jobs/train_config.h"
+#include "vibee/app/jobs/train_setup.h"
 #include "vibee/plan/train/train_price.h"
 
 namespace vibee {
@@ -52,12 +52,7 @@ struct TrainForecast {
   bool fits = true;      ///< what the steps of all ranks take
   /// The most rows that can be computed at once, by level of recomputation: of the one that is used where it fits, of
   /// all that help where it does not.
-  struct Setting {
-    std::string recompute;
-    uint32_t part;
-    uint64_t bytes;
-  };
-  std::vector<Setting> settings;
+  std::vector<FittingPart> settings;
 
   double tokens_per_second() const { return double(tokens) / step_seconds; }
   double peak_share() const { return flops / step_seconds / peak_flops; }

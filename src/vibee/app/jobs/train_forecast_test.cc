@@ -114,7 +114,7 @@ TEST_F(Forecast, SaysWhatWouldFit) {
   const TrainForecast f = forecast({"train.recompute=none"}, {}, little);
   EXPECT_FALSE(f.fits);
   ASSERT_FALSE(f.settings.empty());
-  for (const TrainForecast::Setting& s : f.settings) {
+  for (const FittingPart& s : f.settings) {
     EXPECT_LE(s.bytes, little);
     const auto bytes = [&](uint32_t part) {
       return stated({"train.recompute=" + s.recompute, fmt::format("train.part={}", part), "train.batch=1000"}).sum();

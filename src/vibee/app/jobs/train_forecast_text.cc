@@ -46,7 +46,7 @@ std::string forecast_text(const TrainForecast& f) {
   if (!f.fits)
     out += f.settings.empty() ? "it does not fit, whatever train.part and train.recompute\n"
                               : "it does not fit; what would:\n";
-  for (const TrainForecast::Setting& s : f.settings)
+  for (const FittingPart& s : f.settings)
     out += f.fits ? fmt::format("train.part can be {} at most ({:.0f} MiB)\n", s.part, mib(s.bytes))
                   : fmt::format("  train.recompute = \"{}\", train.part = {} ({:.0f} MiB)\n", s.recompute, s.part,
                                 mib(s.bytes));
@@ -58,7 +58,7 @@ std::string forecast_json(const TrainForecast& f) {
   for (size_t i = 0; i < kReasons; ++i) step.number(name(Reason(i)), f.step.seconds[i]);
   for (const auto& [reason, bytes] : reasons(f.memory)) memory.integer(reason, bytes);
   std::vector<std::string> settings;
-  for (const TrainForecast::Setting& s : f.settings)
+  for (const FittingPart& s : f.settings)
     settings.push_back(
         JsonObject().text("recompute", s.recompute).integer("part", s.part).integer("bytes", s.bytes).str());
   return JsonObject()

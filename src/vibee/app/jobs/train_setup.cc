@@ -135,6 +135,29 @@ uint64_t checkpoint_copy(const TrainConfig& c, const TrainStep::Memory& step, ui
   return on_the_way && step.sum() + bytes <= allowed ? bytes : 0;
 }
 
+Result<FittingPart> fitting_part(const TrainConfig& c, const Checkpoint& file, const ModelConfig& model,
+                                 TrainStepOptions options, const RecomputeName& level, uint32_t ranks,
+                                 uint64_t allowed) {
+  options.recompute = level.level;
+  const uint32_t most = kMostTrainRows / c.length;
+  FittingPart best{std::string(level.name), 0, 0};
+  uint32_t low = 0, high = most + 1, next = std::max(1u, c.part);
+  while (low + 1 < high) {  // low fits, high does not
+    options.max_rows = next * c.length;
+    options.accumulate = next < (c.batch + options.shares - 1) / options.shares;
+    VIBEE_ASSIGN(const TrainStep::Memory memory, TrainStep::memory(file, model, options));
+    if (ranks * memory.sum() <= allowed) {
+      low = best.part = next;
+      best.bytes = ranks * memory.sum();
+    } else {
+      high = next;
+    }
+    next = high > most ? std::min(2 * low, high - 1) : low + (high - low) / 2;
+    if (next == low) break;
+  }
+  return best;
+}
+
 Status choose_recompute(const TrainConfig& c, const Checkpoint& file, const ModelConfig& model,
                         TrainStepOptions* options) {
   const uint64_t most = allowed_memory(c);
@@ -146,10 +169,17 @@ Status choose_recompute(const TrainConfig& c, const Checkpoint& file, const Mode
     if (memory.sum() <= most) return {};
     least = memory.sum();
   }
-  return error(Code::no_memory, "training takes {} MiB{}, {} MiB are {}; compute fewer rows at once (train.part){}",
-               least >> 20, c.recompute == "auto" ? " at the least" : " with train.recompute = " + c.recompute,
-               most >> 20, c.memory > 0 ? "allowed by train.memory" : "available",
-               c.recompute == "auto" ? "" : ", or let more be computed again (train.recompute = \"auto\")");
+  std::string fits;
+  for (const RecomputeName& level : recompute_levels()) {
+    VIBEE_ASSIGN(const FittingPart part, fitting_part(c, file, model, *options, level, 1, most));
+    if (part.part == 0) continue;
+    fits += fmt::format("{}train.part = {} with train.recompute = \"{}\"", fits.empty() ? "" : ", or ",
+                        std::min(part.part, c.batch), level.name);
+    if (part.part >= c.batch) break;  // the whole step at once
+  }
+  return error(Code::no_memory, "training takes {} MiB{}, {} MiB are {}; what fits: {}", least >> 20,
+               c.recompute == "auto" ? " at the least" : " with train.recompute = " + c.recompute, most >> 20,
+               c.memory > 0 ? "allowed by train.memory" : "available", fits.empty() ? "a smaller model alone" : fits);
 }
 
 }  // namespace vibee

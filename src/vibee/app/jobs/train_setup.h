@@ -34,6 +34,15 @@ uint64_t allowed_memory(const TrainConfig& config);
 /// Bytes of a copy of what a step changes, of which checkpoints are written while training goes on; 0: there is none,
 /// for it is not asked for or does not fit beside the step.
 uint64_t checkpoint_copy(const TrainConfig& config, const TrainStep::Memory& step, uint64_t allowed);
+/// A level of recomputation with the most rows at once (train.part) whose step takes no more than is allowed.
+struct FittingPart {
+  std::string recompute;
+  uint32_t part;   ///< 0: not even one row fits
+  uint64_t bytes;  ///< of the steps of all ranks, which are on one machine
+};
+Result<FittingPart> fitting_part(const TrainConfig& config, const Checkpoint& file, const ModelConfig& model,
+                                 TrainStepOptions options, const RecomputeName& level, uint32_t ranks,
+                                 uint64_t allowed);
 /// The level of recomputation, and whether it fits what memory there may be.
 Status choose_recompute(const TrainConfig& config, const Checkpoint& file, const ModelConfig& model,
                         TrainStepOptions* options);

@@ -396,6 +396,27 @@ TEST_F(Training, RefusesARunThatDoesNotFitTheFolder) {
             std::string::npos);
 }
 
+TEST_F(Training, SaysWhatFitsWhereMemoryIsShort) {
+  const auto refused = [&](const std::string& memory, const std::string& recompute) {
+    return train(config("short",
+                        {"train.memory=" + memory, "train.part=4", "train.steps=2", "train.recompute=" + recompute}),
+                 false, {})
+        .status()
+        .message();
+  };
+  // Between what one row and what four take.
+  uint64_t low = 1, high = 1 << 24;
+  while (high - low > 4096) {
+    const uint64_t middle = (low + high) / 2;
+    (refused(std::to_string(middle), "none").empty() ? high : low) = middle;
+    std::filesystem::remove_all(path("short"));
+  }
+  const std::string text = refused(std::to_string(low), "none");
+  EXPECT_NE(text.find("what fits: train.part = 3 with train.recompute = \"none\", or train.part = "), std::string::npos)
+      << text;
+  EXPECT_NE(refused("1000", "auto").find("what fits: a smaller model alone"), std::string::npos);
+}
+
 TEST_F(Training, SaysWhatAConfigurationMayNotSay) {
   const auto has = [](const std::string& text, std::string_view part) {
     EXPECT_NE(text.find(part), std::string::npos) << text;
