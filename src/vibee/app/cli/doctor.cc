@@ -40,6 +40,9 @@ struct Optional {
 constexpr Optional kOptional[] = {
     {"libcuda.so.1", "CUDA driver", "models run on the CPU only"},
     {"libOpenCL.so.1", "OpenCL", "no OpenCL device can be used"},
+    {"libopenblas.so.0", "OpenBLAS",
+     "`vibee train` with kernels.gemm = auto has less to choose from; install libopenblas0-pthread"},
+    {"libdnnl.so.2", "oneDNN", "the same; install libdnnl2"},
     {"curl", "curl", "`vibee pull` cannot fetch repositories and addresses; install curl"},
     {"python3", "python3", "`vibee pull` cannot fetch the known models, which pip does; install python3-pip"},
 };

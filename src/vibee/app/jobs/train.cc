@@ -197,6 +197,7 @@ class Run {
     options.ranks = ranks_;
     shares_ = options.shares;
     VIBEE_TRY(choose_recompute(c_, model_->file, config, &options));
+    VIBEE_TRY(choose_products(&options));
     VIBEE_ASSIGN(const TrainStep::Memory memory, TrainStep::memory(model_->file, config, options));
     saver_ = std::make_unique<RunSaver>(checkpoint_copy(c_, memory, allowed_memory(c_)) > 0);
     VIBEE_ASSIGN(step_, TrainStep::create(model_->file, config, options));
@@ -225,9 +226,21 @@ class Run {
       if (std::frexp(scale.scale, &exponent) != 0.5)
         text += fmt::format(", loss scale {} (no power of two: gradients are rounded by it)", scale.scale);
     }
+    if (options.products != nullptr) text += fmt::format("; {}", products_.summary());
     facts_ = text;
     events_.begin(text);
+    if (const Status& trouble = products_.record_trouble(); !trouble.ok())
+      events_.said(fmt::format("what was measured is not kept: {}", trouble.message()));
     return {};
+  }
+
+  /// Rank 0 measures what is not known, the others read what it wrote.
+  Status choose_products(TrainStepOptions* options) {
+    const auto choose = [&] { return vibee::choose_products(c_, model_->file, model_->config, &products_, options); };
+    if (first()) VIBEE_TRY(choose());
+    if (c_.gemm_policy == GemmPolicy::native) return {};
+    VIBEE_ASSIGN([[maybe_unused]] const bool all_here, any(false));
+    return first() ? Status() : choose();
   }
 
   Status began_alike() {
@@ -358,6 +371,7 @@ class Run {
   std::string architecture_, facts_;
   std::vector<TokenStore> stores_, held_out_;
   std::unique_ptr<RowSampler> sampler_;
+  GemmChoice products_;  ///< outlives the step
   std::unique_ptr<TrainStep> step_;
   std::unique_ptr<RunSaver> saver_;
   std::unique_ptr<std::FILE, Close> metrics_;

@@ -226,6 +226,11 @@ Status check(const std::string& name, ConfigUse use, TrainConfig* c) {
                                              [&](const RecomputeName& level) { return level.name == c->recompute; }))
     return wrong("train.recompute",
                  fmt::format("{}; none, cheap, proj, full and auto are built", quote(c->recompute, 40)));
+  using G = std::pair<const char*, GemmPolicy>;
+  VIBEE_TRY(named("kernels.gemm", c->gemm,
+                  {G{"native", GemmPolicy::native}, G{"auto", GemmPolicy::automatic}, G{"vendor", GemmPolicy::vendor}},
+                  &c->gemm_policy)
+                .within(name));
   if (c->bad_step != "stop" && c->bad_step != "skip")
     return wrong("train.bad_step", fmt::format("{}; stop and skip are built", quote(c->bad_step, 40)));
   if (c->spike > 0 && c->spike <= 1)

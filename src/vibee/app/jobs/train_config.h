@@ -39,6 +39,8 @@ struct TrainConfig {
   uint64_t memory = 0;  ///< bytes; 0: what is available
   std::string schedule = "cosine";
   Schedule rates;
+  std::string gemm = "native";
+  GemmPolicy gemm_policy = GemmPolicy::native;  ///< of that name
   std::string rule = "adamw";
   Optimiser optimiser;
   // Names of what `precision` is then; empty: what goes with `compute`.

@@ -5,9 +5,11 @@
 #include <thread>
 
 #include "vibee/app/jobs/open_tokenizer.h"
+#include "vibee/app/jobs/records_file.h"
 #include "vibee/base/memory/huge_buffer.h"
 #include "vibee/base/simd/isa.h"
 #include "vibee/base/text/quote.h"
+#include "vibee/base/thread/pinned_team.h"
 #include "vibee/dist/shard/data_parallel.h"
 #include "vibee/model/arch/arch.h"
 #include "vibee/model/cache/cache.h"
@@ -156,6 +158,19 @@ Result<FittingPart> fitting_part(const TrainConfig& c, const Checkpoint& file, c
     if (next == low) break;
   }
   return best;
+}
+
+Status choose_products(const TrainConfig& config, const Checkpoint& file, const ModelConfig& model, GemmChoice* choice,
+                       TrainStepOptions* options) {
+  VIBEE_ASSIGN(*choice, GemmChoice::open(config.gemm_policy));
+  if (config.gemm_policy == GemmPolicy::native) return {};
+  VIBEE_ASSIGN(const Graph graph, TrainStep::graph(file, model, *options));
+  VIBEE_ASSIGN(Records records, machine_records());
+  Team team(options->threads);
+  const PinnedTeam pinned(team);  // threads that have just begun share a core for a while
+  VIBEE_TRY(choice->choose(TrainPlan::products(graph, plan_options(*options)), team, options->isa, &records));
+  options->products = choice;
+  return {};
 }
 
 Status choose_recompute(const TrainConfig& c, const Checkpoint& file, const ModelConfig& model,

@@ -43,6 +43,10 @@ struct FittingPart {
 Result<FittingPart> fitting_part(const TrainConfig& config, const Checkpoint& file, const ModelConfig& model,
                                  TrainStepOptions options, const RecomputeName& level, uint32_t ranks,
                                  uint64_t allowed);
+/// Who computes the step's dense products (kernels.gemm): by the machine's records, or measured now, on as many threads
+/// as the step has. Sets TrainStepOptions::products to `choice`, or to null where ours computes all.
+Status choose_products(const TrainConfig& config, const Checkpoint& file, const ModelConfig& model, GemmChoice* choice,
+                       TrainStepOptions* options);
 /// The level of recomputation, and whether it fits what memory there may be.
 Status choose_recompute(const TrainConfig& config, const Checkpoint& file, const ModelConfig& model,
                         TrainStepOptions* options);

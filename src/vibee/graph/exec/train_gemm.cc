@@ -19,11 +19,14 @@ void dense_product(const TrainWorker& w, const DenseOperand& a, const DenseOpera
   GemmProblem problem{m, n, k, {a.element, a.transposed, a.ld}, {b.element, b.transposed, b.ld}, {}};
   problem.d.ld = d_row;
   problem.goes_on = goes_on;
-  const GemmPlan plan = plan_for(problem, w.threads, w.plan.options().isa);
   GemmData data;
   data.a = {a.p, 0, a.element};  // what check_operands would read more of is known to be there
   data.b = {b.p, 0, b.element};
   data.d = {d, size_t(m - 1) * d_row + n};
+  const GemmChoice* const choice = w.plan.options().products;
+  if (const VendorGemm* const library = choice == nullptr ? nullptr : choice->find(problem))
+    return library->run_thread(problem, data, w.tid, w.threads);
+  const GemmPlan plan = plan_for(problem, w.threads, w.plan.options().isa);
   plan.run_thread(data, w.tid, w.team, w.plan.products());
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Dense products of training graphs, in the order fma_k: every element is one fma chain over ascending k.
+// Dense products of training graphs, in the order fma_k (every element is one fma chain over ascending k) unless
+// TrainOptions::products chose a library.
 #pragma once
 
 #include "vibee/graph/exec/train_plan.h"

@@ -20,21 +20,46 @@ bool is_moe(Op op) {
   return op == Op::moe_route || op == Op::moe_gated || op == Op::moe_down || op == Op::moe_gated_dx ||
          op == Op::moe_gated_dw || op == Op::moe_down_dx || op == Op::moe_down_dw;
 }
-/// Bytes that the products of a node work in.
-uint64_t products_of(const Graph& g, const Node& node, const TrainOptions& o) {
+/// The dense products of a node at most, but for a mixture of experts.
+std::vector<GemmProblem> dense_products(const Graph& g, const Node& node, const TrainOptions& o) {
   const auto dim = [&](ValueId id, size_t i) {
     const Dim& d = g.type(id).dims[i];
     return uint32_t(value(d, {int64_t(o.max_rows), 0}));
   };
-  if (node.op == Op::linear) return dense_workspace(dim(node.out[0], 0), dim(node.in[1], 0), dim(node.in[1], 1), o);
-  if (node.op == Op::linear_dx) return dense_workspace(dim(node.out[0], 0), dim(node.in[1], 1), dim(node.in[1], 0), o);
-  if (node.op == Op::linear_dw) return dense_workspace(dim(node.out[0], 0), dim(node.out[0], 1), dim(node.in[0], 0), o);
-  if (is_moe(node.op)) return train_moe_products(g, node, o);
-  if (!is_loss(node.op)) return 0;
+  const auto layout = [&](size_t in, bool transposed) {
+    const Type& type = g.type(node.in[in]);
+    return GemmLayout{is_blocks(type) ? Format::f32 : type.elem.format, transposed};  // blocks are decoded
+  };
+  const auto product = [](uint32_t m, uint32_t n, uint32_t k, const GemmLayout& a, const GemmLayout& b) {
+    GemmProblem p;
+    p.m = m, p.n = n, p.k = k, p.a = a, p.b = b;
+    return p;
+  };
+  // Rows of a weight that are multiplied by at once.
+  const auto weight_rows = [&] {
+    const Type& type = g.type(node.in[1]);
+    return is_blocks(type) ? std::min(decoded_rows(type), dim(node.in[1], 0)) : dim(node.in[1], 0);
+  };
+  const GemmLayout floats, across{Format::f32, true};
+  if (node.op == Op::linear)
+    return {product(dim(node.out[0], 0), weight_rows(), dim(node.in[1], 1), layout(0, false), layout(1, true))};
+  if (node.op == Op::linear_dx)
+    return {product(dim(node.out[0], 0), dim(node.in[1], 1), weight_rows(), layout(0, false), layout(1, false))};
+  if (node.op == Op::linear_dw)
+    return {product(dim(node.out[0], 0), dim(node.out[0], 1), dim(node.in[0], 0), layout(0, true), layout(1, false))};
+  if (!is_loss(node.op)) return {};
   const uint32_t n = dim(node.in[1], 0), k = dim(node.in[1], 1), rows = std::min(loss_rows(n), o.max_rows);
-  const uint64_t logits = dense_workspace(rows, n, k, o);
-  if (node.op == Op::cross_entropy_dx) return std::max(logits, dense_workspace(rows, k, n, o));
-  return node.op == Op::cross_entropy_dw ? std::max(logits, dense_workspace(n, k, rows, o)) : logits;
+  std::vector<GemmProblem> all = {product(rows, weight_rows(), k, floats, layout(1, true))};
+  if (node.op == Op::cross_entropy_dx) all.push_back(product(rows, k, weight_rows(), floats, layout(1, false)));
+  if (node.op == Op::cross_entropy_dw) all.push_back(product(n, k, rows, across, floats));
+  return all;
+}
+/// Bytes that the products of a node work in.
+uint64_t products_of(const Graph& g, const Node& node, const TrainOptions& o) {
+  if (is_moe(node.op)) return train_moe_products(g, node, o);
+  uint64_t most = 0;
+  for (const GemmProblem& p : dense_products(g, node, o)) most = std::max(most, dense_workspace(p.m, p.n, p.k, o));
+  return most;
 }
 /// The input in whose place an op may put its result element by element.
 std::optional<size_t> overwritten(const Graph& g, const Node& node, const std::vector<uint32_t>& end) {
@@ -125,6 +150,13 @@ Result<TrainPlan::Layout> TrainPlan::plan(const Graph& g, const TrainOptions& o)
   l.decoded = l.products + round_up(products, 64);
   l.bytes = l.decoded + round_up(decoded, 64) + 64;
   return l;
+}
+
+std::vector<GemmProblem> TrainPlan::products(const Graph& graph, const TrainOptions& options) {
+  std::vector<GemmProblem> all;
+  for (const Node& node : graph.nodes)
+    for (const GemmProblem& p : dense_products(graph, node, options)) all.push_back(p);
+  return all;
 }
 
 Result<uint64_t> TrainPlan::arena_bytes(const Graph& graph, const TrainOptions& options) {

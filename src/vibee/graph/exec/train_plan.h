@@ -13,6 +13,7 @@
 #include "vibee/base/thread/team.h"
 #include "vibee/graph/ir/ir.h"
 #include "vibee/kernels/attention/self_attention.h"
+#include "vibee/kernels/gemm/gemm_choice.h"
 #include "vibee/kernels/pointwise/gradients.h"
 
 namespace vibee {
@@ -24,6 +25,7 @@ struct TrainOptions {
   uint32_t max_rows = 2048;  ///< a step, at most
   uint32_t threads = 1;
   Isa isa = Isa::scalar;
+  const GemmChoice* products = nullptr;  ///< who computes dense ones; null: cutlass_gemm, whose bytes are one's own
 };
 
 /// Inputs of a step by the names of the graph's input nodes, one number a row.
@@ -57,6 +59,8 @@ class TrainPlan {
  public:
   /// The arena's size without compiling: what `compile` would allocate, to the byte.
   static Result<uint64_t> arena_bytes(const Graph& graph, const TrainOptions& options);
+  /// The dense products of a step of max_rows, with repetitions: what TrainOptions::products decides.
+  static std::vector<GemmProblem> products(const Graph& graph, const TrainOptions& options);
   /// `weights` gives the memory of a weight by name, rows one behind the other in the format of its type; it outlives
   /// the plan. An op that has no kernel here, or a form of it, is refused with the node's number.
   static Result<std::unique_ptr<TrainPlan>> compile(Graph graph, const std::function<void*(std::string_view)>& weights,

@@ -143,7 +143,7 @@ Status check_cutlass_gemm(CheckContext& context) {
        {"CUDA kernels and their schedules", "AMX, vdpbf16ps and NEON tiles (bf16 is widened to f32)",
         "int8 (packed_gemm has the products of quantised weights), FP8, 2:4 sparse and mixed input",
         "Stream-K and split-K", "epilogues of general expressions: gated products, loads, row sums, quantised output",
-        "--gemm: every linear layer of run and serve through GemmProblem; choice by a record book"})
+        "--gemm: every linear layer of run and serve through GemmProblem"})
     context.not_built(part);
   if (context.describe_only()) return {};
   const RunSettings& settings = context.settings();

@@ -77,6 +77,8 @@ class DenseCase {
 
   const GemmProblem& problem() const { return problem_; }
   uint64_t extent() const { return start_.size(); }
+  /// What D is before, where a product goes on from it.
+  std::span<const float> start() const { return start_; }
 
   struct Outputs {
     std::vector<float> d, pre, column_sum;

@@ -51,7 +51,7 @@ struct GemmProblem {
   bool packed_b = false;  ///< B comes as panels that were packed before (GemmData::packed)
   float alpha = 1, beta = 0;
   bool goes_on = false;  ///< D holds the sums of the depth before this one: alpha 1, beta 0, no residual
-  GemmEpilogue epilogue;
+  GemmEpilogue epilogue = {};
 
   /// Items that have a B, a bias, a D or sums of columns of their own: batch items or groups.
   uint32_t items() const { return grouping == GemmGroups::none ? batch : groups; }

@@ -242,24 +242,24 @@ uint8_t e4m3_scale(const uint8_t* at, uint32_t block, uint32_t h) {
 }
 
 void place_header(Format format, uint32_t nr, uint32_t r, const uint8_t* row, uint32_t super, uint8_t* out) {
-  const Header header = panel_layout(format).header;
+  const PanelHeader header = panel_layout(format).header;
   const uint8_t* at = file_super(format, row, super);
-  if (header == Header::e8) {
+  if (header == PanelHeader::e8) {
     out[r] = at[0];
     return;
   }
-  if (header == Header::e4) {
+  if (header == PanelHeader::e4) {
     for (uint32_t h = 0; h < 2; ++h) out[h * nr + r] = e4m3_scale(at, super, h);
     return;
   }
   write16(out + 2 * r, read16(at + half_offsets(format).d));
   if (has_min(header)) write16(out + 2 * nr + 2 * r, read16(at + half_offsets(format).second));
-  for (uint32_t j = 0; header == Header::k && j < 8; ++j) {
+  for (uint32_t j = 0; header == PanelHeader::k && j < 8; ++j) {
     out[(4 + j) * nr + r] = k_scale(at + 4, int(j));
     out[(12 + j) * nr + r] = k_min(at + 4, int(j));
   }
-  for (uint32_t j = 0; header == Header::k2 && j < 16; ++j) out[(4 + j) * nr + r] = at[j];
-  for (uint32_t j = 0; j < (header == Header::k6 ? 16u : header == Header::ks ? 8u : 0u); ++j)
+  for (uint32_t j = 0; header == PanelHeader::k2 && j < 16; ++j) out[(4 + j) * nr + r] = at[j];
+  for (uint32_t j = 0; j < (header == PanelHeader::k6 ? 16u : header == PanelHeader::ks ? 8u : 0u); ++j)
     out[(2 + j) * nr + r] = uint8_t(signed_scale(format, at, j));
 }
 
@@ -302,7 +302,7 @@ Block32 empty_block(const PanelLayout& p) {
   Block32 b{};
   b.zero = p.zero;
   b.has_min = has_min(p.header);
-  b.split = p.header == Header::e4;
+  b.split = p.header == PanelHeader::e4;
   for (int h = 0; h < 2; ++h) b.sc[h] = b.mn[h] = 1;
   return b;
 }
@@ -317,11 +317,11 @@ Block32 file_block(Format format, const uint8_t* row, uint32_t block) {
   map_codes(p.codes, b.code);
   const uint8_t* at = file_super(format, row, block / (superblock(p.header) / 32));
   const uint32_t in_super = block % 8;
-  if (p.header == Header::e8) {
+  if (p.header == PanelHeader::e8) {
     set_scale(b, e8m0_half(at[0]));
     return b;
   }
-  if (p.header == Header::e4) {
+  if (p.header == PanelHeader::e4) {
     for (uint32_t h = 0; h < 2; ++h) b.dw[h] = ue4m3_half(at[block % 2 * 2 + h]);
     return b;
   }
@@ -329,22 +329,22 @@ Block32 file_block(Format format, const uint8_t* row, uint32_t block) {
   const float second = b.has_min ? half_to_float(read16(at + half_offsets(format).second)) : 0;
   set_scale(b, d);
   switch (p.header) {
-    case Header::dm: b.mw = second; break;
-    case Header::k:
+    case PanelHeader::dm: b.mw = second; break;
+    case PanelHeader::k:
       set_scale(b, d * float(k_scale(at + 4, int(in_super))));
       b.mw = -(second * float(k_min(at + 4, int(in_super))));
       break;
-    case Header::k2:
+    case PanelHeader::k2:
       b.mw = -second;
       for (uint32_t h = 0; h < 2; ++h) {
         b.sc[h] = at[2 * in_super + h] & 15;
         b.mn[h] = at[2 * in_super + h] >> 4;
       }
       break;
-    case Header::k6:
+    case PanelHeader::k6:
       for (uint32_t h = 0; h < 2; ++h) b.sc[h] = signed_scale(format, at, 2 * in_super + h);
       break;
-    case Header::ks: set_scale(b, d * float(signed_scale(format, at, in_super))); break;
+    case PanelHeader::ks: set_scale(b, d * float(signed_scale(format, at, in_super))); break;
     default: break;
   }
   return b;
@@ -358,11 +358,11 @@ Block32 panel_block(const PackedWeight& w, uint32_t row, uint32_t block) {
   Block32 b = empty_block(p);
   fetch_codes(p.codes, nr, r, at + head + j * group, b.code);
   map_codes(p.codes, b.code);
-  if (p.header == Header::e8) {
+  if (p.header == PanelHeader::e8) {
     set_scale(b, e8m0_half(at[r]));
     return b;
   }
-  if (p.header == Header::e4) {  // the top bit tells 480 from the file's NaN
+  if (p.header == PanelHeader::e4) {  // the top bit tells 480 from the file's NaN
     for (uint32_t h = 0; h < 2; ++h) b.dw[h] = ue4m3_half(at[h * nr + r] | 0x80);
     return b;
   }
@@ -370,22 +370,22 @@ Block32 panel_block(const PackedWeight& w, uint32_t row, uint32_t block) {
   const float second = b.has_min ? half_to_float(read16(at + 2 * nr + 2 * r)) : 0;
   set_scale(b, d);
   switch (p.header) {
-    case Header::dm: b.mw = second; break;
-    case Header::k:
+    case PanelHeader::dm: b.mw = second; break;
+    case PanelHeader::k:
       set_scale(b, d * float(at[(4 + j) * nr + r]));
       b.mw = -(second * float(at[(12 + j) * nr + r]));
       break;
-    case Header::k2:
+    case PanelHeader::k2:
       b.mw = -second;
       for (uint32_t h = 0; h < 2; ++h) {
         b.sc[h] = at[(4 + 2 * j + h) * nr + r] & 15;
         b.mn[h] = at[(4 + 2 * j + h) * nr + r] >> 4;
       }
       break;
-    case Header::k6:
+    case PanelHeader::k6:
       for (uint32_t h = 0; h < 2; ++h) b.sc[h] = int8_t(at[(2 + 2 * j + h) * nr + r]);
       break;
-    case Header::ks: set_scale(b, d * float(int8_t(at[(2 + j) * nr + r]))); break;
+    case PanelHeader::ks: set_scale(b, d * float(int8_t(at[(2 + j) * nr + r]))); break;
     default: break;
   }
   return b;

@@ -26,37 +26,37 @@ namespace vibee {
 
 /// How 32 codes of a row are kept; iq4 and e2m1 are nibbles that name a value of a table (formats/codebook/tables.h).
 enum class Codes : uint8_t { u2, u3, u4, u5, u6, iq4, e2m1, s8, floats };
-enum class Header : uint8_t { d, dm, e8, e4, d256, k, k2, k6, ks, none };
+enum class PanelHeader : uint8_t { d, dm, e8, e4, d256, k, k2, k6, ks, none };
 
 /// How a format's codes and scales stand in a panel.
 struct PanelLayout {
   Codes codes;
-  Header header;
+  PanelHeader header;
   uint8_t zero;  ///< the integer zero point of unsigned codes
 };
 constexpr PanelLayout panel_layout(Format format) {
   switch (format) {
-    case Format::q4_0: return {Codes::u4, Header::d, 8};
-    case Format::q4_1: return {Codes::u4, Header::dm, 0};
-    case Format::q5_0: return {Codes::u5, Header::d, 16};
-    case Format::q5_1: return {Codes::u5, Header::dm, 0};
-    case Format::q8_0: return {Codes::s8, Header::d, 128};
-    case Format::q2_k: return {Codes::u2, Header::k2, 0};
-    case Format::q3_k: return {Codes::u3, Header::k6, 4};
-    case Format::q4_k: return {Codes::u4, Header::k, 0};
-    case Format::q5_k: return {Codes::u5, Header::k, 0};
-    case Format::q6_k: return {Codes::u6, Header::k6, 32};
-    case Format::iq4_nl: return {Codes::iq4, Header::d, 128};
-    case Format::iq4_xs: return {Codes::iq4, Header::ks, 128};
+    case Format::q4_0: return {Codes::u4, PanelHeader::d, 8};
+    case Format::q4_1: return {Codes::u4, PanelHeader::dm, 0};
+    case Format::q5_0: return {Codes::u5, PanelHeader::d, 16};
+    case Format::q5_1: return {Codes::u5, PanelHeader::dm, 0};
+    case Format::q8_0: return {Codes::s8, PanelHeader::d, 128};
+    case Format::q2_k: return {Codes::u2, PanelHeader::k2, 0};
+    case Format::q3_k: return {Codes::u3, PanelHeader::k6, 4};
+    case Format::q4_k: return {Codes::u4, PanelHeader::k, 0};
+    case Format::q5_k: return {Codes::u5, PanelHeader::k, 0};
+    case Format::q6_k: return {Codes::u6, PanelHeader::k6, 32};
+    case Format::iq4_nl: return {Codes::iq4, PanelHeader::d, 128};
+    case Format::iq4_xs: return {Codes::iq4, PanelHeader::ks, 128};
     case Format::tq1_0:
-    case Format::tq2_0: return {Codes::u2, Header::d256, 1};
-    case Format::mxfp4: return {Codes::e2m1, Header::e8, 12};
-    case Format::nvfp4: return {Codes::e2m1, Header::e4, 12};
+    case Format::tq2_0: return {Codes::u2, PanelHeader::d256, 1};
+    case Format::mxfp4: return {Codes::e2m1, PanelHeader::e8, 12};
+    case Format::nvfp4: return {Codes::e2m1, PanelHeader::e4, 12};
     case Format::f32:
     case Format::f16:
     case Format::bf16: break;
   }
-  return {Codes::floats, Header::none, 0};
+  return {Codes::floats, PanelHeader::none, 0};
 }
 constexpr bool is_integer(Format format) { return panel_layout(format).codes != Codes::floats; }
 
@@ -82,27 +82,33 @@ constexpr uint32_t code_bytes(Codes codes, uint32_t nr) {
   const CodeParts p = code_parts(codes);
   return (p.nibbles ? 16 * nr : 0) + (p.pair_bit >= 0 ? 8 * nr : 0) + (p.single_bit >= 0 ? 4 * nr : 0);
 }
-constexpr uint32_t header_bytes(Header header, uint32_t nr) {
+constexpr uint32_t header_bytes(PanelHeader header, uint32_t nr) {
   switch (header) {
-    case Header::e8: return nr;
-    case Header::d:
-    case Header::d256:
-    case Header::e4: return 2 * nr;
-    case Header::dm: return 4 * nr;
-    case Header::ks: return 10 * nr;
-    case Header::k6: return 18 * nr;
-    case Header::k:
-    case Header::k2: return 20 * nr;
-    case Header::none: break;
+    case PanelHeader::e8: return nr;
+    case PanelHeader::d:
+    case PanelHeader::d256:
+    case PanelHeader::e4: return 2 * nr;
+    case PanelHeader::dm: return 4 * nr;
+    case PanelHeader::ks: return 10 * nr;
+    case PanelHeader::k6: return 18 * nr;
+    case PanelHeader::k:
+    case PanelHeader::k2: return 20 * nr;
+    case PanelHeader::none: break;
   }
   return 0;
 }
-constexpr uint32_t superblock(Header header) {
-  return header == Header::d || header == Header::dm || header == Header::e8 || header == Header::e4 ? 32 : 256;
+constexpr uint32_t superblock(PanelHeader header) {
+  return header == PanelHeader::d || header == PanelHeader::dm || header == PanelHeader::e8 || header == PanelHeader::e4
+             ? 32
+             : 256;
 }
 /// Whether a format adds a float offset, and whether its scales change after 16 elements.
-constexpr bool has_min(Header header) { return header == Header::dm || header == Header::k || header == Header::k2; }
-constexpr bool halves(Header header) { return header == Header::k2 || header == Header::k6 || header == Header::e4; }
+constexpr bool has_min(PanelHeader header) {
+  return header == PanelHeader::dm || header == PanelHeader::k || header == PanelHeader::k2;
+}
+constexpr bool halves(PanelHeader header) {
+  return header == PanelHeader::k2 || header == PanelHeader::k6 || header == PanelHeader::e4;
+}
 /// Bytes of one panel of `nr` rows of `k` elements.
 constexpr uint64_t panel_bytes(Format format, uint32_t nr, uint32_t k) {
   const PanelLayout p = panel_layout(format);

@@ -130,7 +130,7 @@ template <Format F, uint32_t G, uint32_t M>
 void tile_entry(const uint8_t* panel, uint32_t k, const uint8_t* group, uint32_t row0, float* out) {
   constexpr PanelLayout kLayout = panel_layout(F);
   constexpr Codes C = kLayout.codes;
-  constexpr Header H = kLayout.header;
+  constexpr PanelHeader H = kLayout.header;
   constexpr uint32_t kBlocks = superblock(H) / 32;
   using Record = ActRecord<G>;
   const __m256i ones = _mm256_set1_epi16(1);
@@ -140,7 +140,7 @@ void tile_entry(const uint8_t* panel, uint32_t k, const uint8_t* group, uint32_t
   const uint8_t* act = group;
   const uint8_t* at = panel;
   for (uint32_t super = 0; super < k / superblock(H); ++super) {
-    const __m256 d = H == Header::e8 ? load_e8m0(at) : H == Header::e4 ? _mm256_setzero_ps() : load_half8(at);
+    const __m256 d = H == PanelHeader::e8 ? load_e8m0(at) : H == PanelHeader::e4 ? _mm256_setzero_ps() : load_half8(at);
     const __m256 second = has_min(H) ? load_half8(at + 16) : _mm256_setzero_ps();
     const uint8_t* codes = at + header_bytes(H, 8);
     for (uint32_t j = 0; j < kBlocks; ++j, codes += code_bytes(C, 8), act += Record::bytes) {
@@ -187,14 +187,14 @@ void tile_entry(const uint8_t* panel, uint32_t k, const uint8_t* group, uint32_t
 #pragma GCC unroll 6
             for (uint32_t m = 0; m < M; ++m) part[m] = _mm256_add_epi32(part[m], _mm256_madd_epi16(sum16[m], ones));
           }
-          if constexpr (H == Header::e4) {
+          if constexpr (H == PanelHeader::e4) {
             const __m256 dw = load_e4m3(at + 8 * half);
 #pragma GCC unroll 6
             for (uint32_t m = 0; m < M; ++m)
               acc[m] = _mm256_fmadd_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(part[m]), dw),
                                        broadcast_float(act + Record::da + 4 * (row0 + m)), acc[m]);
           } else if constexpr (kHalves == 2) {
-            const __m256i sc = H == Header::k6
+            const __m256i sc = H == PanelHeader::k6
                                    ? load_i8x8(at + 16 + 8 * (2 * j + half))
                                    : _mm256_and_si256(load_u8x8(at + 32 + 8 * (2 * j + half)), _mm256_set1_epi32(15));
 #pragma GCC unroll 6
@@ -205,10 +205,10 @@ void tile_entry(const uint8_t* panel, uint32_t k, const uint8_t* group, uint32_t
           }
         }
       }
-      if constexpr (H == Header::e4) continue;  // added half by half above
+      if constexpr (H == PanelHeader::e4) continue;  // added half by half above
       __m256 dw = d, mw = second;
-      if constexpr (H == Header::ks) dw = _mm256_mul_ps(d, _mm256_cvtepi32_ps(load_i8x8(at + 16 + 8 * j)));
-      if constexpr (H == Header::k) {
+      if constexpr (H == PanelHeader::ks) dw = _mm256_mul_ps(d, _mm256_cvtepi32_ps(load_i8x8(at + 16 + 8 * j)));
+      if constexpr (H == PanelHeader::k) {
         dw = _mm256_mul_ps(d, _mm256_cvtepi32_ps(load_u8x8(at + 32 + 8 * j)));
         mw = _mm256_sub_ps(_mm256_setzero_ps(), _mm256_mul_ps(second, _mm256_cvtepi32_ps(load_u8x8(at + 96 + 8 * j))));
       }
@@ -216,10 +216,10 @@ void tile_entry(const uint8_t* panel, uint32_t k, const uint8_t* group, uint32_t
       for (uint32_t m = 0; m < M; ++m) {
         const __m256 scaled = _mm256_mul_ps(_mm256_cvtepi32_ps(sum[m]), dw);
         acc[m] = _mm256_fmadd_ps(scaled, broadcast_float(act + Record::da + 4 * (row0 + m)), acc[m]);
-        if constexpr (H == Header::dm || H == Header::k)
+        if constexpr (H == PanelHeader::dm || H == PanelHeader::k)
           acc[m] = _mm256_fmadd_ps(mw, broadcast_float(act + Record::das + 4 * (row0 + m)), acc[m]);
       }
-      if constexpr (H == Header::k2) {  // minima of the halves: negated as -S is
+      if constexpr (H == PanelHeader::k2) {  // minima of the halves: negated as -S is
         const __m256i zero = _mm256_setzero_si256();
         const __m256i mn0 = _mm256_sub_epi32(zero, _mm256_srli_epi32(load_u8x8(at + 32 + 16 * j), 4));
         const __m256i mn1 = _mm256_sub_epi32(zero, _mm256_srli_epi32(load_u8x8(at + 40 + 16 * j), 4));

@@ -125,7 +125,7 @@ inline __attribute__((always_inline)) void tile_rows(const uint8_t* panel, uint3
                                                      uint32_t row0, float* out) {
   constexpr PanelLayout kLayout = panel_layout(F);
   constexpr Codes C = kLayout.codes;
-  constexpr Header H = kLayout.header;
+  constexpr PanelHeader H = kLayout.header;
   constexpr uint32_t kBlocks = superblock(H) / 32;
   using Record = ActRecord<G>;
   __m512 acc[M];
@@ -134,13 +134,15 @@ inline __attribute__((always_inline)) void tile_rows(const uint8_t* panel, uint3
   const uint8_t* act = group;
   const uint8_t* at = panel;
   for (uint32_t super = 0; super < k / superblock(H); ++super) {
-    const __m512 d = H == Header::e8 ? load_e8m0(at) : H == Header::e4 ? _mm512_setzero_ps() : load_half16(at);
+    const __m512 d = H == PanelHeader::e8   ? load_e8m0(at)
+                     : H == PanelHeader::e4 ? _mm512_setzero_ps()
+                                            : load_half16(at);
     const __m512 second = has_min(H) ? load_half16(at + 32) : _mm512_setzero_ps();
     const uint8_t* codes = at + header_bytes(H, 16);
     for (uint32_t j = 0; j < kBlocks; ++j, codes += code_bytes(C, 16), act += Record::bytes) {
       __m512 dw = d, mw = second;
-      if constexpr (H == Header::ks) dw = _mm512_mul_ps(d, _mm512_cvtepi32_ps(load_i8x16(at + 32 + 16 * j)));
-      if constexpr (H == Header::k) {
+      if constexpr (H == PanelHeader::ks) dw = _mm512_mul_ps(d, _mm512_cvtepi32_ps(load_i8x16(at + 32 + 16 * j)));
+      if constexpr (H == PanelHeader::k) {
         dw = _mm512_mul_ps(d, _mm512_cvtepi32_ps(load_u8x16(at + 64 + 16 * j)));
         mw = _mm512_sub_ps(_mm512_setzero_ps(),
                            _mm512_mul_ps(second, _mm512_cvtepi32_ps(load_u8x16(at + 192 + 16 * j))));
@@ -150,9 +152,9 @@ inline __attribute__((always_inline)) void tile_rows(const uint8_t* panel, uint3
       if constexpr (halves(H)) {  // two sub-scales a block: the groups of `lo` are the first half, those of `hi` the
                                   // second
         __m512i sc0, sc1, mn0, mn1;
-        if constexpr (H == Header::k6) {
+        if constexpr (H == PanelHeader::k6) {
           sc0 = load_i8x16(at + 32 + 32 * j), sc1 = load_i8x16(at + 48 + 32 * j);
-        } else if constexpr (H == Header::k2) {  // minima negated as -S is
+        } else if constexpr (H == PanelHeader::k2) {  // minima negated as -S is
           const __m512i first = load_u8x16(at + 64 + 32 * j), last = load_u8x16(at + 80 + 32 * j);
           const __m512i low = _mm512_set1_epi32(15), zero = _mm512_setzero_si512();
           sc0 = _mm512_and_si512(first, low), sc1 = _mm512_and_si512(last, low);
@@ -175,7 +177,7 @@ inline __attribute__((always_inline)) void tile_rows(const uint8_t* panel, uint3
             last = _mm512_dpbusd_epi32(last, hi[p], broadcast32(q + 32 * m + 4 * (p + 4)));
           }
           const __m512 da = broadcast_float(act + Record::da + 4 * (row0 + m));
-          if constexpr (H == Header::e4) {
+          if constexpr (H == PanelHeader::e4) {
             acc[m] = _mm512_fmadd_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(first), load_e4m3(at)), da, acc[m]);
             acc[m] = _mm512_fmadd_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(last), load_e4m3(at + 16)), da, acc[m]);
             continue;
@@ -183,7 +185,7 @@ inline __attribute__((always_inline)) void tile_rows(const uint8_t* panel, uint3
             sum[m] = _mm512_add_epi32(_mm512_mullo_epi32(first, sc0), _mm512_mullo_epi32(last, sc1));
             acc[m] = _mm512_fmadd_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sum[m]), dw), da, acc[m]);
           }
-          if constexpr (H == Header::k2) {
+          if constexpr (H == PanelHeader::k2) {
             const __m512i qsum = _mm512_add_epi32(_mm512_mullo_epi32(mn0, ns0), _mm512_mullo_epi32(mn1, ns1));
             acc[m] = _mm512_fmadd_ps(mw, _mm512_mul_ps(da, _mm512_cvtepi32_ps(qsum)), acc[m]);
           }
@@ -208,7 +210,7 @@ inline __attribute__((always_inline)) void tile_rows(const uint8_t* panel, uint3
       for (uint32_t m = 0; m < M; ++m) {
         const __m512 scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(sum[m]), dw);
         acc[m] = _mm512_fmadd_ps(scaled, broadcast_float(act + Record::da + 4 * (row0 + m)), acc[m]);
-        if constexpr (H == Header::dm || H == Header::k)
+        if constexpr (H == PanelHeader::dm || H == PanelHeader::k)
           acc[m] = _mm512_fmadd_ps(mw, broadcast_float(act + Record::das + 4 * (row0 + m)), acc[m]);
       }
     }

@@ -94,36 +94,65 @@ Result<VendorGemm> VendorGemm::open(GemmVendor vendor, uint32_t threads) {
     reinterpret_cast<void (*)(int64_t)>(set)(threads);
   else
     reinterpret_cast<void (*)(int)>(set)(int(threads));
+  if (vendor == GemmVendor::onednn) out.threads_of_caller_ = reinterpret_cast<void (*)(int)>(set);
   out.description_ = describe(vendor, out.library_.get());
   return out;
+}
+
+Status VendorGemm::takes(const GemmProblem& p) const {
+  const std::string_view library = vendor_of(vendor_).name;
+  if (p.epilogue.any() || p.packed_b || p.grouping != GemmGroups::none || p.a.element != Format::f32 ||
+      p.b.element != Format::f32)
+    return error(Code::unsupported, "{}: only plain float products without groups, panels or an epilogue", library);
+  constexpr uint64_t kMost = std::numeric_limits<int>::max();
+  if (p.m > kMost || p.n > kMost || p.k > kMost || p.a.ld > kMost || p.b.ld > kMost || p.d.ld > kMost)
+    return error(Code::unsupported, "{}: {} x {} x {} is more than its integers", library, p.m, p.n, p.k);
+  return {};
 }
 
 Status VendorGemm::run(const GemmProblem& problem, const GemmData& data) const {
   GemmProblem p;
   VIBEE_ASSIGN(p, checked(problem));
   VIBEE_TRY(check_operands(p, data));
-  const std::string_view library = vendor_of(vendor_).name;
-  if (p.epilogue.any() || p.packed_b || p.goes_on || p.grouping != GemmGroups::none || p.a.element != Format::f32 ||
-      p.b.element != Format::f32)
-    return error(Code::unsupported, "{}: only plain float products without groups, panels, beginnings or an epilogue", library);
-  if (p.beta != 0 && data.c.data() != data.d.data()) return error(Code::unsupported, "{}: C has to be D", library);
-  constexpr uint64_t kMost = std::numeric_limits<int>::max();
-  if (p.m > kMost || p.n > kMost || p.k > kMost || p.a.ld > kMost || p.b.ld > kMost || p.d.ld > kMost)
-    return error(Code::unsupported, "{}: {} x {} x {} is more than its integers", library, p.m, p.n, p.k);
+  VIBEE_TRY(takes(p));
+  if (p.beta != 0 && data.c.data() != data.d.data())
+    return error(Code::unsupported, "{}: C has to be D", vendor_of(vendor_).name);
+  return product(p, data, {0, p.m}, {0, p.n});
+}
+
+void VendorGemm::run_thread(const GemmProblem& problem, const GemmData& data, uint32_t tid, uint32_t threads) const {
+  const auto p = checked(problem);
+  VIBEE_CHECK(p.ok());
+  if (threads_of_caller_) threads_of_caller_(1);
+  // Stripes along the longer side, of whole lines of D.
+  constexpr uint32_t kUnit = 16;
+  const bool by_rows = p->m >= p->n;
+  const uint32_t all = by_rows ? p->m : p->n;
+  Range mine = share((all + kUnit - 1) / kUnit, tid, threads);
+  mine = {std::min(all, mine.begin * kUnit), std::min(all, mine.end * kUnit)};
+  if (mine.begin == mine.end) return;
+  const Status done = product(*p, data, by_rows ? mine : Range{0, p->m}, by_rows ? Range{0, p->n} : mine);
+  VIBEE_CHECK(done.ok(), "{}", done.message());
+}
+
+Status VendorGemm::product(const GemmProblem& p, const GemmData& data, Range rows, Range columns) const {
   const auto ld = [](const GemmLayout& l) { return l.ld ? int64_t(l.ld) : 1; };
+  const uint32_t m = rows.end - rows.begin, n = columns.end - columns.begin;
+  const float beta = p.goes_on ? 1 : p.beta;
   for (uint32_t i = 0; i < p.batch; ++i) {
-    const float* a = static_cast<const float*>(data.a.data) + i * *p.a.stride;
-    const float* b = static_cast<const float*>(data.b.data) + i * *p.b.stride;
-    float* d = data.d.data() + i * *p.d.stride;
+    const float* a =
+        static_cast<const float*>(data.a.data) + i * *p.a.stride + uint64_t(rows.begin) * (p.a.transposed ? 1 : p.a.ld);
+    const float* b = static_cast<const float*>(data.b.data) + i * *p.b.stride +
+                     uint64_t(columns.begin) * (p.b.transposed ? p.b.ld : 1);
+    float* d = data.d.data() + i * *p.d.stride + uint64_t(rows.begin) * p.d.ld + columns.begin;
     if (vendor_ != GemmVendor::onednn) {
-      reinterpret_cast<CblasSgemm>(product_)(101, p.a.transposed ? 112 : 111, p.b.transposed ? 112 : 111, int(p.m),
-                                             int(p.n), int(p.k), p.alpha, a, int(ld(p.a)), b, int(ld(p.b)), p.beta, d,
+      reinterpret_cast<CblasSgemm>(product_)(101, p.a.transposed ? 112 : 111, p.b.transposed ? 112 : 111, int(m),
+                                             int(n), int(p.k), p.alpha, a, int(ld(p.a)), b, int(ld(p.b)), beta, d,
                                              int(ld(p.d)));
       continue;
     }
-    const int failed =
-        reinterpret_cast<DnnlSgemm>(product_)(p.a.transposed ? 'T' : 'N', p.b.transposed ? 'T' : 'N', p.m, p.n, p.k,
-                                              p.alpha, a, ld(p.a), b, ld(p.b), p.beta, d, ld(p.d));
+    const int failed = reinterpret_cast<DnnlSgemm>(product_)(p.a.transposed ? 'T' : 'N', p.b.transposed ? 'T' : 'N', m,
+                                                             n, p.k, p.alpha, a, ld(p.a), b, ld(p.b), beta, d, ld(p.d));
     if (failed) return error(Code::unsupported, "oneDNN: refused the product with status {}", failed);
   }
   return {};

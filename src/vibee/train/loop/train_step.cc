@@ -84,8 +84,7 @@ uint64_t sum_bytes(WeightForm form, uint64_t n) {
 }
 
 Result<TrainStep::Memory> memory_of(const Joint& joint, const TrainStepOptions& options) {
-  VIBEE_ASSIGN(const uint64_t arena,
-               TrainPlan::arena_bytes(joint.graph, {options.max_rows, options.threads, options.isa}));
+  VIBEE_ASSIGN(const uint64_t arena, TrainPlan::arena_bytes(joint.graph, plan_options(options)));
   uint64_t sums = 0;
   if (options.sums()) {
     const uint32_t rank = options.ranks != nullptr ? options.ranks->rank() : 0;
@@ -216,8 +215,7 @@ Result<std::unique_ptr<TrainStep>> TrainStep::create(const Checkpoint& file, con
       if (w.name == name) return self->place(w);
     return nullptr;
   };
-  VIBEE_ASSIGN(s->plan_,
-               TrainPlan::compile(std::move(joint.graph), place, {options.max_rows, options.threads, options.isa}));
+  VIBEE_ASSIGN(s->plan_, TrainPlan::compile(std::move(joint.graph), place, plan_options(options)));
   s->team_ = std::make_unique<Team>(options.threads);
   s->positions_.reserve(options.max_rows);
   s->scaled_.reserve(options.max_rows);

@@ -47,6 +47,7 @@ struct TrainStepOptions {
   uint32_t max_rows = 2048;
   uint32_t threads = 1;
   Isa isa = Isa::scalar;
+  const GemmChoice* products = nullptr;   ///< TrainOptions::products
   Recompute recompute = Recompute::none;  ///< what is computed again instead of kept
   Optimiser optimiser = {};               ///< matrices shrink by `decay`, vectors do not
   Precision precision = {};               ///< an adapter's weights and their sums are f32 whatever it says
@@ -61,6 +62,9 @@ struct TrainStepOptions {
   /// Sums are kept apart from the plan's values.
   bool sums() const { return accumulate || shares > 1 || ranks != nullptr; }
 };
+
+/// Those of the plan that a step runs.
+inline TrainOptions plan_options(const TrainStepOptions& o) { return {o.max_rows, o.threads, o.isa, o.products}; }
 
 /// What a step spent its time with, in seconds of the monotonic clock.
 struct TrainTrace {

@@ -104,6 +104,34 @@ TEST_P(TrainStepOf, RecomputationKeepsTheBytes) {
   }
 }
 
+/// Who gives up the same bytes for a library's speed gets the same losses.
+TEST_P(TrainStepOf, LossesByALibraryAreThoseOfTorch) {
+  auto choice = GemmChoice::open(GemmPolicy::vendor);
+  if (!choice.ok()) GTEST_SKIP() << choice.status().message();
+  Steps steps(GetParam());
+  auto file = open_checkpoint(kGoldens + "hf/" + GetParam());
+  ASSERT_TRUE(file.ok());
+  auto config = read_config(*file);
+  ASSERT_TRUE(config.ok());
+  auto graph = TrainStep::graph(*file, *config, steps.options);
+  ASSERT_TRUE(graph.ok()) << graph.status().message();
+  Team team(steps.options.threads);
+  auto records = Records::open("", "cpu");
+  ASSERT_TRUE(
+      choice->choose(TrainPlan::products(*graph, plan_options(steps.options)), team, steps.options.isa, &*records)
+          .ok());
+  EXPECT_GE(choice->rows().size(), 6u);
+  steps.options.products = &*choice;
+  auto step = start("hf/" + GetParam(), steps.options);
+  ASSERT_TRUE(step.ok()) << step.status().message();
+  const auto losses = steps.golden.at("losses").get<std::vector<double>>();
+  for (size_t t = 0; t < losses.size(); ++t) {
+    auto loss = (*step)->run(steps.batches[t % 4]);
+    ASSERT_TRUE(loss.ok()) << loss.status().message();
+    EXPECT_NEAR(*loss / losses[t], 1, 1e-5) << "step " << t;
+  }
+}
+
 /// Bytes of weights and losses do not depend on threads or instruction set.
 TEST_P(TrainStepOf, TheSameBytesWhoeverComputes) {
   const Steps steps(GetParam());
