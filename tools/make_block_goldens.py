@@ -11,6 +11,7 @@ Made with gguf 0.19.0 and numpy 2.4.6:  python tools/make_block_goldens.py data/
 import sys
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 from gguf import GGMLQuantizationType as T
 from gguf import GGML_QUANT_SIZES
@@ -77,6 +78,75 @@ def write_blocks(out, names, rng):
         (out / f"{name}.floats.bin").write_bytes(floats.tobytes())
 
 
+def write_groups(out, rng):
+    """Groups with scales in f32, which no package has: their definition in numpy, on values of ml_dtypes and bitsandbytes."""
+    for kind in ("i4z", "i4m", "i8s"):
+        for group in (32, 64, 128):
+            count = 4096 // group
+            scale = (rng.standard_normal(count) * 2.0 ** rng.integers(-20, 10, count)).astype(np.float32)
+            scale[:3] = [0, -0.0, 1e-42]
+            if kind == "i8s":
+                codes = rng.integers(-128, 128, (count, group)).astype(np.int8)
+                raw = np.hstack([scale.view(np.uint8).reshape(count, 4), codes.view(np.uint8)])
+                floats = scale[:, None] * codes.astype(np.float32)
+            else:
+                codes = rng.integers(0, 16, (count, group)).astype(np.uint8)
+                halves = codes.reshape(count, group // 32, 2, 16)
+                packed = (halves[:, :, 0] | halves[:, :, 1] << 4).reshape(count, group // 2)
+                if kind == "i4z":
+                    zero = rng.integers(0, 17, (count, 1)).astype(np.uint8)
+                    second, floats = zero, scale[:, None] * (codes.astype(np.float32) - zero)
+                else:
+                    offset = rng.standard_normal((count, 1)).astype(np.float32)
+                    second, floats = offset.view(np.uint8), scale[:, None] * codes.astype(np.float32) + offset
+                raw = np.hstack([scale.view(np.uint8).reshape(count, 4), second, packed])
+            (out / f"{kind}{group}.blocks.bin").write_bytes(raw.tobytes())
+            (out / f"{kind}{group}.floats.bin").write_bytes(floats.astype(np.float32).tobytes())
+
+    import bitsandbytes.functional as bnb
+    import torch
+    for kind, group in (("e4m3s", 32), ("e4m3s", 128), ("nf4s", 64), ("fp4s", 64)):
+        count = 4096 // group
+        scale = (rng.standard_normal(count) * 2.0 ** rng.integers(-20, 10, count)).astype(np.float32)
+        if kind == "e4m3s":
+            codes = rng.integers(0, 256, (count, group)).astype(np.uint8)
+            codes[(codes & 0x7F) == 0x7F] = 0
+            packed, values = codes, codes.view(ml_dtypes.float8_e4m3fn).astype(np.float32)
+        else:
+            codes = rng.integers(0, 16, (count, group)).astype(np.uint8)
+            halves = codes.reshape(count, group // 32, 2, 16)
+            packed = (halves[:, :, 0] | halves[:, :, 1] << 4).reshape(count, group // 2)
+            _, state = bnb.quantize_4bit(torch.zeros(64, 64), quant_type=kind[:3], blocksize=64)
+            values = state.code.numpy().astype(np.float32)[codes]
+        raw = np.hstack([scale.view(np.uint8).reshape(count, 4), packed])
+        (out / f"{kind}{group}.blocks.bin").write_bytes(raw.tobytes())
+        (out / f"{kind}{group}.floats.bin").write_bytes((scale[:, None] * values).astype(np.float32).tobytes())
+
+
+def write_minifloats(out):
+    """minifloat.NAME.codes.bin: the value of every code; minifloat.NAME.rounded.bin: the codes of minifloat.input.bin, saturated."""
+    rng = np.random.default_rng(20251130)
+    x = (rng.standard_normal(8192) * 2.0 ** rng.integers(-20, 12, 8192)).astype(np.float32)
+    kinds = {"e4m3": ml_dtypes.float8_e4m3fn, "e5m2": ml_dtypes.float8_e5m2, "e3m2": ml_dtypes.float6_e3m2fn,
+             "e2m3": ml_dtypes.float6_e2m3fn, "e2m1": ml_dtypes.float4_e2m1fn}
+    at = 0
+    for kind in kinds.values():  # midpoints between neighbours, and what lies beside them
+        top = 2 ** (8 if "float8" in kind.__name__ else 6 if "float6" in kind.__name__ else 4) // 2
+        values = np.arange(top, dtype=np.uint8).view(kind).astype(np.float32)
+        values = values[np.isfinite(values)]
+        middle = (values[1:] + values[:-1]) / 2
+        for row in (middle, np.nextafter(middle, np.float32(np.inf)), np.nextafter(middle, np.float32(0)), -middle):
+            x[at:at + row.size] = row
+            at += row.size
+    (out / "minifloat.input.bin").write_bytes(x.tobytes())
+    for name, kind in kinds.items():
+        bits = 8 if "float8" in kind.__name__ else 6 if "float6" in kind.__name__ else 4
+        codes = np.arange(2 ** bits, dtype=np.uint8)
+        (out / f"minifloat.{name}.codes.bin").write_bytes(codes.view(kind).astype(np.float32).tobytes())
+        largest = np.float32(ml_dtypes.finfo(kind).max)
+        (out / f"minifloat.{name}.rounded.bin").write_bytes(np.clip(x, -largest, largest).astype(kind).view(np.uint8).tobytes())
+
+
 def main():
     out = Path(sys.argv[1])
     out.mkdir(parents=True, exist_ok=True)
@@ -85,6 +155,8 @@ def main():
     x = encode_input(rng)
     (out / "input.bin").write_bytes(x.tobytes())
     write_blocks(out, LATER_HALVES, np.random.default_rng(20251125))
+    write_groups(out, np.random.default_rng(20251129))
+    write_minifloats(out)
     for name in ENCODED + LATER_ENCODED:
         (out / f"{name}.encoded.bin").write_bytes(quantize(x.reshape(-1, 256), T[name.upper()]).tobytes())
 

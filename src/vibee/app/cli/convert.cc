@@ -16,7 +16,7 @@ int verb_convert(int argc, char** argv) {
   bool json = false;
   std::vector<std::string> formats = {"keep"};
   for (const NumericFormat& f : all_formats())
-    if (f.encode) formats.emplace_back(f.name);
+    if (f.encode && f.in_gguf()) formats.emplace_back(f.name);
   Args args("convert",
             "Writes a model in another container or number format, tensor by tensor; the result appears whole or not "
             "at all.");

@@ -25,6 +25,10 @@ void add_load_args(Args& args, LoadConfig& c, bool with_batch) {
   args.add("-c,--ctx", c.context, "positions a sequence; 0: the model's own, at most 4096");
   if (with_batch) args.add("-b,--batch", c.batch, "sequences at once").between(1, 4096);
   args.add("--chunk", c.chunk, "prompt rows a step").between(1, 65536);
+  std::vector<std::string> formats = writable_formats();
+  formats.insert(formats.begin(), "keep");
+  args.add("--weights", c.weights, "format that matrices are brought into while they are read, by plain rounding")
+      .one_of(formats);
   args.add("--kv", c.kv, "format of keys and values").one_of({"f32", "f16", "q8_0"});
   args.add("--act", c.act, "rows that meet an integer weight: int8, or f32 (slow; no rounding of activations)")
       .one_of({"int8", "f32"});

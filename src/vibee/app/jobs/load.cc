@@ -8,6 +8,7 @@
 
 #include "vibee/core/measure/measure.h"
 #include "vibee/model/cache/cache.h"
+#include "vibee/model/weight/recast.h"
 
 namespace vibee {
 namespace {
@@ -51,6 +52,11 @@ LoraName parse_lora(std::string_view text) {
 Result<Resolved> resolve(const LoadConfig& c) {
   VIBEE_ASSIGN(std::string path, resolve_model(c.model));
   VIBEE_ASSIGN(Checkpoint file, open_checkpoint(path));
+  if (c.weights != "keep") {
+    auto formats = parse_formats(c.weights);
+    if (!formats.ok()) return formats.take_status().within("--weights");
+    VIBEE_ASSIGN(file, recast_checkpoint(std::move(file), *formats));
+  }
   VIBEE_ASSIGN(ModelConfig config, read_config(file));
   if (c.output) VIBEE_TRY(set_output(path, *c.output, c.pooling, &config));
   ModelOptions model;

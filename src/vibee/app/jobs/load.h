@@ -19,12 +19,13 @@ namespace vibee {
 struct LoadConfig {
   /// Path, or a name in the cache.
   std::string model = std::string(kBuiltinModel);
-  uint32_t threads = 0;  ///< 0: one a core
-  std::string isa;       ///< empty: the best of this CPU
-  uint32_t context = 0;  ///< 0: the model's own, at most 4096
-  uint32_t batch = 1;    ///< sequences at once
-  uint32_t chunk = 256;  ///< prompt rows a step; more is no faster and takes a larger arena
-  uint32_t logits = 0;   ///< rows with logits a step; 0: batch
+  uint32_t threads = 0;          ///< 0: one a core
+  std::string isa;               ///< empty: the best of this CPU
+  uint32_t context = 0;          ///< 0: the model's own, at most 4096
+  uint32_t batch = 1;            ///< sequences at once
+  uint32_t chunk = 256;          ///< prompt rows a step; more is no faster and takes a larger arena
+  uint32_t logits = 0;           ///< rows with logits a step; 0: batch
+  std::string weights = "keep";  ///< format of matrices: the file's own, or one that they are brought into
   std::string kv = "f16";
   std::string act = "int8";              ///< rows that meet an integer weight: int8, or f32 (slow, for comparisons)
   std::optional<uint64_t> memory;        ///< cap in bytes; empty: what the system has

@@ -28,11 +28,9 @@ struct Field {
   std::string LoadConfig::*text;
   uint32_t LoadConfig::*number;
 };
-constexpr Field kFields[] = {{"--threads", nullptr, &LoadConfig::threads},
-                             {"--isa", &LoadConfig::isa, nullptr},
-                             {"--chunk", nullptr, &LoadConfig::chunk},
-                             {"--kv", &LoadConfig::kv, nullptr},
-                             {"--act", &LoadConfig::act, nullptr}};
+constexpr Field kFields[] = {{"--threads", nullptr, &LoadConfig::threads}, {"--isa", &LoadConfig::isa, nullptr},
+                             {"--chunk", nullptr, &LoadConfig::chunk},     {"--weights", &LoadConfig::weights, nullptr},
+                             {"--kv", &LoadConfig::kv, nullptr},           {"--act", &LoadConfig::act, nullptr}};
 
 const Field* field_of(const std::string& option) {
   for (const Field& f : kFields)

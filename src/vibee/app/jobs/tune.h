@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// `vibee tune`: every option is measured beside the plain run, in alternating pairs; then those that pay are combined
-// one by one, and the combination is measured afresh, because the best of many measurements is partly luck. Nothing is
-// an estimate, and "none pays" is an answer.
+// `vibee tune`: every option is measured beside the plain run, in alternating pairs, all options in turns; then those
+// that pay are combined one by one, and the combination is measured afresh, because the best of many measurements is
+// partly luck. Nothing is an estimate, and "none pays" is an answer.
 #pragma once
 
 #include <functional>

@@ -69,6 +69,7 @@ std::vector<std::string> words_of(const LoadConfig& c) {
   if (!c.isa.empty()) add("--isa", c.isa);
   if (c.context) add("--ctx", std::to_string(c.context));
   if (c.chunk != defaults.chunk) add("--chunk", std::to_string(c.chunk));
+  if (c.weights != defaults.weights) add("--weights", c.weights);
   if (c.kv != defaults.kv) add("--kv", c.kv);
   if (c.act != defaults.act) add("--act", c.act);
   if (c.memory) add("--memory", std::to_string(*c.memory));

@@ -110,8 +110,8 @@ std::string picture(const TuneReport& report) {
 }  // namespace
 
 std::string tune_text(const TuneReport& r) {
-  std::string out = fmt::format("{} on {}: a request of {} + {} tokens, {} pairs each, {:.0f} s in all\n", r.model,
-                                r.cpu, r.config.prompt, r.config.generate, r.config.pairs, r.seconds);
+  std::string out = fmt::format("{} on {}: a request of {} + {} tokens, {} pairs each at least, {:.0f} s in all\n",
+                                r.model, r.cpu, r.config.prompt, r.config.generate, r.config.pairs, r.seconds);
   out += fmt::format("plain: prompt {:.1f} tokens/s, generation {:.1f} tokens/s, first token {:.4f} s, {:.1f} MB\n\n",
                      r.plain.prompt, r.plain.generate, r.plain.first_token_s, r.plain.peak_bytes / 1e6);
   out += fmt::format("{:<34}{:<25}{:>8} {:>8} {:>8} {:>8}  {:<28}\n", "times as good as the plain run",

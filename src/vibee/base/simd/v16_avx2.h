@@ -63,6 +63,29 @@ inline void v_store_bf16(uint16_t* p, V16 a) {
   const __m256i packed = _mm256_packus_epi32(bf16_lanes(a.lo), bf16_lanes(a.hi));  // in 128-bit halves
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm256_permute4x64_epi64(packed, 0xd8));
 }
+inline V16 v_load_e4m3(const uint8_t* p) {  // the bits of a half 2^8 smaller
+  const __m256i c = _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  const __m256i sign = _mm256_slli_epi16(_mm256_and_si256(c, _mm256_set1_epi16(0x80)), 8);
+  const __m256i rest = _mm256_slli_epi16(_mm256_and_si256(c, _mm256_set1_epi16(0x7f)), 7);
+  const __m256i half = _mm256_or_si256(sign, rest);
+  const __m256 by = _mm256_set1_ps(256.0f);
+  return {_mm256_mul_ps(_mm256_cvtph_ps(_mm256_castsi256_si128(half)), by),
+          _mm256_mul_ps(_mm256_cvtph_ps(_mm256_extracti128_si256(half, 1)), by)};
+}
+/// Eight of them: by the low three bits from the halves of the table, the fourth chooses.
+inline __m256 look_up8(__m256i index, const float* table) {
+  const __m256 low = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table), index);
+  const __m256 high = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table + 8), index);
+  return _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32(index, 28)));
+}
+template <bool kHigh>
+inline V16 v_look_up(const uint8_t* p, const float* table) {
+  const auto index = [](const uint8_t* at) {
+    const __m256i c = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(at)));
+    return kHigh ? _mm256_srli_epi32(c, 4) : c;
+  };
+  return {look_up8(index(p), table), look_up8(index(p + 8), table)};
+}
 inline V16 v_load_i8(const int8_t* p) {
   return {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)))),
           _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p + 8))))};

@@ -41,6 +41,15 @@ inline void v_store_half(uint16_t* p, V16 a) {
   for (int i = 0; i < 16; ++i) p[i] = float_to_half(a.lane[i]);
 }
 inline V16 v_load_bf16(const uint16_t* p) { VIBEE_LANES(bf16_to_float(p[i])); }
+/// Codes of E4M3, none of them NaN.
+inline V16 v_load_e4m3(const uint8_t* p) {
+  VIBEE_LANES(half_to_float(uint16_t((p[i] & 0x80) << 8 | (p[i] & 0x7f) << 7)) * 256.0f);
+}
+/// Of sixteen bytes the values that their low or high nibbles name.
+template <bool kHigh>
+inline V16 v_look_up(const uint8_t* p, const float* table) {
+  VIBEE_LANES(table[kHigh ? p[i] >> 4 : p[i] & 15]);
+}
 /// Round to nearest even; NaN stays a quiet NaN.
 inline void v_store_bf16(uint16_t* p, V16 a) {
   for (int i = 0; i < 16; ++i) p[i] = float_to_bf16(a.lane[i]);

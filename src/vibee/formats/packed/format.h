@@ -5,11 +5,16 @@
 
 #include <cstdint>
 #include <span>
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "vibee/base/status/status.h"
 
 namespace vibee {
+
+/// The type of formats that no GGUF file has.
+inline constexpr uint32_t kNoGgufType = UINT32_MAX;
 
 /// One name a row of formats.inc, in its order.
 enum class Format : uint8_t {
@@ -21,7 +26,7 @@ enum class Format : uint8_t {
 struct NumericFormat {
   Format format;
   std::string_view name;  ///< as in `--format`, e.g. "q4_k"
-  uint32_t gguf_type;     ///< ggml type id of the file format
+  uint32_t gguf_type;     ///< ggml type id of the file format, or kNoGgufType
   uint32_t block_elems;   ///< elements a block; a row's length is a multiple of it
   uint32_t block_bytes;   ///< bytes a block
   /// Decodes `n` elements (a multiple of block_elems) to floats, bit-exactly as tree/precision.md S2 states.
@@ -29,6 +34,7 @@ struct NumericFormat {
   /// Encodes `n` elements by plain rounding; nullptr where only reading is built.
   void (*encode)(const float* in, uint64_t n, uint8_t* bytes);
 
+  bool in_gguf() const { return gguf_type != kNoGgufType; }
   double bits_per_weight() const { return 8.0 * block_bytes / block_elems; }
   /// Bytes of a row of `n` elements; `n` must be a multiple of block_elems.
   uint64_t row_bytes(uint64_t n) const { return n / block_elems * block_bytes; }
@@ -41,5 +47,10 @@ const NumericFormat& info(Format format);
 const NumericFormat* format_of_gguf_type(uint32_t gguf_type);
 std::string_view gguf_type_name(uint32_t gguf_type);
 Result<Format> parse_format(std::string_view name);
+/// The formats that a name stands for, the best first: a format's own name, or a family of those in groups of several
+/// lengths: int4, int8, fp8, nf4, fp4. Rows take the first whose blocks divide them.
+Result<std::vector<Format>> parse_formats(std::string_view name);
+/// Names of families, and of the formats that can be written.
+std::vector<std::string> writable_formats();
 
 }  // namespace vibee

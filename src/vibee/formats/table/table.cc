@@ -21,6 +21,19 @@ constexpr std::string_view kGgufTypeNames[] = {
     "i64",        "f64",        "iq1_m",      "bf16",  "q4_0_4_4", "q4_0_4_8", "q4_0_8_8", "tq1_0",   "tq2_0",
     "iq4_nl_4_4", "iq4_nl_4_8", "iq4_nl_8_8", "mxfp4", "nvfp4",    "q1_0",     "q2_0"};
 
+struct Family {
+  std::string_view name;
+  std::vector<Format> formats;
+};
+const std::vector<Family>& families() {
+  static const std::vector<Family> all = {{"int4", {Format::i4z128, Format::i4z64, Format::i4z32}},
+                                          {"int8", {Format::i8s128, Format::i8s64, Format::i8s32}},
+                                          {"fp8", {Format::e4m3s128, Format::e4m3s32}},
+                                          {"nf4", {Format::nf4s64}},
+                                          {"fp4", {Format::fp4s64}}};
+  return all;
+}
+
 }  // namespace
 
 std::span<const NumericFormat> all_formats() { return kFormats; }
@@ -29,7 +42,7 @@ const NumericFormat& info(Format format) { return kFormats[size_t(format)]; }
 
 const NumericFormat* format_of_gguf_type(uint32_t gguf_type) {
   for (const NumericFormat& f : kFormats) {
-    if (f.gguf_type == gguf_type) return &f;
+    if (f.in_gguf() && f.gguf_type == gguf_type) return &f;
   }
   return nullptr;
 }
@@ -46,6 +59,21 @@ Result<Format> parse_format(std::string_view name) {
     known += f.name;
   }
   return error(Code::invalid, "unknown format \"{}\"; known: {}", name, known);
+}
+
+Result<std::vector<Format>> parse_formats(std::string_view name) {
+  for (const Family& family : families())
+    if (family.name == name) return family.formats;
+  VIBEE_ASSIGN(const Format one, parse_format(name));
+  return std::vector<Format>{one};
+}
+
+std::vector<std::string> writable_formats() {
+  std::vector<std::string> out;
+  for (const NumericFormat& f : all_formats())
+    if (f.encode != nullptr && f.in_gguf()) out.emplace_back(f.name);
+  for (const Family& family : families()) out.emplace_back(family.name);
+  return out;
 }
 
 }  // namespace vibee

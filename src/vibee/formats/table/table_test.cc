@@ -82,7 +82,17 @@ double levels_of(const NumericFormat& f) {
     // Scaled by 1/8 a block below 1 ends at 0.75: the quarter above has a mean square of 0.25^2 / 3, the quarter from
     // 0.5 a step of 0.25, together an RMSE of 0.083.
     case Format::mxfp4: return 7;
-    default: return std::exp2(f.name[0] == 'q' ? f.name[1] - '0' : 8);  // q5_k has 5-bit codes; bf16 8 significant bits
+    // Tables: steps of E4M3's three bits of mantissa, of NF4 and FP4 the widest ones near the ends.
+    case Format::e4m3s32:
+    case Format::e4m3s128: return 24;
+    case Format::nf4s64: return 9;
+    case Format::fp4s64: return 6;
+    case Format::i8s32:
+    case Format::i8s64:
+    case Format::i8s128: return 254;
+    default:
+      return std::exp2(f.name[0] == 'q' || f.name[0] == 'i' ? f.name[1] - '0'
+                                                            : 8);  // q5_k has 5-bit codes; bf16 8 significant bits
   }
 }
 
@@ -141,12 +151,12 @@ TEST_P(Encoder, WritesTheGoldenBytes) {
 }
 
 TEST(Table, FindsByNameAndByType) {
-  ASSERT_EQ(all_formats().size(), 19u);
+  ASSERT_EQ(all_formats().size(), 32u);
   for (const NumericFormat& f : all_formats()) {
     EXPECT_EQ(&info(f.format), &f);
     EXPECT_EQ(*parse_format(f.name), f.format);
-    EXPECT_EQ(format_of_gguf_type(f.gguf_type), &f);
-    EXPECT_EQ(gguf_type_name(f.gguf_type), f.name);
+    EXPECT_EQ(format_of_gguf_type(f.gguf_type), f.in_gguf() ? &f : nullptr);
+    EXPECT_EQ(gguf_type_name(f.gguf_type), f.in_gguf() ? f.name : "?");
   }
   EXPECT_EQ(info(Format::q4_k).bits_per_weight(), 4.5);
   EXPECT_EQ(format_of_gguf_type(4), nullptr);

@@ -27,11 +27,22 @@ MatmulInput input(const Call& c, const Worker& w, uint32_t rows) {
   return in;
 }
 
+/// A row of a tile: nearly always a panel's 16 or 8 columns, which are a few instructions and no call.
+inline void copy_columns(float* to, const float* from, uint32_t count) {
+  if (count == 16) {
+    std::memcpy(to, from, 64);
+  } else if (count == 8) {
+    std::memcpy(to, from, 32);
+  } else {
+    std::memcpy(to, from, count * 4);
+  }
+}
+
 /// Writes a tile into rows of width n; columns beyond n are padding.
 void store_tile(const float* tile, uint32_t nr, uint32_t panel, uint32_t row, uint32_t m, uint32_t n, uint32_t width,
                 float* out) {
   const uint32_t column = panel * nr, count = n - column < nr ? n - column : nr;
-  for (uint32_t i = 0; i < m; ++i) std::memcpy(out + uint64_t(row + i) * width + column, tile + i * nr, count * 4);
+  for (uint32_t i = 0; i < m; ++i) copy_columns(out + uint64_t(row + i) * width + column, tile + i * nr, count);
 }
 
 }  // namespace
@@ -57,7 +68,7 @@ void run_linear_add(const Call& c, Worker& w) {
                           count = weight.n - column < weight.nr ? weight.n - column : weight.nr;
            for (uint32_t i = 0; i < m; ++i) {
              const uint64_t at = uint64_t(row + i) * weight.n + column;
-             for (uint32_t j = 0; j < count; ++j) out[at + j] = residual[at + j] + tile[i * weight.nr + j];
+             c.pw->add(residual + at, tile + i * weight.nr, count, out + at);
            }
          });
 }
@@ -93,7 +104,7 @@ void run_linear_gated(const Call& c, Worker& w) {
           const uint32_t nr = side ? up.nr : gate.nr;
           for (uint32_t p = 0; p * nr < count; ++p) {
             product[side][p]->tile(row, m, tile);
-            for (uint32_t i = 0; i < m; ++i) std::memcpy(&both[side][i][p * nr], tile + i * nr, nr * 4);
+            for (uint32_t i = 0; i < m; ++i) copy_columns(&both[side][i][p * nr], tile + i * nr, nr);
           }
         }
         for (uint32_t i = 0; i < m; ++i) {

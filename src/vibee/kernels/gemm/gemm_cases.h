@@ -19,7 +19,8 @@ namespace vibee {
 /// Random rows in the file's format: random codes, scales of ordinary size (also negative, zero and subnormal ones).
 inline std::vector<uint8_t> random_rows(Format format, uint32_t n, uint32_t k, RandomStream& random) {
   std::vector<uint8_t> bytes(n * info(format).row_bytes(k));
-  if (!is_integer(format)) {
+  const PanelHeader header = panel_layout(format).header;
+  if (!is_integer(format) && header == PanelHeader::none) {
     for (uint64_t i = 0; i < uint64_t(n) * k; ++i) {
       const float x = random.normal();
       const uint16_t h = format == Format::f16 ? float_to_half(x) : float_to_bf16(x);
@@ -29,6 +30,8 @@ inline std::vector<uint8_t> random_rows(Format format, uint32_t n, uint32_t k, R
     return bytes;
   }
   for (uint8_t& b : bytes) b = uint8_t(random.bits());
+  if (panel_layout(format).codes == Codes::e4m3)  // no NaN
+    for (uint8_t& b : bytes) b = (b & 0x7f) == 0x7f ? 0 : b;
   const auto scale = [&](uint8_t* at) {
     const uint32_t kind = random.below(16);
     const uint16_t h = kind == 0   ? uint16_t(0)
@@ -51,6 +54,15 @@ inline std::vector<uint8_t> random_rows(Format format, uint32_t n, uint32_t k, R
     case Format::mxfp4:
     case Format::nvfp4: halves = {}; break;
     default: break;
+  }
+  if (has_float_scales(header)) {
+    halves = {};
+    for (uint64_t at = 0; at < bytes.size(); at += info(format).block_bytes)
+      for (uint32_t field = 0; field < (has_offsets(header) ? 2u : 1u); ++field) {
+        const uint32_t kind = random.below(16);
+        const float x = kind == 0 ? 0 : kind == 1 ? 1e-41f : 0.1f * random.normal();
+        std::memcpy(bytes.data() + at + 4 * field, &x, 4);
+      }
   }
   for (uint64_t at = 0; at < bytes.size(); at += info(format).block_bytes) {
     for (const uint32_t offset : halves) scale(bytes.data() + at + offset);
@@ -146,7 +158,7 @@ inline std::vector<float> multiply(const GemmKernel& kernel, const PackedWeight&
 }
 
 /// Elements that a row of a matrix is a multiple of.
-inline uint32_t row_unit(Format format) { return is_integer(format) ? std::max(32u, info(format).block_elems) : 1; }
+inline uint32_t row_unit(Format format) { return std::max(is_integer(format) ? 32u : 1u, info(format).block_elems); }
 /// Roundings of the running sum, each 2^-24 of what was summed so far: at most two a block of 32, or one a term.
 inline double rounding_steps(Format format, uint32_t k) { return is_integer(format) ? k / 16.0 + 2 : k; }
 

@@ -77,7 +77,7 @@ Status check_b(const GemmProblem& p, const GemmData& data) {
   }
   if (data.packed == nullptr) return error(Code::invalid, "gemm: the problem wants B in panels, there are none");
   const PackedWeight& w = *data.packed;
-  if (w.n != p.n || w.k != p.k || is_integer(w.format) || w.nr != 16)
+  if (w.n != p.n || w.k != p.k || !is_plain_float(w.format) || w.nr != 16)
     return error(Code::invalid,
                  "gemm: the panels are {} of {} x {} by {} rows, the product needs floats of {} x {} by 16",
                  info(w.format).name, w.n, w.k, w.nr, p.n, p.k);

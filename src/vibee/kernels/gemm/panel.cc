@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vibee/kernels/gemm/panel.h"
 
+#include <bit>
 #include <cstring>
 #include <vector>
 
 #include "vibee/base/math/half.h"
 #include "vibee/formats/codebook/tables.h"
+#include "vibee/formats/float/minifloat.h"
 #include "vibee/formats/integer/k_blocks.h"
 
 namespace vibee {
@@ -24,6 +26,14 @@ uint32_t read32(const uint8_t* p) {
 void write16(uint8_t* p, uint16_t v) { std::memcpy(p, &v, 2); }
 void write32(uint8_t* p, uint32_t v) { std::memcpy(p, &v, 4); }
 
+/// Those of a 32-block in a group with scales in f32.
+const uint8_t* group_codes(Format format, const uint8_t* row, uint32_t block) {
+  const PanelLayout p = panel_layout(format);
+  const uint32_t blocks = superblock(p.header) / 32;
+  return row + block / blocks * info(format).block_bytes + header_bytes(p.header, 1) +
+         block % blocks * code_bytes(p.codes, 1);
+}
+
 /// The 32 codes of block `block` (32-element blocks counted along the row).
 void file_codes(Format format, const uint8_t* row, uint32_t block, uint8_t code[32]) {
   const uint32_t in_super = block % 8;
@@ -39,6 +49,26 @@ void file_codes(Format format, const uint8_t* row, uint32_t block, uint8_t code[
         code[j] = qs[j] & 15;
         code[j + 16] = qs[j] >> 4;
       }
+      return;
+    }
+    case Format::i4z32:
+    case Format::i4z64:
+    case Format::i4z128:
+    case Format::i4m32:
+    case Format::i4m64:
+    case Format::i4m128: {
+      const uint8_t* qs = group_codes(format, row, block);
+      for (int j = 0; j < 16; ++j) {
+        code[j] = qs[j] & 15;
+        code[j + 16] = qs[j] >> 4;
+      }
+      return;
+    }
+    case Format::i8s32:
+    case Format::i8s64:
+    case Format::i8s128: {
+      const uint8_t* qs = group_codes(format, row, block);
+      for (int j = 0; j < 32; ++j) code[j] = qs[j] ^ 0x80;
       return;
     }
     case Format::nvfp4: {
@@ -169,9 +199,23 @@ bool copy_block(Format format, const uint8_t* row, uint32_t block, uint32_t nr, 
       }
       return true;
     }
+    case Format::i4z32:
+    case Format::i4z64:
+    case Format::i4z128:
+    case Format::i4m32:
+    case Format::i4m64:
+    case Format::i4m128: {
+      const uint8_t* words = group_codes(format, row, block);
+      for (uint32_t p = 0; p < 4; ++p) write32(out + (p * nr + r) * 4, read32(words + 4 * p));
+      return true;
+    }
+    case Format::i8s32:
+    case Format::i8s64:
+    case Format::i8s128:
     case Format::q8_0: {
+      const uint8_t* bytes = format == Format::q8_0 ? at + 2 : group_codes(format, row, block);
       const uint32_t flip = nr == 16 ? 0x80808080u : 0;
-      for (uint32_t g = 0; g < 8; ++g) write32(out + (g * nr + r) * 4, read32(at + 2 + 4 * g) ^ flip);
+      for (uint32_t g = 0; g < 8; ++g) write32(out + (g * nr + r) * 4, read32(bytes + 4 * g) ^ flip);
       return true;
     }
     default: return false;
@@ -252,6 +296,12 @@ void place_header(Format format, uint32_t nr, uint32_t r, const uint8_t* row, ui
     for (uint32_t h = 0; h < 2; ++h) out[h * nr + r] = e4m3_scale(at, super, h);
     return;
   }
+  if (has_float_scales(header)) {
+    write32(out + 4 * r, read32(at));
+    if (has_zeros(header)) out[4 * nr + r] = at[4];
+    if (has_offsets(header)) write32(out + 4 * nr + 4 * r, read32(at + 4));
+    return;
+  }
   write16(out + 2 * r, read16(at + half_offsets(format).d));
   if (has_min(header)) write16(out + 2 * nr + 2 * r, read16(at + half_offsets(format).second));
   for (uint32_t j = 0; header == PanelHeader::k && j < 8; ++j) {
@@ -263,7 +313,45 @@ void place_header(Format format, uint32_t nr, uint32_t r, const uint8_t* row, ui
     out[(2 + j) * nr + r] = uint8_t(signed_scale(format, at, j));
 }
 
+/// Where the code of element i of panel row r stands in the superblocks of a scaled float format.
+struct FloatPlace {
+  uint64_t header, code;
+  bool high;
+};
+FloatPlace float_place(const PanelLayout& p, uint32_t nr, uint32_t r, uint32_t i) {
+  const uint32_t sb = superblock(p.header), block = i % sb / 32, j = i % 32;
+  const uint32_t head = header_bytes(p.header, nr), codes = code_bytes(p.codes, nr);
+  const uint64_t at = uint64_t(i / sb) * (head + sb / 32 * codes);
+  const bool bytes = p.codes == Codes::e4m3;
+  return {at + 4 * r, at + head + block * codes + (bytes ? j : j % 16) * nr + r, !bytes && j >= 16};
+}
+
+void pack_scaled_floats(Format format, uint32_t nr, uint32_t k, uint32_t rows, const uint8_t* in, uint8_t* panel) {
+  const PanelLayout p = panel_layout(format);
+  const uint32_t sb = superblock(p.header);
+  std::memset(panel, 0, panel_bytes(format, nr, k));
+  for (uint32_t r = 0; r < rows; ++r)
+    for (uint32_t i = 0; i < k; ++i) {
+      const uint8_t* group = in + r * info(format).row_bytes(k) + i / sb * info(format).block_bytes;
+      const FloatPlace at = float_place(p, nr, r, i);
+      if (i % sb == 0) std::memcpy(panel + at.header, group, 4);
+      const uint32_t block = i % sb / 32, j = i % 32;
+      const uint8_t code =
+          p.codes == Codes::e4m3 ? group[4 + i % sb] : group[4 + 16 * block + j % 16] >> (j < 16 ? 0 : 4) & 15;
+      panel[at.code] = uint8_t(panel[at.code] | code << (at.high ? 4 : 0));
+    }
+}
+float scaled_float(const PackedWeight& w, uint32_t row, uint32_t i) {
+  const PanelLayout p = panel_layout(w.format);
+  const uint8_t* panel = w.data + row / w.nr * w.stride();
+  const FloatPlace at = float_place(p, w.nr, row % w.nr, i);
+  const float scale = std::bit_cast<float>(read32(panel + at.header));
+  if (p.codes == Codes::e4m3) return scale * E4m3::decode(panel[at.code]);
+  return scale * (p.codes == Codes::nf4 ? kNf4Values : kBnbFp4Values)[panel[at.code] >> (at.high ? 4 : 0) & 15];
+}
+
 void pack_floats(Format format, uint32_t nr, uint32_t k, uint32_t rows, const uint8_t* in, uint8_t* panel) {
+  if (has_float_scales(panel_layout(format).header)) return pack_scaled_floats(format, nr, k, rows, in, panel);
   const uint32_t size = format == Format::f32 ? 4 : 2;
   std::memset(panel, 0, panel_bytes(format, nr, k));
   for (uint32_t r = 0; r < rows; ++r)
@@ -275,7 +363,7 @@ void pack_floats(Format format, uint32_t nr, uint32_t k, uint32_t rows, const ui
 
 void pack_panel(Format format, uint32_t nr, uint32_t k, uint32_t rows, const uint8_t* in, uint8_t* panel) {
   const PanelLayout p = panel_layout(format);
-  if (p.codes == Codes::floats) return pack_floats(format, nr, k, rows, in, panel);
+  if (!is_integer(format)) return pack_floats(format, nr, k, rows, in, panel);
   const uint64_t row_bytes = info(format).row_bytes(k);
   const uint32_t sb = superblock(p.header), blocks = sb / 32, head = header_bytes(p.header, nr),
                  group = code_bytes(p.codes, nr);
@@ -307,6 +395,12 @@ Block32 empty_block(const PanelLayout& p) {
   return b;
 }
 void set_scale(Block32& b, float dw) { b.dw[0] = b.dw[1] = dw; }
+/// The header of a group with a scale in f32, of one of `nr` rows.
+void set_group(Block32& b, PanelHeader header, const uint8_t* at, uint32_t nr, uint32_t r) {
+  set_scale(b, std::bit_cast<float>(read32(at + 4 * r)));
+  if (has_zeros(header)) b.zero = at[4 * nr + r];
+  if (has_offsets(header)) b.mw = std::bit_cast<float>(read32(at + 4 * nr + 4 * r));
+}
 
 }  // namespace
 
@@ -323,6 +417,10 @@ Block32 file_block(Format format, const uint8_t* row, uint32_t block) {
   }
   if (p.header == PanelHeader::e4) {
     for (uint32_t h = 0; h < 2; ++h) b.dw[h] = ue4m3_half(at[block % 2 * 2 + h]);
+    return b;
+  }
+  if (has_float_scales(p.header)) {
+    set_group(b, p.header, at, 1, 0);
     return b;
   }
   const float d = half_to_float(read16(at + half_offsets(format).d));
@@ -366,6 +464,10 @@ Block32 panel_block(const PackedWeight& w, uint32_t row, uint32_t block) {
     for (uint32_t h = 0; h < 2; ++h) b.dw[h] = ue4m3_half(at[h * nr + r] | 0x80);
     return b;
   }
+  if (has_float_scales(p.header)) {
+    set_group(b, p.header, at, nr, r);
+    return b;
+  }
   const float d = half_to_float(read16(at + 2 * r));
   const float second = b.has_min ? half_to_float(read16(at + 2 * nr + 2 * r)) : 0;
   set_scale(b, d);
@@ -392,6 +494,10 @@ Block32 panel_block(const PackedWeight& w, uint32_t row, uint32_t block) {
 }
 
 void decode_row(const PackedWeight& w, uint32_t row, float* out) {
+  if (has_float_scales(panel_layout(w.format).header) && !is_integer(w.format)) {
+    for (uint32_t i = 0; i < w.k; ++i) out[i] = scaled_float(w, row, i);
+    return;
+  }
   if (!is_integer(w.format)) {
     const uint64_t first = (row / w.nr * uint64_t(w.k)) * w.nr + row % w.nr;
     for (uint32_t i = 0; i < w.k; ++i) {

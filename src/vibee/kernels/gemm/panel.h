@@ -3,16 +3,19 @@
 // from the file's blocks without changing a value (tree/precision.md S4). The bytes are those of the file, but for
 // K-quant scales, which are kept as whole bytes, and TQ1_0, whose digits stand as 2-bit codes.
 //
-//   superblock (32 or 256 k) of an integer format: header, then a code group for each 32 k
+//   superblock (32 to 256 k) of an integer format: header, then a code group for each 32 k
 //     header  d, d256: d f16[NR]    dm: d f16[NR], m f16[NR]    e8: E8M0 u8[NR]    e4: unsigned E4M3 u8[2][NR]
 //             k: d f16[NR], dmin f16[NR], sc u8[8][NR], mn u8[8][NR]          k6: d f16[NR], sc i8[16][NR]
 //             k2: d f16[NR], dmin f16[NR], (sc | mn << 4) u8[16][NR]          ks: d f16[NR], sc i8[8][NR]
+//             z: scale f32[NR], zero u8[NR]    m: scale f32[NR], offset f32[NR]    s: scale f32[NR]
 //     codes   those of up to 6 bits in parts, one after another (code_parts below):
 //               nibbles: 4 x (NR x 4) bytes, vector p: low nibble k = 4p.., high nibble k = 4(p+4)..
 //               pairs: 2 x (NR x 4) bytes of four 2-bit fields, vector v, field j: k = 4(4v+j)..
 //               bits: for each of 8 k-groups NR*4 bits
 //             s8: 8 x (NR x 4) bytes; stored with the top bit flipped (value + 128) where NR is 16
-//   float format: [k][NR] elements
+//   float format: [k][NR] elements; with scales (s headers): superblocks of the scales f32[NR], then for each 32 k
+//   bytes
+//             [32][NR] of e4m3, or nibbles [16][NR] of nf4 and fp4: low nibble k, high nibble k + 16
 #pragma once
 
 #include <cstdint>
@@ -25,14 +28,36 @@
 namespace vibee {
 
 /// How 32 codes of a row are kept; iq4 and e2m1 are nibbles that name a value of a table (formats/codebook/tables.h).
-enum class Codes : uint8_t { u2, u3, u4, u5, u6, iq4, e2m1, s8, floats };
-enum class PanelHeader : uint8_t { d, dm, e8, e4, d256, k, k2, k6, ks, none };
+/// From `floats` on values are floats, whose rows meet floats: e4m3 are bytes, nf4 and fp4 nibbles of a table of
+/// floats.
+enum class Codes : uint8_t { u2, u3, u4, u5, u6, iq4, e2m1, s8, floats, e4m3, nf4, fp4 };
+enum class PanelHeader : uint8_t {
+  d,
+  dm,
+  e8,
+  e4,
+  d256,
+  k,
+  k2,
+  k6,
+  ks,
+  z32,
+  z64,
+  z128,
+  m32,
+  m64,
+  m128,
+  s32,
+  s64,
+  s128,
+  none
+};
 
 /// How a format's codes and scales stand in a panel.
 struct PanelLayout {
   Codes codes;
   PanelHeader header;
-  uint8_t zero;  ///< the integer zero point of unsigned codes
+  uint8_t zero;  ///< the integer zero point of unsigned codes, where a header has none
 };
 constexpr PanelLayout panel_layout(Format format) {
   switch (format) {
@@ -52,13 +77,28 @@ constexpr PanelLayout panel_layout(Format format) {
     case Format::tq2_0: return {Codes::u2, PanelHeader::d256, 1};
     case Format::mxfp4: return {Codes::e2m1, PanelHeader::e8, 12};
     case Format::nvfp4: return {Codes::e2m1, PanelHeader::e4, 12};
+    case Format::i4z32: return {Codes::u4, PanelHeader::z32, 0};
+    case Format::i4z64: return {Codes::u4, PanelHeader::z64, 0};
+    case Format::i4z128: return {Codes::u4, PanelHeader::z128, 0};
+    case Format::i4m32: return {Codes::u4, PanelHeader::m32, 0};
+    case Format::i4m64: return {Codes::u4, PanelHeader::m64, 0};
+    case Format::i4m128: return {Codes::u4, PanelHeader::m128, 0};
+    case Format::i8s32: return {Codes::s8, PanelHeader::s32, 128};
+    case Format::i8s64: return {Codes::s8, PanelHeader::s64, 128};
+    case Format::i8s128: return {Codes::s8, PanelHeader::s128, 128};
+    case Format::e4m3s32: return {Codes::e4m3, PanelHeader::s32, 0};
+    case Format::e4m3s128: return {Codes::e4m3, PanelHeader::s128, 0};
+    case Format::nf4s64: return {Codes::nf4, PanelHeader::s64, 0};
+    case Format::fp4s64: return {Codes::fp4, PanelHeader::s64, 0};
     case Format::f32:
     case Format::f16:
     case Format::bf16: break;
   }
   return {Codes::floats, PanelHeader::none, 0};
 }
-constexpr bool is_integer(Format format) { return panel_layout(format).codes != Codes::floats; }
+constexpr bool is_integer(Format format) { return panel_layout(format).codes < Codes::floats; }
+/// Elements that are floats themselves: f32, f16, bf16.
+constexpr bool is_plain_float(Format format) { return panel_layout(format).codes == Codes::floats; }
 
 /// The parts that codes of up to 6 bits are kept in: nibbles for the lowest four bits or none, two bits from `pair_bit`
 /// up and one bit at `single_bit`; -1 = no such part.
@@ -78,9 +118,19 @@ constexpr CodeParts code_parts(Codes codes) {
 /// Codes whose values take all of a signed byte.
 constexpr bool is_signed(Codes codes) { return codes == Codes::s8 || codes == Codes::iq4; }
 constexpr uint32_t code_bytes(Codes codes, uint32_t nr) {
-  if (codes == Codes::s8) return 32 * nr;
+  if (codes == Codes::s8 || codes == Codes::e4m3) return 32 * nr;
   const CodeParts p = code_parts(codes);
   return (p.nibbles ? 16 * nr : 0) + (p.pair_bit >= 0 ? 8 * nr : 0) + (p.single_bit >= 0 ? 4 * nr : 0);
+}
+/// Headers of a scale in f32, whose superblock is a group of a length of its own.
+constexpr bool has_zeros(PanelHeader h) {
+  return h == PanelHeader::z32 || h == PanelHeader::z64 || h == PanelHeader::z128;
+}
+constexpr bool has_offsets(PanelHeader h) {
+  return h == PanelHeader::m32 || h == PanelHeader::m64 || h == PanelHeader::m128;
+}
+constexpr bool has_float_scales(PanelHeader h) {
+  return has_zeros(h) || has_offsets(h) || h == PanelHeader::s32 || h == PanelHeader::s64 || h == PanelHeader::s128;
 }
 constexpr uint32_t header_bytes(PanelHeader header, uint32_t nr) {
   switch (header) {
@@ -93,18 +143,40 @@ constexpr uint32_t header_bytes(PanelHeader header, uint32_t nr) {
     case PanelHeader::k6: return 18 * nr;
     case PanelHeader::k:
     case PanelHeader::k2: return 20 * nr;
+    case PanelHeader::z32:
+    case PanelHeader::z64:
+    case PanelHeader::z128: return 5 * nr;
+    case PanelHeader::m32:
+    case PanelHeader::m64:
+    case PanelHeader::m128: return 8 * nr;
+    case PanelHeader::s32:
+    case PanelHeader::s64:
+    case PanelHeader::s128: return 4 * nr;
     case PanelHeader::none: break;
   }
   return 0;
 }
 constexpr uint32_t superblock(PanelHeader header) {
-  return header == PanelHeader::d || header == PanelHeader::dm || header == PanelHeader::e8 || header == PanelHeader::e4
-             ? 32
-             : 256;
+  switch (header) {
+    case PanelHeader::d:
+    case PanelHeader::dm:
+    case PanelHeader::e8:
+    case PanelHeader::e4:
+    case PanelHeader::z32:
+    case PanelHeader::m32:
+    case PanelHeader::s32: return 32;
+    case PanelHeader::z64:
+    case PanelHeader::m64:
+    case PanelHeader::s64: return 64;
+    case PanelHeader::z128:
+    case PanelHeader::m128:
+    case PanelHeader::s128: return 128;
+    default: return 256;
+  }
 }
 /// Whether a format adds a float offset, and whether its scales change after 16 elements.
 constexpr bool has_min(PanelHeader header) {
-  return header == PanelHeader::dm || header == PanelHeader::k || header == PanelHeader::k2;
+  return header == PanelHeader::dm || header == PanelHeader::k || header == PanelHeader::k2 || has_offsets(header);
 }
 constexpr bool halves(PanelHeader header) {
   return header == PanelHeader::k2 || header == PanelHeader::k6 || header == PanelHeader::e4;

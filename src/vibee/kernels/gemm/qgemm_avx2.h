@@ -23,6 +23,7 @@ inline __m256 broadcast_float(const void* p) { return _mm256_broadcast_ss(static
 inline __m256 load_half8(const uint8_t* p) {
   return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
 }
+inline __m256 load_floats8(const uint8_t* p) { return _mm256_loadu_ps(reinterpret_cast<const float*>(p)); }
 inline __m256i load_u8x8(const uint8_t* p) {
   return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
 }
@@ -140,8 +141,14 @@ void tile_entry(const uint8_t* panel, uint32_t k, const uint8_t* group, uint32_t
   const uint8_t* act = group;
   const uint8_t* at = panel;
   for (uint32_t super = 0; super < k / superblock(H); ++super) {
-    const __m256 d = H == PanelHeader::e8 ? load_e8m0(at) : H == PanelHeader::e4 ? _mm256_setzero_ps() : load_half8(at);
-    const __m256 second = has_min(H) ? load_half8(at + 16) : _mm256_setzero_ps();
+    const __m256 d = has_float_scales(H)    ? load_floats8(at)
+                     : H == PanelHeader::e8 ? load_e8m0(at)
+                     : H == PanelHeader::e4 ? _mm256_setzero_ps()
+                                            : load_half8(at);
+    const __m256 second = has_offsets(H) ? load_floats8(at + 32)
+                          : has_min(H)   ? load_half8(at + 16)
+                                         : _mm256_setzero_ps();
+    const __m256i zeros = has_zeros(H) ? load_u8x8(at + 32) : _mm256_setzero_si256();
     const uint8_t* codes = at + header_bytes(H, 8);
     for (uint32_t j = 0; j < kBlocks; ++j, codes += code_bytes(C, 8), act += Record::bytes) {
       const uint8_t* q = act + Record::q + 32 * row0;
@@ -169,7 +176,7 @@ void tile_entry(const uint8_t* panel, uint32_t k, const uint8_t* group, uint32_t
             const __m256i ns = broadcast32(act + Record::ns + 4 * (row0 + m));
             const __m256i ns0 = broadcast32(act + Record::ns0 + 4 * (row0 + m));
             const __m256i mine = kHalves == 1 ? ns : half == 0 ? ns0 : _mm256_sub_epi32(ns, ns0);
-            part[m] = times_zero<kLayout.zero>(mine);
+            part[m] = has_zeros(H) ? _mm256_mullo_epi32(mine, zeros) : times_zero<kLayout.zero>(mine);
           }
 #pragma GCC unroll 4
           for (uint32_t f = 0; f < 8 / kHalves / kFlush; ++f) {
@@ -216,7 +223,7 @@ void tile_entry(const uint8_t* panel, uint32_t k, const uint8_t* group, uint32_t
       for (uint32_t m = 0; m < M; ++m) {
         const __m256 scaled = _mm256_mul_ps(_mm256_cvtepi32_ps(sum[m]), dw);
         acc[m] = _mm256_fmadd_ps(scaled, broadcast_float(act + Record::da + 4 * (row0 + m)), acc[m]);
-        if constexpr (H == PanelHeader::dm || H == PanelHeader::k)
+        if constexpr (has_min(H) && H != PanelHeader::k2)
           acc[m] = _mm256_fmadd_ps(mw, broadcast_float(act + Record::das + 4 * (row0 + m)), acc[m]);
       }
       if constexpr (H == PanelHeader::k2) {  // minima of the halves: negated as -S is

@@ -99,6 +99,7 @@ inline __m512 broadcast_float(const void* p) {
 inline __m512 load_half16(const uint8_t* p) {
   return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
 }
+inline __m512 load_floats16(const uint8_t* p) { return _mm512_loadu_ps(p); }
 inline __m512i load_u8x16(const uint8_t* p) {
   return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
 }
@@ -134,10 +135,14 @@ inline __attribute__((always_inline)) void tile_rows(const uint8_t* panel, uint3
   const uint8_t* act = group;
   const uint8_t* at = panel;
   for (uint32_t super = 0; super < k / superblock(H); ++super) {
-    const __m512 d = H == PanelHeader::e8   ? load_e8m0(at)
+    const __m512 d = has_float_scales(H)    ? load_floats16(at)
+                     : H == PanelHeader::e8 ? load_e8m0(at)
                      : H == PanelHeader::e4 ? _mm512_setzero_ps()
                                             : load_half16(at);
-    const __m512 second = has_min(H) ? load_half16(at + 32) : _mm512_setzero_ps();
+    const __m512 second = has_offsets(H) ? load_floats16(at + 64)
+                          : has_min(H)   ? load_half16(at + 32)
+                                         : _mm512_setzero_ps();
+    const __m512i zeros = has_zeros(H) ? load_u8x16(at + 64) : _mm512_setzero_si512();
     const uint8_t* codes = at + header_bytes(H, 16);
     for (uint32_t j = 0; j < kBlocks; ++j, codes += code_bytes(C, 16), act += Record::bytes) {
       __m512 dw = d, mw = second;
@@ -192,8 +197,10 @@ inline __attribute__((always_inline)) void tile_rows(const uint8_t* panel, uint3
         }
       } else {
 #pragma GCC unroll 12
-        for (uint32_t m = 0; m < M; ++m)
-          sum[m] = times_zero<kLayout.zero>(broadcast32(act + Record::ns + 4 * (row0 + m)));
+        for (uint32_t m = 0; m < M; ++m) {
+          const __m512i ns = broadcast32(act + Record::ns + 4 * (row0 + m));
+          sum[m] = has_zeros(H) ? _mm512_mullo_epi32(ns, zeros) : times_zero<kLayout.zero>(ns);
+        }
 #pragma GCC unroll 4
         for (uint32_t p = 0; p < 4; ++p) {
           __m512i lo, hi;
@@ -210,7 +217,7 @@ inline __attribute__((always_inline)) void tile_rows(const uint8_t* panel, uint3
       for (uint32_t m = 0; m < M; ++m) {
         const __m512 scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(sum[m]), dw);
         acc[m] = _mm512_fmadd_ps(scaled, broadcast_float(act + Record::da + 4 * (row0 + m)), acc[m]);
-        if constexpr (H == PanelHeader::dm || H == PanelHeader::k)
+        if constexpr (has_min(H))
           acc[m] = _mm512_fmadd_ps(mw, broadcast_float(act + Record::das + 4 * (row0 + m)), acc[m]);
       }
     }

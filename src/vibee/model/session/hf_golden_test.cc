@@ -13,6 +13,7 @@
 
 #include "vibee/kit/gguf_builder.h"
 #include "vibee/kit/golden_directories.h"
+#include "vibee/kit/golden_logits.h"
 #include "vibee/model/session/session.h"
 #include "vibee/model/weight/hf_names.h"
 
@@ -26,45 +27,11 @@ const std::string kGoldens = std::string(VIBEE_SOURCE_DIR) + "/data/golden/";
 class HfGolden : public testing::TestWithParam<std::string> {};
 
 TEST_P(HfGolden, LogitsAndGreedyTokensAreThoseOfTransformers) {
-  const std::string directory = kGoldens + "hf/" + GetParam();
-  std::ifstream text(directory + "/golden.json");
-  const auto golden = nlohmann::json::parse(text);
-  const auto prompt = golden.at("prompt").get<std::vector<int32_t>>();
-  const auto greedy = golden.at("greedy").get<std::vector<int32_t>>();
-  const uint32_t vocab = golden.at("vocab");
-  std::vector<float> wanted((prompt.size() + greedy.size() - 1) * vocab);
-  std::ifstream floats(directory + "/logits.bin", std::ios::binary);
-  floats.read(reinterpret_cast<char*>(wanted.data()), std::streamsize(wanted.size() * 4));
-  ASSERT_TRUE(floats.good());
-
   ModelOptions load;
   load.tokenizer = false;
-  auto model = Model::load(directory, load);
-  ASSERT_TRUE(model.ok()) << model.status().message();
   SessionOptions options;
-  options.context = options.max_rows = options.max_logits = 64;
   options.kv = KvFormat::f32;
-  auto session = Session::create(**model, options);
-  ASSERT_TRUE(session.ok()) << session.status().message();
-  SequenceState state = (*session)->new_sequence();
-  std::vector<int32_t> next = prompt;
-  size_t at = 0;
-  float worst = 0;
-  for (const int32_t token : greedy) {
-    const StepRows rows{&state, next, uint32_t(next.size())};
-    auto logits = (*session)->step({&rows, 1});
-    ASSERT_TRUE(logits.ok()) << logits.status().message();
-    for (float v : *logits) {
-      ASSERT_TRUE(std::isfinite(v));
-      worst = std::max(worst, std::abs(v - wanted[at++]));
-    }
-    const auto last = logits->last(vocab);
-    next = {int32_t(std::max_element(last.begin(), last.end()) - last.begin())};
-    EXPECT_EQ(next[0], token);
-  }
-  EXPECT_EQ(at, wanted.size());
-  EXPECT_LT(worst, 2e-4f);
-  RecordProperty("max_abs_error", fmt::format("{:.2e}", worst));
+  expect_golden_logits(kGoldens + "hf/" + GetParam(), load, options, 2e-4f);
 }
 
 INSTANTIATE_TEST_SUITE_P(All, HfGolden, testing::ValuesIn(golden_directories()));

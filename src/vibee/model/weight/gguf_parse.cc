@@ -32,7 +32,8 @@ uint64_t least_bytes(GgufType type) {
 
 std::string readable_formats() {
   std::string out;
-  for (const NumericFormat& f : all_formats()) out += fmt::format("{}{}", out.empty() ? "" : " ", f.name);
+  for (const NumericFormat& f : all_formats())
+    if (f.in_gguf()) out += fmt::format("{}{}", out.empty() ? "" : " ", f.name);
   return out;
 }
 

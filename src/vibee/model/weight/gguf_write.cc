@@ -51,6 +51,12 @@ Status write_gguf(const std::string& path, const GgufMetadata& metadata, std::sp
   uint64_t alignment = 32, total = 0;
   if (const auto at = metadata.find("general.alignment"); at != metadata.end() && at->second.type == GgufType::u32)
     alignment = load_u32(at->second.bytes.data());
+  for (const TensorInfo& t : tensors)
+    if (!info(t.format).in_gguf())
+      return error(Code::unsupported,
+                   "tensor {} is in {}, which no GGUF file has; name a format that one has, e.g. q4_1 or "
+                   "q8_0",
+                   quote(t.name), info(t.format).name);
   Bytes header;
   header.all = {'G', 'G', 'U', 'F'};
   header.u32(3);

@@ -11,6 +11,7 @@
 #include "vibee/model/weight/hf_names.h"
 #include "vibee/model/weight/hf_pooling.h"
 #include "vibee/model/weight/hf_source.h"
+#include "vibee/model/weight/quantized.h"
 #include "vibee/model/weight/sampling_defaults.h"
 
 namespace vibee {
@@ -42,6 +43,11 @@ class HfReader {
     auto config = parse_json(text);
     if (!config.ok()) return config.take_status().within(quote(path, 400));
     VIBEE_ASSIGN(SafetensorsSet files, open_safetensors_directory(directory_));
+    if (const JsonValue* quantization = config->find("quantization_config"); quantization != nullptr) {
+      auto unpacked = unpack_quantized(std::move(files), *quantization);
+      if (!unpacked.ok()) return unpacked.take_status().within(quote(path, 400));
+      files = std::move(*unpacked);
+    }
     auto found = find_hf_architecture(*config, known_);
     if (!found.ok()) return unknown(found.take_status().within(quote(path, 400)), *config, files);
     hf_ = *found;

@@ -23,10 +23,12 @@ class Recast {
   /// become float16. Refuses a format that only reading is built for, also of a tensor that is edited. `file` must
   /// outlive this.
   static Result<Recast> create(const Checkpoint& file, std::optional<Format> format, RecastEdit edit = {});
+  /// The same where a matrix takes the first of several formats whose blocks divide its rows.
+  static Result<Recast> create(const Checkpoint& file, const std::vector<Format>& formats, RecastEdit edit = {});
 
   /// As they will be; offsets are not set.
   std::span<const TensorInfo> tensors() const { return tensors_; }
-  /// Bytes of one of them; offset and length are whole rows. From one thread at a time.
+  /// Bytes of one of them; offset and length are whole rows.
   Status read(const TensorInfo& tensor, uint64_t offset, std::span<uint8_t> out) const;
   TensorBytes reader() const {
     return [this](const TensorInfo& t, uint64_t offset, std::span<uint8_t> out) { return read(t, offset, out); };
@@ -40,9 +42,10 @@ class Recast {
   RecastEdit edit_;
   std::vector<TensorInfo> tensors_;
   uint64_t indivisible_ = 0;
-  mutable std::vector<uint8_t> raw_;
-  mutable std::vector<float> floats_;
 };
+
+/// A checkpoint whose matrices are of other formats when they are read (Recast).
+Result<Checkpoint> recast_checkpoint(Checkpoint file, const std::vector<Format>& formats);
 
 /// `general.file_type` (and the version of block formats) as llama.cpp numbers a file whose matrices are mostly
 /// `format`.

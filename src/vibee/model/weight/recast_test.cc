@@ -5,6 +5,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstring>
+
 #include "vibee/model/weight/gguf.h"
 
 namespace vibee {
@@ -64,6 +66,46 @@ TEST(Recast, NoFormatKeepsEveryByte) {
   GgufMetadata metadata;
   set_file_type(&metadata, recast->tensors());
   EXPECT_EQ(metadata.at("general.file_type").bytes, gguf_u32(32).bytes);  // mostly bf16
+}
+
+TEST(Recast, ACheckpointInOtherFormatsReadsAsItsRecast) {
+  const Checkpoint file = golden("llama-b");
+  for (const char* family : {"int8", "fp8", "q4_0", "f32"}) {
+    const std::vector<Format> formats = *parse_formats(family);
+    auto recast = Recast::create(file, formats);
+    auto other = recast_checkpoint(golden("llama-b"), formats);
+    ASSERT_TRUE(recast.ok() && other.ok()) << other.status().message();
+    EXPECT_EQ(other->path(), file.path());
+    EXPECT_EQ(*other->get_string("general.architecture"), *file.get_string("general.architecture"));
+    for (const TensorInfo& t : recast->tensors()) {
+      const TensorInfo* mine = other->find(t.name);
+      ASSERT_NE(mine, nullptr);
+      ASSERT_EQ(mine->format, t.format);
+      std::vector<uint8_t> whole(t.bytes);
+      ASSERT_TRUE(recast->read(t, 0, whole).ok());
+      for (const auto& [first, n] :
+           {std::pair<uint64_t, uint64_t>{0, t.bytes}, {1, 1}, {t.bytes / 3, t.bytes / 2}, {t.bytes - 3, 3}}) {
+        std::vector<uint8_t> some(n);
+        ASSERT_TRUE(other->read(*mine, first, some).ok());
+        EXPECT_EQ(0, std::memcmp(some.data(), whole.data() + first, n)) << family << " " << t.name << " " << first;
+      }
+    }
+  }
+}
+
+TEST(Recast, AFamilyGivesEveryRowALengthThatDividesIt) {
+  const Checkpoint file = golden("llama-b");  // rows of 48, 60 and 96
+  auto recast = Recast::create(file, *parse_formats("fp8"));
+  ASSERT_TRUE(recast.ok());
+  uint64_t groups = 0, halves = 0;
+  for (const TensorInfo& t : recast->tensors()) {
+    if (t.shape.size() == 1) continue;
+    EXPECT_EQ(t.format, t.row_length() % 32 == 0 ? Format::e4m3s32 : Format::f16) << t.name;
+    ++(t.format == Format::f16 ? halves : groups);
+  }
+  EXPECT_GT(groups, 0u);
+  EXPECT_EQ(recast->indivisible(), halves);
+  EXPECT_EQ(parse_formats("fp9").status().code(), Code::invalid);
 }
 
 }  // namespace

@@ -167,6 +167,17 @@ Status Safetensors::read(const SafetensorsTensor& tensor, uint64_t offset, std::
       .within(fmt::format("{}: tensor {}", quote(path_, 400), quote(tensor.name)));
 }
 
+Safetensors Safetensors::made(std::string path, std::shared_ptr<const ByteSource> source,
+                              std::vector<SafetensorsTensor> tensors) {
+  Safetensors out;
+  out.path_ = std::move(path);
+  out.source_ = std::move(source);
+  out.tensors_ = std::move(tensors);
+  uint64_t at = 0;
+  for (SafetensorsTensor& t : out.tensors_) t.offset = std::exchange(at, at + t.bytes);
+  return out;
+}
+
 Result<Safetensors> open_safetensors(const std::string& path) {
   VIBEE_ASSIGN(auto source, open_file_source(path));
   return SafetensorsParser(std::move(source), path).run();
@@ -186,6 +197,21 @@ Status SafetensorsSet::add(Safetensors file) {
                    quote(at->second.file->path(), 400));
   }
   return {};
+}
+
+Result<SafetensorsSet> SafetensorsSet::of(Safetensors file) {
+  SafetensorsSet out;
+  VIBEE_TRY(out.add(std::move(file)));
+  return out;
+}
+
+Result<SafetensorsSet> SafetensorsSet::replaced(const SafetensorsSet& from,
+                                                const std::set<std::string, std::less<>>& without, Safetensors made) {
+  SafetensorsSet out;
+  for (const auto& [name, place] : from.tensors_)
+    if (!without.contains(name)) out.tensors_.emplace(name, place);
+  VIBEE_TRY(out.add(std::move(made)));
+  return out;
 }
 
 namespace {

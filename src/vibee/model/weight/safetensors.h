@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -36,6 +37,10 @@ class Safetensors {
   const std::map<std::string, std::string, std::less<>>& metadata() const { return metadata_; }
   /// Reads bytes [offset, offset + out.size()) of the tensor.
   Status read(const SafetensorsTensor& tensor, uint64_t offset, std::span<uint8_t> out) const;
+  /// Tensors that are made when they are read: they lie in `source` one behind the other (offsets are set here), and
+  /// may be in any format. `path` stands in messages.
+  static Safetensors made(std::string path, std::shared_ptr<const ByteSource> source,
+                          std::vector<SafetensorsTensor> tensors);
 
  private:
   friend class SafetensorsParser;
@@ -58,6 +63,10 @@ class SafetensorsSet {
   };
   /// By name.
   const std::map<std::string, Place, std::less<>>& tensors() const { return tensors_; }
+  static Result<SafetensorsSet> of(Safetensors file);
+  /// The tensors of `from` but for some, and those of `made`, which keeps `from` alive.
+  static Result<SafetensorsSet> replaced(const SafetensorsSet& from, const std::set<std::string, std::less<>>& without,
+                                         Safetensors made);
 
  private:
   friend Result<SafetensorsSet> open_safetensors_directory(const std::string& directory);

@@ -34,7 +34,7 @@ class CapacitySearch {
     const Lengths answer = *parse_lengths("quantiles:0=20,0.1=54,0.25=85,0.5=129,0.75=395,0.9=424,0.99=601,1=700");
     RandomStream random(context.settings().seed, Purpose::workload);
     double at = 0;
-    for (uint32_t i = 0; i < (context.settings().quick ? 24 : 60); ++i) {
+    for (uint32_t i = 0; i < (context.settings().quick ? 24 : 160); ++i) {
       const uint32_t n = prompt.draw(random, kScale), m = answer.draw(random, kScale);
       requests_.push_back({model.prompt(n, i), m, at});
       at -= std::log(1 - random.uniform());

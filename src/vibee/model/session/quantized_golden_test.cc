@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0
+// Directories whose linears other projects have quantised (data/golden/quantized, tools/make_quantized_goldens.py):
+// their values are the file's, bit for bit, and with rows that stay floats they give the logits of transformers.
+#include <gmock/gmock.h>
+
+#include <cstring>
+
+#include "vibee/kit/golden_directories.h"
+#include "vibee/kit/golden_logits.h"
+#include "vibee/model/weight/gguf_write.h"
+#include "vibee/model/weight/recast.h"
+
+namespace vibee {
+namespace {
+
+class QuantizedGolden : public testing::TestWithParam<std::string> {
+ protected:
+  std::string directory() const { return VIBEE_SOURCE_DIR "/data/golden/quantized/" + GetParam(); }
+};
+INSTANTIATE_TEST_SUITE_P(All, QuantizedGolden, testing::ValuesIn(quantized_directories()), [](const auto& row) {
+  std::string name = row.param;
+  std::replace(name.begin(), name.end(), '-', '_');
+  return name;
+});
+
+TEST_P(QuantizedGolden, LogitsAndGreedyTokensAreThoseOfTransformers) {
+  ModelOptions load;
+  load.tokenizer = false;
+  load.disable = {"quantize_activations"};
+  SessionOptions options;
+  options.kv = KvFormat::f32;
+  options.float_rows = true;
+  expect_golden_logits(directory(), load, options, 2e-4f);
+}
+
+/// Rows of 8 bits: what they may cost the logits is of the size that they have anywhere.
+TEST_P(QuantizedGolden, RunsByIntegerProducts) {
+  for (const Isa isa : {Isa::scalar, detected_isa()}) {
+    ModelOptions load;
+    load.tokenizer = false;
+    load.isa = isa;
+    SessionOptions options;
+    options.kv = KvFormat::f32;
+    expect_golden_logits(directory(), load, options, 0.3f, false);
+  }
+}
+
+TEST_P(QuantizedGolden, ValuesAreTheFiles) {
+  std::ifstream text(directory() + "/golden.json");
+  const auto golden = nlohmann::json::parse(text);
+  auto file = open_checkpoint(directory());
+  ASSERT_TRUE(file.ok()) << file.status().message();
+  const TensorInfo* t = file->find(golden.at("tensor").get<std::string>());
+  ASSERT_NE(t, nullptr);
+  EXPECT_FALSE(info(t->format).in_gguf());
+  std::vector<uint8_t> raw(t->bytes);
+  ASSERT_TRUE(file->read(*t, 0, raw).ok());
+  std::vector<float> values(t->elements()), wanted(values.size());
+  info(t->format).decode(raw.data(), values.size(), values.data());
+  std::ifstream floats(directory() + "/weight.bin", std::ios::binary);
+  floats.read(reinterpret_cast<char*>(wanted.data()), std::streamsize(wanted.size() * 4));
+  ASSERT_TRUE(floats.good());
+  for (size_t i = 0; i < values.size(); ++i) ASSERT_EQ(values[i], wanted[i]) << i;
+  // Any range of bytes is that range of the whole.
+  std::vector<uint8_t> some(t->bytes / 2);
+  ASSERT_TRUE(file->read(*t, t->bytes / 3, some).ok());
+  EXPECT_EQ(0, std::memcmp(some.data(), raw.data() + t->bytes / 3, some.size()));
+}
+
+TEST_P(QuantizedGolden, BecomesGgufInAnotherFormatAlone) {
+  auto file = open_checkpoint(directory());
+  ASSERT_TRUE(file.ok());
+  const std::string path = testing::TempDir() + "quantized_golden_test.gguf";
+  const auto write = [&](std::optional<Format> format) {
+    auto recast = Recast::create(*file, format);
+    EXPECT_TRUE(recast.ok()) << recast.status().message();
+    return write_gguf(
+        path, file->metadata(), recast->tensors(),
+        [&](const TensorInfo& t, uint64_t offset, std::span<uint8_t> out) { return recast->read(t, offset, out); },
+        [](uint64_t, uint64_t) { return true; });
+  };
+  const Status kept = write(std::nullopt);
+  EXPECT_EQ(kept.code(), Code::unsupported);
+  EXPECT_THAT(kept.message(), testing::HasSubstr("no GGUF file has"));
+  const Status made = write(Format::f32);
+  EXPECT_TRUE(made.ok()) << made.message();
+  auto again = open_checkpoint(path);
+  ASSERT_TRUE(again.ok());
+  EXPECT_EQ(again->find("blk.1.ffn_down.weight")->format, Format::f32);
+}
+
+/// A directory of links to a golden's files, whose config.json or tensors are changed.
+class Hostile : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::filesystem::remove_all(dir_);
+    std::filesystem::create_directories(dir_);
+  }
+  void TearDown() override { std::filesystem::remove_all(dir_); }
+  /// The message of opening and reading golden `name`, with its config and its header changed.
+  std::string message(const std::string& name, const std::function<void(nlohmann::json&)>& config,
+                      const std::function<void(nlohmann::json&, std::string&)>& tensors = {}) {
+    const std::string from = VIBEE_SOURCE_DIR "/data/golden/quantized/" + name;
+    std::ifstream in(from + "/config.json");
+    auto json = nlohmann::json::parse(in);
+    config(json["quantization_config"]);
+    std::ofstream(dir_ + "/config.json") << json.dump();
+    std::ifstream weights(from + "/model.safetensors", std::ios::binary);
+    std::string all{std::istreambuf_iterator<char>(weights), {}};
+    uint64_t header = 0;
+    std::memcpy(&header, all.data(), 8);
+    auto said = nlohmann::json::parse(all.substr(8, header));
+    std::string data = all.substr(8 + header);
+    if (tensors) tensors(said, data);
+    const std::string text = said.dump();
+    header = text.size();
+    std::ofstream out(dir_ + "/model.safetensors", std::ios::binary);
+    out.write(reinterpret_cast<const char*>(&header), 8);
+    out << text << data;
+    out.close();
+    auto file = open_checkpoint(dir_);
+    if (!file.ok()) return file.status().message();
+    for (const TensorInfo& t : file->tensors()) {
+      std::vector<uint8_t> raw(t.bytes);
+      if (const Status read = file->read(t, 0, raw); !read.ok()) return read.message();
+    }
+    return "no error";
+  }
+  std::string dir_ = testing::TempDir() + "quantized_golden_test.dir";
+};
+const auto kSame = [](nlohmann::json&) {};
+constexpr const char* kLinear = "model.layers.0.mlp.up_proj";
+
+TEST_F(Hostile, ConfigurationsAreRefusedByName) {
+  const auto with = [](const char* key, nlohmann::json value) {
+    return [key, value](nlohmann::json& c) { c[key] = value; };
+  };
+  const struct {
+    const char *golden, *key;
+    nlohmann::json value;
+    const char* says;
+  } cases[] = {
+      {"gptq", "quant_method", "aqlm",
+       "quant_method \"aqlm\" is not read; gptq, awq, compressed-tensors, bitsandbytes, fp8 are"},
+      {"gptq", "quant_method", 7, "quant_method 7"},
+      {"gptq", "bits", 3, "bits 3"},
+      {"gptq", "bits", "4", "bits is \"4\", not a whole number"},
+      {"gptq", "group_size", 0, "group_size 0"},
+      {"gptq", "group_size", 48, "in groups of 48"},
+      {"gptq", "group_size", 64, "qzeros"},
+      {"gptq", "checkpoint_format", "marlin", "checkpoint_format \"marlin\""},
+      {"awq", "version", "gemv", "version \"gemv\" of awq"},
+      {"awq", "zero_point", "yes", "zero_point is \"yes\""},
+      {"awq", "group_size", 1ll << 40, "group_size"},
+      {"ct-pack", "config_groups", nlohmann::json::array(), "config_groups"},
+      {"ct-pack", "format", "float-quantized", "of float-quantized, 8 bits"},
+      {"ct-int8", "format", "nvfp4-pack-quantized", "nvfp4-pack-quantized"},
+  };
+  for (const auto& c : cases) EXPECT_THAT(message(c.golden, with(c.key, c.value)), testing::HasSubstr(c.says));
+  EXPECT_THAT(message("ct-pack", [](nlohmann::json& c) { c["config_groups"]["group_0"]["weights"]["num_bits"] = 3; }),
+              testing::HasSubstr("3 bits"));
+  EXPECT_THAT(message("ct-pack8", [](nlohmann::json& c) { c["config_groups"]["group_0"]["weights"]["num_bits"] = 4; }),
+              testing::HasSubstr("weight_packed"));
+}
+
+TEST_F(Hostile, TensorsAreRefusedByName) {
+  const auto renamed = [](const char* from, const char* to) {
+    return [from, to](nlohmann::json& said, std::string&) {
+      said[std::string(kLinear) + to] = said[std::string(kLinear) + from];
+      said.erase(std::string(kLinear) + from);
+    };
+  };
+  const auto reshaped = [](const char* suffix, nlohmann::json shape) {
+    return
+        [suffix, shape](nlohmann::json& said, std::string&) { said[std::string(kLinear) + suffix]["shape"] = shape; };
+  };
+  const auto poked = [](const char* suffix, std::string bytes) {
+    return [suffix, bytes](nlohmann::json& said, std::string& data) {
+      data.replace(said[std::string(kLinear) + suffix]["data_offsets"][0].get<size_t>(), bytes.size(), bytes);
+    };
+  };
+  const std::string nan("\x00\x7e", 2);
+  EXPECT_EQ(message("gptq", kSame), "no error");
+  EXPECT_THAT(message("gptq", kSame, renamed(".scales", ".scale")), testing::HasSubstr("up_proj.scales\" is missing"));
+  EXPECT_THAT(message("gptq", kSame, renamed(".qweight", ".qweights")), testing::HasSubstr("up_proj"));
+  EXPECT_THAT(message("gptq", kSame, reshaped(".qzeros", {16, 2})), testing::HasSubstr("is not [2, 128 / 8]"));
+  EXPECT_THAT(message("gptq", kSame, reshaped(".scales", {256})), testing::HasSubstr("1 dimensions, not 2"));
+  EXPECT_THAT(message("gptq", kSame, poked(".scales", nan)), testing::HasSubstr("has nan at element 0"));
+  EXPECT_THAT(message("gptq", kSame, poked(".g_idx", std::string("\1\0\0\0", 4))), testing::HasSubstr("desc_act"));
+  EXPECT_THAT(message("awq", kSame, reshaped(".qweight", {32, 32})), testing::HasSubstr("32 inputs in groups of 64"));
+  EXPECT_THAT(message("awq", kSame, poked(".scales", nan)), testing::HasSubstr("has nan"));
+  EXPECT_THAT(message("ct-pack", kSame, renamed(".weight_shape", ".shape")), testing::HasSubstr("weight_shape"));
+  EXPECT_THAT(message("ct-pack", kSame, poked(".weight_shape", std::string("\x41\0\0\0\0\0\0\x7f", 8))),
+              testing::HasSubstr("as weight_shape says"));
+  EXPECT_THAT(message("ct-pack", kSame, poked(".weight_scale", std::string("\xc0\x7f", 2))),
+              testing::HasSubstr("has nan"));
+  EXPECT_THAT(message("ct-pack-zero", kSame, renamed(".weight_zero_point", ".zero")), testing::HasSubstr("zero"));
+  EXPECT_THAT(message("ct-int8", kSame, reshaped(".weight_scale", {1, 128})), testing::HasSubstr("is not [128, 1]"));
+}
+
+}  // namespace
+}  // namespace vibee

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vibee/model/weight/quantized.h"
+
+#include <algorithm>
+#include <cmath>
+#include <mutex>
+#include <set>
+
+#include "vibee/base/memory/checked.h"
+#include "vibee/base/text/quote.h"
+
+namespace vibee {
+namespace {
+
+struct Row {
+  std::string_view method;
+  Result<std::unique_ptr<QuantizedLayout>> (*layout)(const JsonValue& config);
+};
+constexpr Row kLayouts[] = {{"gptq", gptq_layout},
+                            {"awq", awq_layout},
+                            {"compressed-tensors", compressed_tensors_layout},
+                            {"bitsandbytes", bitsandbytes_layout},
+                            {"fp8", fp8_layout}};
+
+/// The linears of a set, one behind the other, each made whole when a byte of it is read; the last one is kept.
+class UnpackSource final : public ByteSource {
+ public:
+  UnpackSource(std::unique_ptr<const SafetensorsSet> files, std::vector<QuantizedLinear> linears)
+      : files_(std::move(files)), linears_(std::move(linears)) {
+    for (const QuantizedLinear& linear : linears_) {
+      ends_.push_back(size() + info(linear.format).row_bytes(linear.k) * linear.n);
+    }
+  }
+  uint64_t size() const override { return ends_.empty() ? 0 : ends_.back(); }
+  Status read(uint64_t offset, std::span<uint8_t> out) const override {
+    const std::lock_guard lock(mutex_);
+    while (!out.empty()) {
+      const auto at = size_t(std::upper_bound(ends_.begin(), ends_.end(), offset) - ends_.begin());
+      VIBEE_CHECK(at < linears_.size(), "offset {} of {}", offset, size());
+      const uint64_t begin = at == 0 ? 0 : ends_[at - 1], left = ends_[at] - offset;
+      if (made_ != at) {
+        made_ = linears_.size();  // nothing, should this fail
+        whole_.resize(ends_[at] - begin);
+        VIBEE_TRY(linears_[at].unpack(whole_));
+        made_ = at;
+      }
+      const auto some = size_t(std::min<uint64_t>(left, out.size()));
+      std::memcpy(out.data(), whole_.data() + (offset - begin), some);
+      out = out.subspan(some);
+      offset += some;
+    }
+    return {};
+  }
+
+ private:
+  std::unique_ptr<const SafetensorsSet> files_;  // that the linears are read from
+  std::vector<QuantizedLinear> linears_;
+  std::vector<uint64_t> ends_;
+  mutable std::mutex mutex_;
+  mutable size_t made_ = SIZE_MAX;
+  mutable std::vector<uint8_t> whole_;
+};
+
+}  // namespace
+
+const SafetensorsTensor* LinearParts::find(std::string_view suffix) const {
+  const auto at = files_->tensors().find(name_ + std::string(suffix));
+  return at == files_->tensors().end() ? nullptr : at->second.tensor;
+}
+
+Status LinearParts::bad(std::string_view suffix, std::string_view what) const {
+  const std::string tensor = name_ + std::string(suffix);
+  const auto at = files_->tensors().find(tensor);
+  if (at == files_->tensors().end()) return error(Code::corrupt, "tensor {} {}", quote(tensor), what);
+  return error(Code::corrupt, "{}: tensor {} {}", quote(at->second.file->path(), 400), quote(tensor), what);
+}
+
+Result<const SafetensorsTensor*> LinearParts::need(std::string_view suffix,
+                                                   std::initializer_list<std::string_view> dtypes, size_t rank) const {
+  const SafetensorsTensor* t = find(suffix);
+  if (t == nullptr) return bad(suffix, "is missing");
+  std::string known;
+  for (const std::string_view dtype : dtypes) known += fmt::format("{}{}", known.empty() ? "" : ", ", dtype);
+  if (std::find(dtypes.begin(), dtypes.end(), t->dtype) == dtypes.end())
+    return bad(suffix, fmt::format("is {}; {} is read there", t->dtype, known));
+  if (t->shape.size() != rank) return bad(suffix, fmt::format("has {} dimensions, not {}", t->shape.size(), rank));
+  if (t->bytes == 0) return bad(suffix, "has no elements");
+  return t;
+}
+
+Result<std::vector<uint8_t>> LinearParts::bytes(std::string_view suffix) const {
+  const auto at = files_->tensors().find(name_ + std::string(suffix));
+  VIBEE_CHECK(at != files_->tensors().end());
+  std::vector<uint8_t> out(at->second.tensor->bytes);
+  VIBEE_TRY(at->second.file->read(*at->second.tensor, 0, out));
+  return out;
+}
+
+Result<std::vector<uint32_t>> LinearParts::words(std::string_view suffix) const {
+  VIBEE_ASSIGN(const std::vector<uint8_t> raw, bytes(suffix));
+  std::vector<uint32_t> out(raw.size() / 4);
+  std::memcpy(out.data(), raw.data(), out.size() * 4);
+  return out;
+}
+
+Result<std::vector<float>> LinearParts::floats(std::string_view suffix) const {
+  VIBEE_ASSIGN(const std::vector<uint8_t> raw, bytes(suffix));
+  const NumericFormat& format = info(*find(suffix)->format);
+  std::vector<float> out(raw.size() / format.block_bytes);
+  format.decode(raw.data(), out.size(), out.data());
+  for (size_t i = 0; i < out.size(); ++i)
+    if (!std::isfinite(out[i])) return bad(suffix, fmt::format("has {} at element {}", out[i], i));
+  return out;
+}
+
+Result<int64_t> quantization_integer(const JsonValue& config, std::string_view key, std::optional<int64_t> otherwise) {
+  const JsonValue* value = config.find(key);
+  if (value == nullptr && otherwise) return *otherwise;
+  if (value == nullptr || !value->is(JsonValue::Kind::integer))
+    return error(Code::invalid, "quantization_config: {} is {}, not a whole number", key,
+                 value ? value->describe() : "missing");
+  return value->integer;
+}
+
+Result<bool> quantization_flag(const JsonValue& config, std::string_view key, bool otherwise) {
+  const JsonValue* value = config.find(key);
+  if (value == nullptr) return otherwise;
+  if (!value->is(JsonValue::Kind::boolean))
+    return error(Code::invalid, "quantization_config: {} is {}, not true or false", key, value->describe());
+  return value->boolean;
+}
+
+Format group_format(GroupKind kind, uint64_t group) {
+  const bool nibbles = kind == GroupKind::i4z;
+  if (group % 128 == 0) return nibbles ? Format::i4z128 : Format::i8s128;
+  if (group % 64 == 0) return nibbles ? Format::i4z64 : Format::i8s64;
+  return nibbles ? Format::i4z32 : Format::i8s32;
+}
+
+Result<SafetensorsSet> unpack_quantized(SafetensorsSet set, const JsonValue& config) {
+  const JsonValue* method = config.find("quant_method");
+  std::string known;
+  for (const Row& row : kLayouts) known += fmt::format("{}{}", known.empty() ? "" : ", ", row.method);
+  const Row* found = nullptr;
+  for (const Row& row : kLayouts)
+    if (method != nullptr && method->is(JsonValue::Kind::text) && method->text == row.method) found = &row;
+  if (found == nullptr)
+    return error(Code::unsupported, "quantization_config: quant_method {} is not read; {} are",
+                 method ? method->describe() : "missing", known);
+  VIBEE_ASSIGN(const auto layout, found->layout(config));
+  auto files = std::make_unique<const SafetensorsSet>(std::move(set));
+  std::vector<QuantizedLinear> linears;
+  std::vector<SafetensorsTensor> tensors;
+  std::set<std::string, std::less<>> taken;
+  for (const auto& [name, place] : files->tensors()) {
+    if (!name.ends_with(layout->key())) continue;
+    const LinearParts parts(*files, name.substr(0, name.size() - layout->key().size()));
+    VIBEE_ASSIGN(QuantizedLinear linear, layout->linear(parts));
+    const NumericFormat& format = info(linear.format);
+    const auto bytes = checked_mul(format.row_bytes(linear.k), linear.n);
+    if (!bytes || *bytes > std::numeric_limits<int64_t>::max()) return parts.bad(layout->key(), "is more than memory");
+    for (const std::string_view suffix : layout->parts()) taken.insert(parts.name() + std::string(suffix));
+    tensors.push_back(
+        {parts.name() + ".weight", std::string(format.name), linear.format, {linear.n, linear.k}, 0, *bytes});
+    linears.push_back(std::move(linear));
+  }
+  const SafetensorsSet& from = *files;
+  const std::string path = from.tensors().empty() ? "" : from.tensors().begin()->second.file->path();
+  auto source = std::make_shared<const UnpackSource>(std::move(files), std::move(linears));
+  return SafetensorsSet::replaced(from, taken, Safetensors::made(path, std::move(source), std::move(tensors)));
+}
+
+}  // namespace vibee

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+// Linears that other projects have quantised, as their directories hold them: several tensors a linear (codes, scales,
+// zero points, each packed in the project's way), and a quantization_config that says how. Each becomes one tensor
+// NAME.weight [n, k] in a format of ours (formats/packed) with the values of the file, made when it is read; to
+// everyone above, the directory looks as if it had been written so.
+//
+// A layout is a QuantizedLayout in a file of its own (quantized_gptq.cc, ...) and a row of the table in quantized.cc.
+#pragma once
+
+#include <cstring>
+#include <functional>
+#include <initializer_list>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "vibee/model/weight/json.h"
+#include "vibee/model/weight/safetensors.h"
+
+namespace vibee {
+
+/// A linear y = x w^T as it will be read.
+struct QuantizedLinear {
+  uint64_t n = 0, k = 0;
+  Format format = Format::f32;
+  /// Writes n rows of k elements in the format. Errors name the tensor.
+  std::function<Status(std::span<uint8_t> out)> unpack;
+};
+
+/// The tensors of a linear by their suffixes: "model.layers.0.mlp.up_proj" has ".qweight", ".scales", ...
+class LinearParts {
+ public:
+  LinearParts(const SafetensorsSet& files, std::string name) : files_(&files), name_(std::move(name)) {}
+  const std::string& name() const { return name_; }
+  /// Null where there is none.
+  const SafetensorsTensor* find(std::string_view suffix) const;
+  /// One that has to be there, with one of these dtypes and so many dimensions.
+  Result<const SafetensorsTensor*> need(std::string_view suffix, std::initializer_list<std::string_view> dtypes,
+                                        size_t rank) const;
+  /// An error at a part of this linear.
+  Status bad(std::string_view suffix, std::string_view what) const;
+  Result<std::vector<uint8_t>> bytes(std::string_view suffix) const;
+  Result<std::vector<uint32_t>> words(std::string_view suffix) const;  ///< of an I32 or U32 tensor
+  /// Of a tensor of floats; every one is finite.
+  Result<std::vector<float>> floats(std::string_view suffix) const;
+
+ private:
+  const SafetensorsSet* files_;
+  std::string name_;
+};
+
+class QuantizedLayout {
+ public:
+  virtual ~QuantizedLayout() = default;
+  /// Every linear has a tensor with this suffix, and no other module has.
+  virtual std::string_view key() const = 0;
+  /// The suffixes that are taken away with it.
+  virtual std::span<const std::string_view> parts() const = 0;
+  /// The parts have been read from headers alone; shapes and dtypes are checked here.
+  virtual Result<QuantizedLinear> linear(const LinearParts& parts) const = 0;
+};
+
+Result<std::unique_ptr<QuantizedLayout>> gptq_layout(const JsonValue& config);
+Result<std::unique_ptr<QuantizedLayout>> awq_layout(const JsonValue& config);
+Result<std::unique_ptr<QuantizedLayout>> compressed_tensors_layout(const JsonValue& config);
+Result<std::unique_ptr<QuantizedLayout>> bitsandbytes_layout(const JsonValue& config);
+Result<std::unique_ptr<QuantizedLayout>> fp8_layout(const JsonValue& config);
+/// FP8 with a weight_scale a row or a matrix, as compressed-tensors calls it too.
+std::unique_ptr<QuantizedLayout> fp8_rows_layout();
+
+/// The set with its quantised linears as tensors of ours. `config`: quantization_config of config.json.
+Result<SafetensorsSet> unpack_quantized(SafetensorsSet files, const JsonValue& config);
+
+/// A whole number of a quantization_config, or what stands there instead.
+Result<int64_t> quantization_integer(const JsonValue& config, std::string_view key, std::optional<int64_t> otherwise);
+Result<bool> quantization_flag(const JsonValue& config, std::string_view key, bool otherwise);
+
+/// Kinds of groups (formats.inc): an integer zero point, or none.
+enum class GroupKind : uint8_t { i4z, i8s };
+/// The format whose groups are the largest of 128, 64 and 32 that divide a layout's groups; `group` is a multiple
+/// of 32.
+Format group_format(GroupKind kind, uint64_t group);
+
+/// Writes a matrix in a format of groups from code(row, k, 32 of them), scale(row, group) and zero(row, group), `group`
+/// of the layout's own length. Codes of bytes are written as they are; only i4z has zero points.
+template <class Code, class Scale, class Zero>
+void write_groups(Format format, uint64_t n, uint64_t k, uint64_t group, Code&& code, Scale&& scale, Zero&& zero,
+                  uint8_t* out) {
+  const uint32_t unit = info(format).block_elems;
+  const bool bytes = info(format).block_bytes == 4 + unit, zeros = info(format).block_bytes == 5 + unit / 2;
+  for (uint64_t row = 0; row < n; ++row)
+    for (uint64_t at = 0; at < k; at += unit) {
+      const float s = scale(row, at / group);
+      std::memcpy(out, &s, 4);
+      out += 4;
+      if (zeros) *out++ = uint8_t(zero(row, at / group));
+      for (uint64_t i = at; i < at + unit; i += 32) {
+        uint8_t codes[32];
+        code(row, i, codes);
+        if (bytes) {
+          std::memcpy(out, codes, 32);
+          out += 32;
+          continue;
+        }
+        for (int j = 0; j < 16; ++j) *out++ = uint8_t(codes[j] | codes[j + 16] << 4);
+      }
+    }
+}
+
+}  // namespace vibee

@@ -1,0 +1,169 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Writes data/golden/quantized/: tiny random Llamas whose linears are quantised as other projects do it, and the logits that
+`transformers` computes from the same weights in float32.
+
+Made with torch 2.15.0 (CPU), transformers 5.24.0, compressed-tensors 0.20.1 and bitsandbytes 0.49:  python tools/make_quantized_goldens.py data/golden/quantized
+  NAME/config.json, NAME/model.safetensors   the directory; compressed-tensors and bitsandbytes pack their own, gptq, awq and
+                                             fp8 are packed here by the layouts that those projects document
+  NAME/golden.json   `prompt`, `greedy`, `vocab`, and `tensor`: the name of the linear whose float32 values are in weight.bin
+  NAME/logits.bin    as in data/golden/hf
+"""
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+import transformers as t
+from safetensors.torch import save_file
+
+import make_hf_goldens as hf
+
+SIZES = dict(vocab_size=60, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+             max_position_embeddings=64, attn_implementation="eager", tie_word_embeddings=False)
+CHECKED = "model.layers.1.mlp.down_proj"
+
+
+def pack(codes, axis):
+    """Eight 4-bit codes along an axis an int32, the lowest first."""
+    codes = codes.astype(np.uint32)
+    shape = list(codes.shape)
+    shape[axis:axis + 1] = [shape[axis] // 8, 8]
+    split = np.moveaxis(codes.reshape(shape), axis + 1, -1)
+    return torch.from_numpy((split << (4 * np.arange(8, dtype=np.uint32))).sum(-1).astype(np.uint32).view(np.int32))
+
+
+def affine(w, group):
+    """Codes [n, k], scales and zero points [n, groups] of 4 bits, and the values."""
+    n, k = w.shape
+    x = w.reshape(n, k // group, group)
+    low, high = np.minimum(x.min(-1), 0), np.maximum(x.max(-1), 0)
+    scale = ((high - low) / 15).astype(np.float16)
+    s = scale.astype(np.float32)
+    zero = np.clip(np.rint(-low / s), 0, 15)
+    codes = np.clip(np.rint(x / s[..., None]) + zero[..., None], 0, 15)
+    return codes.reshape(n, k), scale, zero, (s[..., None] * (codes - zero[..., None])).reshape(n, k)
+
+
+def gptq(w, group, version=1):
+    group = w.shape[1] if group == -1 else group
+    codes, scale, zero, values = affine(w, group)
+    stored = (zero - 1) % 16 if version == 1 else zero
+    return dict(qweight=pack(codes.T, 0), qzeros=pack(stored.T, 1), scales=torch.from_numpy(scale.T.copy()),
+                g_idx=torch.arange(w.shape[1], dtype=torch.int32) // group), values
+
+
+def awq(w, group):
+    codes, scale, zero, values = affine(w, group)
+    order = np.arange(w.shape[0]).reshape(-1, 8)[:, [0, 2, 4, 6, 1, 3, 5, 7]].reshape(-1)
+    return dict(qweight=pack(codes.T[:, order], 1), qzeros=pack(zero.T[:, order], 1), scales=torch.from_numpy(scale.T.copy())), values
+
+
+def compressed(w, arguments, kind):
+    from compressed_tensors.compressors import IntQuantizationCompressor, PackedQuantizationCompressor
+    from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
+    from compressed_tensors.quantization.utils import calculate_qparams
+    args = QuantizationArgs(**arguments)
+    scheme = QuantizationScheme(targets=["Linear"], weights=args)
+    x = torch.from_numpy(w)
+    groups = x.reshape(x.shape[0], -1, args.group_size) if args.group_size else x[:, None]
+    scale, zero = calculate_qparams(groups.amin(-1), groups.amax(-1), args)
+    compressor = PackedQuantizationCompressor if kind == "pack-quantized" else IntQuantizationCompressor
+    state = dict(weight=x, weight_scale=scale.to(torch.bfloat16), weight_zero_point=zero)
+    made = compressor.compress(state, scheme)
+    values = compressor.decompress({**made, "weight_scale": made["weight_scale"].float()}, scheme)["weight"]
+    return made, values.float().numpy()
+
+
+def bnb4(w, kind, nested):
+    import bitsandbytes.functional as bnb
+    packed, state = bnb.quantize_4bit(torch.from_numpy(w), quant_type=kind, blocksize=64, compress_statistics=nested)
+    parts = {"weight": packed}
+    parts.update({f"weight.{key}": value for key, value in state.as_dict(packed=True).items()})
+    return parts, bnb.dequantize_4bit(packed, state).float().numpy()
+
+
+def bnb8(w):
+    import bitsandbytes.functional as bnb
+    codes, scale, _ = bnb.int8_vectorwise_quant(torch.from_numpy(w).half())
+    return (dict(weight=codes, SCB=scale, weight_format=torch.tensor(0, dtype=torch.uint8)),
+            codes.numpy().astype(np.float32) * (scale.numpy() / np.float32(127))[:, None])
+
+
+def fp8(w, rows, columns, name):
+    n, k = w.shape
+    x = w.reshape(n // rows, rows, k // columns, columns)
+    scale = (np.abs(x).max((1, 3)) / 448).astype(np.float32)
+    codes = torch.from_numpy((x / scale[:, None, :, None]).reshape(n, k)).to(torch.float8_e4m3fn)
+    values = codes.float().numpy().reshape(x.shape) * scale[:, None, :, None]
+    return {"weight": codes, name: torch.from_numpy(scale)}, values.reshape(n, k)
+
+
+INT = dict(type="int", dynamic=False, observer="minmax")
+MADE = {
+    "gptq": (lambda w: gptq(w, 32), dict(quant_method="gptq", bits=4, group_size=32, desc_act=False, sym=False)),
+    "gptq-v2-row": (lambda w: gptq(w, -1, 2), dict(quant_method="gptq", bits=4, group_size=-1, desc_act=False, sym=False,
+                                                   checkpoint_format="gptq_v2")),
+    "awq": (lambda w: awq(w, 64), dict(quant_method="awq", bits=4, group_size=64, zero_point=True, version="gemm")),
+}
+BNB = dict(quant_method="bitsandbytes", load_in_4bit=True, load_in_8bit=False, bnb_4bit_compute_dtype="float32")
+MADE["bnb-nf4"] = (lambda w: bnb4(w, "nf4", False), dict(BNB, bnb_4bit_quant_type="nf4"))
+MADE["bnb-nf4-nested"] = (lambda w: bnb4(w, "nf4", True), dict(BNB, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True))
+MADE["bnb-fp4"] = (lambda w: bnb4(w, "fp4", False), dict(BNB, bnb_4bit_quant_type="fp4"))
+MADE["bnb-int8"] = (bnb8, dict(quant_method="bitsandbytes", load_in_4bit=False, load_in_8bit=True))
+MADE["fp8-block"] = (lambda w: fp8(w, 32, 32, "weight_scale_inv"),
+                     dict(quant_method="fp8", fmt="e4m3", weight_block_size=[32, 32], activation_scheme="dynamic"))
+FLOAT = dict(num_bits=8, type="float", symmetric=True, strategy="channel", dynamic=False)
+MADE["ct-float8"] = (lambda w: fp8(w, 1, w.shape[1], "weight_scale"),
+                     dict(quant_method="compressed-tensors", format="float-quantized", ignore=["lm_head"], quantization_status="compressed",
+                          config_groups=dict(group_0=dict(targets=["Linear"], weights=FLOAT))))
+for name, kind, arguments in (
+        ("ct-pack", "pack-quantized", dict(INT, num_bits=4, symmetric=True, strategy="group", group_size=32)),
+        ("ct-pack-zero", "pack-quantized", dict(INT, num_bits=4, symmetric=False, strategy="group", group_size=64)),
+        ("ct-pack8", "pack-quantized", dict(INT, num_bits=8, symmetric=True, strategy="channel")),
+        ("ct-int8", "int-quantized", dict(INT, num_bits=8, symmetric=True, strategy="channel"))):
+    MADE[name] = (lambda w, a=arguments, k=kind: compressed(w, a, k),
+                  dict(quant_method="compressed-tensors", format=kind, ignore=["lm_head"], quantization_status="compressed",
+                       config_groups=dict(group_0=dict(targets=["Linear"], weights=arguments))))
+
+
+def main():
+    out = Path(sys.argv[1])
+    for name, (quantise, config) in MADE.items():
+        for seed in range(500):
+            model = t.LlamaForCausalLM(t.LlamaConfig(**SIZES)).float().eval()
+            hf.randomise(model, name, 7919 * seed + sum(map(ord, name)))
+            tensors, checked = {}, None
+            with torch.no_grad():
+                for key, p in model.named_parameters():
+                    if p.dim() != 2 or ".layers." not in key:
+                        tensors[key] = p.data.half() if p.dim() == 2 else p.data.clone()
+                        continue
+                    module = key.removesuffix(".weight")
+                    parts, values = quantise(p.numpy().copy())
+                    tensors.update({f"{module}.{part}": value.contiguous() for part, value in parts.items() if value is not None})
+                    p.copy_(torch.from_numpy(values))
+                    if module == CHECKED:
+                        checked = values
+            prompt = np.random.default_rng(seed).integers(1, 60, hf.PROMPT).tolist()
+            made = hf.run(model, prompt)
+            if made is None or len(set(made[0][hf.PROMPT:])) < 3:
+                continue
+            break
+        tokens, logits = made
+        folder = out / name
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+        described = model.config.to_dict()
+        described.update(architectures=["LlamaForCausalLM"], dtype="float16", quantization_config=config)
+        (folder / "config.json").write_text(json.dumps(described, indent=1) + "\n")
+        logits.tofile(folder / "logits.bin")
+        checked.astype(np.float32).tofile(folder / "weight.bin")
+        (folder / "golden.json").write_text(json.dumps(dict(prompt=prompt, greedy=tokens[hf.PROMPT:], vocab=60, seed=seed,
+                                                            tensor="blk.1.ffn_down.weight")) + "\n")
+        print(name, "seed", seed, sum(f.stat().st_size for f in folder.iterdir()), "bytes", sorted(tensors)[-8:])
+
+
+if __name__ == "__main__":
+    main()
