@@ -63,14 +63,40 @@ inline void v_store_bf16(uint16_t* p, V16 a) {
   const __m256i packed = _mm256_packus_epi32(bf16_lanes(a.lo), bf16_lanes(a.hi));  // in 128-bit halves
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm256_permute4x64_epi64(packed, 0xd8));
 }
-inline V16 v_load_e4m3(const uint8_t* p) {  // the bits of a half 2^8 smaller
-  const __m256i c = _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
-  const __m256i sign = _mm256_slli_epi16(_mm256_and_si256(c, _mm256_set1_epi16(0x80)), 8);
-  const __m256i rest = _mm256_slli_epi16(_mm256_and_si256(c, _mm256_set1_epi16(0x7f)), 7);
-  const __m256i half = _mm256_or_si256(sign, rest);
-  const __m256 by = _mm256_set1_ps(256.0f);
-  return {_mm256_mul_ps(_mm256_cvtph_ps(_mm256_castsi256_si128(half)), by),
-          _mm256_mul_ps(_mm256_cvtph_ps(_mm256_extracti128_si256(half, 1)), by)};
+/// The bits of halves, of sixteen codes.
+template <uint32_t Sign, int Shift>
+inline __m256i minifloat_halves(__m128i codes) {
+  constexpr int kUp = 15 - __builtin_ctz(Sign);
+  const __m256i c = _mm256_cvtepu8_epi16(codes);
+  const __m256i sign = _mm256_slli_epi16(_mm256_and_si256(c, _mm256_set1_epi16(int16_t(Sign))), kUp);
+  return _mm256_or_si256(sign, _mm256_slli_epi16(_mm256_and_si256(c, _mm256_set1_epi16(int16_t(Sign - 1))), Shift));
+}
+template <bool kHigh, int Pair>
+inline __m128i codes_of_six_bits(const uint8_t* nibbles, const uint8_t* pairs) {
+  const __m128i n = _mm_loadu_si128(reinterpret_cast<const __m128i*>(nibbles));
+  const __m128i t = _mm_loadu_si128(reinterpret_cast<const __m128i*>(pairs));
+  const __m128i low = _mm_and_si128(kHigh ? _mm_srli_epi16(n, 4) : n, _mm_set1_epi8(15));
+  const __m128i moved = Pair <= 4 ? _mm_slli_epi16(t, 4 - Pair) : _mm_srli_epi16(t, Pair - 4);
+  return _mm_or_si128(low, _mm_and_si128(moved, _mm_set1_epi8(0x30)));
+}
+inline V16 widen_halves(__m256i halves) {
+  return {_mm256_cvtph_ps(_mm256_castsi256_si128(halves)), _mm256_cvtph_ps(_mm256_extracti128_si256(halves, 1))};
+}
+template <uint32_t Sign, int Shift>
+inline V16 v_load_minifloat(const uint8_t* p) {
+  return widen_halves(minifloat_halves<Sign, Shift>(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+}
+template <int Shift, bool kHigh, int Pair>
+inline V16 v_load_minifloat6(const uint8_t* nibbles, const uint8_t* pairs) {
+  return widen_halves(minifloat_halves<0x20, Shift>(codes_of_six_bits<kHigh, Pair>(nibbles, pairs)));
+}
+inline V16 v_load_e8m0(const uint8_t* p) {
+  const auto eight = [](const uint8_t* at) {
+    const __m256i e = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(at)));
+    const __m256i none = _mm256_cmpeq_epi32(e, _mm256_setzero_si256());
+    return _mm256_castsi256_ps(_mm256_blendv_epi8(_mm256_slli_epi32(e, 23), _mm256_set1_epi32(0x00400000), none));
+  };
+  return {eight(p), eight(p + 8)};
 }
 /// Eight of them: by the low three bits from the halves of the table, the fourth chooses.
 inline __m256 look_up8(__m256i index, const float* table) {

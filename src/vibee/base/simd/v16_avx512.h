@@ -38,11 +38,34 @@ inline void v_store_bf16(uint16_t* p, V16 a) {
       _mm512_mask_or_epi32(near, _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q), upper, _mm512_set1_epi32(0x40));
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(rounded));
 }
-inline V16 v_load_e4m3(const uint8_t* p) {  // the bits of a half 2^8 smaller
-  const __m256i c = _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
-  const __m256i sign = _mm256_slli_epi16(_mm256_and_si256(c, _mm256_set1_epi16(0x80)), 8);
-  const __m256i rest = _mm256_slli_epi16(_mm256_and_si256(c, _mm256_set1_epi16(0x7f)), 7);
-  return _mm512_mul_ps(_mm512_cvtph_ps(_mm256_or_si256(sign, rest)), _mm512_set1_ps(256.0f));
+/// The bits of halves, of sixteen codes.
+template <uint32_t Sign, int Shift>
+inline __m256i minifloat_halves(__m128i codes) {
+  constexpr int kUp = 15 - __builtin_ctz(Sign);
+  const __m256i c = _mm256_cvtepu8_epi16(codes);
+  const __m256i sign = _mm256_slli_epi16(_mm256_and_si256(c, _mm256_set1_epi16(int16_t(Sign))), kUp);
+  return _mm256_or_si256(sign, _mm256_slli_epi16(_mm256_and_si256(c, _mm256_set1_epi16(int16_t(Sign - 1))), Shift));
+}
+template <bool kHigh, int Pair>
+inline __m128i codes_of_six_bits(const uint8_t* nibbles, const uint8_t* pairs) {
+  const __m128i n = _mm_loadu_si128(reinterpret_cast<const __m128i*>(nibbles));
+  const __m128i t = _mm_loadu_si128(reinterpret_cast<const __m128i*>(pairs));
+  const __m128i low = _mm_and_si128(kHigh ? _mm_srli_epi16(n, 4) : n, _mm_set1_epi8(15));
+  const __m128i moved = Pair <= 4 ? _mm_slli_epi16(t, 4 - Pair) : _mm_srli_epi16(t, Pair - 4);
+  return _mm_or_si128(low, _mm_and_si128(moved, _mm_set1_epi8(0x30)));
+}
+template <uint32_t Sign, int Shift>
+inline V16 v_load_minifloat(const uint8_t* p) {
+  return _mm512_cvtph_ps(minifloat_halves<Sign, Shift>(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+}
+template <int Shift, bool kHigh, int Pair>
+inline V16 v_load_minifloat6(const uint8_t* nibbles, const uint8_t* pairs) {
+  return _mm512_cvtph_ps(minifloat_halves<0x20, Shift>(codes_of_six_bits<kHigh, Pair>(nibbles, pairs)));
+}
+inline V16 v_load_e8m0(const uint8_t* p) {
+  const __m512i e = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  return _mm512_castsi512_ps(
+      _mm512_mask_blend_epi32(_mm512_test_epi32_mask(e, e), _mm512_set1_epi32(0x00400000), _mm512_slli_epi32(e, 23)));
 }
 template <bool kHigh>
 inline V16 v_look_up(const uint8_t* p, const float* table) {

@@ -41,9 +41,23 @@ inline void v_store_half(uint16_t* p, V16 a) {
   for (int i = 0; i < 16; ++i) p[i] = float_to_half(a.lane[i]);
 }
 inline V16 v_load_bf16(const uint16_t* p) { VIBEE_LANES(bf16_to_float(p[i])); }
-/// Codes of E4M3, none of them NaN.
-inline V16 v_load_e4m3(const uint8_t* p) {
-  VIBEE_LANES(half_to_float(uint16_t((p[i] & 0x80) << 8 | (p[i] & 0x7f) << 7)) * 256.0f);
+/// Bytes whose bit Sign is a sign and whose lower bits are, moved by Shift, those of a half's magnitude.
+template <uint32_t Sign, int Shift>
+inline V16 v_load_minifloat(const uint8_t* p) {
+  constexpr uint32_t kUp = 0x8000 / Sign;
+  VIBEE_LANES(half_to_float(uint16_t((p[i] & Sign) * kUp | (p[i] & (Sign - 1)) << Shift)));
+}
+/// The same of six bits: the low or high nibbles, and two bits of `pairs` from bit Pair on.
+template <int Shift, bool kHigh, int Pair>
+inline V16 v_load_minifloat6(const uint8_t* nibbles, const uint8_t* pairs) {
+  uint8_t code[16];
+  for (int i = 0; i < 16; ++i)
+    code[i] = uint8_t((kHigh ? nibbles[i] >> 4 : nibbles[i] & 15) | (pairs[i] >> Pair & 3) << 4);
+  return v_load_minifloat<0x20, Shift>(code);
+}
+/// Powers of two by E8M0.
+inline V16 v_load_e8m0(const uint8_t* p) {
+  VIBEE_LANES(std::bit_cast<float>(p[i] == 0 ? uint32_t(0x00400000) : uint32_t(p[i]) << 23));
 }
 /// Of sixteen bytes the values that their low or high nibbles name.
 template <bool kHigh>

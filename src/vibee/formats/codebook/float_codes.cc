@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Codes of floats in groups with a scale in f32 (packed/formats.inc: e4m3s, nf4s, fp4s); every value is rounded once.
+// Codes of floats in groups with a scale in f32 or a power of two (packed/formats.inc: e4m3s, e2m3s, e3m2s, nf4s, fp4s,
+// mx). Every value is rounded once.
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cfloat>
 #include <cmath>
 #include <cstring>
@@ -19,17 +21,48 @@ float read_scale(const uint8_t* p) {
   return v;
 }
 
-constexpr auto kE4m3Values = [] {
-  std::array<float, 256> out{};
-  for (uint32_t c = 0; c < 256; ++c) out[c] = E4m3::decode(c);
+/// The values of a minifloat's codes.
+template <class F>
+constexpr auto kValues = [] {
+  std::array<float, F::kCodes> out{};
+  for (uint32_t c = 0; c < F::kCodes; ++c) out[c] = F::decode(c);
   return out;
 }();
 
-template <uint32_t Group>
-void e4m3_groups(const uint8_t* in, uint64_t n, float* out) {
-  for (; n > 0; n -= Group, in += 4 + Group, out += Group) {
+/// Code i of 32 that begin at `p`, of eight or six bits.
+template <class F>
+uint32_t get_code(const uint8_t* p, uint32_t i) {
+  if constexpr (F::kBits == 8) return p[i];
+  return (p[i % 16] >> (i < 16 ? 0 : 4) & 15) | (p[16 + i % 8] >> (2 * (i / 8)) & 3) << 4;
+}
+template <class F>
+void put_code(uint8_t* p, uint32_t i, uint32_t code) {  // onto zeros
+  if constexpr (F::kBits == 8) {
+    p[i] = uint8_t(code);
+  } else {
+    p[i % 16] = uint8_t(p[i % 16] | (code & 15) << (i < 16 ? 0 : 4));
+    p[16 + i % 8] = uint8_t(p[16 + i % 8] | code >> 4 << (2 * (i / 8)));
+  }
+}
+template <class F>
+constexpr uint32_t kBytes32 = 4 * F::kBits;  ///< of 32 codes
+
+/// Groups of a minifloat F behind a scale in f32.
+template <class F, uint32_t Group>
+void decode_groups(const uint8_t* in, uint64_t n, float* out) {
+  for (; n > 0; n -= Group, out += Group) {
     const float scale = read_scale(in);
-    for (uint32_t i = 0; i < Group; ++i) out[i] = scale * kE4m3Values[in[4 + i]];
+    in += 4;
+    for (uint32_t i = 0; i < Group; i += 32, in += kBytes32<F>)
+      for (uint32_t j = 0; j < 32; ++j) out[i + j] = scale * kValues<F>[get_code<F>(in, j)];
+  }
+}
+/// Blocks of 32 behind a power of two.
+template <class F>
+void decode_mx(const uint8_t* in, uint64_t n, float* out) {
+  for (; n > 0; n -= 32, out += 32, in += 1 + kBytes32<F>) {
+    const float scale = e8m0(in[0]);
+    for (uint32_t j = 0; j < 32; ++j) out[j] = scale * kValues<F>[get_code<F>(in + 1, j)];
   }
 }
 
@@ -55,12 +88,29 @@ float largest(const float* in, uint32_t n) {
 /// A scale that can be divided by.
 float usable(float scale) { return scale > FLT_MIN ? scale : FLT_MIN; }
 
-template <uint32_t Group>
-void encode_e4m3_groups(const float* in, uint64_t n, uint8_t* out) {
-  for (; n > 0; n -= Group, in += Group, out += 4 + Group) {
-    const float scale = usable(largest(in, Group) / E4m3::decode(E4m3::kLargest));
+template <class F>
+void encode_codes(const float* in, float scale, uint8_t* out) {
+  std::memset(out, 0, kBytes32<F>);
+  for (uint32_t j = 0; j < 32; ++j) put_code<F>(out, j, std::isnan(in[j]) ? 0 : F::encode(in[j] / scale));
+}
+template <class F, uint32_t Group>
+void encode_groups(const float* in, uint64_t n, uint8_t* out) {
+  for (; n > 0; n -= Group) {
+    const float scale = usable(largest(in, Group) / F::decode(F::kLargest));
     std::memcpy(out, &scale, 4);
-    for (uint32_t i = 0; i < Group; ++i) out[4 + i] = uint8_t(std::isnan(in[i]) ? 0 : E4m3::encode(in[i] / scale));
+    out += 4;
+    for (uint32_t i = 0; i < Group; i += 32, in += 32, out += kBytes32<F>) encode_codes<F>(in, scale, out);
+  }
+}
+/// The power of two by the rule of the specification (section 6.3): that of the largest number over that of the largest
+/// code, from the bits of its exponent.
+template <class F>
+void encode_mx(const float* in, uint64_t n, uint8_t* out) {
+  constexpr int kMost = int(std::bit_cast<uint32_t>(F::decode(F::kLargest)) >> 23) - 127;
+  for (; n > 0; n -= 32, in += 32, out += 1 + kBytes32<F>) {
+    const int exponent = int(std::bit_cast<uint32_t>(largest(in, 32)) >> 23);  // biased; 0: subnormal or nothing
+    out[0] = uint8_t(std::clamp(exponent - kMost, 0, 254));
+    encode_codes<F>(in, e8m0(out[0]), out + 1);
   }
 }
 
@@ -100,14 +150,29 @@ void encode_table_groups(const Nearest& nearest, const float* in, uint64_t n, ui
 
 }  // namespace
 
-void encode_e4m3s32(const float* in, uint64_t n, uint8_t* out) { encode_e4m3_groups<32>(in, n, out); }
-void encode_e4m3s128(const float* in, uint64_t n, uint8_t* out) { encode_e4m3_groups<128>(in, n, out); }
-void encode_nf4s64(const float* in, uint64_t n, uint8_t* out) { encode_table_groups(kNearestNf4, in, n, out); }
-void encode_fp4s64(const float* in, uint64_t n, uint8_t* out) { encode_table_groups(kNearestFp4, in, n, out); }
-
-void decode_e4m3s32(const uint8_t* in, uint64_t n, float* out) { e4m3_groups<32>(in, n, out); }
-void decode_e4m3s128(const uint8_t* in, uint64_t n, float* out) { e4m3_groups<128>(in, n, out); }
+void decode_e4m3s32(const uint8_t* in, uint64_t n, float* out) { decode_groups<E4m3, 32>(in, n, out); }
+void encode_e4m3s32(const float* in, uint64_t n, uint8_t* out) { encode_groups<E4m3, 32>(in, n, out); }
+void decode_e4m3s128(const uint8_t* in, uint64_t n, float* out) { decode_groups<E4m3, 128>(in, n, out); }
+void encode_e4m3s128(const float* in, uint64_t n, uint8_t* out) { encode_groups<E4m3, 128>(in, n, out); }
+void decode_e2m3s32(const uint8_t* in, uint64_t n, float* out) { decode_groups<E2m3, 32>(in, n, out); }
+void encode_e2m3s32(const float* in, uint64_t n, uint8_t* out) { encode_groups<E2m3, 32>(in, n, out); }
+void decode_e2m3s128(const uint8_t* in, uint64_t n, float* out) { decode_groups<E2m3, 128>(in, n, out); }
+void encode_e2m3s128(const float* in, uint64_t n, uint8_t* out) { encode_groups<E2m3, 128>(in, n, out); }
+void decode_e3m2s32(const uint8_t* in, uint64_t n, float* out) { decode_groups<E3m2, 32>(in, n, out); }
+void encode_e3m2s32(const float* in, uint64_t n, uint8_t* out) { encode_groups<E3m2, 32>(in, n, out); }
+void decode_e3m2s128(const uint8_t* in, uint64_t n, float* out) { decode_groups<E3m2, 128>(in, n, out); }
+void encode_e3m2s128(const float* in, uint64_t n, uint8_t* out) { encode_groups<E3m2, 128>(in, n, out); }
+void decode_mxfp8(const uint8_t* in, uint64_t n, float* out) { decode_mx<E4m3>(in, n, out); }
+void encode_mxfp8(const float* in, uint64_t n, uint8_t* out) { encode_mx<E4m3>(in, n, out); }
+void decode_mxfp8e5m2(const uint8_t* in, uint64_t n, float* out) { decode_mx<E5m2>(in, n, out); }
+void encode_mxfp8e5m2(const float* in, uint64_t n, uint8_t* out) { encode_mx<E5m2>(in, n, out); }
+void decode_mxfp6(const uint8_t* in, uint64_t n, float* out) { decode_mx<E2m3>(in, n, out); }
+void encode_mxfp6(const float* in, uint64_t n, uint8_t* out) { encode_mx<E2m3>(in, n, out); }
+void decode_mxfp6e3m2(const uint8_t* in, uint64_t n, float* out) { decode_mx<E3m2>(in, n, out); }
+void encode_mxfp6e3m2(const float* in, uint64_t n, uint8_t* out) { encode_mx<E3m2>(in, n, out); }
 void decode_nf4s64(const uint8_t* in, uint64_t n, float* out) { table_groups(kNf4Values, in, n, out); }
+void encode_nf4s64(const float* in, uint64_t n, uint8_t* out) { encode_table_groups(kNearestNf4, in, n, out); }
 void decode_fp4s64(const uint8_t* in, uint64_t n, float* out) { table_groups(kBnbFp4Values, in, n, out); }
+void encode_fp4s64(const float* in, uint64_t n, uint8_t* out) { encode_table_groups(kNearestFp4, in, n, out); }
 
 }  // namespace vibee

@@ -49,6 +49,8 @@ constexpr float kBnbFp4Values[16] = {0.0f,
 constexpr float e8m0_half(uint8_t e) {
   return std::bit_cast<float>(e < 2 ? uint32_t(0x00200000) << e : uint32_t(e - 1) << 23);
 }
+/// E8M0 itself: 2^(e - 127), the first of them subnormal; 255 is NaN there and infinite here.
+constexpr float e8m0(uint8_t e) { return std::bit_cast<float>(e == 0 ? uint32_t(0x00400000) : uint32_t(e) << 23); }
 /// Half of unsigned E4M3: the top bit is ignored, and 0x7f, the format's NaN, is zero.
 constexpr float ue4m3_half(uint8_t c) {
   if (c == 0x7f) return 0.0f;

@@ -48,7 +48,7 @@ const NumericFormat* format_of_gguf_type(uint32_t gguf_type);
 std::string_view gguf_type_name(uint32_t gguf_type);
 Result<Format> parse_format(std::string_view name);
 /// The formats that a name stands for, the best first: a format's own name, or a family of those in groups of several
-/// lengths: int4, int8, fp8, nf4, fp4. Rows take the first whose blocks divide them.
+/// lengths: int4, int8, fp8, fp6, nf4, ... Rows take the first whose blocks divide them.
 Result<std::vector<Format>> parse_formats(std::string_view name);
 /// Names of families, and of the formats that can be written.
 std::vector<std::string> writable_formats();

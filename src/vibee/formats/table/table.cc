@@ -29,6 +29,12 @@ const std::vector<Family>& families() {
   static const std::vector<Family> all = {{"int4", {Format::i4z128, Format::i4z64, Format::i4z32}},
                                           {"int8", {Format::i8s128, Format::i8s64, Format::i8s32}},
                                           {"fp8", {Format::e4m3s128, Format::e4m3s32}},
+                                          {"fp6", {Format::e2m3s128, Format::e2m3s32}},
+                                          {"fp6e3m2", {Format::e3m2s128, Format::e3m2s32}},
+                                          {"mxfp8", {Format::mxfp8}},
+                                          {"mxfp8e5m2", {Format::mxfp8e5m2}},
+                                          {"mxfp6", {Format::mxfp6}},
+                                          {"mxfp6e3m2", {Format::mxfp6e3m2}},
                                           {"nf4", {Format::nf4s64}},
                                           {"fp4", {Format::fp4s64}}};
   return all;

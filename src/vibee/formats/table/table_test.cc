@@ -85,6 +85,14 @@ double levels_of(const NumericFormat& f) {
     // Tables: steps of E4M3's three bits of mantissa, of NF4 and FP4 the widest ones near the ends.
     case Format::e4m3s32:
     case Format::e4m3s128: return 24;
+    case Format::mxfp8: return 16;  // above 1.75 times a power of two its codes end
+    case Format::mxfp8e5m2: return 10;
+    case Format::e2m3s32:
+    case Format::e2m3s128: return 22;
+    case Format::mxfp6: return 14;
+    case Format::e3m2s32:
+    case Format::e3m2s128: return 11;
+    case Format::mxfp6e3m2: return 9;
     case Format::nf4s64: return 9;
     case Format::fp4s64: return 6;
     case Format::i8s32:
@@ -151,7 +159,7 @@ TEST_P(Encoder, WritesTheGoldenBytes) {
 }
 
 TEST(Table, FindsByNameAndByType) {
-  ASSERT_EQ(all_formats().size(), 32u);
+  ASSERT_EQ(all_formats().size(), 40u);
   for (const NumericFormat& f : all_formats()) {
     EXPECT_EQ(&info(f.format), &f);
     EXPECT_EQ(*parse_format(f.name), f.format);

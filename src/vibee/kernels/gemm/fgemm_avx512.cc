@@ -14,17 +14,5 @@ void fgemm_f16_avx512(const uint8_t* panel, uint32_t k, const float* x, uint64_t
 void fgemm_bf16_avx512(const uint8_t* panel, uint32_t k, const float* x, uint64_t stride, uint32_t m, float* out) {
   float_dispatch<Format::bf16>(m, std::make_integer_sequence<uint32_t, 12>{}, panel, k, x, stride, out);
 }
-void fgemm_e4m3s32_avx512(const uint8_t* panel, uint32_t k, const float* x, uint64_t stride, uint32_t m, float* out) {
-  float_dispatch<Format::e4m3s32>(m, std::make_integer_sequence<uint32_t, 12>{}, panel, k, x, stride, out);
-}
-void fgemm_e4m3s128_avx512(const uint8_t* panel, uint32_t k, const float* x, uint64_t stride, uint32_t m, float* out) {
-  float_dispatch<Format::e4m3s128>(m, std::make_integer_sequence<uint32_t, 12>{}, panel, k, x, stride, out);
-}
-void fgemm_nf4s64_avx512(const uint8_t* panel, uint32_t k, const float* x, uint64_t stride, uint32_t m, float* out) {
-  float_dispatch<Format::nf4s64>(m, std::make_integer_sequence<uint32_t, 12>{}, panel, k, x, stride, out);
-}
-void fgemm_fp4s64_avx512(const uint8_t* panel, uint32_t k, const float* x, uint64_t stride, uint32_t m, float* out) {
-  float_dispatch<Format::fp4s64>(m, std::make_integer_sequence<uint32_t, 12>{}, panel, k, x, stride, out);
-}
 
 }  // namespace vibee

@@ -30,8 +30,9 @@ inline std::vector<uint8_t> random_rows(Format format, uint32_t n, uint32_t k, R
     return bytes;
   }
   for (uint8_t& b : bytes) b = uint8_t(random.bits());
-  if (panel_layout(format).codes == Codes::e4m3)  // no NaN
-    for (uint8_t& b : bytes) b = (b & 0x7f) == 0x7f ? 0 : b;
+  const Codes codes = panel_layout(format).codes;
+  if (codes == Codes::e4m3 || codes == Codes::e5m2)  // numbers alone
+    for (uint8_t& b : bytes) b = codes == Codes::e4m3 ? ((b & 0x7f) == 0x7f ? 0 : b) : ((b & 0x7c) == 0x7c ? 0 : b);
   const auto scale = [&](uint8_t* at) {
     const uint32_t kind = random.below(16);
     const uint16_t h = kind == 0   ? uint16_t(0)
@@ -64,9 +65,10 @@ inline std::vector<uint8_t> random_rows(Format format, uint32_t n, uint32_t k, R
         std::memcpy(bytes.data() + at + 4 * field, &x, 4);
       }
   }
+  if (header == PanelHeader::e8) halves = {};
   for (uint64_t at = 0; at < bytes.size(); at += info(format).block_bytes) {
     for (const uint32_t offset : halves) scale(bytes.data() + at + offset);
-    if (format == Format::mxfp4)
+    if (header == PanelHeader::e8)
       bytes[at] = random.below(16) ? uint8_t(118 + random.below(10)) : uint8_t(random.below(3));
   }
   return bytes;

@@ -313,45 +313,62 @@ void place_header(Format format, uint32_t nr, uint32_t r, const uint8_t* row, ui
     out[(2 + j) * nr + r] = uint8_t(signed_scale(format, at, j));
 }
 
-/// Where the code of element i of panel row r stands in the superblocks of a scaled float format.
-struct FloatPlace {
-  uint64_t header, code;
-  bool high;
-};
-FloatPlace float_place(const PanelLayout& p, uint32_t nr, uint32_t r, uint32_t i) {
-  const uint32_t sb = superblock(p.header), block = i % sb / 32, j = i % 32;
-  const uint32_t head = header_bytes(p.header, nr), codes = code_bytes(p.codes, nr);
-  const uint64_t at = uint64_t(i / sb) * (head + sb / 32 * codes);
-  const bool bytes = p.codes == Codes::e4m3;
-  return {at + 4 * r, at + head + block * codes + (bytes ? j : j % 16) * nr + r, !bytes && j >= 16};
+/// The codes of a 32-block of a scaled float format, `step` bytes from one k to the next: 1 in a file's row, NR in a
+/// panel.
+uint8_t get_float_code(Codes codes, const uint8_t* p, uint32_t step, uint32_t j) {
+  if (codes == Codes::e4m3 || codes == Codes::e5m2) return p[j * step];
+  const uint32_t low = p[j % 16 * step] >> (j < 16 ? 0 : 4) & 15;
+  return uint8_t(has_six_bits(codes) ? low | (p[(16 + j % 8) * step] >> (2 * (j / 8)) & 3) << 4 : low);
+}
+void put_float_code(Codes codes, uint8_t* p, uint32_t step, uint32_t j, uint8_t code) {  // onto zeros
+  if (codes == Codes::e4m3 || codes == Codes::e5m2) {
+    p[j * step] = code;
+    return;
+  }
+  p[j % 16 * step] = uint8_t(p[j % 16 * step] | (code & 15) << (j < 16 ? 0 : 4));
+  if (has_six_bits(codes)) p[(16 + j % 8) * step] = uint8_t(p[(16 + j % 8) * step] | code >> 4 << (2 * (j / 8)));
+}
+/// Bytes from a row's or a panel's begin to the codes of the 32-block of element i, for nr rows.
+uint64_t float_codes_at(const PanelLayout& p, uint32_t nr, uint32_t i) {
+  const uint32_t sb = superblock(p.header), codes = code_bytes(p.codes, nr);
+  return uint64_t(i / sb) * (header_bytes(p.header, nr) + sb / 32 * codes) + header_bytes(p.header, nr) +
+         i % sb / 32 * codes;
 }
 
 void pack_scaled_floats(Format format, uint32_t nr, uint32_t k, uint32_t rows, const uint8_t* in, uint8_t* panel) {
   const PanelLayout p = panel_layout(format);
-  const uint32_t sb = superblock(p.header);
+  const uint32_t sb = superblock(p.header), scale = header_bytes(p.header, 1);
   std::memset(panel, 0, panel_bytes(format, nr, k));
   for (uint32_t r = 0; r < rows; ++r)
-    for (uint32_t i = 0; i < k; ++i) {
-      const uint8_t* group = in + r * info(format).row_bytes(k) + i / sb * info(format).block_bytes;
-      const FloatPlace at = float_place(p, nr, r, i);
-      if (i % sb == 0) std::memcpy(panel + at.header, group, 4);
-      const uint32_t block = i % sb / 32, j = i % 32;
-      const uint8_t code =
-          p.codes == Codes::e4m3 ? group[4 + i % sb] : group[4 + 16 * block + j % 16] >> (j < 16 ? 0 : 4) & 15;
-      panel[at.code] = uint8_t(panel[at.code] | code << (at.high ? 4 : 0));
+    for (uint32_t i = 0; i < k; i += 32) {
+      const uint8_t* row = in + r * info(format).row_bytes(k);
+      const uint64_t to = float_codes_at(p, nr, i), from = float_codes_at(p, 1, i);
+      if (i % sb == 0) std::memcpy(panel + to - scale * nr + scale * r, row + from - scale, scale);
+      for (uint32_t j = 0; j < 32; ++j)
+        put_float_code(p.codes, panel + to + r, nr, j, get_float_code(p.codes, row + from, 1, j));
     }
+}
+float float_of_code(Codes codes, uint8_t code) {
+  switch (codes) {
+    case Codes::e4m3: return E4m3::decode(code);
+    case Codes::e5m2: return E5m2::decode(code);
+    case Codes::e2m3: return E2m3::decode(code);
+    case Codes::e3m2: return E3m2::decode(code);
+    case Codes::nf4: return kNf4Values[code];
+    default: return kBnbFp4Values[code];
+  }
 }
 float scaled_float(const PackedWeight& w, uint32_t row, uint32_t i) {
   const PanelLayout p = panel_layout(w.format);
   const uint8_t* panel = w.data + row / w.nr * w.stride();
-  const FloatPlace at = float_place(p, w.nr, row % w.nr, i);
-  const float scale = std::bit_cast<float>(read32(panel + at.header));
-  if (p.codes == Codes::e4m3) return scale * E4m3::decode(panel[at.code]);
-  return scale * (p.codes == Codes::nf4 ? kNf4Values : kBnbFp4Values)[panel[at.code] >> (at.high ? 4 : 0) & 15];
+  const uint32_t r = row % w.nr, sb = superblock(p.header);
+  const uint8_t* header = panel + float_codes_at(p, w.nr, i / sb * sb) - header_bytes(p.header, w.nr);
+  const float scale = p.header == PanelHeader::e8 ? e8m0(header[r]) : std::bit_cast<float>(read32(header + 4 * r));
+  return scale * float_of_code(p.codes, get_float_code(p.codes, panel + float_codes_at(p, w.nr, i) + r, w.nr, i % 32));
 }
 
 void pack_floats(Format format, uint32_t nr, uint32_t k, uint32_t rows, const uint8_t* in, uint8_t* panel) {
-  if (has_float_scales(panel_layout(format).header)) return pack_scaled_floats(format, nr, k, rows, in, panel);
+  if (is_scaled_float(format)) return pack_scaled_floats(format, nr, k, rows, in, panel);
   const uint32_t size = format == Format::f32 ? 4 : 2;
   std::memset(panel, 0, panel_bytes(format, nr, k));
   for (uint32_t r = 0; r < rows; ++r)
@@ -494,7 +511,7 @@ Block32 panel_block(const PackedWeight& w, uint32_t row, uint32_t block) {
 }
 
 void decode_row(const PackedWeight& w, uint32_t row, float* out) {
-  if (has_float_scales(panel_layout(w.format).header) && !is_integer(w.format)) {
+  if (is_scaled_float(w.format)) {
     for (uint32_t i = 0; i < w.k; ++i) out[i] = scaled_float(w, row, i);
     return;
   }

@@ -13,9 +13,10 @@
 //               pairs: 2 x (NR x 4) bytes of four 2-bit fields, vector v, field j: k = 4(4v+j)..
 //               bits: for each of 8 k-groups NR*4 bits
 //             s8: 8 x (NR x 4) bytes; stored with the top bit flipped (value + 128) where NR is 16
-//   float format: [k][NR] elements; with scales (s headers): superblocks of the scales f32[NR], then for each 32 k
-//   bytes
-//             [32][NR] of e4m3, or nibbles [16][NR] of nf4 and fp4: low nibble k, high nibble k + 16
+//   float format: [k][NR] elements; with scales (s and e8 headers): superblocks of the scales f32[NR], then for each 32
+//   k bytes
+//             [32][NR] of e4m3 and e5m2, or nibbles [16][NR]: low nibble k, high nibble k + 16; behind those of six
+//             bits pairs [8][NR]: bits 2i of byte j are the top two of k = j + 8i
 #pragma once
 
 #include <cstdint>
@@ -28,9 +29,9 @@
 namespace vibee {
 
 /// How 32 codes of a row are kept; iq4 and e2m1 are nibbles that name a value of a table (formats/codebook/tables.h).
-/// From `floats` on values are floats, whose rows meet floats: e4m3 are bytes, nf4 and fp4 nibbles of a table of
-/// floats.
-enum class Codes : uint8_t { u2, u3, u4, u5, u6, iq4, e2m1, s8, floats, e4m3, nf4, fp4 };
+/// From `floats` on values are floats, whose rows meet floats: e4m3 and e5m2 are bytes, e2m3 and e3m2 have six bits,
+/// nf4 and fp4 are nibbles of a table of floats.
+enum class Codes : uint8_t { u2, u3, u4, u5, u6, iq4, e2m1, s8, floats, e4m3, e5m2, e2m3, e3m2, nf4, fp4 };
 enum class PanelHeader : uint8_t {
   d,
   dm,
@@ -88,6 +89,14 @@ constexpr PanelLayout panel_layout(Format format) {
     case Format::i8s128: return {Codes::s8, PanelHeader::s128, 128};
     case Format::e4m3s32: return {Codes::e4m3, PanelHeader::s32, 0};
     case Format::e4m3s128: return {Codes::e4m3, PanelHeader::s128, 0};
+    case Format::e2m3s32: return {Codes::e2m3, PanelHeader::s32, 0};
+    case Format::e2m3s128: return {Codes::e2m3, PanelHeader::s128, 0};
+    case Format::e3m2s32: return {Codes::e3m2, PanelHeader::s32, 0};
+    case Format::e3m2s128: return {Codes::e3m2, PanelHeader::s128, 0};
+    case Format::mxfp8: return {Codes::e4m3, PanelHeader::e8, 0};
+    case Format::mxfp8e5m2: return {Codes::e5m2, PanelHeader::e8, 0};
+    case Format::mxfp6: return {Codes::e2m3, PanelHeader::e8, 0};
+    case Format::mxfp6e3m2: return {Codes::e3m2, PanelHeader::e8, 0};
     case Format::nf4s64: return {Codes::nf4, PanelHeader::s64, 0};
     case Format::fp4s64: return {Codes::fp4, PanelHeader::s64, 0};
     case Format::f32:
@@ -99,6 +108,9 @@ constexpr PanelLayout panel_layout(Format format) {
 constexpr bool is_integer(Format format) { return panel_layout(format).codes < Codes::floats; }
 /// Elements that are floats themselves: f32, f16, bf16.
 constexpr bool is_plain_float(Format format) { return panel_layout(format).codes == Codes::floats; }
+/// Codes of floats behind scales.
+constexpr bool is_scaled_float(Format format) { return panel_layout(format).codes > Codes::floats; }
+constexpr bool has_six_bits(Codes codes) { return codes == Codes::e2m3 || codes == Codes::e3m2; }
 
 /// The parts that codes of up to 6 bits are kept in: nibbles for the lowest four bits or none, two bits from `pair_bit`
 /// up and one bit at `single_bit`; -1 = no such part.
@@ -118,7 +130,8 @@ constexpr CodeParts code_parts(Codes codes) {
 /// Codes whose values take all of a signed byte.
 constexpr bool is_signed(Codes codes) { return codes == Codes::s8 || codes == Codes::iq4; }
 constexpr uint32_t code_bytes(Codes codes, uint32_t nr) {
-  if (codes == Codes::s8 || codes == Codes::e4m3) return 32 * nr;
+  if (codes == Codes::s8 || codes == Codes::e4m3 || codes == Codes::e5m2) return 32 * nr;
+  if (has_six_bits(codes)) return 24 * nr;
   const CodeParts p = code_parts(codes);
   return (p.nibbles ? 16 * nr : 0) + (p.pair_bit >= 0 ? 8 * nr : 0) + (p.single_bit >= 0 ? 4 * nr : 0);
 }

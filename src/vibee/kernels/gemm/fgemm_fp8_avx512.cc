@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vibee/kernels/gemm/fgemm.h"
+
+#include "vibee/kernels/gemm/gemm.h"
+
+namespace vibee {
+
+void fgemm_e4m3s32_avx512(const uint8_t* panel, uint32_t k, const float* x, uint64_t stride, uint32_t m, float* out) {
+  float_dispatch<Format::e4m3s32>(m, std::make_integer_sequence<uint32_t, 12>{}, panel, k, x, stride, out);
+}
+void fgemm_e4m3s128_avx512(const uint8_t* panel, uint32_t k, const float* x, uint64_t stride, uint32_t m, float* out) {
+  float_dispatch<Format::e4m3s128>(m, std::make_integer_sequence<uint32_t, 12>{}, panel, k, x, stride, out);
+}
+void fgemm_mxfp8_avx512(const uint8_t* panel, uint32_t k, const float* x, uint64_t stride, uint32_t m, float* out) {
+  float_dispatch<Format::mxfp8>(m, std::make_integer_sequence<uint32_t, 12>{}, panel, k, x, stride, out);
+}
+void fgemm_mxfp8e5m2_avx512(const uint8_t* panel, uint32_t k, const float* x, uint64_t stride, uint32_t m, float* out) {
+  float_dispatch<Format::mxfp8e5m2>(m, std::make_integer_sequence<uint32_t, 12>{}, panel, k, x, stride, out);
+}
+
+}  // namespace vibee
