@@ -14,6 +14,7 @@ constexpr size_t kMostPoints = 10'000;
 
 std::string curve_json(const std::vector<StepCurves::Point>& curve) {
   std::vector<std::string> out;
+  out.reserve(curve.size());
   for (const StepCurves::Point& p : curve) out.push_back(fmt::format("[{}, {}]", p.n, p.seconds));
   return json_array(out);
 }
