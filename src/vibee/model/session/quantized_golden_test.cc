@@ -132,7 +132,7 @@ const auto kSame = [](nlohmann::json&) {};
 constexpr const char* kLinear = "model.layers.0.mlp.up_proj";
 
 TEST_F(Hostile, ConfigurationsAreRefusedByName) {
-  const auto with = [](const char* key, nlohmann::json value) {
+  const auto with = [](const char* key, const nlohmann::json& value) {
     return [key, value](nlohmann::json& c) { c[key] = value; };
   };
   const struct {
@@ -170,11 +170,11 @@ TEST_F(Hostile, TensorsAreRefusedByName) {
       said.erase(std::string(kLinear) + from);
     };
   };
-  const auto reshaped = [](const char* suffix, nlohmann::json shape) {
+  const auto reshaped = [](const char* suffix, const nlohmann::json& shape) {
     return
         [suffix, shape](nlohmann::json& said, std::string&) { said[std::string(kLinear) + suffix]["shape"] = shape; };
   };
-  const auto poked = [](const char* suffix, std::string bytes) {
+  const auto poked = [](const char* suffix, const std::string& bytes) {
     return [suffix, bytes](nlohmann::json& said, std::string& data) {
       data.replace(said[std::string(kLinear) + suffix]["data_offsets"][0].get<size_t>(), bytes.size(), bytes);
     };

@@ -258,7 +258,7 @@ Result<SafetensorsSet> open_safetensors_directory(const std::string& directory) 
     shards.insert(shard.text);
   }
   for (const std::string& shard : shards) {
-    const std::string path = directory + "/" + shard;
+    const std::string path = fmt::format("{}/{}", directory, shard);
     if (!fs::exists(path, ignored)) return bad(fmt::format("shard {} is missing; fetch it", quote(shard)));
     VIBEE_ASSIGN(Safetensors file, open_safetensors(path));
     VIBEE_TRY(set.add(std::move(file)));

@@ -48,7 +48,7 @@ class AdapterStep : public testing::Test {
   std::string write(const Checkpoint& file, Format format, const std::string& name, RecastEdit edit = {}) {
     auto recast = Recast::create(file, format, std::move(edit));
     VIBEE_CHECK(recast.ok(), "{}", recast.status().message());
-    const std::string path = folder_.path() + "/" + name;
+    std::string path = folder_.path() + "/" + name;
     const Status written = write_gguf(path, file.metadata(), recast->tensors(), recast->reader());
     VIBEE_CHECK(written.ok(), "{}", written.message());
     return path;
