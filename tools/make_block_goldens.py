@@ -1,5 +1,5 @@
-#!/ usr / bin / env python3
-#SPDX - License - Identifier : Apache - 2.0
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Writes data/golden/blocks/: random blocks of each format with the `gguf` package's floats, and its encodings of one input.
 
 Made with gguf 0.19.0 and numpy 2.4.6:  python tools/make_block_goldens.py data/golden/blocks
@@ -17,13 +17,13 @@ from gguf import GGMLQuantizationType as T
 from gguf import GGML_QUANT_SIZES
 from gguf.quants import dequantize, quantize
 
-#format : byte offsets of its halves within a block
+# format: byte offsets of its halves within a block
 HALVES = {"q4_0": [0], "q4_1": [0, 2], "q5_0": [0], "q5_1": [0, 2], "q8_0": [0], "q4_k": [0, 2], "q5_k": [0, 2],
           "q6_k": [208], "f16": [0], "bf16": [], "f32": []}
-#The same for formats added later : they draw from a stream of their own, so that the files above stay as they are.
+# The same for formats added later: they draw from a stream of their own, so that the files above stay as they are.
 LATER_HALVES = {"q2_k": [80, 82], "q3_k": [108], "iq4_nl": [0], "iq4_xs": [0], "tq1_0": [52], "tq2_0": [64], "mxfp4": [],
                 "nvfp4": []}
-#Bytes that are scales, and the values that every run has in them.
+# Bytes that are scales, and the values that every run has in them.
 SCALE_BYTES = {"mxfp4": ([0], [0, 1, 2, 3, 253, 254, 255]),
                "nvfp4": ([0, 1, 2, 3], [0, 1, 7, 8, 0x7E, 0x7F, 0x80, 0x81, 0xFE, 0xFF])}
 ENCODED = ["q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "f16", "bf16"]
@@ -125,16 +125,10 @@ def write_groups(out, rng):
 
 def write_small_floats(out, rng):
     """Six bits in groups, and the Microscaling formats: values of ml_dtypes times a float or a power of two."""
-    kinds = {
-  "e2m3s32" : (ml_dtypes.float6_e2m3fn, 32),
-              "e2m3s128" : (ml_dtypes.float6_e2m3fn, 128),
-                           "e3m2s32" : (ml_dtypes.float6_e3m2fn, 32),
-                                       "e3m2s128" : (ml_dtypes.float6_e3m2fn, 128),
-                                                    "mxfp8" : (ml_dtypes.float8_e4m3fn, 32),
-                                                              "mxfp8e5m2" : (ml_dtypes.float8_e5m2, 32),
-                                                                            "mxfp6" : (ml_dtypes.float6_e2m3fn, 32),
-                                                                                      "mxfp6e3m2"
-      : (ml_dtypes.float6_e3m2fn, 32)}
+    kinds = {"e2m3s32": (ml_dtypes.float6_e2m3fn, 32), "e2m3s128": (ml_dtypes.float6_e2m3fn, 128),
+             "e3m2s32": (ml_dtypes.float6_e3m2fn, 32), "e3m2s128": (ml_dtypes.float6_e3m2fn, 128),
+             "mxfp8": (ml_dtypes.float8_e4m3fn, 32), "mxfp8e5m2": (ml_dtypes.float8_e5m2, 32),
+             "mxfp6": (ml_dtypes.float6_e2m3fn, 32), "mxfp6e3m2": (ml_dtypes.float6_e3m2fn, 32)}
     for name, (kind, group) in kinds.items():
         count, six = 4096 // group, "float6" in kind.__name__
         codes = rng.integers(0, 64 if six else 256, (count, group)).astype(np.uint8)
