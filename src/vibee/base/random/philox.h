@@ -19,7 +19,8 @@ enum class Purpose : uint32_t {
   dropout = 4,
   rounding = 5,
   workload = 6,
-  summing = 7
+  summing = 7,
+  compressing = 8
 };
 
 using Philox4 = std::array<uint32_t, 4>;

@@ -5,7 +5,7 @@
 
 #include <cstring>
 
-#include "vibee/base/simd/philox16.h"
+#include "vibee/base/simd/random_unit.h"
 #include "vibee/base/simd/v16.h"
 #include "vibee/kernels/update/weight_form.h"
 
@@ -34,17 +34,6 @@ inline uint16_t upper(float x) { return uint16_t((bits_of(x) + 0x8000u) >> 16); 
 inline const uint16_t* halves(const uint8_t* p) { return reinterpret_cast<const uint16_t*>(p); }
 inline uint16_t* halves(uint8_t* p) { return reinterpret_cast<uint16_t*>(p); }
 
-/// The bits of rounding_bits() for elements 128 group .. 128 group + 127.
-inline void random_unit(const RoundingKey& key, uint64_t group, uint16_t* out) {
-  const uint64_t first = rounding_counter(key, group);  // a multiple of 16: the sixteen differ in one word
-  uint32_t words[4][16];
-  philox16(uint32_t(first), uint32_t(first >> 32), uint32_t(key.step), uint32_t(key.purpose), key.seed, words);
-  for (uint32_t w = 0; w < 4; ++w)
-    for (uint32_t i = 0; i < 16; ++i) {
-      out[32 * w + i] = uint16_t(words[w][i]);
-      out[32 * w + 16 + i] = uint16_t(words[w][i] >> 16);
-    }
-}
 /// Adds the random bits to the magnitude and cuts: up with the probability of what is cut. Finite stays finite.
 inline uint16_t narrow_at_random(float x, uint16_t random) {
   const uint32_t bits = bits_of(x), magnitude = bits & 0x7fffffffu;

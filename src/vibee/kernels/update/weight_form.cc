@@ -34,10 +34,4 @@ void FormElements::store(Isa isa, const float* x, uint64_t n, const RoundingKey&
   if (!f.in_place() || x != reinterpret_cast<const float*>(copy)) f.kernels[size_t(isa)].store(x, n, key, copy, rest);
 }
 
-uint16_t rounding_bits(const RoundingKey& key, uint64_t i) {
-  const uint64_t at = i % kUpdateUnit, index = rounding_counter(key, i / kUpdateUnit) + at % 16;
-  const uint32_t word = philox(key.seed, key.purpose, uint32_t(key.step), index)[at / 32];
-  return uint16_t(word >> (at / 16 % 2 * 16));
-}
-
 }  // namespace vibee

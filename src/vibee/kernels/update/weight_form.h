@@ -16,7 +16,7 @@
 #include <span>
 #include <string_view>
 
-#include "vibee/base/random/philox.h"
+#include "vibee/base/random/rounding.h"
 #include "vibee/base/simd/isa.h"
 #include "vibee/formats/packed/format.h"
 
@@ -29,21 +29,7 @@ enum class WeightForm : uint8_t {
 };
 
 /// Elements that a step holds as floats at once; what is loaded or stored begins at a multiple of 128.
-inline constexpr uint64_t kUpdateBlock = 2048, kUpdateUnit = 128;
-
-/// Whose random numbers round: those of element i are a function of this and i, whoever stores it.
-struct RoundingKey {
-  uint64_t seed = 0;
-  Purpose purpose = Purpose::rounding;
-  uint64_t step = 0;     ///< below 2^44
-  uint32_t array = 0;    ///< below 2^20: which weight
-  uint64_t element = 0;  ///< below 2^35, a multiple of 128: the first of the block in the array
-};
-/// The counter of the first of the 16 random numbers of 128 elements, their `unit`; internal, for it is compiled for
-/// every instruction set.
-static inline uint64_t rounding_counter(const RoundingKey& key, uint64_t unit) {
-  return (key.step >> 32 << 20 | key.array) << 32 | 16 * unit;
-}
+inline constexpr uint64_t kUpdateBlock = 2048, kUpdateUnit = kRoundingUnit;
 
 /// n elements; `copy` and `rest` are theirs.
 using LoadForm = void (*)(const uint8_t* copy, const uint8_t* rest, uint64_t n, float* x);
@@ -80,8 +66,5 @@ struct FormElements {
   float* load(Isa isa, uint64_t n, float* block) const;
   void store(Isa isa, const float* x, uint64_t n, const RoundingKey& key) const;
 };
-
-/// The 16 random bits that round element i of `key`: what the kernels use, one by one.
-uint16_t rounding_bits(const RoundingKey& key, uint64_t i);
 
 }  // namespace vibee
