@@ -11,6 +11,7 @@
 #include "vibee/core/measure/measure.h"
 #include "vibee/graph/autodiff/differentiate.h"
 #include "vibee/graph/exec/train_plan.h"
+#include "vibee/graph/pass/activation_compression.h"
 #include "vibee/graph/pass/gradient_checkpointing_v2.h"
 #include "vibee/graph/pass/store_activations.h"
 #include "vibee/model/arch/arch.h"
@@ -30,6 +31,7 @@ struct TrialGraphOptions {
   bool experts_too = false;       ///< `weights` of experts and what chooses them as well
   Format rounding = Format::f32;  ///< matrices are numbers of it, whatever they lie in
   Recompute recompute = Recompute::none;
+  SavedBits saved;
 };
 
 class TrialGraph {
@@ -47,7 +49,7 @@ class TrialGraph {
     };
     VIBEE_ASSIGN(const Graph loss, DecoderBuilder(config, format_of).build_training());
     VIBEE_ASSIGN(const Graph joint, differentiate(loss, trainable_weights(loss)));
-    t->graph_ = recompute(store_activations(joint, o.compute), o.recompute);
+    t->graph_ = compress_activations(recompute(store_activations(joint, o.compute), o.recompute), o.saved);
     uint32_t tensor = 0;
     for (const Node& node : t->graph_.nodes)
       if (node.op == Op::weight) t->fill(node, ++tensor, info(o.rounding));
@@ -67,13 +69,13 @@ class TrialGraph {
     return t;
   }
 
-  /// Loss and gradients; gives the seconds that they took.
-  Result<double> step() {
+  /// Loss and gradients; gives the seconds that they took. `rounding`: seed and step of what is rounded at random.
+  Result<double> step(const RoundingKey& rounding = {}) {
     const std::pair<std::string_view, std::span<const int32_t>> integers[] = {
         {"tokens", tokens_}, {"positions", positions_}, {"documents", documents_}, {"targets", targets_}};
     const std::pair<std::string_view, std::span<const float>> floats[] = {{"loss_weights", factors_}};
     const Timer timer;
-    VIBEE_TRY(plan_->run(*team_, {integers, floats}));
+    VIBEE_TRY(plan_->run(*team_, {integers, floats, rounding}));
     return timer.seconds();
   }
   const Graph& graph() const { return graph_; }
@@ -88,10 +90,10 @@ class TrialGraph {
     }
     return all;
   }
-  /// Bytes of values that the forward part makes and the backward part reads, by whether they have 16 bits.
+  /// Bytes of values that the forward part makes and the backward part reads, by how they lie.
   struct Kept {
-    uint64_t floats = 0, sixteen = 0;
-    uint64_t sum() const { return floats + sixteen; }
+    uint64_t floats = 0, sixteen = 0, compressed = 0;
+    uint64_t sum() const { return floats + sixteen + compressed; }
   };
   Kept kept() const {
     std::vector<bool> read(graph_.values.size());
@@ -102,7 +104,8 @@ class TrialGraph {
       const Node& from = graph_.producer(id);
       if (!read[id] || from.has("phase") || info(from.op).level == OpLevel::source) continue;
       const uint64_t size = bytes(graph_.type(id), {int64_t(tokens_.size()), 0});
-      (graph_.type(id).elem.is_f32() ? kept.floats : kept.sixteen) += size;
+      const Elem elem = graph_.type(id).elem;
+      (elem.is_f32() ? kept.floats : elem.kind == Elem::compressed ? kept.compressed : kept.sixteen) += size;
     }
     return kept;
   }

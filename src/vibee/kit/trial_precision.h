@@ -27,6 +27,8 @@ class TrialPrecision {
     rates.steps = steps, rates.warmup = steps / 20, rates.rate = 2e-3, rates.final_rate = 1e-5;
     t_.rates = rates;
   }
+  /// Saved values lie in so many bits from now on.
+  void save(const SavedBits& bits) { t_.options.saved = bits; }
   Status prepare() { return t_.tell_stories(1 << 20); }
   std::string size() const {
     return fmt::format("width {}, 2 layers, {} steps of {} tokens, mean of {} seeds", t_.model.dim, t_.steps,

@@ -15,6 +15,7 @@
 #include "vibee/model/arch/arch.h"
 #include "vibee/train/data/stories.h"
 #include "vibee/train/loop/new_model.h"
+#include "vibee/train/loop/recompute_budget.h"
 #include "vibee/train/loop/schedule.h"
 #include "vibee/train/loop/train_step.h"
 
@@ -100,6 +101,25 @@ struct TrialTraining {
     TrainStepOptions o = options;
     o.max_rows = length * rows;
     return TrainStep::memory(file, config, o);
+  }
+
+  /// Levels of the layers with which a step takes at most so many bytes.
+  Result<std::vector<Recompute>> levels_within(uint64_t budget) const {
+    VIBEE_ASSIGN(const Checkpoint file, new_checkpoint(model, {}));
+    VIBEE_ASSIGN(const ModelConfig config, read_config(file));
+    TrainStepOptions o = options;
+    o.max_rows = length * rows;
+    return vibee::levels_within(file, config, o, length, budget);
+  }
+
+  /// What a layer adds to the arena: of models of 8 layers and of 4. Many rows make that what the backward pass reads.
+  Result<double> arena_of_a_layer() const {
+    TrialTraining deep = *this, flat = *this;
+    deep.model.layers = 8;
+    flat.model.layers = 4;
+    VIBEE_ASSIGN(const TrainStep::Memory more, deep.memory());
+    VIBEE_ASSIGN(const TrainStep::Memory less, flat.memory());
+    return (double(more.arena) - double(less.arena)) / 4;
   }
 
   /// The steps, on one rank.

@@ -22,6 +22,7 @@
 #include "vibee/dist/transport/shaped.h"
 #include "vibee/model/weight/atomic_file.h"
 #include "vibee/train/loop/run_saver.h"
+#include "vibee/train/loop/saved_bits.h"
 #include "vibee/train/loop/trained_model.h"
 
 namespace vibee {
@@ -197,6 +198,7 @@ class Run {
     options.ranks = ranks_;
     shares_ = options.shares;
     VIBEE_TRY(choose_recompute(c_, model_->file, config, &options));
+    VIBEE_TRY(choose_bits(&options));
     VIBEE_TRY(choose_products(&options));
     VIBEE_ASSIGN(const TrainStep::Memory memory, TrainStep::memory(model_->file, config, options));
     saver_ = std::make_unique<RunSaver>(checkpoint_copy(c_, memory, allowed_memory(c_)) > 0);
@@ -221,6 +223,12 @@ class Run {
     if (ranks_ != nullptr) text += fmt::format(", each of {} ranks; {} shares a step", ranks(), shares_);
     if (c_.precision.weights != Format::f32)
       text += fmt::format(", matrices in {}, masters: {}", c_.compute, c_.master.empty() ? "f32" : c_.master);
+    if (c_.saved_average > 0) {
+      text += ", saved values";
+      for (const int b : {1, 2, 4, 8})
+        text += fmt::format("{} {} in {} bits", b == 1 ? "" : ",",
+                            std::count(options.saved.each.begin(), options.saved.each.end(), b), b);
+    }
     if (const LossScaling& scale = c_.precision.loss_scale; scale.kind == LossScaling::Kind::fixed) {
       int exponent = 0;
       if (std::frexp(scale.scale, &exponent) != 0.5)
@@ -231,6 +239,24 @@ class Run {
     events_.begin(text);
     if (const Status& trouble = products_.record_trouble(); !trouble.ok())
       events_.said(fmt::format("what was measured is not kept: {}", trouble.message()));
+    return {};
+  }
+
+  /// Bits of saved values by the first rows of the run; all ranks, and a run that goes on, find the same.
+  Status choose_bits(TrainStepOptions* options) {
+    if (c_.saved_average == 0) return {};
+    const uint32_t some = std::min(c_.part, 4u);
+    rows_.resize(some);
+    double targets = 0;
+    for (uint32_t i = 0; i < some; ++i) {
+      const Sample sample = sampler_->at(i);
+      VIBEE_TRY(read_row(stores_[sample.source], sample.row, c_.length, &rows_[i]));
+      targets += learnt(rows_[i]);
+    }
+    batch_.clear();
+    for (const TrainingRow& row : rows_) batch_.add(row, float(1 / std::max(1.0, targets)));
+    VIBEE_ASSIGN(options->saved,
+                 choose_saved_bits(model_->file, model_->config, *options, batch_.view(), c_.saved_average));
     return {};
   }
 

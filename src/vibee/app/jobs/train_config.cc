@@ -2,6 +2,8 @@
 #include "vibee/app/jobs/train_config.h"
 
 #include <algorithm>
+#include <bit>
+#include <charconv>
 #include <cmath>
 #include <limits>
 #include <map>
@@ -173,6 +175,21 @@ Status named(const std::string& key, const std::string& name, std::initializer_l
   return error(Code::invalid, "key '{}': {}; {} are built", key, quote(name, 40), built);
 }
 
+Status set_saved_bits(TrainConfig* c) {
+  if (!c->act_compress.starts_with("auto=")) {
+    using B = std::pair<const char*, uint8_t>;
+    return named("train.act_compress", c->act_compress,
+                 {B{"none", 0}, B{"int8", 8}, B{"int4", 4}, B{"int2", 2}, B{"int1", 1}, B{"auto=B", 0}}, &c->saved.all);
+  }
+  const std::string_view text = std::string_view(c->act_compress).substr(5);
+  const auto [end, wrong] = std::from_chars(text.data(), text.data() + text.size(), c->saved_average);
+  if (wrong != std::errc() || end != text.data() + text.size() || !(c->saved_average >= 1 && c->saved_average <= 8))
+    return error(Code::invalid, "key 'train.act_compress': {}; auto takes an average of 1 to 8 bits, as auto=3",
+                 quote(c->act_compress, 40));
+  c->saved.all = uint8_t(std::bit_ceil(unsigned(std::ceil(c->saved_average))));
+  return {};
+}
+
 Status set_precision(TrainConfig* c) {
   Precision& p = c->precision;
   using F = std::pair<const char*, Format>;
@@ -202,6 +219,20 @@ Status set_precision(TrainConfig* c) {
   return check(p);
 }
 
+/// A positive number of bytes, of KiB, MiB or GiB.
+bool parse_bytes(std::string_view text, uint64_t* bytes) {
+  double number = 0;
+  const auto [end, wrong] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (wrong != std::errc()) return false;
+  const std::string_view unit(end, size_t(text.data() + text.size() - end));
+  for (const auto& [name, size] : {std::pair{"", 1.0}, {"KiB", 0x1p10}, {"MiB", 0x1p20}, {"GiB", 0x1p30}})
+    if (unit == name && number * size >= 1 && number * size < 0x1p60) {
+      *bytes = uint64_t(number * size);
+      return true;
+    }
+  return false;
+}
+
 /// What keys say together.
 Status check(const std::string& name, ConfigUse use, TrainConfig* c) {
   const auto wrong = [&](std::string_view key, std::string_view what) {
@@ -222,10 +253,16 @@ Status check(const std::string& name, ConfigUse use, TrainConfig* c) {
   if (!c->store_weights.empty() && c->store_weights.size() != c->stores.size())
     return wrong("data.weights", fmt::format("{} of {} stores", c->store_weights.size(), c->stores.size()));
   const auto levels = recompute_levels();
-  if (c->recompute != "auto" && std::none_of(levels.begin(), levels.end(),
-                                             [&](const RecomputeName& level) { return level.name == c->recompute; }))
-    return wrong("train.recompute",
-                 fmt::format("{}; none, cheap, proj, full and auto are built", quote(c->recompute, 40)));
+  if (c->recompute.starts_with("budget=")) {
+    if (!parse_bytes(std::string_view(c->recompute).substr(7), &c->recompute_budget))
+      return wrong("train.recompute",
+                   fmt::format("{}; a budget is bytes, as budget=900MiB or budget=2.5GiB", quote(c->recompute, 40)));
+  } else if (c->recompute != "auto" && std::none_of(levels.begin(), levels.end(), [&](const RecomputeName& level) {
+               return level.name == c->recompute;
+             }))
+    return wrong("train.recompute", fmt::format("{}; none, cheap, proj, full, sqrt, budget=BYTES and auto are built",
+                                                quote(c->recompute, 40)));
+  VIBEE_TRY(set_saved_bits(c).within(name));
   using G = std::pair<const char*, GemmPolicy>;
   VIBEE_TRY(named("kernels.gemm", c->gemm,
                   {G{"native", GemmPolicy::native}, G{"auto", GemmPolicy::automatic}, G{"vendor", GemmPolicy::vendor}},

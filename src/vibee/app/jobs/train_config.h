@@ -34,6 +34,10 @@ struct TrainConfig {
   uint64_t seed = 0;
   uint32_t threads = 0;  ///< 0: one a core
   std::string recompute = "none";
+  uint64_t recompute_budget = 0;  ///< of "budget=BYTES"
+  std::string act_compress = "none";
+  SavedBits saved;           ///< of that name; of an average, what memory is counted with until bits are chosen
+  double saved_average = 0;  ///< of "auto=B"; 0: none
   std::string bad_step = "stop";
   double spike = 0;
   uint64_t memory = 0;  ///< bytes; 0: what is available

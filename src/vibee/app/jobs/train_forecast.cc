@@ -92,6 +92,7 @@ class Forecaster {
     out_.tokens = uint64_t(c_.batch) * c_.length;
     for (const RecomputeName& level : recompute_levels())
       if (level.level == options_.recompute) out_.recompute = level.name;
+    if (!options_.recompute_layers.empty()) out_.recompute = c_.recompute;
     parameters();
     time();
     VIBEE_TRY(memory(before));

@@ -123,7 +123,7 @@ TEST_F(Forecast, SaysWhatWouldFit) {
     EXPECT_GT(bytes(s.part + 1), little);
   }
   EXPECT_EQ(f.settings.front().recompute, "none");
-  EXPECT_EQ(f.settings.back().recompute, "full");
+  EXPECT_EQ(f.settings.back().recompute, "sqrt");
   const TrainForecast none = forecast({}, {}, 1000);
   EXPECT_FALSE(none.fits);
   EXPECT_TRUE(none.settings.empty());

@@ -14,6 +14,7 @@
 #include "vibee/model/arch/arch.h"
 #include "vibee/model/cache/cache.h"
 #include "vibee/model/token/gguf_spec.h"
+#include "vibee/train/loop/recompute_budget.h"
 
 namespace vibee {
 namespace {
@@ -122,6 +123,7 @@ Result<TrainStepOptions> step_options(const TrainConfig& c, uint32_t ranks) {
   options.isa = detected_isa();
   options.optimiser = c.optimiser;
   options.precision = c.precision;
+  options.saved = c.saved;
   options.clip = c.clip;
   options.spike = c.spike;
   options.accumulate = c.part < share_rows;
@@ -141,6 +143,7 @@ Result<FittingPart> fitting_part(const TrainConfig& c, const Checkpoint& file, c
                                  TrainStepOptions options, const RecomputeName& level, uint32_t ranks,
                                  uint64_t allowed) {
   options.recompute = level.level;
+  options.recompute_layers.clear();
   const uint32_t most = kMostTrainRows / c.length;
   FittingPart best{std::string(level.name), 0, 0};
   uint32_t low = 0, high = most + 1, next = std::max(1u, c.part);
@@ -175,10 +178,17 @@ Status choose_products(const TrainConfig& config, const Checkpoint& file, const 
 
 Status choose_recompute(const TrainConfig& c, const Checkpoint& file, const ModelConfig& model,
                         TrainStepOptions* options) {
-  const uint64_t most = allowed_memory(c);
+  const uint64_t most = c.recompute_budget > 0 ? c.recompute_budget : allowed_memory(c);
   uint64_t least = 0;
+  if (c.recompute_budget > 0) {
+    auto levels = levels_within(file, model, *options, c.length, most);
+    if (!levels.ok() && levels.status().code() != Code::no_memory) return levels.take_status();
+    if (levels.ok()) options->recompute_layers = std::move(*levels);
+    if (levels.ok()) return {};
+  }
   for (const RecomputeName& level : recompute_levels()) {
-    if (c.recompute != "auto" && c.recompute != level.name) continue;
+    const bool asked = c.recompute_budget > 0 ? level.level == Recompute::sqrt : c.recompute == level.name;
+    if (c.recompute != "auto" && !asked) continue;
     options->recompute = level.level;
     VIBEE_ASSIGN(const TrainStep::Memory memory, TrainStep::memory(file, model, *options));
     if (memory.sum() <= most) return {};
@@ -192,9 +202,14 @@ Status choose_recompute(const TrainConfig& c, const Checkpoint& file, const Mode
                         std::min(part.part, c.batch), level.name);
     if (part.part >= c.batch) break;  // the whole step at once
   }
-  return error(Code::no_memory, "training takes {} MiB{}, {} MiB are {}; what fits: {}", least >> 20,
-               c.recompute == "auto" ? " at the least" : " with train.recompute = " + c.recompute, most >> 20,
-               c.memory > 0 ? "allowed by train.memory" : "available", fits.empty() ? "a smaller model alone" : fits);
+  return error(
+      Code::no_memory, "training takes {} MiB{}, {} MiB are {}; what fits: {}", least >> 20,
+      c.recompute == "auto" || c.recompute_budget > 0 ? " at the least" : " with train.recompute = " + c.recompute,
+      most >> 20,
+      c.recompute_budget > 0 ? "the budget of train.recompute"
+      : c.memory > 0         ? "allowed by train.memory"
+                             : "available",
+      fits.empty() ? "a smaller model alone" : fits);
 }
 
 }  // namespace vibee

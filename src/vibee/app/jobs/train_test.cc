@@ -207,7 +207,9 @@ TEST_F(Training, LearnsInOtherNumbers) {
       {"precision.compute=bf16", "precision.master=split", "precision.gradients=bf16", "precision.gradient_sums=kahan"},
       {"precision.compute=bf16", "precision.master=none", "precision.bf16_update=sr"},
       {"precision.compute=f16", "precision.loss_scale_window=4"},
-      {"optimiser.rule=sgd", "optimiser.rate=0.5", "optimiser.nesterov=true"}};
+      {"optimiser.rule=sgd", "optimiser.rate=0.5", "optimiser.nesterov=true"},
+      {"train.act_compress=int4", "train.recompute=cheap", "train.part=2"},
+      {"train.act_compress=auto=3"}};
   int k = 0;
   for (std::vector<std::string> way : ways) {
     double first = 0, last = 0;
@@ -441,7 +443,12 @@ TEST_F(Training, SaysWhatAConfigurationMayNotSay) {
             LossScaling::Kind::none);
   EXPECT_EQ(config("x", {"precision.loss_scale=1024"}).precision.loss_scale.scale, 1024);
   has(refusal({"optimiser.schedule=cosin"}), "constant, linear, cosine and wsd");
-  has(refusal({"train.recompute=all"}), "none, cheap, proj, full and auto");
+  has(refusal({"train.act_compress=int3"}), "none, int8, int4, int2, int1, auto=B are built");
+  has(refusal({"train.act_compress=auto=9"}), "1 to 8 bits");
+  has(refusal({"train.act_compress=auto=3x"}), "1 to 8 bits");
+  has(refusal({"train.recompute=all"}), "none, cheap, proj, full, sqrt, budget=BYTES and auto");
+  has(refusal({"train.recompute=budget=many"}), "a budget is bytes");
+  EXPECT_EQ(config("x", {"train.recompute=budget=1.5MiB"}).recompute_budget, 3u << 19);
   has(refusal({"precision.compute=fp8"}), "f32, bf16, f16");
   has(refusal({"optimiser.warmup=13"}), "13 steps of 12");
   has(refusal({"data.length=33"}), "33 tokens of a model for 32");

@@ -93,6 +93,7 @@ TEST(Cost, IsDefinedForEveryOp) {
                 chosen = source(Op::input, {kF32, {kRows, Dim{64}}}),
                 experts = source(Op::weight, {kF32, {Dim{4}, Dim{32}, Dim{32}}});
   const ValueId column = source(Op::input, {kF32, {kRows, Dim{1}}}), one = source(Op::input, {kF32, {Dim{1}}});
+  const ValueId packed = source(Op::input, {{Elem::compressed, Format::f32, 4}, {kRows, Dim{32}}});
   const Attrs attrs = {{"heads", int64_t(1)},
                        {"kv_heads", int64_t(1)},
                        {"head_dim", int64_t(32)},
@@ -141,6 +142,8 @@ TEST(Cost, IsDefinedForEveryOp) {
     for (auto& [key, value] : own)
       if (op == Op::pool_rows && key == "kind") value = std::string("mean");
     if (op == Op::cast) own = {{"to", std::string("bf16")}};
+    if (op == Op::compress) own = {{"bits", int64_t(4)}, {"array", int64_t(0)}};
+    if (op == Op::decompress) in = {packed};
     g.add(op, in, own);
     ASSERT_TRUE(g.status().ok()) << g.status().message();
     const StepCost c = node_cost(g, g.nodes.back(), {3, 2}, {7, KvFormat::f32});

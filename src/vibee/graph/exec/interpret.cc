@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "vibee/base/random/philox.h"
+#include "vibee/kernels/pointwise/compress.h"
 
 namespace vibee {
 namespace {
@@ -55,6 +56,18 @@ Status read_source(const Node& node, const InterpretInputsOf<T>& inputs, const W
   }
 }
 
+/// Rows as compression leaves them; exact ones stay as they are.
+template <class T>
+void evaluate_compress(const Node& node, const TensorOf<T>& x, const RoundingKey& rounding, TensorOf<T>* out) {
+  out->f = x.f;
+  if constexpr (std::is_same_v<T, float>) {
+    const auto width = uint32_t(x.width());
+    for (int64_t r = 0; r < x.rows(); ++r)
+      compress_reference(&out->f[size_t(r * width)], width, uint32_t(node.integer("bits")),
+                         compress_key(rounding, uint32_t(node.integer("array")), uint64_t(r), width));
+  }
+}
+
 bool is_lora(Op op) { return op == Op::lora_down || op == Op::lora_up || op == Op::linear_lora; }
 
 template <class T, class Weights>
@@ -85,7 +98,9 @@ Result<std::vector<TensorOf<T>>> run(const Graph& g, const InterpretInputsOf<T>&
     std::vector<const TensorOf<T>*> in;
     for (ValueId id : node.in) in.push_back(&values[id]);
     const OpLevel level = info(node.op).level;
-    VIBEE_TRY((level == OpLevel::source      ? read_source(node, inputs, weights, &out[0])
+    if (node.op == Op::compress) evaluate_compress(node, *in[0], inputs.rounding, &out[0]);
+    VIBEE_TRY((node.op == Op::compress       ? Status()
+               : level == OpLevel::source    ? read_source(node, inputs, weights, &out[0])
                : is_lora(node.op)            ? evaluate_lora<T>(node, in, inputs.lora, &out[0])
                : level == OpLevel::primitive ? evaluate_primitive<T>(node, in, &out[0])
                                              : evaluate_composite<T>(node, in, logits_rows, out))

@@ -8,6 +8,7 @@
 #include <map>
 #include <string>
 
+#include "vibee/base/random/rounding.h"
 #include "vibee/graph/ir/tensor_value.h"
 #include "vibee/kernels/pointwise/lora.h"
 
@@ -26,6 +27,7 @@ struct InterpretInputsOf {
   std::vector<int32_t> logits_rows;   ///< rows that take_rows keeps, S of them; empty: the last S
   std::span<const LoraWeights> lora;  ///< of the sequence's adapter, one an adapted product; empty: none
   std::vector<LayerKvOf<T>> state;    ///< what the sequence holds before the step, by layer; empty at its start
+  RoundingKey rounding = {};          ///< seed and step of what `compress` rounds at random
 };
 using InterpretInputs = InterpretInputsOf<float>;
 
@@ -41,8 +43,8 @@ struct Noise {
 Result<std::vector<TensorValue>> interpret(const Graph& graph, const InterpretInputs& inputs,
                                            const FileWeights& weights, Sizes sizes, Noise noise = {});
 
-/// The same in double with no result rounded but by casts; weights by name as numbers, whatever format their types
-/// name.
+/// The same in double with no result rounded but by casts, so that `compress` keeps all; weights by name as numbers,
+/// whatever format their types name.
 Result<std::vector<TensorOf<double>>> interpret_exact(const Graph& graph, const InterpretInputsOf<double>& inputs,
                                                       const NamedNumbers<double>& weights, Sizes sizes);
 

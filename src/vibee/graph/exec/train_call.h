@@ -9,7 +9,9 @@
 namespace vibee {
 
 /// A value that lies in another format than f32.
-inline bool is_packed(const Type& type) { return type.elem.kind == Elem::stored && !type.elem.is_f32(); }
+inline bool is_packed(const Type& type) {
+  return (type.elem.kind == Elem::stored && !type.elem.is_f32()) || type.elem.kind == Elem::compressed;
+}
 /// A weight that products cannot read as it is.
 inline bool is_blocks(const Type& type) { return type.elem.kind == Elem::stored && !type.elem.is_float(); }
 

@@ -7,6 +7,7 @@
 #include "vibee/base/math/trig.h"
 #include "vibee/graph/exec/train_call.h"
 #include "vibee/graph/exec/train_gemm.h"
+#include "vibee/kernels/pointwise/compress.h"
 
 namespace vibee {
 namespace {
@@ -164,6 +165,35 @@ void cast(const Node& node, const TrainWorker& w) {
   });
 }
 
+/// Rows in few bits, for the backward part.
+void compress(const Node& node, const TrainWorker& w) {
+  if (w.loss_only) return;
+  const TrainCall c{node, w};
+  const CompressKernels& kernels = compress_kernels(w.plan.options().isa);
+  const auto bits = uint32_t(node.integer("bits")), array = uint32_t(node.integer("array"));
+  const uint64_t row_bytes = compressed_bytes(c.width(), bits);
+  alignas(64) float group[kCompressGroup];
+  c.each_row([&](uint32_t r, uint64_t at) {
+    uint8_t* const to = w.plan.stored(node.out[0]) + r * row_bytes;
+    RoundingKey key = compress_key(w.rounding, array, r, c.width());
+    if (!is_packed(c.in_type(0))) return kernels.compress(c.in(0) + at, c.width(), bits, key, to);
+    for (uint32_t i = 0; i < c.width(); i += kCompressGroup, key.element += kCompressGroup) {
+      const uint32_t n = std::min(kCompressGroup, c.width() - i);
+      c.widen(0, at + i, n, group);
+      kernels.compress(group, n, bits, key, to + compressed_bytes(i, bits));
+    }
+  });
+}
+void decompress(const Node& node, const TrainWorker& w) {
+  const TrainCall c{node, w};
+  const CompressKernels& kernels = compress_kernels(w.plan.options().isa);
+  const uint32_t bits = c.in_type(0).elem.bits;
+  const uint64_t row_bytes = compressed_bytes(c.width(), bits);
+  c.each_row([&](uint32_t r, uint64_t at) {
+    kernels.decompress(w.plan.stored(node.in[0]) + r * row_bytes, c.width(), bits, c.out() + at);
+  });
+}
+
 void rope_table(const Node& node, const TrainWorker& w) {
   const TrainCall c{node, w};
   const uint32_t pairs = c.width() / 2;
@@ -244,6 +274,8 @@ constexpr Trainable kTrainable[] = {
     {Op::layer_norm_dx, norm_dx},
     {Op::layer_norm_dw, norm_dw},
     {Op::cast, cast},
+    {Op::compress, compress},
+    {Op::decompress, decompress},
     {Op::sum_to, sum_to},
     {Op::scatter, scatter},
     {Op::linear, linear},
@@ -297,7 +329,10 @@ Status check_trainable(const Graph& g, const Node& node) {
     const bool shape_alone = node.op == Op::scatter && i == 2;
     if (!is_packed(type(i)) || (decodes && i == 1) || shape_alone) return true;
     if (is_blocks(type(i))) return false;
+    if (type(i).elem.kind == Elem::compressed)
+      return node.op == Op::decompress && g.producer(node.in[i]).op == Op::compress;
     switch (node.op) {
+      case Op::compress:
       case Op::cast:
       case Op::mul:
       case Op::activation:

@@ -289,7 +289,8 @@ Status TrainPlan::run(Team& team, const TrainInputs& inputs, size_t nodes, bool 
   const PointwiseKernels& pw = pointwise(options_.isa);
   const GradientKernels& gradients = gradient_kernels(options_.isa);
   team.run([&](uint32_t tid) {
-    const TrainWorker worker{*this, team, tid, team.size(), rows_, loss_only, documents_, pw, gradients};
+    const TrainWorker worker{*this,           team, tid,      team.size(), rows_, loss_only, documents_,
+                             inputs.rounding, pw,   gradients};
     for (size_t n = 0; n < nodes; ++n) {
       const Node& node = graph_.nodes[n];
       if (info(node.op).level == OpLevel::source) continue;

@@ -10,6 +10,7 @@
 #include <optional>
 
 #include "vibee/base/memory/huge_buffer.h"
+#include "vibee/base/random/rounding.h"
 #include "vibee/base/thread/team.h"
 #include "vibee/graph/ir/ir.h"
 #include "vibee/kernels/attention/self_attention.h"
@@ -32,6 +33,7 @@ struct TrainOptions {
 struct TrainInputs {
   std::span<const std::pair<std::string_view, std::span<const int32_t>>> integers;
   std::span<const std::pair<std::string_view, std::span<const float>>> floats;
+  RoundingKey rounding = {};  ///< seed and step of what `compress` rounds at random
 };
 
 class TrainPlan;
@@ -50,6 +52,7 @@ struct TrainWorker {
   uint32_t rows;   ///< of the step
   bool loss_only;  ///< no gradients are wanted
   std::span<const Document> documents;
+  const RoundingKey& rounding;
   const PointwiseKernels& pointwise;
   const GradientKernels& gradients;
   Range share_of(uint32_t n) const { return share(n, tid, threads); }

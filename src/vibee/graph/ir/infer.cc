@@ -5,6 +5,7 @@
 #include "vibee/graph/ir/rule.h"
 #include "vibee/graph/ir/tensor_value.h"
 #include "vibee/kernels/gemm/panel.h"
+#include "vibee/kernels/pointwise/compress.h"
 #include "vibee/kernels/pointwise/pointwise.h"
 
 namespace vibee {
@@ -234,6 +235,15 @@ Result<std::vector<Type>> Rule::run() const {
         return wrong("makes 16 bits of f32, or f32 of 16 bits");
       return Types{{elem, in(0).dims}};
     }
+    case Op::compress:
+      if (!floats(0, 2) || in(0).dims[1].symbol) return wrong("takes rows of floats of known width");
+      if (!is_compressed_width(node.integer("bits")) || node.integer("array", -1) < 0 ||
+          node.integer("array") >> 20 != 0)
+        return wrong("needs bits, 1, 2, 4 or 8, and the number of its array, below 2^20");
+      return Types{{{Elem::compressed, Format::f32, uint8_t(node.integer("bits"))}, in(0).dims}};
+    case Op::decompress:
+      if (in(0).elem.kind != Elem::compressed) return wrong("takes compressed rows");
+      return Types{{kF32, in(0).dims}};
     case Op::pad: {
       const int64_t before = node.integer("before"), after = node.integer("after");
       if (!f32(0, 2) || in(0).dims[1].symbol) return wrong("takes an f32 matrix of known width");
@@ -373,6 +383,9 @@ Status check_type(const Type& type) {
   const Dim last = type.dims.back();
   if (type.elem.kind == Elem::act8 && (type.dims.size() != 2 || last.symbol || last.n % 32 != 0))
     return error(Code::invalid, "{}: act8 rows must be multiples of 32", to_string(type));
+  if (type.elem.kind == Elem::compressed &&
+      (type.dims.size() != 2 || last.symbol || !is_compressed_width(type.elem.bits)))
+    return error(Code::invalid, "{}: compressed are rows of known width", to_string(type));
   if (type.elem.kind == Elem::stored && !type.elem.is_f32() &&
       (last.symbol || last.n % info(type.elem.format).block_elems != 0))
     return error(Code::invalid, "{}: rows must be whole blocks of {}", to_string(type),

@@ -2,6 +2,7 @@
 #include "vibee/graph/ir/ir.h"
 
 #include "vibee/kernels/gemm/act.h"
+#include "vibee/kernels/pointwise/compress.h"
 
 namespace vibee {
 namespace {
@@ -32,16 +33,20 @@ uint64_t bytes(const Type& type, Sizes sizes) {
     case Elem::state: return 0;
     case Elem::i32: return uint64_t(elements(type, sizes)) * 4;
     case Elem::act8: return act_bytes(uint32_t(value(type.dims[0], sizes)), uint32_t(value(type.dims[1], sizes)));
+    case Elem::compressed:
+      return uint64_t(value(type.dims[0], sizes)) *
+             compressed_bytes(uint64_t(value(type.dims[1], sizes)), type.elem.bits);
     case Elem::stored: return info(type.elem.format).row_bytes(uint64_t(elements(type, sizes)));
   }
   return 0;
 }
 
 std::string to_string(const Type& type) {
-  std::string s = type.elem.kind == Elem::i32     ? "i32"
-                  : type.elem.kind == Elem::act8  ? "act8"
-                  : type.elem.kind == Elem::state ? "state"
-                                                  : std::string(info(type.elem.format).name);
+  std::string s = type.elem.kind == Elem::i32          ? "i32"
+                  : type.elem.kind == Elem::act8       ? "act8"
+                  : type.elem.kind == Elem::state      ? "state"
+                  : type.elem.kind == Elem::compressed ? fmt::format("bits{}", type.elem.bits)
+                                                       : std::string(info(type.elem.format).name);
   if (type.elem.kind == Elem::state) return s;
   s += '[';
   for (size_t i = 0; i < type.dims.size(); ++i) {

@@ -35,11 +35,12 @@ const OpInfo* find_op(std::string_view name);
 /// count of elements and bytes stays inside 64 bits.
 inline constexpr int64_t kMaxDim = int64_t(1) << 20, kMaxElements = int64_t(1) << 40;
 
-/// Element of a value: floats, integers, a stored format (weights), quantised rows (kernels/gemm/act.h), or opaque
-/// state.
+/// Element of a value: floats, integers, a stored format (weights), quantised rows (kernels/gemm/act.h), opaque state,
+/// or rows that are kept in few bits (kernels/pointwise/compress.h).
 struct Elem {
-  enum Kind : uint8_t { stored, i32, act8, state } kind = stored;
+  enum Kind : uint8_t { stored, i32, act8, state, compressed } kind = stored;
   Format format = Format::f32;  ///< for kind == stored
+  uint8_t bits = 0;             ///< for kind == compressed: 1, 2, 4, 8
   bool operator==(const Elem&) const = default;
   bool is_f32() const { return kind == stored && format == Format::f32; }
   /// f32, or floats of 16 bits.

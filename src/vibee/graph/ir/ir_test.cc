@@ -29,6 +29,7 @@ struct Values {
     add("q", Op::weight, {stored(Format::q8_0), {Dim{64}, Dim{64}}});
     add("kv", Op::weight, {stored(Format::q8_0), {Dim{32}, Dim{64}}});
     add("act", Op::input, {kAct8, {kRows, Dim{64}}});
+    add("packed", Op::input, {{Elem::compressed, Format::f32, 2}, {kRows, Dim{64}}});
     add("table", Op::input, {kF32, {kRows, Dim{32}}});
     add("ids", Op::input, {kI32, {kRows}});
     add("half", Op::input, {stored(Format::f16), {kRows, Dim{64}}});
@@ -213,6 +214,15 @@ std::vector<Case> cases() {
       {Op::cast, {"x"}, {{"to", std::string("q8_0")}}, ""},
       {Op::cast, {"ids"}, {{"to", std::string("f16")}}, ""},
       {Op::cast, {"x"}, {}, ""},
+      {Op::compress, {"x"}, integers({{"bits", 4}, {"array", 0}}), "bits4[T,64]"},
+      {Op::compress, {"half"}, integers({{"bits", 1}, {"array", 7}}), "bits1[T,64]"},
+      {Op::compress, {"x"}, integers({{"bits", 3}, {"array", 0}}), ""},
+      {Op::compress, {"x"}, integers({{"bits", 4}}), ""},
+      {Op::compress, {"x"}, integers({{"bits", 4}, {"array", 1 << 20}}), ""},
+      {Op::compress, {"ids"}, integers({{"bits", 4}, {"array", 0}}), ""},
+      {Op::decompress, {"packed"}, {}, "f32[T,64]"},
+      {Op::decompress, {"x"}, {}, ""},
+      {Op::linear, {"packed", "w"}, {}, ""},
       {Op::linear, {"half", "w"}, {}, "f32[T,96]"},
       {Op::gated, {"half", "x"}, kSilu, "f32[T,64]"},
       {Op::activation, {"half"}, {{"kind", std::string("gelu")}}, "f32[T,64]"},

@@ -172,6 +172,7 @@ Status evaluate_primitive(const Node& node, std::span<const TensorOf<T>* const> 
       for (size_t i = 0; i < y.size(); ++i) y[i] = T(cast_to(out->type.elem.format, float(a[i])));
       if (out->type.elem.is_f32()) y = a;
       return {};
+    case Op::decompress:
     case Op::reshape: y = a; return {};
     case Op::transpose:
       for (int64_t r = 0; r < out->rows(); ++r)

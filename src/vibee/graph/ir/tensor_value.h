@@ -17,8 +17,8 @@ struct LayerKvOf {
 };
 using LayerKv = LayerKvOf<float>;
 
-/// One value. f32, stored formats (decoded) and act8 (the numbers q * da that the codes stand for) are in `f`, integers
-/// in `i`, state in `kv`, by layer.
+/// One value. f32, stored formats (decoded), act8 (the numbers q * da that the codes stand for) and compressed rows
+/// (the numbers that they give back) are in `f`, integers in `i`, state in `kv`, by layer.
 template <class T>
 struct TensorOf {
   Type type;

@@ -194,6 +194,8 @@ Status elementwise(Trials& trials, Grids* grids) {
                   y = Trials::rows(&begin, kWidth), vector = Trials::weight(&begin, {Dim{kWidth}}),
                   table = Trials::weight(&begin, {Dim{rows}, Dim{kWidth}});
     const Attrs turning = {{"dims", kHead}, {"base", 1e4}}, eps = {{"eps", 1e-5}};
+    const Attrs packing = {{"bits", int64_t(4)}, {"array", int64_t(0)}};
+    const ValueId packed = begin.add(Op::compress, {y}, packing);
     const ValueId turns = begin.add(Op::rope_table, {Trials::kPositions}, turning);
     std::vector<Case> cases = {{Op::embed, {Trials::kTokens, table}, {}},
                                {Op::scatter, {Trials::kTokens, y, table}, {}},
@@ -208,7 +210,9 @@ Status elementwise(Trials& trials, Grids* grids) {
                                {Op::layer_norm_dx, {y, vector, y}, eps},
                                {Op::layer_norm_dw, {y, vector, y}, eps},
                                {Op::rope_table, {Trials::kPositions}, turning},
-                               {Op::sum_to, {y, vector}, {}}};
+                               {Op::sum_to, {y, vector}, {}},
+                               {Op::compress, {y}, packing},
+                               {Op::decompress, {packed}, {}}};
     for (const char* pairs : {"split", "adjacent"})
       cases.push_back({Op::rope, {y, turns}, {{"head_dim", kHead}, {"pairs", std::string(pairs)}}});
     for (const char* kind : {"silu", "gelu", "gelu_tanh"}) {

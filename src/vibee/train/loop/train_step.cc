@@ -44,7 +44,10 @@ Result<Joint> joint_of(const Checkpoint& file, const ModelConfig& config, const 
   if (!whole) std::erase_if(names, [](const std::string& name) { return !of_adapter(name); });
   Joint j;
   VIBEE_ASSIGN(const Graph joint, differentiate(loss, names));
-  j.graph = recompute(store_activations(joint, options.precision.activations), options.recompute);
+  const Graph stored = store_activations(joint, options.precision.activations);
+  const Graph kept = options.recompute_layers.empty() ? recompute(stored, options.recompute)
+                                                      : recompute(stored, options.recompute_layers);
+  j.graph = compress_activations(kept, options.saved);
   const Precision precision = whole ? options.precision : Precision();
   if (precision.weights != Format::f32) store_weights(&j.graph, names, precision.weights);
   for (const Node& node : j.graph.nodes) {
@@ -210,11 +213,7 @@ Result<std::unique_ptr<TrainStep>> TrainStep::create(const Checkpoint& file, con
       }));
     }
   }
-  const auto place = [self = s.get()](std::string_view name) -> uint8_t* {
-    for (const Weight& w : self->weights_)
-      if (w.name == name) return self->place(w);
-    return nullptr;
-  };
+  const auto place = [self = s.get()](std::string_view name) { return self->place(name); };
   VIBEE_ASSIGN(s->plan_, TrainPlan::compile(std::move(joint.graph), place, plan_options(options)));
   s->team_ = std::make_unique<Team>(options.threads);
   s->positions_.reserve(options.max_rows);
@@ -235,7 +234,9 @@ Status TrainStep::with_inputs(const TrainBatch& batch, double scale, F&& run) {
       {"tokens", batch.tokens}, {"positions", positions_}, {"documents", batch.documents}, {"targets", batch.targets}};
   const std::pair<std::string_view, std::span<const float>> floats[] = {
       {"loss_weights", scale == 1 ? batch.weights : scaled_}};
-  return run(TrainInputs{integers, floats});
+  // Every part of a step rounds with numbers of its own, whoever computes it.
+  const uint64_t part = uint64_t(range_.first + share_) << 10 | parts_;
+  return run(TrainInputs{integers, floats, {options_.precision.seed, Purpose::compressing, (steps_ + 1) << 20 | part}});
 }
 
 Result<float> TrainStep::evaluate(const TrainBatch& batch) {
@@ -251,6 +252,27 @@ Result<std::optional<std::string>> TrainStep::first_not_finite(const TrainBatch&
     return {};
   }));
   return found;
+}
+
+Result<std::vector<float>> TrainStep::gradients_of(Graph graph, const TrainBatch& part, uint64_t seed) {
+  const auto place = [&](std::string_view name) { return this->place(name); };
+  VIBEE_ASSIGN(const auto plan, TrainPlan::compile(std::move(graph), place, plan_options(options_)));
+  VIBEE_TRY(with_inputs(part, 1, [&](TrainInputs inputs) {
+    inputs.rounding.seed = seed;
+    return plan->run(*team_, inputs);
+  }));
+  std::vector<float> all;
+  for (size_t i = 0; i < trained_.size(); ++i) {
+    const std::span<const float> g = plan->output(i + 1);
+    all.insert(all.end(), g.begin(), g.end());
+  }
+  return all;
+}
+
+uint8_t* TrainStep::place(std::string_view name) {
+  for (const Weight& w : weights_)
+    if (w.name == name) return place(w);
+  return nullptr;
 }
 
 FormElements TrainStep::sum(uint32_t buffer, size_t output) {

@@ -17,6 +17,7 @@
 
 #include "vibee/dist/collective/comm_thread.h"
 #include "vibee/graph/exec/train_plan.h"
+#include "vibee/graph/pass/activation_compression.h"
 #include "vibee/graph/pass/gradient_bucket.h"
 #include "vibee/graph/pass/gradient_checkpointing_v2.h"
 #include "vibee/kernels/update/update_rule.h"
@@ -49,6 +50,8 @@ struct TrainStepOptions {
   Isa isa = Isa::scalar;
   const GemmChoice* products = nullptr;   ///< TrainOptions::products
   Recompute recompute = Recompute::none;  ///< what is computed again instead of kept
+  std::vector<Recompute> recompute_layers = {};  ///< where given, one a layer instead of it
+  SavedBits saved = {};                   ///< that what is kept lies in
   Optimiser optimiser = {};               ///< matrices shrink by `decay`, vectors do not
   Precision precision = {};               ///< an adapter's weights and their sums are f32 whatever it says
   double clip = 0;                        ///< the norm of all gradients together is at most this; 0: whatever it is
@@ -129,6 +132,9 @@ class TrainStep {
   Result<float> evaluate(const TrainBatch& batch);
   /// Of a part that add() was given: TrainPlan::first_not_finite.
   Result<std::optional<std::string>> first_not_finite(const TrainBatch& part);
+  /// Gradients of a part, one behind the other, by another graph of the same weights and outputs, which rounds at
+  /// random with numbers of `seed`.
+  Result<std::vector<float>> gradients_of(Graph graph, const TrainBatch& part, uint64_t seed);
   /// Of the step before, where there are ranks.
   const TrainTrace& trace() const { return trace_; }
   void set_rate(double rate) { options_.optimiser.rate = rate; }
@@ -171,6 +177,7 @@ class TrainStep {
   Result<Outcome> judge(double norm);
   std::string bad_gradient();
   void move(float scale);
+  uint8_t* place(std::string_view name);  ///< nullptr: there is no such weight
   uint8_t* place(const Weight& weight) { return (weight.trained ? values_ : frozen_).data() + weight.at; }
   FormElements elements(const Weight& weight) const {
     return {weight.form, values_.data() + weight.at, rests_.data() + weight.rest_at};
