@@ -12,6 +12,9 @@ namespace {
 /// Operations in the time that a byte of rows takes: products run at some 10 to 20 on today's CPUs.
 constexpr double kFlopsOfAByte = 16;
 
+/// Plans that are tried at the end, each some milliseconds.
+constexpr uint32_t kMostExchanges = 200;
+
 constexpr Recompute kChoices[] = {Recompute::none, Recompute::cheap, Recompute::proj, Recompute::full};
 
 /// Of each layer: what it keeps for the backward part, and the work of what that computes again.
@@ -108,6 +111,22 @@ Result<std::vector<Recompute>> levels_within(const Checkpoint& file, const Model
         VIBEE_ASSIGN(const bool does, consider(lower));
         if (!does || best != lower) break;
       }
+  }
+  // And what one layer computing more again lets another compute less.
+  uint32_t tries = all ? 0 : kMostExchanges;
+  for (bool better = true; better && tries > 0;) {
+    better = false;
+    for (size_t i = 0; i < items.size() && !better; ++i)
+      for (size_t j = 0; j < items.size() && !better; ++j)
+        for (uint32_t up = best[i] + 1; up < std::size(kChoices) && !better; ++up)
+          for (uint32_t down = 0; down < best[j] && !better; ++down) {
+            std::vector<uint32_t> other = best;
+            other[i] = up;
+            other[j] = down;
+            if (i == j || work(other) >= work(best) || tries == 0) continue;
+            --tries;
+            VIBEE_ASSIGN(better, consider(other));
+          }
   }
   std::vector<Recompute> levels;
   for (const uint32_t level : best) levels.push_back(kChoices[level]);
