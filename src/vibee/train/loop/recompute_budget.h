@@ -10,8 +10,8 @@ namespace vibee {
 
 /// Levels of the layers with which a step of the model takes at most `budget` bytes (TrainStep::Memory::sum): none
 /// where all of it fits, up to full. `length`: rows of a document, by which attention is priced. A knapsack over layers
-/// of what each keeps is tried with the plan itself, whose memory decides; then levels of single layers are lowered
-/// while it fits. An error says what the least is.
+/// of what each keeps is tried with the plan itself, whose memory decides; then levels of single layers are lowered,
+/// and exchanged between two, while it fits. An error says what the least is.
 Result<std::vector<Recompute>> levels_within(const Checkpoint& file, const ModelConfig& config,
                                              const TrainStepOptions& options, uint32_t length, uint64_t budget);
 
