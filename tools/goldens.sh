@@ -18,6 +18,7 @@ build/goldens/bin/python tools/make_quantized_goldens.py data/golden/quantized
 build/goldens/bin/python tools/make_gradient_goldens.py data/golden
 build/goldens/bin/python tools/make_train_goldens.py data/golden
 build/goldens/bin/python tools/make_precision_goldens.py data/golden
+build/goldens/bin/python tools/make_optimiser_goldens.py data/golden/optimiser
 build/goldens/bin/python tools/make_lora_goldens.py data/golden/hf data/golden/lora
 build/goldens/bin/python tools/make_bert_goldens.py data/golden/bert
 build/goldens/bin/python tools/make_bpe_train_goldens.py data/golden
