@@ -3,6 +3,7 @@
 #pragma once
 
 #include "vibee/kernels/update/adamw_kernel.h"
+#include "vibee/kernels/update/lion_kernel.h"
 #include "vibee/kernels/update/sgd_kernel.h"
 
 #define VIBEE_RULE_KERNEL(id, isa)                                                                       \

@@ -5,7 +5,7 @@
 
 namespace vibee {
 
-#define VIBEE_RULE(id)                                                                \
+#define VIBEE_RULE(id, squares)                                                       \
   uint32_t id##_moments(const Optimiser&);                                            \
   UpdateStep id##_step(const Optimiser&, uint64_t, bool);                             \
   void id##_scalar(const UpdateStep&, const float*, uint64_t, float*, float* const*); \
@@ -16,7 +16,8 @@ namespace vibee {
 
 std::span<const UpdateRule> update_rules() {
   static constexpr UpdateRule kRules[] = {
-#define VIBEE_RULE(id) {RuleId::id, #id, id##_moments, id##_step, {id##_scalar, id##_avx2, id##_avx512}},
+#define VIBEE_RULE(id, squares) \
+  {RuleId::id, #id, squares, id##_moments, id##_step, {id##_scalar, id##_avx2, id##_avx512}},
 #include "vibee/kernels/update/rules.inc"
 #undef VIBEE_RULE
   };

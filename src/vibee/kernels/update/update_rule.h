@@ -12,7 +12,7 @@
 namespace vibee {
 
 enum class RuleId : uint8_t {
-#define VIBEE_RULE(id) id,
+#define VIBEE_RULE(id, squares) id,
 #include "vibee/kernels/update/rules.inc"
 #undef VIBEE_RULE
 };
@@ -26,7 +26,7 @@ struct Optimiser {
 };
 
 /// Moments that any rule holds of an element, at most.
-inline constexpr uint32_t kMostMoments = 2;
+inline constexpr uint32_t kMostMoments = 2, kNoSquares = kMostMoments;
 
 /// One step, as the rule's kernel reads it. Gradients are multiplied by `scale` first.
 struct UpdateStep {
@@ -40,6 +40,7 @@ using UpdateKernel = void (*)(const UpdateStep& step, const float* g, uint64_t n
 struct UpdateRule {
   RuleId rule;
   std::string_view name;
+  uint32_t squares;  ///< the moment that is never negative, or kNoSquares
   uint32_t (*moments)(const Optimiser& optimiser);
   /// Step t = 1, 2, ...; `decays`: whether the weights shrink.
   UpdateStep (*step)(const Optimiser& optimiser, uint64_t t, bool decays);

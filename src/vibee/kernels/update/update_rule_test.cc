@@ -86,6 +86,18 @@ TEST(UpdateRule, SgdIsThatOfTorch) {
     }
 }
 
+TEST(UpdateRule, LionIsItsDefinition) {
+  Optimiser o;
+  o.rule = RuleId::lion, o.rate = 1e-3, o.beta2 = 0.99;
+  EXPECT_EQ(info(o.rule).moments(o), 1u);
+  follows(o, [&](uint64_t, bool decays, double g, double* w, double* m, double*) {
+    const double to = o.beta1 * *m + (1 - o.beta1) * g;
+    if (decays) *w *= 1 - o.rate * o.decay;
+    *w -= o.rate * (to > 0 ? 1 : to < 0 ? -1 : 0);
+    *m = o.beta2 * *m + (1 - o.beta2) * g;
+  });
+}
+
 TEST(UpdateRule, HasANameEach) {
   EXPECT_EQ(find_rule("sgd"), &info(RuleId::sgd));
   EXPECT_EQ(find_rule("adamw")->rule, RuleId::adamw);
