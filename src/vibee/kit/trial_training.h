@@ -153,8 +153,11 @@ struct TrialTraining {
       VIBEE_ASSIGN(const float loss, step.evaluate(one.batch(1.0f / float(length))));
       out->held_out += double(loss) / held_out;
     }
-    for (const StatePart& part : step.state())
-      out->state.insert(out->state.end(), part.bytes.begin(), part.bytes.end());
+    for (const StatePart& part : step.state()) {
+      std::vector<uint8_t> room;
+      VIBEE_ASSIGN(const auto bytes, part.slice(0, part.size(), &room));
+      out->state.insert(out->state.end(), bytes.begin(), bytes.end());
+    }
     out->trace = step.trace();
     return {};
   }

@@ -229,6 +229,10 @@ class Run {
         text += fmt::format("{} {} in {} bits", b == 1 ? "" : ",",
                             std::count(options.saved.each.begin(), options.saved.each.end(), b), b);
     }
+    if (c_.precision.narrow_moments) text += ", moments in 8 bits";
+    if (memory.moments_file > 0)
+      text += fmt::format(", {} MiB of moments on the disk, {} of them in memory", memory.moments_file >> 20,
+                          memory.moments >> 20);
     if (const LossScaling& scale = c_.precision.loss_scale; scale.kind == LossScaling::Kind::fixed) {
       int exponent = 0;
       if (std::frexp(scale.scale, &exponent) != 0.5)
@@ -271,15 +275,21 @@ class Run {
 
   Status began_alike() {
     if (ranks_ == nullptr) return {};
+    constexpr uint64_t kSlice = uint64_t(64) << 20;
     std::string said = fmt::format("{} {} {} {} {} {} {} {} {}", sampler_->state(), c_.length, c_.batch, c_.part,
                                    shares_, c_.rates.steps, c_.rates.rate, c_.clip, c_.optimiser.decay);
-    said += fmt::format(" {} {} {}", c_.rule, c_.optimiser.momentum, c_.optimiser.nesterov);
+    said += fmt::format(" {} {} {} {} {}", c_.rule, c_.optimiser.momentum, c_.optimiser.nesterov, c_.moments,
+                        c_.precision.moment_block);
     for (const TokenStore& store : stores_) said += fmt::format(" {}", store.tokens());
     const SipHash hash(1, 2);
     VIBEE_TRY(same_on_all_ranks(*ranks_, hash({reinterpret_cast<const uint8_t*>(said.data()), said.size()}),
                                 "the configuration or the data"));
+    std::vector<uint8_t> room;
     for (const StatePart& part : step_->state())
-      VIBEE_TRY(same_on_all_ranks(*ranks_, hash(part.bytes), "the weights or their moments"));
+      for (uint64_t at = 0; at < part.size(); at += kSlice) {
+        VIBEE_ASSIGN(const auto bytes, part.slice(at, std::min(kSlice, part.size() - at), &room));
+        VIBEE_TRY(same_on_all_ranks(*ranks_, hash(bytes), "the weights or their moments"));
+      }
     return {};
   }
 

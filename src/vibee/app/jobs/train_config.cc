@@ -211,6 +211,7 @@ Status set_precision(TrainConfig* c) {
   // Small gradients do not survive f16 without a scale; who wants none has to say so.
   const std::string scale = !c->loss_scale.text.empty() ? c->loss_scale.text : c->compute == "f16" ? "dynamic" : "none";
   VIBEE_TRY(parse_loss_scale(scale, &p.loss_scale).within("key 'precision.loss_scale'"));
+  VIBEE_TRY(named("optimiser.moments", c->moments, {std::pair{"f32", false}, {"8bit", true}}, &p.narrow_moments));
   if (c->lora.rank > 0 && (!c->master.empty() || p.update != Bf16Sum::nearest || p.gradients != Format::f32))
     return error(Code::invalid,
                  "key 'lora.rank': an adapter is trained in f32; of precision, only compute, "

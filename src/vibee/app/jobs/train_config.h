@@ -47,6 +47,8 @@ struct TrainConfig {
   GemmPolicy gemm_policy = GemmPolicy::native;  ///< of that name
   std::string rule = "adamw";
   Optimiser optimiser;
+  std::string moments = "f32";
+  uint64_t paged = 0;  ///< bytes of moments that are in memory at once; 0: all
   // Names of what `precision` is then; empty: what goes with `compute`.
   std::string compute = "f32", activations, master, gradients = "f32", gradient_sums = "plain", bf16_update = "rne";
   TextOrNumber loss_scale;

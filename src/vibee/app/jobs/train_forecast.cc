@@ -94,6 +94,8 @@ class Forecaster {
       if (level.level == options_.recompute) out_.recompute = level.name;
     if (!options_.recompute_layers.empty()) out_.recompute = c_.recompute;
     parameters();
+    VIBEE_ASSIGN(memory_, TrainStep::memory(model_->file, model_->config, options_));
+    moments_ = std::max(memory_.moments, memory_.moments_file);
     time();
     VIBEE_TRY(memory(before));
     return std::move(out_);
@@ -143,7 +145,8 @@ class Forecaster {
       if (s > range.first && s < range.end) out_.step[Reason::sums] += sum;
     }
     out_.step[Reason::optimiser] = rates_.seconds("update", {trained}, trained);
-    out_.bytes += ranks_.count * 28.0 * trained;  // gradient, weight and two moments are read, three are written
+    // The gradient is read, the weight and its moments are read and written.
+    out_.bytes += ranks_.count * (12.0 * trained + 2.0 * double(moments_));
     for (double& seconds : out_.step.seconds) seconds = shared(seconds);
     if (ranks_.count > 1) communicate(ready, before_last);
     out_.step_seconds = out_.step.sum();
@@ -189,8 +192,9 @@ class Forecaster {
       out_.evaluation_seconds = seconds * double(c_.held_out.size());  // the other ranks wait
       out_.evaluations = (c_.rates.steps + c_.eval_every - 1) / c_.eval_every + (c_.from.empty() ? 0 : 1);
     }
-    // A checkpoint has the weights and both moments; an evaluation that is the best so far writes one as well.
-    out_.checkpoint_seconds = rates_.seconds("checkpoint", {12 * trained}, 12 * trained);
+    // A checkpoint has the weights and their moments; an evaluation that is the best so far writes one as well.
+    const double bytes = 4 * trained + double(moments_);
+    out_.checkpoint_seconds = rates_.seconds("checkpoint", {bytes}, bytes);
     out_.checkpoints =
         (c_.save_every > 0 ? (c_.rates.steps + c_.save_every - 1) / c_.save_every : 1) + out_.evaluations;
     out_.run_seconds = double(c_.rates.steps) * out_.step_seconds + double(out_.evaluations) * out_.evaluation_seconds +
@@ -198,7 +202,8 @@ class Forecaster {
   }
 
   Status memory(uint64_t before) {
-    VIBEE_ASSIGN(const TrainStep::Memory m, TrainStep::memory(model_->file, model_->config, options_));
+    const TrainStep::Memory& m = memory_;
+    out_.disk = ranks_.count * m.moments_file;
     out_.allowed = machine_.memory;
     out_.fits = ranks_.count * m.sum() <= out_.allowed;
     const uint64_t held = ranks_.one_process ? ranks_.count : 1;
@@ -236,6 +241,8 @@ class Forecaster {
   TrainStepOptions options_;
   Graph graph_;
   TrainedRows row_;
+  TrainStep::Memory memory_ = {};
+  uint64_t moments_ = 0;  ///< bytes of all of a rank, wherever they lie
   TrainForecast out_;
 };
 

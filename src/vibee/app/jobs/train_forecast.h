@@ -48,6 +48,7 @@ struct TrainForecast {
     uint64_t program = 0;     ///< code, the tokenizer, the graph
     uint64_t sum() const { return weights + frozen + moments + gradients + arena + checkpoint + exchange + program; }
   } memory;
+  uint64_t disk = 0;     ///< bytes of moments that are paged, of all ranks
   uint64_t allowed = 0;  ///< bytes
   bool fits = true;      ///< what the steps of all ranks take
   /// The most rows that can be computed at once, by level of recomputation: of the one that is used where it fits, of

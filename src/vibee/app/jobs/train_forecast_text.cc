@@ -43,6 +43,9 @@ std::string forecast_text(const TrainForecast& f) {
   out += fmt::format("memory       {:>6.0f} MiB   {:.0f} MiB are available\n", mib(f.memory.sum()), mib(f.allowed));
   for (const auto& [reason, bytes] : reasons(f.memory))
     if (bytes > 0) out += fmt::format("  {:<14} {:>9.1f} MiB\n", reason, mib(bytes));
+  if (f.disk > 0)
+    out +=
+        fmt::format("disk         {:>6.0f} MiB   moments that are paged, read and written every step\n", mib(f.disk));
   if (!f.fits)
     out += f.settings.empty() ? "it does not fit, whatever train.part and train.recompute\n"
                               : "it does not fit; what would:\n";
@@ -86,6 +89,7 @@ std::string forecast_json(const TrainForecast& f) {
       .number("checkpoint_seconds", f.checkpoint_seconds)
       .integer("peak_bytes", f.memory.sum())
       .raw("memory_by_reason", memory.str())
+      .integer("moments_on_disk", f.disk)
       .integer("memory_allowed", f.allowed)
       .boolean("fits", f.fits)
       .raw("settings", json_array(settings))

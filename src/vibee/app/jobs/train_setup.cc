@@ -124,6 +124,7 @@ Result<TrainStepOptions> step_options(const TrainConfig& c, uint32_t ranks) {
   options.optimiser = c.optimiser;
   options.precision = c.precision;
   options.saved = c.saved;
+  options.paged = {c.paged, c.out};
   options.clip = c.clip;
   options.spike = c.spike;
   options.accumulate = c.part < share_rows;
@@ -135,7 +136,7 @@ uint64_t allowed_memory(const TrainConfig& config) { return config.memory > 0 ? 
 
 uint64_t checkpoint_copy(const TrainConfig& c, const TrainStep::Memory& step, uint64_t allowed) {
   const uint64_t bytes = step.weights + step.rests + step.moments;
-  const bool on_the_way = c.save_async && c.save_every > 0 && c.save_every < c.rates.steps;
+  const bool on_the_way = c.save_async && c.save_every > 0 && c.save_every < c.rates.steps && step.moments_file == 0;
   return on_the_way && step.sum() + bytes <= allowed ? bytes : 0;
 }
 

@@ -32,7 +32,7 @@ Result<TrainStepOptions> step_options(const TrainConfig& config, uint32_t ranks)
 /// Bytes that a run may take.
 uint64_t allowed_memory(const TrainConfig& config);
 /// Bytes of a copy of what a step changes, of which checkpoints are written while training goes on; 0: there is none,
-/// for it is not asked for or does not fit beside the step.
+/// for it is not asked for, does not fit beside the step, or moments are paged.
 uint64_t checkpoint_copy(const TrainConfig& config, const TrainStep::Memory& step, uint64_t allowed);
 /// A level of recomputation with the most rows at once (train.part) whose step takes no more than is allowed.
 struct FittingPart {

@@ -209,7 +209,9 @@ TEST_F(Training, LearnsInOtherNumbers) {
       {"precision.compute=f16", "precision.loss_scale_window=4"},
       {"optimiser.rule=sgd", "optimiser.rate=0.5", "optimiser.nesterov=true"},
       {"train.act_compress=int4", "train.recompute=cheap", "train.part=2"},
-      {"train.act_compress=auto=3"}};
+      {"train.act_compress=auto=3"},
+      {"optimiser.rule=lion", "optimiser.rate=0.003", "optimiser.beta2=0.99", "model.dim=64", "optimiser.moments=8bit"},
+      {"optimiser.moments=8bit", "optimiser.block=64", "model.dim=64", "optimiser.paged=50000"}};
   int k = 0;
   for (std::vector<std::string> way : ways) {
     double first = 0, last = 0;
@@ -394,6 +396,10 @@ TEST_F(Training, RefusesARunThatDoesNotFitTheFolder) {
             std::string::npos);
   EXPECT_NE(train(config("run", {"model.layers=2"}), true, {}).status().message().find("a model of other weights"),
             std::string::npos);
+  EXPECT_NE(train(config("run", {"optimiser.moments=8bit"}), true, {}).status().message().find("first moments"),
+            std::string::npos);
+  EXPECT_NE(train(config("paged", {"optimiser.paged=1000"}), false, {}).status().message().find("alone take"),
+            std::string::npos);
   EXPECT_NE(train(config("run", {"train.seed=9"}), true, {}).status().message().find("the order of samples"),
             std::string::npos);
 }
@@ -429,7 +435,11 @@ TEST_F(Training, SaysWhatAConfigurationMayNotSay) {
   has(refusal({"train.steps=many"}), "a whole number");
   has(refusal({"train.steps"}), "KEY=VALUE");
   has(refusal({"optimiser.rate=nan"}), "a number from 0 to 100");
-  has(refusal({"optimiser.rule=adam"}), "adamw, sgd are built");
+  has(refusal({"optimiser.rule=adam"}), "adamw, sgd, lion are built");
+  has(refusal({"optimiser.moments=4bit"}), "key 'optimiser.moments': \"4bit\"; f32, 8bit are built");
+  has(refusal({"optimiser.block=96"}), "key 'optimiser.block': 96; a power of two from 64 to 2048");
+  has(refusal({"optimiser.block=32"}), "a whole number from 64 to 2048");
+  has(refusal({"optimiser.paged=-1"}), "a whole number from 0");
   has(refusal({"optimiser.nesterov=true", "optimiser.momentum=0"}), "needs a momentum");
   has(refusal({"precision.compute=fp8"}), "f32, bf16, f16 are built");
   has(refusal({"precision.master=split"}), "weights are f32 here");

@@ -245,7 +245,7 @@ TEST(PrecisionStep, GoesOnWithTheBytes) {
   auto file = open_checkpoint(kGoldens + "hf/llama3");
   ASSERT_TRUE(file.ok());
   std::string before;  // the file of the numbers before
-  for (const RuleId rule : {RuleId::adamw, RuleId::sgd})
+  for (const RuleId rule : {RuleId::adamw, RuleId::sgd, RuleId::lion})
     for (auto& [name, precision] : precisions()) {
       Small small("llama3");
       small.options.optimiser.rule = rule;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vibee/train/loop/run_saver.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "vibee/base/memory/checked.h"
@@ -10,7 +11,9 @@ namespace vibee {
 Status RunSaver::save(const std::string& path, TrainStep& step, const RunState& state, std::function<void()> then) {
   VIBEE_TRY(wait());
   RunImage image = image_of(step, state);
-  if (!copy_) {
+  const bool in_file =
+      std::any_of(image.parts.begin(), image.parts.end(), [](const StatePart& part) { return part.file != nullptr; });
+  if (!copy_ || in_file) {
     VIBEE_TRY(save_run(path, image));
     if (then) then();
     return {};

@@ -12,7 +12,8 @@ namespace vibee {
 
 class RunSaver {
  public:
-  /// `copy`: whether there is memory for one; without it a file is whole when save() returns.
+  /// `copy`: whether there is memory for one; without it, and where a part of the
+  /// step is in a file itself, a file is whole when save() returns.
   explicit RunSaver(bool copy) : copy_(copy) {}
   /// Waits for the file that is being written.
   ~RunSaver() { (void)wait(); }

@@ -18,7 +18,7 @@ namespace {
 static_assert(std::endian::native == std::endian::little);
 constexpr char kMagic[8] = {'V', 'I', 'B', 'E', 'E', 'R', 'U', 'N'};
 constexpr uint32_t kVersion = 2, kLongestLine = 1 << 20;
-constexpr size_t kSlice = size_t(1) << 20;
+constexpr uint64_t kSlice = uint64_t(1) << 20;
 
 struct Header {
   char magic[8];
@@ -62,7 +62,7 @@ Hash128 shape_of(const TrainStep& step, uint32_t version) {
 }
 
 PartHeader part_header(const StatePart& part) {
-  PartHeader header{{}, part.bytes.size(), 0, 0};
+  PartHeader header{{}, part.size(), 0, 0};
   VIBEE_CHECK(part.name.size() < sizeof header.name);
   std::copy(part.name.begin(), part.name.end(), header.name);
   header.crc = header_crc(header);
@@ -74,8 +74,9 @@ std::string other_part(std::string_view name, const std::vector<StatePart>& part
   std::string have;
   for (const StatePart& part : parts) have += (have.empty() ? "" : ", ") + std::string(part.name);
   return fmt::format(
-      "part {} is {}, this configuration keeps {}; give precision.* and optimiser.rule as the run began with", at + 1,
-      quote(name, 48), have);
+      "part {} is {}, this configuration keeps {}; give precision.* and optimiser.rule, .moments and .block as the run "
+      "began with",
+      at + 1, quote(name, 48), have);
 }
 
 }  // namespace
@@ -92,6 +93,7 @@ Status save_run(const std::string& path, const RunImage& image) {
   VIBEE_ASSIGN(AtomicFile file, AtomicFile::create(path + ".part"));
   const std::span<const uint8_t> line(reinterpret_cast<const uint8_t*>(state.sampler.data()), state.sampler.size());
   const std::vector<StatePart>& parts = image.parts;
+  std::vector<uint8_t> room;
   Header header{{},           kVersion, uint32_t(line.size()), state.steps, state.best, parts.size(), image.shape,
                 crc_of(line), 0};
   std::copy(std::begin(kMagic), std::end(kMagic), header.magic);
@@ -102,8 +104,8 @@ Status save_run(const std::string& path, const RunImage& image) {
     PartHeader of_part = part_header(part);
     VIBEE_TRY(file.append(bytes_of(of_part)));
     uint32_t crc = 0;
-    for (size_t at = 0; at < part.bytes.size(); at += kSlice) {
-      const std::span<const uint8_t> slice = part.bytes.subspan(at, std::min(kSlice, part.bytes.size() - at));
+    for (uint64_t at = 0; at < part.size(); at += kSlice) {
+      VIBEE_ASSIGN(const std::span<const uint8_t> slice, part.slice(at, std::min(kSlice, part.size() - at), &room));
       crc = crc_of(slice, crc);
       VIBEE_TRY(file.append(slice));
     }
@@ -144,8 +146,9 @@ Result<RunState> load_run(const std::string& path, TrainStep* step) {
   const std::span<uint8_t> line(reinterpret_cast<uint8_t*>(state.sampler.data()), state.sampler.size());
   VIBEE_TRY(file->read(sizeof header, line).within(name));
   if (crc_of(line) != header.line_crc) return damaged("the sampler's line does not match its checksum", sizeof header);
-  if (old && header.parts != parts[0].bytes.size() / 4) return damaged("a part has another size", 32);
+  if (old && header.parts != parts[0].size() / 4) return damaged("a part has another size", 32);
   uint64_t offset = sizeof header + header.line;
+  std::vector<uint8_t> room;
   const auto ends = [&](uint64_t bytes) { return file->size() - offset < bytes; };
   for (size_t i = 0; i < (old ? 3 : parts.size()); ++i) {
     const StatePart& part = parts[i];
@@ -156,19 +159,22 @@ Result<RunState> load_run(const std::string& path, TrainStep* step) {
       VIBEE_TRY(file->read(offset, {reinterpret_cast<uint8_t*>(&there), sizeof there}).within(name));
       if (there.crc != header_crc(there) || there.name[sizeof there.name - 1] != 0)
         return damaged("a part's header does not match its checksum", offset);
-      if (there.name != part.name || there.bytes != part.bytes.size()) return other(there.name, i);
+      if (there.name != part.name || there.bytes != part.size()) return other(there.name, i);
       offset += sizeof there;
     }
-    if (ends(part.bytes.size() + 4)) return damaged("the file ends", file->size());
+    if (ends(part.size() + 4)) return damaged("the file ends", file->size());
     uint32_t crc = 0, want = 0;
-    for (size_t at = 0; at < part.bytes.size(); at += kSlice) {
-      const std::span<uint8_t> slice = part.bytes.subspan(at, std::min(kSlice, part.bytes.size() - at));
+    for (uint64_t at = 0; at < part.size(); at += kSlice) {
+      room.resize(std::min(kSlice, part.size() - at));
+      const std::span<uint8_t> slice =
+          part.file == nullptr ? part.bytes.subspan(at, room.size()) : std::span<uint8_t>(room);
       VIBEE_TRY(file->read(offset + at, slice).within(name));
       crc = crc_of(slice, crc);
+      VIBEE_TRY(part.put(at, slice));
     }
-    VIBEE_TRY(file->read(offset + part.bytes.size(), {reinterpret_cast<uint8_t*>(&want), 4}).within(name));
+    VIBEE_TRY(file->read(offset + part.size(), {reinterpret_cast<uint8_t*>(&want), 4}).within(name));
     if (crc != want) return damaged("a part does not match its checksum", offset);
-    offset += part.bytes.size() + 4;
+    offset += part.size() + 4;
   }
   if (!old && header.parts != parts.size()) return other("more than these", parts.size());
   if (offset != file->size()) return damaged("the file goes on behind its parts", offset);

@@ -10,6 +10,7 @@
 #include "vibee/core/measure/measure.h"
 #include "vibee/graph/autodiff/differentiate.h"
 #include "vibee/graph/pass/store_activations.h"
+#include "vibee/train/precision/bnb_optimization.h"
 #include "vibee/train/precision/mixed_precision_master.h"
 
 namespace vibee {
@@ -20,8 +21,8 @@ struct Joint {
   Graph graph;
   std::vector<TrainStep::Weight> weights;
   std::vector<uint32_t> trained;
-  uint64_t trained_bytes = 0, rest_bytes = 0, elements = 0, frozen_bytes = 0;
-  std::vector<uint32_t> order;  ///< outputs as they become final
+  uint64_t trained_bytes = 0, rest_bytes = 0, moment_bytes = 0, frozen_bytes = 0;  ///< moment_bytes: of one moment
+  std::vector<uint32_t> order;                                                     ///< outputs as they become final
   uint64_t output_floats(uint32_t i) const { return i == 0 ? 1 : weights[trained[i - 1]].count; }
 };
 
@@ -32,6 +33,11 @@ Format frozen_format(const Checkpoint& file, std::string_view name) {
   const TensorInfo* tensor = file.find(name);
   const bool of_experts = name.find("_exps.") != name.npos || name.find("ffn_gate_inp.") != name.npos;
   return tensor == nullptr || of_experts ? Format::f32 : tensor->format;
+}
+
+/// Bytes of a weight's moment, whichever.
+uint64_t moment_bytes(const TrainStepOptions& options, bool narrow, uint64_t count) {
+  return MomentElements::bytes(moment_form(options.optimiser.rule, 0, narrow), options.precision.moment_block, count);
 }
 
 Result<Joint> joint_of(const Checkpoint& file, const ModelConfig& config, const TrainStepOptions& options) {
@@ -60,12 +66,13 @@ Result<Joint> joint_of(const Checkpoint& file, const ModelConfig& config, const 
     const Format format = matrix ? type.elem.format : Format::f32;
     uint64_t& bytes = trained ? j.trained_bytes : j.frozen_bytes;
     const WeightForm form = trained ? weight_form(precision, format) : WeightForm::f32;
+    const bool narrow = trained && narrow_moments(options.precision, name, count);
     j.weights.push_back({name, format, matrix, trained, bytes, matrix ? count / uint64_t(type.dims.back().n) : count,
-                         count, form, j.rest_bytes, j.elements});
+                         count, form, j.rest_bytes, j.moment_bytes, narrow});
     bytes += round_up(info(format).row_bytes(count), 64);
     if (!trained) continue;
     j.rest_bytes += round_up(info(form).rest_bytes * count, 64);
-    j.elements += round_up(count, 16);
+    j.moment_bytes += moment_bytes(options, narrow, count);
   }
   for (const std::string& name : names)
     for (uint32_t i = 0; i < j.weights.size(); ++i)
@@ -86,6 +93,16 @@ uint64_t sum_bytes(WeightForm form, uint64_t n) {
   return round_up((info(form).copy_bytes() + info(form).rest_bytes) * round_up(n, 16), 64);
 }
 
+MomentStore::Layout moment_layout(const std::vector<TrainStep::Weight>& weights, const std::vector<uint32_t>& trained,
+                                  uint64_t bytes, const TrainStepOptions& options) {
+  MomentStore::Layout layout{info(options.optimiser.rule).moments(options.optimiser), bytes, {}};
+  for (const uint32_t i : trained) {
+    const TrainStep::Weight& w = weights[i];
+    layout.weights.push_back({w.name, w.moment_at, moment_bytes(options, w.narrow_moments, w.count)});
+  }
+  return layout;
+}
+
 Result<TrainStep::Memory> memory_of(const Joint& joint, const TrainStepOptions& options) {
   VIBEE_ASSIGN(const uint64_t arena, TrainPlan::arena_bytes(joint.graph, plan_options(options)));
   uint64_t sums = 0;
@@ -98,8 +115,11 @@ Result<TrainStep::Memory> memory_of(const Joint& joint, const TrainStepOptions& 
       sums += sum_bytes(sum_form(options, joint.weights, joint.trained, i), joint.output_floats(i));
     sums *= share_sums(options.shares, deal_shares(options.shares, ranks)[rank]).buffers;
   }
-  const uint64_t moments = 4 * joint.elements * info(options.optimiser.rule).moments(options.optimiser);
-  return TrainStep::Memory{joint.trained_bytes, joint.rest_bytes, joint.frozen_bytes, moments, sums, arena};
+  VIBEE_ASSIGN(
+      const MomentStore::Memory moments,
+      MomentStore::memory(moment_layout(joint.weights, joint.trained, joint.moment_bytes, options), options.paged));
+  return TrainStep::Memory{joint.trained_bytes, joint.rest_bytes, joint.frozen_bytes, moments.bytes, sums, arena,
+                           moments.file};
 }
 
 /// A tensor, or rows of it: a frozen weight's bytes to `to`, or floats row by row to put(first element, floats).
@@ -138,11 +158,12 @@ void begin_adapter(const LoraOptions& lora, uint32_t index, const TrainStep::Wei
     to[i] = a ? most * (2 * unit_float(philox(lora.seed, Purpose::weights, index, i)[0]) - 1) : 0.0f;
 }
 
-/// The elements of n that a thread works on: whole units, of which random numbers are drawn.
-std::pair<uint64_t, uint64_t> slice_of(uint64_t n, uint32_t tid, uint32_t threads) {
-  const Range units = share(uint32_t((n + kUpdateUnit - 1) / kUpdateUnit), tid, threads);
-  return {std::min<uint64_t>(n, kUpdateUnit * units.begin), std::min<uint64_t>(n, kUpdateUnit * units.end)};
+/// The elements of n that a thread works on: whole units, of which random numbers are drawn, and whole blocks.
+std::pair<uint64_t, uint64_t> slice_of(uint64_t n, uint32_t tid, uint32_t threads, uint64_t unit = kUpdateUnit) {
+  const Range units = share(uint32_t((n + unit - 1) / unit), tid, threads);
+  return {std::min<uint64_t>(n, unit * units.begin), std::min<uint64_t>(n, unit * units.end)};
 }
+static_assert(kUpdateBlock % kMostMomentBlock == 0, "blocks of a step are whole blocks of moments");
 
 /// What the options say of sums that are kept, or not.
 Status check_sums(const TrainStepOptions& options) {
@@ -192,11 +213,8 @@ Result<std::unique_ptr<TrainStep>> TrainStep::create(const Checkpoint& file, con
   VIBEE_ASSIGN(s->frozen_, HugeBuffer::allocate(std::max<uint64_t>(64, memory.frozen)));
   s->memory_ = memory;
   s->scaler_ = LossScaler(options.precision.loss_scale);
-  const uint32_t moments = info(options.optimiser.rule).moments(options.optimiser);
-  for (uint32_t i = 0; i < moments; ++i) {
-    VIBEE_ASSIGN(s->moments_[i], HugeBuffer::allocate(memory.moments / moments));
-    std::memset(s->moments_[i].data(), 0, memory.moments / moments);
-  }
+  VIBEE_ASSIGN(s->moments_, MomentStore::create(moment_layout(s->weights_, s->trained_, joint.moment_bytes, options),
+                                                options.paged));
   if (options.sums()) VIBEE_TRY(s->prepare_sums(memory.gradients, joint.order));
   std::memset(s->values_.data(), 0, memory.weights);
   std::memset(s->rests_.data(), 0, memory.rests);
@@ -425,30 +443,55 @@ std::string TrainStep::bad_gradient() {
   return "the loss";
 }
 
-/// Moves the weights by their rule, block by block: from its form, the rule, into its form.
-void TrainStep::move(float scale) {
+MomentElements TrainStep::moment(const Weight& w, uint32_t m, uint8_t* at) const {
+  return MomentElements::at(at, moment_form(options_.optimiser.rule, m, w.narrow_moments),
+                            options_.precision.moment_block, w.count);
+}
+
+/// Moves a thread's elements of a weight by the rule, block by block: from their forms, the rule, into their forms.
+void TrainStep::move_weight(size_t i, uint32_t tid, float scale, uint8_t* const* at) {
   const UpdateRule& rule = info(options_.optimiser.rule);
   const UpdateKernel kernel = rule.kernel(options_.isa);
-  team_->run([&](uint32_t tid) {
-    float of_gradient[kUpdateBlock], of_weight[kUpdateBlock];
-    for (size_t i = 0; i < trained_.size(); ++i) {
-      const Weight& w = weights_[trained_[i]];
-      const auto [begin, end] = slice_of(w.count, tid, options_.threads);
-      UpdateStep step = rule.step(options_.optimiser, steps_ + 1, w.matrix);
-      step.scale = scale;
-      RoundingKey key{options_.precision.seed, Purpose::rounding, steps_ + 1, trained_[i], begin};
-      for (; key.element < end; key.element += kUpdateBlock) {
-        const uint64_t n = std::min(kUpdateBlock, end - key.element);
-        float* moments[kMostMoments] = {};
-        for (size_t m = 0; m < kMostMoments && moments_[m].size() > 0; ++m)
-          moments[m] = moments_[m].as<float>(4 * (w.element_at + key.element));
-        const FormElements elements = this->elements(w).from(key.element);
-        float* const x = elements.load(options_.isa, n, of_weight);
-        kernel(step, gradient(i, key.element, n, of_gradient), n, x, moments);
-        elements.store(options_.isa, x, n, key);
-      }
+  const uint32_t count = rule.moments(options_.optimiser);
+  const Weight& w = weights_[trained_[i]];
+  const uint64_t unit =
+      w.narrow_moments ? std::max<uint64_t>(kUpdateUnit, options_.precision.moment_block) : kUpdateUnit;
+  const auto [begin, end] = slice_of(w.count, tid, options_.threads, unit);
+  float of_gradient[kUpdateBlock], of_weight[kUpdateBlock], of_moment[kMostMoments][kUpdateBlock];
+  UpdateStep step = rule.step(options_.optimiser, steps_ + 1, w.matrix);
+  step.scale = scale;
+  RoundingKey key{options_.precision.seed, Purpose::rounding, steps_ + 1, trained_[i], begin};
+  for (; key.element < end; key.element += kUpdateBlock) {
+    const uint64_t n = std::min(kUpdateBlock, end - key.element);
+    MomentElements of[kMostMoments];
+    float* moments[kMostMoments] = {};
+    for (uint32_t m = 0; m < count; ++m) {
+      of[m] = moment(w, m, at[m]).from(key.element);
+      moments[m] = of[m].load(options_.isa, n, of_moment[m]);
     }
-  });
+    const FormElements elements = this->elements(w).from(key.element);
+    float* const x = elements.load(options_.isa, n, of_weight);
+    kernel(step, gradient(i, key.element, n, of_gradient), n, x, moments);
+    elements.store(options_.isa, x, n, key);
+    for (uint32_t m = 0; m < count; ++m) of[m].store(options_.isa, moments[m], n);
+  }
+}
+
+/// Moves all weights; where their moments are paged, one behind the other.
+Status TrainStep::move(float scale) {
+  if (!moments_->paged()) {
+    team_->run([&](uint32_t tid) {
+      for (size_t i = 0; i < trained_.size(); ++i) move_weight(i, tid, scale, moments_->at(i).moments);
+    });
+    return {};
+  }
+  moments_->begin();
+  for (size_t i = 0; i < trained_.size(); ++i) {
+    VIBEE_ASSIGN(const MomentStore::Place place, moments_->take(i));
+    team_->run([&](uint32_t tid) { move_weight(i, tid, scale, place.moments); });
+    moments_->give(i);
+  }
+  return moments_->end();
 }
 
 Status TrainStep::why(const TrainUpdate& u) {
@@ -486,7 +529,7 @@ Result<TrainUpdate> TrainStep::update() {
   VIBEE_ASSIGN(update.outcome, judge(update.norm));
   if (update.skipped()) return update;
   const double clip = options_.clip > 0 && update.norm > options_.clip ? options_.clip / update.norm : 1;
-  move(float(float(clip) / update.loss_scale));
+  VIBEE_TRY(move(float(float(clip) / update.loss_scale)));
   ++steps_;
   ++norms_.steps;
   norms_.mean += (update.norm - norms_.mean) / std::min(kLate, double(norms_.steps));
@@ -509,8 +552,12 @@ std::vector<StatePart> TrainStep::state() {
       break;  // all matrices have one form
     }
   constexpr std::string_view kNames[kMostMoments] = {"first moments", "second moments"};
-  const uint32_t moments = info(options_.optimiser.rule).moments(options_.optimiser);
-  for (uint32_t i = 0; i < moments; ++i) parts.push_back({kNames[i], {moments_[i].data(), memory_.moments / moments}});
+  const Precision& p = options_.precision;
+  for (uint32_t m = 0; m < info(options_.optimiser.rule).moments(options_.optimiser); ++m) {
+    moment_names_[m] = kNames[m];
+    if (p.narrow_moments) moment_names_[m] += fmt::format(" in 8 bits, blocks of {}", p.moment_block);
+    parts.push_back(moments_->part(m, moment_names_[m]));
+  }
   parts.push_back({"norms", {reinterpret_cast<uint8_t*>(&norms_), sizeof norms_}});
   if (options_.precision.loss_scale.kind != LossScaling::Kind::none)
     parts.push_back({"loss scale", {reinterpret_cast<uint8_t*>(&scaler_.state()), sizeof(LossScaler::State)}});
@@ -532,6 +579,18 @@ Status TrainStep::resume(uint64_t steps) {
       FormElements{w.form, copy.data(), rest.data()}.store(options_.isa, there.load(options_.isa, n, block), n, {});
       if (std::memcmp(copy.data(), there.copy, 2 * n) != 0)
         return error(Code::corrupt, "the master of '{}' and its copy in 16 bits disagree", w.name);
+    }
+  }
+  std::vector<uint8_t> room;
+  for (const StatePart& part : state()) {
+    const auto m = size_t(std::find(moment_names_, moment_names_ + kMostMoments, part.name) - moment_names_);
+    if (m == kMostMoments) continue;
+    for (const uint32_t i : trained_) {
+      const Weight& w = weights_[i];
+      if (!w.narrow_moments) continue;
+      VIBEE_ASSIGN(const auto bytes, part.slice(w.moment_at, moment_bytes(options_, true, w.count), &room));
+      if (!moment(w, uint32_t(m), bytes.data()).plausible(w.count))
+        return error(Code::corrupt, "a scale of the {} of '{}' is no number of a run", part.name, w.name);
     }
   }
   steps_ = steps;

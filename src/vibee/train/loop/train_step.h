@@ -5,7 +5,8 @@
 // nothing.
 //
 // Trained weights lie in forms (kernels/update/weight_form.h): one pass over blocks takes a weight from its form, lets
-// the rule move it, and puts it back, so that every rule goes with every form.
+// the rule move it, and puts it back, so that every rule goes with every form. So do its moments (moment_form.h), which
+// may lie in a file of which a step has a window in memory (train/precision/moment_store.h).
 //
 // A step may be cut into shares, whose gradients are summed in the fixed tree of dist/collective/sum_tree.h. Ranks hold
 // the same weights, compute shares each, and sum over all of them with the same tree: the bytes of a step depend on the
@@ -20,9 +21,11 @@
 #include "vibee/graph/pass/activation_compression.h"
 #include "vibee/graph/pass/gradient_bucket.h"
 #include "vibee/graph/pass/gradient_checkpointing_v2.h"
+#include "vibee/kernels/update/moment_form.h"
 #include "vibee/kernels/update/update_rule.h"
 #include "vibee/model/layer/decoder.h"
 #include "vibee/model/weight/checkpoint.h"
+#include "vibee/train/precision/moment_store.h"
 #include "vibee/train/precision/precision.h"
 
 namespace vibee {
@@ -54,6 +57,7 @@ struct TrainStepOptions {
   SavedBits saved = {};                          ///< that what is kept lies in
   Optimiser optimiser = {};                      ///< matrices shrink by `decay`, vectors do not
   Precision precision = {};                      ///< an adapter's weights and their sums are f32 whatever it says
+  PagedMoments paged = {};                       ///< moments in a file
   double clip = 0;          ///< the norm of all gradients together is at most this; 0: whatever it is
   double spike = 0;         ///< a step whose norm is so many times the mean of late is not made; 0: whatever it is
   bool accumulate = false;  ///< a share may have several parts, whose gradients are summed in memory of their own
@@ -95,18 +99,13 @@ struct TrainUpdate {
   bool skipped() const { return outcome != Outcome::moved; }
 };
 
-/// Bytes that a step changes, by what they are.
-struct StatePart {
-  std::string_view name;
-  std::span<uint8_t> bytes;
-};
-
 class TrainStep {
  public:
   /// What a step takes: weights that are trained as products read them, what their forms keep beside them, their
-  /// moments in f32, summed gradients, frozen weights in their own format (experts in f32), and the plan's arena.
+  /// moments, summed gradients, frozen weights in their own format (experts in f32), and the plan's arena. Where
+  /// moments are paged, `moments` is the window and `moments_file` all of them on the disk.
   struct Memory {
-    uint64_t weights, rests, frozen, moments, gradients, arena;
+    uint64_t weights, rests, frozen, moments, gradients, arena, moments_file;
     uint64_t sum() const { return weights + rests + frozen + moments + gradients + arena; }
   };
   static Result<Memory> memory(const Checkpoint& file, const ModelConfig& config, const TrainStepOptions& options);
@@ -145,9 +144,10 @@ class TrainStep {
     std::string name;
     Format format;  ///< that products read
     bool matrix, trained;
-    uint64_t at, rows, count;              ///< `at`: bytes, among the trained ones or among the frozen
-    WeightForm form = WeightForm::f32;     ///< where it is trained
-    uint64_t rest_at = 0, element_at = 0;  ///< bytes among the rests, floats among the moments
+    uint64_t at, rows, count;             ///< `at`: bytes, among the trained ones or among the frozen
+    WeightForm form = WeightForm::f32;    ///< where it is trained
+    uint64_t rest_at = 0, moment_at = 0;  ///< bytes among the rests, among those of a moment
+    bool narrow_moments = false;          ///< in 8 bits
   };
   std::span<const Weight> weights() const { return weights_; }
   /// Elements of a weight from `first` on, as the optimiser sees them; of a frozen one in f32.
@@ -176,7 +176,9 @@ class TrainStep {
   double norm();
   Result<Outcome> judge(double norm);
   std::string bad_gradient();
-  void move(float scale);
+  Status move(float scale);
+  void move_weight(size_t i, uint32_t tid, float scale, uint8_t* const* moments);
+  MomentElements moment(const Weight& weight, uint32_t m, uint8_t* at) const;
   uint8_t* place(std::string_view name);  ///< nullptr: there is no such weight
   uint8_t* place(const Weight& weight) { return (weight.trained ? values_ : frozen_).data() + weight.at; }
   FormElements elements(const Weight& weight) const {
@@ -185,7 +187,9 @@ class TrainStep {
   TrainStepOptions options_;
   std::vector<Weight> weights_;
   std::vector<uint32_t> trained_;  ///< the weight of each gradient
-  HugeBuffer values_, rests_, frozen_, moments_[kMostMoments], sums_;
+  HugeBuffer values_, rests_, frozen_, sums_;
+  std::unique_ptr<MomentStore> moments_;
+  std::string moment_names_[kMostMoments];
   Memory memory_ = {};
   uint64_t sum_bytes_ = 0;        ///< of one sum: the loss and all gradients, in the order in which they become final
   std::vector<uint64_t> sum_at_;  ///< where each output lies in a sum

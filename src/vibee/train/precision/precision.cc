@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vibee/train/precision/precision.h"
 
+#include <bit>
+
+#include "vibee/kernels/update/moment_form.h"
+
 namespace vibee {
 
 Status check(const Precision& p) {
@@ -26,6 +30,9 @@ Status check(const Precision& p) {
   }
   if (p.gradients == Format::f32 && p.gradient_sums != Bf16Sum::nearest)
     return wrong("gradient_sums", "is of sums in bf16; they are f32 here (precision.gradients)");
+  if (!std::has_single_bit(p.moment_block) || p.moment_block < kLeastMomentBlock || p.moment_block > kMostMomentBlock)
+    return error(Code::invalid, "key 'optimiser.block': {}; a power of two from {} to {} is asked for", p.moment_block,
+                 kLeastMomentBlock, kMostMomentBlock);
   if (p.loss_scale.window == 0) return wrong("loss_scale_window", "a step at least is asked for");
   if (p.loss_scale.hysteresis == 0) return wrong("loss_scale_hysteresis", "an overflow at least is asked for");
   return {};

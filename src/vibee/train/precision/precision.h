@@ -17,6 +17,8 @@ struct Precision {
   Bf16Sum update = Bf16Sum::nearest;         ///< of weights in bf16 without a master
   Format gradients = Format::f32;            ///< of their sums over parts and shares: f32, bf16
   Bf16Sum gradient_sums = Bf16Sum::nearest;  ///< where those are in bf16
+  bool narrow_moments = false;               ///< in 8 bits where that is done (bnb_optimization)
+  uint32_t moment_block = 256;               ///< elements that share a scale there
   LossScaling loss_scale;
   uint64_t seed = 0;  ///< of what is rounded at random
 };
