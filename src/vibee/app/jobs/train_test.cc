@@ -211,7 +211,7 @@ TEST_F(Training, LearnsInOtherNumbers) {
       {"train.act_compress=int4", "train.recompute=cheap", "train.part=2"},
       {"train.act_compress=auto=3"},
       {"optimiser.rule=lion", "optimiser.rate=0.003", "optimiser.beta2=0.99", "model.dim=64", "optimiser.moments=8bit"},
-      {"optimiser.moments=8bit", "optimiser.block=64", "model.dim=64", "optimiser.paged=50000"}};
+      {"optimiser.moments=8bit", "optimiser.block=64", "model.dim=64", "optimiser.paged=200000"}};
   int k = 0;
   for (std::vector<std::string> way : ways) {
     double first = 0, last = 0;
