@@ -30,6 +30,7 @@ struct TrialTraining {
   LinkShape link;
   std::string text;               ///< whose bytes are tokens; empty: random ones
   std::optional<Schedule> rates;  ///< else that of the optimiser
+  bool keep_state = true;         ///< the state behind the last step is copied
   uint32_t held_out = 0;          ///< rows at the text's end that are not learnt, on which the loss is measured at last
 
   TrialTraining() {
@@ -153,7 +154,7 @@ struct TrialTraining {
       VIBEE_ASSIGN(const float loss, step.evaluate(one.batch(1.0f / float(length))));
       out->held_out += double(loss) / held_out;
     }
-    for (const StatePart& part : step.state()) {
+    for (const StatePart& part : keep_state ? step.state() : std::vector<StatePart>()) {
       std::vector<uint8_t> room;
       VIBEE_ASSIGN(const auto bytes, part.slice(0, part.size(), &room));
       out->state.insert(out->state.end(), bytes.begin(), bytes.end());

@@ -21,8 +21,9 @@ struct Joint {
   Graph graph;
   std::vector<TrainStep::Weight> weights;
   std::vector<uint32_t> trained;
-  uint64_t trained_bytes = 0, rest_bytes = 0, moment_bytes = 0, frozen_bytes = 0;  ///< moment_bytes: of one moment
-  std::vector<uint32_t> order;                                                     ///< outputs as they become final
+  uint64_t trained_bytes = 0, rest_bytes = 0, frozen_bytes = 0;
+  uint64_t moment_bytes = 0;    ///< of one moment
+  std::vector<uint32_t> order;  ///< outputs as they become final
   uint64_t output_floats(uint32_t i) const { return i == 0 ? 1 : weights[trained[i - 1]].count; }
 };
 
@@ -215,6 +216,12 @@ Result<std::unique_ptr<TrainStep>> TrainStep::create(const Checkpoint& file, con
   s->scaler_ = LossScaler(options.precision.loss_scale);
   VIBEE_ASSIGN(s->moments_, MomentStore::create(moment_layout(s->weights_, s->trained_, joint.moment_bytes, options),
                                                 options.paged));
+  for (uint32_t m = 0; m < kMostMoments; ++m) {
+    constexpr std::string_view kNames[kMostMoments] = {"first moments", "second moments"};
+    const Precision& p = options.precision;
+    s->moment_names_[m] = p.narrow_moments ? fmt::format("{} in 8 bits, blocks of {}", kNames[m], p.moment_block)
+                                           : std::string(kNames[m]);
+  }
   if (options.sums()) VIBEE_TRY(s->prepare_sums(memory.gradients, joint.order));
   std::memset(s->values_.data(), 0, memory.weights);
   std::memset(s->rests_.data(), 0, memory.rests);
@@ -551,13 +558,8 @@ std::vector<StatePart> TrainStep::state() {
       parts.push_back({form.rest_name, {rests_.data(), memory_.rests}});
       break;  // all matrices have one form
     }
-  constexpr std::string_view kNames[kMostMoments] = {"first moments", "second moments"};
-  const Precision& p = options_.precision;
-  for (uint32_t m = 0; m < info(options_.optimiser.rule).moments(options_.optimiser); ++m) {
-    moment_names_[m] = kNames[m];
-    if (p.narrow_moments) moment_names_[m] += fmt::format(" in 8 bits, blocks of {}", p.moment_block);
+  for (uint32_t m = 0; m < info(options_.optimiser.rule).moments(options_.optimiser); ++m)
     parts.push_back(moments_->part(m, moment_names_[m]));
-  }
   parts.push_back({"norms", {reinterpret_cast<uint8_t*>(&norms_), sizeof norms_}});
   if (options_.precision.loss_scale.kind != LossScaling::Kind::none)
     parts.push_back({"loss scale", {reinterpret_cast<uint8_t*>(&scaler_.state()), sizeof(LossScaler::State)}});
