@@ -111,12 +111,12 @@ Status bench_bnb_optimization(BenchContext& context) {
   stories.rows = 8;
   stories.length = 64;
   stories.held_out = quick ? 64 : 256;
-  stories.steps = quick ? 100 : 2000;
+  stories.steps = quick ? 200 : 2000;
   Schedule rates;
   rates.steps = stories.steps, rates.warmup = stories.steps / 20, rates.rate = 2e-3, rates.final_rate = 1e-5;
   stories.rates = rates;
   VIBEE_TRY(stories.tell_stories(1 << 20));
-  const uint32_t seeds = quick ? 1 : 3;
+  constexpr uint32_t seeds = 3;  // of one the losses differ by 1 % by chance
   VIBEE_ASSIGN(const double loss, learnt(stories, false, settings.seed, seeds));
   VIBEE_ASSIGN(const double loss_8, learnt(stories, true, settings.seed, seeds));
   const std::string told = fmt::format("width 64, 2 layers, {} steps of {} tokens, mean of {} seeds", stories.steps,
