@@ -56,11 +56,13 @@ inline __m128i codes_of_six_bits(const uint8_t* nibbles, const uint8_t* pairs) {
 }
 template <uint32_t Sign, int Shift>
 inline V16 v_load_minifloat(const uint8_t* p) {
-  return _mm512_cvtph_ps(minifloat_halves<Sign, Shift>(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+  const __m256i halves = minifloat_halves<Sign, Shift>(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  return _mm512_cvtph_ps(halves);
 }
 template <int Shift, bool kHigh, int Pair>
 inline V16 v_load_minifloat6(const uint8_t* nibbles, const uint8_t* pairs) {
-  return _mm512_cvtph_ps(minifloat_halves<0x20, Shift>(codes_of_six_bits<kHigh, Pair>(nibbles, pairs)));
+  const __m256i halves = minifloat_halves<0x20, Shift>(codes_of_six_bits<kHigh, Pair>(nibbles, pairs));
+  return _mm512_cvtph_ps(halves);
 }
 inline V16 v_load_e8m0(const uint8_t* p) {
   const __m512i e = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
