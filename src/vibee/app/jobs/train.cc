@@ -231,8 +231,8 @@ class Run {
     }
     if (c_.precision.narrow_moments) text += ", moments in 8 bits";
     if (memory.moments_file > 0)
-      text += fmt::format(", {} MiB of moments on the disk, {} of them in memory", memory.moments_file >> 20,
-                          memory.moments >> 20);
+      text += fmt::format(", {:.1f} MiB of moments on the disk, {:.1f} of them in memory",
+                          double(memory.moments_file) / (1 << 20), double(memory.moments) / (1 << 20));
     if (const LossScaling& scale = c_.precision.loss_scale; scale.kind == LossScaling::Kind::fixed) {
       int exponent = 0;
       if (std::frexp(scale.scale, &exponent) != 0.5)
