@@ -67,7 +67,8 @@ Status bench_bnb_optimization(BenchContext& context) {
   context.figure("state of AdamW in f32", (f32.bytes - without.bytes) / parameters, "B/parameter", 8,
                  size + "; from the process's high-water marks");
   context.target("state of AdamW in f32 over that in 8 bits",
-                 (f32.bytes - without.bytes) / (eight.bytes - without.bytes), "x", 0.95 * 8 / 2.03, size);
+                 (f32.bytes - without.bytes) / (eight.bytes - without.bytes), "x", 0.9 * 8 / 2.03,
+                 size + "; the embedding stays in f32");
   context.figure("state of AdamW in 8 bits", (eight.bytes - without.bytes) / parameters, "B/parameter", 2.03);
   VIBEE_ASSIGN(const Held in_window, hold(paged));
   context.figure("state of AdamW in 8 bits, paged", (in_window.bytes - without.bytes) / parameters, "B/parameter");
