@@ -77,6 +77,22 @@ for from in "$work/folder/tokenizer.json" "$work/foreign.gguf"; do
 done
 say "convert to files and directories, tokenizer both ways"
 
+"$vibee" quantize stories "$work/q.gguf" --format q4_0 --calib LICENSE --save-imatrix "$work/q.imatrix" --text README.md --ctx 128 --windows 4 \
+  --json 2> /dev/null | python3 -c 'import json,sys; q=json.load(sys.stdin); assert 0 < q["quality"]["kl"] < 0.5 and 4.5 < q["bits_per_weight"] < 7, q'
+"$vibee" verify "$work/q.gguf" --base stories --text README.md > /dev/null || die "a file is not what its certificate says"
+"$vibee" quantize stories "$work/q.gguf" --format q4_0 --imatrix "$work/q.imatrix" > /dev/null
+python3 - "$work/q.gguf" <<'P'
+import sys
+with open(sys.argv[1], "r+b") as f:
+    f.seek(-200, 2)
+    byte = f.read(1)
+    f.seek(-200, 2)
+    f.write(bytes([byte[0] ^ 1]))
+P
+! "$vibee" verify "$work/q.gguf" > /dev/null 2> "$work/err" || die "a changed file matches its certificate"
+[ "$(wc -l < "$work/err")" = 1 ] && grep -q "does not match its certificate: weights is" "$work/err" || die "verify says $(cat "$work/err")"
+say "quantize and verify"
+
 "$vibee" data stories "$work/stories.jsonl" --stories 3000 > /dev/null
 "$vibee" data build "$work/one.tokens" "$work/stories.jsonl" --tokenizer smollm2-135m --held-out 0.05 --threads 1 --json > "$work/built"
 "$vibee" data build "$work/two.tokens" "$work/stories.jsonl" --tokenizer "$work/folder/tokenizer.json" --held-out 0.05 --threads 3 > /dev/null

@@ -27,6 +27,7 @@ int verb_convert(int argc, char** argv) {
   args.add("--to", config.to, "container").one_of({"gguf", "hf"});
   args.add("--format", config.format, "number format of the matrices, by plain rounding").one_of(formats);
   args.add("--lora", config.loras, "an adapter to add to the weights, PATH[:SCALE]; may be given several times");
+  args.add("--threads", config.threads, "threads; 0: one a core").between(0, 256);
   args.add("--json", json, "print an object when done");
   args.example("vibee convert smollm2-135m smollm2-f16.gguf --format f16");
   args.example("vibee convert smollm2-135m smollm2 --to hf --format bf16");
@@ -44,8 +45,9 @@ int verb_convert(int argc, char** argv) {
   for (const std::string& warning : report->warnings)
     std::fputs(fmt::format("vibee convert: warning: {}\n", warning).c_str(), stderr);
   if (report->indivisible)
-    std::fputs(fmt::format("vibee convert: warning: {} matrices are in f16: blocks of {} do not divide their rows\n",
-                           report->indivisible, config.format)
+    std::fputs(fmt::format("vibee convert: warning: blocks of {} do not divide the rows of {} matrices, which are in the "
+                           "format that takes its place (docs/quantize.md)\n",
+                           config.format, report->indivisible)
                    .c_str(),
                stderr);
   if (json) {

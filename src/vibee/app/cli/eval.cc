@@ -8,6 +8,7 @@
 #include "vibee/app/cli/cli.h"
 #include "vibee/app/cli/model_args.h"
 #include "vibee/app/cli/read_text.h"
+#include "vibee/app/jobs/eval_text.h"
 #include "vibee/base/text/json_object.h"
 #include "vibee/core/measure/measure.h"
 #include "vibee/model/eval/quality.h"
@@ -51,16 +52,13 @@ int verb_eval(int argc, char** argv) {
   }
   const Model& model = *loaded->model;
   const Tokenizer& tokenizer = model.tokenizer();
-  std::vector<int32_t> tokens;
-  if (tokenizer.add_bos() && tokenizer.bos() >= 0) tokens.push_back(tokenizer.bos());
-  // Text is data here: what is spelled like a control token stays text.
-  Status status = tokenizer.encode(*text, false, &tokens);
-  if (!status.ok()) return fail("eval", std::move(status).within(text_path));
+  auto tokens = eval_tokens(tokenizer, *text);
+  if (!tokens.ok()) return fail("eval", tokens.take_status().within(text_path));
   const bool terminal = isatty(STDERR_FILENO);
   const Timer timer;
   auto report = measure_quality(
-      *loaded->session, other ? other->session.get() : nullptr, tokens, config.context,
-      tokenizer.add_bos() ? tokenizer.bos() : -1, windows,
+      *loaded->session, other ? other->session.get() : nullptr, *tokens, config.context,
+      window_bos(tokenizer), windows,
       [&](uint32_t done, uint32_t of, const QualityReport& r) {
         if (terminal)
           std::fputs(fmt::format("\r\033[K{} of {} windows, perplexity {:.4f}, {:.0f} s left", done, of, r.perplexity,

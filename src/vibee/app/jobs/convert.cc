@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <filesystem>
+#include <thread>
 
 #include "vibee/app/jobs/load.h"
 #include "vibee/base/text/quote.h"
@@ -31,24 +32,6 @@ Result<std::vector<TokenizerFile>> carry_to_hf(const Checkpoint& file, ConvertRe
   return std::vector<TokenizerFile>();
 }
 
-/// The tokenizer.* keys of a directory that has a tokenizer.json and no keys that we left there.
-Status carry_to_gguf(const Checkpoint& file, GgufMetadata* metadata, ConvertReport* report) {
-  report->tokenizer = file.has("tokenizer.ggml.model");
-  if (report->tokenizer || !has_file(file, "tokenizer.json")) return {};
-  VIBEE_ASSIGN(const TensorInfo* embedding, file.tensor("token_embd.weight"));
-  auto spec = read_tokenizer(file);
-  auto said = spec.ok() ? gguf_tokenizer(*spec, size_t(embedding->rows())) : Result<GgufTokenizer>(spec.status());
-  if (!said.ok()) {
-    report->warnings.push_back(fmt::format("the tokenizer stays behind, keep its tokenizer.json beside the result: {}",
-                                           said.status().message()));
-    return {};
-  }
-  put_tokenizer(said->spec, metadata);
-  report->tokenizer = true;
-  for (std::string& warning : said->warnings) report->warnings.push_back(std::move(warning));
-  return {};
-}
-
 Result<std::vector<ScaledAdapter>> read_adapters(const std::vector<std::string>& names, const ModelConfig& config) {
   constexpr uint32_t kMaxRank = 1024;
   std::vector<ScaledAdapter> adapters;
@@ -68,6 +51,22 @@ Result<std::vector<ScaledAdapter>> read_adapters(const std::vector<std::string>&
 
 }  // namespace
 
+Result<bool> carry_tokenizer(const Checkpoint& file, GgufMetadata* metadata, std::vector<std::string>* warnings) {
+  if (file.has("tokenizer.ggml.model")) return true;
+  if (!has_file(file, "tokenizer.json")) return false;
+  VIBEE_ASSIGN(const TensorInfo* embedding, file.tensor("token_embd.weight"));
+  auto spec = read_tokenizer(file);
+  auto said = spec.ok() ? gguf_tokenizer(*spec, size_t(embedding->rows())) : Result<GgufTokenizer>(spec.status());
+  if (!said.ok()) {
+    warnings->push_back(fmt::format("the tokenizer stays behind, keep its tokenizer.json beside the result: {}",
+                                    said.status().message()));
+    return false;
+  }
+  put_tokenizer(said->spec, metadata);
+  for (std::string& warning : said->warnings) warnings->push_back(std::move(warning));
+  return true;
+}
+
 Result<ConvertReport> convert(const ConvertConfig& config, const WriteProgress& progress) {
   const Timer timer;
   ConvertReport report;
@@ -79,19 +78,22 @@ Result<ConvertReport> convert(const ConvertConfig& config, const WriteProgress& 
   // What this build could not run is not worth an hour of writing.
   VIBEE_ASSIGN(const ModelConfig model, read_config(file));
   VIBEE_ASSIGN(const std::vector<ScaledAdapter> adapters, read_adapters(config.loras, model));
-  std::optional<Format> format;
+  Team team(config.threads ? config.threads : std::max(1u, std::thread::hardware_concurrency()));
+  RecastOptions options{.edit = merging(adapters), .team = &team};
   if (config.format != "keep") {
-    VIBEE_ASSIGN(format, parse_format(config.format));
+    VIBEE_ASSIGN(const Format format, parse_format(config.format));
+    options.format = all_in(format);
   }
-  VIBEE_ASSIGN(const Recast recast, Recast::create(file, format, merging(adapters)));
+  const bool keeps = !options.format;
+  VIBEE_ASSIGN(const Recast recast, Recast::create(file, std::move(options)));
   report.tensors = recast.tensors().size();
   for (const TensorInfo& t : recast.tensors()) report.bytes += t.bytes;
   report.indivisible = recast.indivisible();
   if (config.to == "gguf") {
     GgufMetadata metadata = file.metadata();
-    if (format || file.is_directory() || !file.has("general.file_type")) set_file_type(&metadata, recast.tensors());
-    VIBEE_TRY(carry_to_gguf(file, &metadata, &report));
-    VIBEE_TRY(write_gguf(config.target, metadata, recast.tensors(), recast.reader(), progress));
+    if (!keeps || file.is_directory() || !file.has("general.file_type")) set_file_type(&metadata, recast.tensors());
+    VIBEE_ASSIGN(report.tokenizer, carry_tokenizer(file, &metadata, &report.warnings));
+    VIBEE_TRY(write_gguf(config.target, metadata, recast.tensors(), recast.reader(), {.progress = progress}));
   } else if (config.to == "hf") {
     VIBEE_ASSIGN(const std::vector<TokenizerFile> tokenizer, carry_to_hf(file, &report));
     VIBEE_TRY(

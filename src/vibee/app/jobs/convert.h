@@ -16,17 +16,22 @@ struct ConvertConfig {
   std::string target;              ///< a file for gguf; a directory that is not there yet for hf
   std::string to = "gguf";         ///< gguf or hf
   std::string format = "keep";     ///< of matrices: keep, or a format that can be written
+  uint32_t threads = 0;            ///< 0: one a core
   std::vector<std::string> loras;  ///< adapters that are added to the weights: PATH[:SCALE]
 };
 
 struct ConvertReport {
   std::string source;
   uint64_t tensors = 0, bytes = 0;  ///< written, without headers
-  uint64_t indivisible = 0;  ///< matrices written as float16 because the format's blocks do not divide their rows
+  uint64_t indivisible = 0;  ///< matrices in another format because the blocks of the one do not divide their rows
   bool tokenizer = false;    ///< the result carries one that this build reads
   std::vector<std::string> warnings;  ///< what the container has no words for
   double seconds = 0;
 };
+
+/// Puts the tokenizer.* keys of a directory that has a tokenizer.json, and no keys that we left there, into `metadata`.
+/// Whether the result carries a tokenizer; what GGUF has no words for is a warning.
+Result<bool> carry_tokenizer(const Checkpoint& file, GgufMetadata* metadata, std::vector<std::string>* warnings);
 
 Result<ConvertReport> convert(const ConvertConfig& config, const WriteProgress& progress);
 

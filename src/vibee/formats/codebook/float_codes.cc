@@ -151,28 +151,32 @@ void encode_table_groups(const Nearest& nearest, const float* in, uint64_t n, ui
 }  // namespace
 
 void decode_e4m3s32(const uint8_t* in, uint64_t n, float* out) { decode_groups<E4m3, 32>(in, n, out); }
-void encode_e4m3s32(const float* in, uint64_t n, uint8_t* out) { encode_groups<E4m3, 32>(in, n, out); }
+void encode_e4m3s32(const float* in, uint64_t n, const float*, uint8_t* out) { encode_groups<E4m3, 32>(in, n, out); }
 void decode_e4m3s128(const uint8_t* in, uint64_t n, float* out) { decode_groups<E4m3, 128>(in, n, out); }
-void encode_e4m3s128(const float* in, uint64_t n, uint8_t* out) { encode_groups<E4m3, 128>(in, n, out); }
+void encode_e4m3s128(const float* in, uint64_t n, const float*, uint8_t* out) { encode_groups<E4m3, 128>(in, n, out); }
 void decode_e2m3s32(const uint8_t* in, uint64_t n, float* out) { decode_groups<E2m3, 32>(in, n, out); }
-void encode_e2m3s32(const float* in, uint64_t n, uint8_t* out) { encode_groups<E2m3, 32>(in, n, out); }
+void encode_e2m3s32(const float* in, uint64_t n, const float*, uint8_t* out) { encode_groups<E2m3, 32>(in, n, out); }
 void decode_e2m3s128(const uint8_t* in, uint64_t n, float* out) { decode_groups<E2m3, 128>(in, n, out); }
-void encode_e2m3s128(const float* in, uint64_t n, uint8_t* out) { encode_groups<E2m3, 128>(in, n, out); }
+void encode_e2m3s128(const float* in, uint64_t n, const float*, uint8_t* out) { encode_groups<E2m3, 128>(in, n, out); }
 void decode_e3m2s32(const uint8_t* in, uint64_t n, float* out) { decode_groups<E3m2, 32>(in, n, out); }
-void encode_e3m2s32(const float* in, uint64_t n, uint8_t* out) { encode_groups<E3m2, 32>(in, n, out); }
+void encode_e3m2s32(const float* in, uint64_t n, const float*, uint8_t* out) { encode_groups<E3m2, 32>(in, n, out); }
 void decode_e3m2s128(const uint8_t* in, uint64_t n, float* out) { decode_groups<E3m2, 128>(in, n, out); }
-void encode_e3m2s128(const float* in, uint64_t n, uint8_t* out) { encode_groups<E3m2, 128>(in, n, out); }
+void encode_e3m2s128(const float* in, uint64_t n, const float*, uint8_t* out) { encode_groups<E3m2, 128>(in, n, out); }
 void decode_mxfp8(const uint8_t* in, uint64_t n, float* out) { decode_mx<E4m3>(in, n, out); }
-void encode_mxfp8(const float* in, uint64_t n, uint8_t* out) { encode_mx<E4m3>(in, n, out); }
+void encode_mxfp8(const float* in, uint64_t n, const float*, uint8_t* out) { encode_mx<E4m3>(in, n, out); }
 void decode_mxfp8e5m2(const uint8_t* in, uint64_t n, float* out) { decode_mx<E5m2>(in, n, out); }
-void encode_mxfp8e5m2(const float* in, uint64_t n, uint8_t* out) { encode_mx<E5m2>(in, n, out); }
+void encode_mxfp8e5m2(const float* in, uint64_t n, const float*, uint8_t* out) { encode_mx<E5m2>(in, n, out); }
 void decode_mxfp6(const uint8_t* in, uint64_t n, float* out) { decode_mx<E2m3>(in, n, out); }
-void encode_mxfp6(const float* in, uint64_t n, uint8_t* out) { encode_mx<E2m3>(in, n, out); }
+void encode_mxfp6(const float* in, uint64_t n, const float*, uint8_t* out) { encode_mx<E2m3>(in, n, out); }
 void decode_mxfp6e3m2(const uint8_t* in, uint64_t n, float* out) { decode_mx<E3m2>(in, n, out); }
-void encode_mxfp6e3m2(const float* in, uint64_t n, uint8_t* out) { encode_mx<E3m2>(in, n, out); }
+void encode_mxfp6e3m2(const float* in, uint64_t n, const float*, uint8_t* out) { encode_mx<E3m2>(in, n, out); }
 void decode_nf4s64(const uint8_t* in, uint64_t n, float* out) { table_groups(kNf4Values, in, n, out); }
-void encode_nf4s64(const float* in, uint64_t n, uint8_t* out) { encode_table_groups(kNearestNf4, in, n, out); }
+void encode_nf4s64(const float* in, uint64_t n, const float*, uint8_t* out) {
+  encode_table_groups(kNearestNf4, in, n, out);
+}
 void decode_fp4s64(const uint8_t* in, uint64_t n, float* out) { table_groups(kBnbFp4Values, in, n, out); }
-void encode_fp4s64(const float* in, uint64_t n, uint8_t* out) { encode_table_groups(kNearestFp4, in, n, out); }
+void encode_fp4s64(const float* in, uint64_t n, const float*, uint8_t* out) {
+  encode_table_groups(kNearestFp4, in, n, out);
+}
 
 }  // namespace vibee

@@ -36,7 +36,7 @@ double error_of(Format name, uint64_t seed) {
   std::vector<float> x(576 / 64 * 64 * 20), back(x.size());
   std::vector<uint8_t> bytes(format.row_bytes(x.size()));
   for (float& v : x) v = random.normal();
-  format.encode(x.data(), x.size(), bytes.data());
+  format.encode(x.data(), x.size(), nullptr, bytes.data());
   format.decode(bytes.data(), x.size(), back.data());
   double squares = 0, all = 0;
   for (size_t i = 0; i < x.size(); ++i) {

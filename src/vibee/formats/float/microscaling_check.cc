@@ -37,7 +37,7 @@ uint32_t wrong_scales(const MxFormat& f) {
       float x[32] = {};
       x[7] = -most;
       uint8_t block[64];
-      info(f.format).encode(x, 32, block);
+      info(f.format).encode(x, 32, nullptr, block);
       const int exponent = std::ilogb(most) - f.most;  // exact
       wrong += block[0] != uint8_t(exponent + 127);
     }
@@ -69,11 +69,11 @@ Status check_microscaling(CheckContext& context) {
       const int up = int(random.below(40)) - 20;
       for (int i = 0; i < 32; ++i) scaled[i] = std::ldexp(x[i], up);
       uint8_t a[64], b[64], c[64];
-      format.encode(x, 32, a);
-      format.encode(scaled, 32, b);
+      format.encode(x, 32, nullptr, a);
+      format.encode(scaled, 32, nullptr, b);
       moved += std::memcmp(a + 1, b + 1, format.block_bytes - 1) != 0 || int(b[0]) - a[0] != up;
       format.decode(a, 32, back);
-      format.encode(back, 32, c);
+      format.encode(back, 32, nullptr, c);
       format.decode(c, 32, again);
       canonical += ours && !std::equal(back, back + 32, again);
       const double top = std::ldexp(double(f.largest), a[0] - 127);

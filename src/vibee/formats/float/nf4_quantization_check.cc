@@ -30,7 +30,7 @@ Status check_nf4_quantization(CheckContext& context) {
       most = std::max(most, std::fabs(double(v)));
     }
     uint8_t bytes[36];
-    format.encode(x, 64, bytes);
+    format.encode(x, 64, nullptr, bytes);
     format.decode(bytes, 64, back);
     for (int i = 0; i < 64; ++i) {
       double best = 1e9;

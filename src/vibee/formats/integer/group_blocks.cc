@@ -115,15 +115,15 @@ void encode_signed_bytes(const float* in, uint64_t n, uint8_t* out) {
 
 }  // namespace
 
-void encode_i4z32(const float* in, uint64_t n, uint8_t* out) { encode_zero_point<32>(in, n, out); }
-void encode_i4z64(const float* in, uint64_t n, uint8_t* out) { encode_zero_point<64>(in, n, out); }
-void encode_i4z128(const float* in, uint64_t n, uint8_t* out) { encode_zero_point<128>(in, n, out); }
-void encode_i4m32(const float* in, uint64_t n, uint8_t* out) { encode_offset<32>(in, n, out); }
-void encode_i4m64(const float* in, uint64_t n, uint8_t* out) { encode_offset<64>(in, n, out); }
-void encode_i4m128(const float* in, uint64_t n, uint8_t* out) { encode_offset<128>(in, n, out); }
-void encode_i8s32(const float* in, uint64_t n, uint8_t* out) { encode_signed_bytes<32>(in, n, out); }
-void encode_i8s64(const float* in, uint64_t n, uint8_t* out) { encode_signed_bytes<64>(in, n, out); }
-void encode_i8s128(const float* in, uint64_t n, uint8_t* out) { encode_signed_bytes<128>(in, n, out); }
+void encode_i4z32(const float* in, uint64_t n, const float*, uint8_t* out) { encode_zero_point<32>(in, n, out); }
+void encode_i4z64(const float* in, uint64_t n, const float*, uint8_t* out) { encode_zero_point<64>(in, n, out); }
+void encode_i4z128(const float* in, uint64_t n, const float*, uint8_t* out) { encode_zero_point<128>(in, n, out); }
+void encode_i4m32(const float* in, uint64_t n, const float*, uint8_t* out) { encode_offset<32>(in, n, out); }
+void encode_i4m64(const float* in, uint64_t n, const float*, uint8_t* out) { encode_offset<64>(in, n, out); }
+void encode_i4m128(const float* in, uint64_t n, const float*, uint8_t* out) { encode_offset<128>(in, n, out); }
+void encode_i8s32(const float* in, uint64_t n, const float*, uint8_t* out) { encode_signed_bytes<32>(in, n, out); }
+void encode_i8s64(const float* in, uint64_t n, const float*, uint8_t* out) { encode_signed_bytes<64>(in, n, out); }
+void encode_i8s128(const float* in, uint64_t n, const float*, uint8_t* out) { encode_signed_bytes<128>(in, n, out); }
 
 void decode_i4z32(const uint8_t* in, uint64_t n, float* out) { zero_point<32>(in, n, out); }
 void decode_i4z64(const uint8_t* in, uint64_t n, float* out) { zero_point<64>(in, n, out); }

@@ -30,6 +30,16 @@ constexpr int8_t q3_scale(const uint8_t* b, int j) {
   return int8_t((low | ((b[8 + j % 4] >> (2 * (j / 4))) & 3) << 4) - 32);
 }
 
+/// The inverse; `b` is written whole.
+constexpr void pack_q3_scales(const int16_t* scales, uint8_t* b) {
+  for (int i = 0; i < 12; ++i) b[i] = 0;
+  for (int j = 0; j < 16; ++j) {
+    const int s = scales[j] + 32;
+    b[j % 8] = uint8_t(b[j % 8] | (s & 15) << (j < 8 ? 0 : 4));
+    b[8 + j % 4] = uint8_t(b[8 + j % 4] | (s >> 4) << (2 * (j / 4)));
+  }
+}
+
 /// Digit i (0, 1 or 2) of a TQ1_0 superblock: 48 bytes of five digits, then 4 of four. A byte is its base-3 number over
 /// 243, scaled to 256 and rounded up, so that multiplying by 3 carries out the digits, the first element's first.
 constexpr uint8_t ternary_digit(const uint8_t* qs, int i) {

@@ -37,7 +37,7 @@ void decode_tq1_0(const uint8_t* in, uint64_t n, float* out) {
     for (int i = 0; i < kSuperBlock; ++i) out[i] = d * float(int(ternary_digit(in, i)) - 1);
   }
 }
-void encode_tq1_0(const float* in, uint64_t n, uint8_t* out) {
+void encode_tq1_0(const float* in, uint64_t n, const float*, uint8_t* out) {
   uint8_t digits[kSuperBlock];
   for (uint64_t b = 0; b < n / kSuperBlock; ++b, in += kSuperBlock, out += 54) {
     store_u16(out + 52, float_to_half(ternary_digits(in, digits)));
@@ -56,7 +56,7 @@ void decode_tq2_0(const uint8_t* in, uint64_t n, float* out) {
     }
   }
 }
-void encode_tq2_0(const float* in, uint64_t n, uint8_t* out) {
+void encode_tq2_0(const float* in, uint64_t n, const float*, uint8_t* out) {
   uint8_t digits[kSuperBlock];
   for (uint64_t b = 0; b < n / kSuperBlock; ++b, in += kSuperBlock, out += 66) {
     store_u16(out + 64, float_to_half(ternary_digits(in, digits)));

@@ -10,7 +10,7 @@ namespace vibee {
 
 #define VIBEE_FORMAT(id, gguf_type, block, bytes, encode)      \
   void decode_##id(const uint8_t* in, uint64_t n, float* out); \
-  void encode_##id(const float* in, uint64_t n, uint8_t* out);
+  void encode_##id(const float* in, uint64_t n, const float* importance, uint8_t* out);
 #include "vibee/formats/packed/formats.inc"
 #undef VIBEE_FORMAT
 

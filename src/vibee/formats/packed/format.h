@@ -31,8 +31,10 @@ struct NumericFormat {
   uint32_t block_bytes;   ///< bytes a block
   /// Decodes `n` elements (a multiple of block_elems) to floats, bit-exactly as tree/precision.md S2 states.
   void (*decode)(const uint8_t* bytes, uint64_t n, float* out);
-  /// Encodes `n` elements by plain rounding; nullptr where only reading is built.
-  void (*encode)(const float* in, uint64_t n, uint8_t* bytes);
+  /// Encodes `n` elements; nullptr where only reading is built. Where a block has a scale that can be searched, what is
+  /// least is the sum of squared errors, each times the element's `importance`: n numbers of zero or more, or null, which
+  /// counts all alike and leaves the blocks of 32 of integers and MXFP4 to plain rounding.
+  void (*encode)(const float* in, uint64_t n, const float* importance, uint8_t* bytes);
 
   bool in_gguf() const { return gguf_type != kNoGgufType; }
   double bits_per_weight() const { return 8.0 * block_bytes / block_elems; }
@@ -52,5 +54,8 @@ Result<Format> parse_format(std::string_view name);
 Result<std::vector<Format>> parse_formats(std::string_view name);
 /// Names of families, and of the formats that can be written.
 std::vector<std::string> writable_formats();
+/// The format, or the one that takes its place for rows that its blocks do not divide: the nearest one in size with
+/// blocks of 32, else f16.
+Format fitting(Format format, uint64_t row_length);
 
 }  // namespace vibee

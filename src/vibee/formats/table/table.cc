@@ -82,4 +82,20 @@ std::vector<std::string> writable_formats() {
   return out;
 }
 
+Format fitting(Format format, uint64_t row_length) {
+  struct Row {
+    Format format, instead;
+  };
+  // As llama.cpp chooses them; it has no row for NVFP4.
+  constexpr Row kRows[] = {
+      {Format::q2_k, Format::q4_0},  {Format::q3_k, Format::q4_0},     {Format::q4_k, Format::q5_0},
+      {Format::q5_k, Format::q5_1},  {Format::q6_k, Format::q8_0},     {Format::tq1_0, Format::q4_0},
+      {Format::tq2_0, Format::q4_0}, {Format::iq4_xs, Format::iq4_nl}, {Format::nvfp4, Format::mxfp4}};
+  const auto divides = [&](Format f) { return row_length % info(f).block_elems == 0; };
+  if (divides(format)) return format;
+  for (const Row& row : kRows)
+    if (row.format == format && divides(row.instead)) return row.instead;
+  return Format::f16;
+}
+
 }  // namespace vibee

@@ -82,6 +82,10 @@ double levels_of(const NumericFormat& f) {
     // Scaled by 1/8 a block below 1 ends at 0.75: the quarter above has a mean square of 0.25^2 / 3, the quarter from
     // 0.5 a step of 0.25, together an RMSE of 0.083.
     case Format::mxfp4: return 7;
+    case Format::nvfp4: return 10;  // its scales follow a block's largest magnitude more closely
+    case Format::iq4_nl:
+    case Format::iq4_xs:
+      return 14;  // of 16 levels, those at the ends are far apart
     // Tables: steps of E4M3's three bits of mantissa, of NF4 and FP4 the widest ones near the ends.
     case Format::e4m3s32:
     case Format::e4m3s128: return 24;
@@ -112,7 +116,7 @@ TEST_P(EveryWriter, EncodesWithinHalfAStepAndStaysInItsBytes) {
   for (int round = 0; round < 20; ++round) {
     for (float& v : x) v = random.uniform() * 2 - 1;
     std::vector<uint8_t> bytes(f.row_bytes(x.size()) + 1, 0xa5);
-    f.encode(x.data(), x.size(), bytes.data());
+    f.encode(x.data(), x.size(), nullptr, bytes.data());
     ASSERT_EQ(bytes.back(), 0xa5);
     f.decode(bytes.data(), x.size(), back.data());
     double squares = 0;
@@ -131,12 +135,12 @@ TEST_P(EveryWriter, EncodingIsDefinedForAnyInput) {
   RandomStream random(11, Purpose::test);
   for (int round = 0; round < 300; ++round) {
     for (float& v : x) v = random.below(4) ? random.normal() : odd[random.below(uint32_t(std::size(odd)))];
-    f.encode(x.data(), x.size(), bytes.data());
+    f.encode(x.data(), x.size(), nullptr, bytes.data());
     f.decode(bytes.data(), x.size(), back.data());
   }
   for (float v : {0.0f, 1e-45f, -1e-30f}) {
     std::fill(x.begin(), x.end(), v);
-    f.encode(x.data(), x.size(), bytes.data());
+    f.encode(x.data(), x.size(), nullptr, bytes.data());
     f.decode(bytes.data(), x.size(), back.data());
     for (float b : back) ASSERT_LE(std::fabs(b), 1e-7f) << f.name << " " << v;
   }
@@ -154,7 +158,7 @@ TEST_P(Encoder, WritesTheGoldenBytes) {
   const std::vector<uint8_t> want = golden(std::string(f.name) + ".encoded");
   ASSERT_EQ(f.row_bytes(x.size()), want.size());
   std::vector<uint8_t> got(want.size());
-  f.encode(x.data(), x.size(), got.data());
+  f.encode(x.data(), x.size(), nullptr, got.data());
   for (size_t i = 0; i < got.size(); ++i) ASSERT_EQ(got[i], want[i]) << f.name << " byte " << i;
 }
 

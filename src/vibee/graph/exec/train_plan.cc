@@ -278,8 +278,8 @@ Status TrainPlan::run(Team& team, const TrainInputs& inputs, const OnOutput& on_
   return {};
 }
 
-Status TrainPlan::run_loss(Team& team, const TrainInputs& inputs) {
-  return run(team, inputs, size_t(&graph_.producer(graph_.outputs[0]) - graph_.nodes.data()) + 1, true, {});
+Status TrainPlan::run_loss(Team& team, const TrainInputs& inputs, const OnNode& on_node) {
+  return run(team, inputs, size_t(&graph_.producer(graph_.outputs[0]) - graph_.nodes.data()) + 1, true, on_node);
 }
 
 Status TrainPlan::run(Team& team, const TrainInputs& inputs, size_t nodes, bool loss_only, const OnNode& on_node) {

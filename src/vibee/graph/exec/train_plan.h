@@ -75,8 +75,11 @@ class TrainPlan {
   /// order of ready_order(), on all threads alike, so they may meet at the team's barrier.
   using OnOutput = std::function<void(size_t output, uint32_t tid)>;
   Status run(Team& team, const TrainInputs& inputs, const OnOutput& on_output = {});
+  /// `on_node(n, tid)` is called on every thread once the results of node n are whole; what the node read stands until
+  /// the threads go on, so who reads that meets at the team's barrier before it returns.
+  using OnNode = std::function<void(size_t node, uint32_t tid)>;
   /// Only the nodes up to the graph's first output, its loss.
-  Status run_loss(Team& team, const TrainInputs& inputs);
+  Status run_loss(Team& team, const TrainInputs& inputs, const OnNode& on_node = {});
   /// Where a step's values stop being finite first, in words: a weight, an input, or what a node of the forward or
   /// backward part makes; nothing where all are finite. Runs the step as run() does.
   Result<std::optional<std::string>> first_not_finite(Team& team, const TrainInputs& inputs);
@@ -90,6 +93,7 @@ class TrainPlan {
   bool done_by_loss(const Node& gradient) const;
   /// Whether the node before had the same inputs and left in shared() what this one starts from.
   bool goes_on(const Node& node) const { return layout_.goes_on[size_t(&node - graph_.nodes.data())]; }
+  const Graph& graph() const { return graph_; }
   const Type& type(ValueId id) const { return graph_.type(id); }
   float* floats(ValueId id) const { return floats_[id]; }
   /// Of a value in another format than f32.
@@ -114,8 +118,6 @@ class TrainPlan {
   };
   static Result<Layout> plan(const Graph& graph, const TrainOptions& options);
   Status bind(const TrainInputs& inputs, uint32_t* rows);
-  /// `on_node(n, tid)` is called on every thread once the results of node n are whole.
-  using OnNode = std::function<void(size_t node, uint32_t tid)>;
   Status run(Team& team, const TrainInputs& inputs, size_t nodes, bool loss_only, const OnNode& on_node);
   std::string place_of(size_t node) const;
 

@@ -72,12 +72,12 @@ TEST_P(QuantizedGolden, BecomesGgufInAnotherFormatAlone) {
   ASSERT_TRUE(file.ok());
   const std::string path = testing::TempDir() + "quantized_golden_test.gguf";
   const auto write = [&](std::optional<Format> format) {
-    auto recast = Recast::create(*file, format);
+    auto recast = Recast::create(*file, {.format = format ? all_in(*format) : nullptr});
     EXPECT_TRUE(recast.ok()) << recast.status().message();
     return write_gguf(
         path, file->metadata(), recast->tensors(),
         [&](const TensorInfo& t, uint64_t offset, std::span<uint8_t> out) { return recast->read(t, offset, out); },
-        [](uint64_t, uint64_t) { return true; });
+        {.progress = [](uint64_t, uint64_t) { return true; }});
   };
   const Status kept = write(std::nullopt);
   EXPECT_EQ(kept.code(), Code::unsupported);

@@ -80,6 +80,13 @@ GgufValue gguf_f32(float value) {
   v.type = GgufType::f32;
   return v;
 }
+GgufValue gguf_f64(double value) {
+  GgufValue v{};
+  v.type = GgufType::f64;
+  v.bytes.resize(8);
+  store_u64(v.bytes.data(), std::bit_cast<uint64_t>(value));
+  return v;
+}
 GgufValue gguf_bool(bool value) {
   GgufValue v{};
   v.type = GgufType::boolean;

@@ -122,6 +122,7 @@ class Checkpoint {
 // Metadata values as a GGUF file would hold them.
 GgufValue gguf_u32(uint32_t value);
 GgufValue gguf_f32(float value);
+GgufValue gguf_f64(double value);
 GgufValue gguf_bool(bool value);
 GgufValue gguf_text(std::string_view value);
 GgufValue gguf_texts(std::span<const std::string> values);

@@ -4,11 +4,13 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "vibee/base/memory/checked.h"
 #include "vibee/base/text/quote.h"
 #include "vibee/formats/packed/little_endian.h"
 #include "vibee/model/weight/atomic_file.h"
+#include "vibee/model/weight/piece_log.h"
 
 namespace vibee {
 namespace {
@@ -44,19 +46,13 @@ void put(Bytes& out, const std::string& key, const GgufValue& value) {
   out.all.insert(out.all.end(), value.bytes.begin(), value.bytes.end());
 }
 
-}  // namespace
+uint64_t alignment_of(const GgufMetadata& metadata) {
+  const auto at = metadata.find("general.alignment");
+  return at != metadata.end() && at->second.type == GgufType::u32 ? load_u32(at->second.bytes.data()) : 32;
+}
 
-Status write_gguf(const std::string& path, const GgufMetadata& metadata, std::span<const TensorInfo> tensors,
-                  const TensorBytes& read, const WriteProgress& progress) {
-  uint64_t alignment = 32, total = 0;
-  if (const auto at = metadata.find("general.alignment"); at != metadata.end() && at->second.type == GgufType::u32)
-    alignment = load_u32(at->second.bytes.data());
-  for (const TensorInfo& t : tensors)
-    if (!info(t.format).in_gguf())
-      return error(Code::unsupported,
-                   "tensor {} is in {}, which no GGUF file has; name a format that one has, e.g. q4_1 or "
-                   "q8_0",
-                   quote(t.name), info(t.format).name);
+std::vector<uint8_t> header_of(const GgufMetadata& metadata, std::span<const TensorInfo> tensors) {
+  const uint64_t alignment = alignment_of(metadata);
   Bytes header;
   header.all = {'G', 'G', 'U', 'F'};
   header.u32(3);
@@ -75,30 +71,114 @@ Status write_gguf(const std::string& path, const GgufMetadata& metadata, std::sp
     header.u32(info(t.format).gguf_type);
     header.u64(offset);
     offset = round_up(offset + t.bytes, alignment);
-    total += t.bytes;
   }
-  VIBEE_ASSIGN(AtomicFile file, AtomicFile::create(fmt::format("{}.{}.part", path, ::getpid())));
-  VIBEE_TRY(file.append(header.all));
-  const auto pad = [&] {
-    const std::vector<uint8_t> zeros(size_t(round_up(file.size(), alignment) - file.size()));
-    return file.append(zeros);
-  };
-  VIBEE_TRY(pad());
+  header.all.resize(round_up(header.all.size(), alignment));
+  return std::move(header.all);
+}
+
+/// The file as pieces one behind the other, of which those that a write before left are not written again.
+class PieceWriter {
+ public:
+  static Result<PieceWriter> open(const std::string& path, std::span<const uint8_t> header, const std::string& resume) {
+    if (resume.empty()) {
+      VIBEE_ASSIGN(AtomicFile file, AtomicFile::create(fmt::format("{}.{}.part", path, ::getpid())));
+      return PieceWriter(std::move(file));
+    }
+    VIBEE_ASSIGN(AtomicFile file, AtomicFile::reopen(path + ".part"));
+    PieceWriter writer(std::move(file));
+    writer.log_ = PieceLog::open(path + ".pieces", resume + std::string(header.begin(), header.end()));
+    writer.resuming_ = true;
+    return writer;
+  }
+
+  /// Whether the next piece, of `size` bytes, stands there; it is passed over then. Else give() comes next.
+  Result<bool> stands(uint64_t size) {
+    if (!resuming_) return false;
+    if (count_ < log_->size() && at_ + size <= file_.size()) {
+      buffer_.resize(size);
+      if (file_.read(at_, buffer_) && log_->holds(count_, buffer_)) {
+        at_ += size;
+        ++count_;
+        return true;
+      }
+    }
+    resuming_ = false;
+    VIBEE_TRY(file_.truncate(at_));
+    VIBEE_TRY(log_->truncate(count_));
+    return false;
+  }
+  Status give(std::span<const uint8_t> piece) {
+    VIBEE_TRY(file_.append(piece));
+    if (log_) VIBEE_TRY(log_->add(piece));
+    at_ += piece.size();
+    return {};
+  }
+  AtomicFile& file() { return file_; }
+  Status commit(const std::string& path) {
+    if (resuming_) VIBEE_TRY(file_.truncate(at_));  // of a longer file, nothing is left
+    VIBEE_TRY(file_.commit(path));
+    if (log_) log_->remove();
+    return {};
+  }
+
+ private:
+  explicit PieceWriter(AtomicFile file) : file_(std::move(file)) {}
+  AtomicFile file_;
+  std::optional<PieceLog> log_;
+  bool resuming_ = false;
+  size_t count_ = 0;
+  uint64_t at_ = 0;
+  std::vector<uint8_t> buffer_;
+};
+
+}  // namespace
+
+Status write_gguf(const std::string& path, const GgufMetadata& metadata, std::span<const TensorInfo> tensors,
+                  const TensorBytes& read, const GgufWrite& options) {
+  for (const TensorInfo& t : tensors)
+    if (!info(t.format).in_gguf())
+      return error(Code::unsupported,
+                   "tensor {} is in {}, which no GGUF file has; name a format that one has, e.g. q4_1 or "
+                   "q8_0",
+                   quote(t.name), info(t.format).name);
+  const uint64_t alignment = alignment_of(metadata);
+  uint64_t total = 0, done = 0, resumed = 0;
+  for (const TensorInfo& t : tensors) total += t.bytes;
+  const std::vector<uint8_t> header = header_of(metadata, tensors);
+  VIBEE_ASSIGN(PieceWriter out, PieceWriter::open(path, header, options.resume));
+  VIBEE_ASSIGN(const bool begun, out.stands(header.size()));
+  if (!begun) VIBEE_TRY(out.give(header));
   std::vector<uint8_t> slice;
-  uint64_t done = 0;
   for (const TensorInfo& t : tensors) {
     const uint64_t row = info(t.format).row_bytes(t.row_length()), step = std::max<uint64_t>(1, kSlice / row) * row;
     for (uint64_t at = 0; at < t.bytes; at += step) {
-      slice.resize(size_t(std::min(step, t.bytes - at)));
-      VIBEE_TRY(read(t, at, slice));
-      VIBEE_TRY(file.append(slice));
-      done += slice.size();
-      if (progress && !progress(done, total))
-        return error(Code::cancelled, "{}: stopped; nothing was written", quote(path, 400));
+      const uint64_t n = std::min(step, t.bytes - at),
+                     padded = at + n < t.bytes ? n : round_up(t.bytes, alignment) - at;
+      VIBEE_ASSIGN(const bool stands, out.stands(padded));
+      if (stands) {
+        resumed += n;
+      } else {
+        slice.assign(padded, 0);
+        VIBEE_TRY(read(t, at, std::span(slice).first(n)));
+        VIBEE_TRY(out.give(slice));
+      }
+      done += n;
+      if (!options.progress || options.progress(done, total)) continue;
+      if (options.resume.empty()) return error(Code::cancelled, "{}: stopped; nothing was written", quote(path, 400));
+      return error(Code::cancelled, "{}: stopped after {:.0f} %; the same command goes on from there", quote(path, 400),
+                   100.0 * double(done) / double(std::max<uint64_t>(total, 1)));
     }
-    VIBEE_TRY(pad());
   }
-  return file.commit(path);
+  if (options.resumed) *options.resumed = resumed;
+  if (options.finish) {
+    GgufMetadata changed = metadata;
+    VIBEE_TRY(options.finish(out.file().path(), &changed));
+    const std::vector<uint8_t> final_header = header_of(changed, tensors);
+    VIBEE_CHECK(final_header.size() == header.size(), "the header grew from {} to {} bytes", header.size(),
+                final_header.size());
+    VIBEE_TRY(out.file().overwrite(0, final_header));
+  }
+  return out.commit(path);
 }
 
 }  // namespace vibee

@@ -64,12 +64,12 @@ TEST_F(GgufWrite, IsReadBackTheSame) {
   ASSERT_TRUE(file.ok());
   uint64_t last = 0, total = 0;
   const Status status = write_gguf(dir_ + "/a.gguf", file->metadata(), file->tensors(), bytes_of(*file),
-                                   [&](uint64_t done, uint64_t all) {
+                                   {.progress = [&](uint64_t done, uint64_t all) {
                                      EXPECT_GT(done, last);
                                      last = done;
                                      total = all;
                                      return true;
-                                   });
+                                   }});
   ASSERT_TRUE(status.ok()) << status.message();
   EXPECT_EQ(last, total);
   auto back = open_gguf(dir_ + "/a.gguf");
@@ -94,7 +94,7 @@ TEST_F(GgufWrite, NothingIsLeftOfAWriteThatStops) {
   ASSERT_TRUE(file.ok());
   std::ofstream(dir_ + "/a.gguf") << "old";
   const Status status = write_gguf(dir_ + "/a.gguf", file->metadata(), file->tensors(), bytes_of(*file),
-                                   [](uint64_t done, uint64_t) { return done < 30000; });
+                                   {.progress = [](uint64_t done, uint64_t) { return done < 30000; }});
   EXPECT_EQ(status.code(), Code::cancelled);
   EXPECT_EQ(left(), std::vector<std::string>{"a.gguf"});
   EXPECT_EQ(fs::file_size(dir_ + "/a.gguf"), 3u);

@@ -72,7 +72,7 @@ Status HfSource::read_vector(const HfTensor& t, std::vector<uint8_t>* whole) con
     for (uint64_t i = 0; i < values.size(); ++i) values[i] = before[hf_row_of(i, t.head)];
   }
   whole->resize(t.info.bytes);
-  info(Format::f32).encode(values.data(), values.size(), whole->data());
+  info(Format::f32).encode(values.data(), values.size(), nullptr, whole->data());
   return {};
 }
 

@@ -279,7 +279,7 @@ class HfWriter {
     std::vector<float> values(bytes.size() / info(o.format).block_bytes);
     info(o.format).decode(bytes.data(), values.size(), values.data());
     for (float& v : values) v -= 1.0f;
-    info(o.format).encode(values.data(), values.size(), bytes.data());
+    info(o.format).encode(values.data(), values.size(), nullptr, bytes.data());
   }
 
   const Checkpoint& file_;

@@ -2,6 +2,8 @@
 #include "vibee/model/weight/recast.h"
 
 #include <algorithm>
+#include <atomic>
+#include <cmath>
 #include <map>
 
 #include "vibee/base/text/quote.h"
@@ -9,43 +11,51 @@
 namespace vibee {
 namespace {
 
+/// Floats that a thread works on at once: they stay in its cache between decoding and encoding.
+constexpr uint64_t kPieceFloats = 1 << 15;
+
+bool stays_float(std::string_view name) {
+  return name.ends_with("ffn_gate_inp.weight") || name == "position_embd.weight" || name == "token_types.weight";
+}
+
 std::string written_formats() {
   std::string all;
   for (const std::string& name : writable_formats()) all += fmt::format("{}{}", all.empty() ? "" : ", ", name);
   return all;
 }
 
-bool stays_float(std::string_view name) {
-  return name.ends_with("ffn_gate_inp.weight") || name == "position_embd.weight";
-}
-
 }  // namespace
 
-Result<Recast> Recast::create(const Checkpoint& file, std::optional<Format> format, RecastEdit edit) {
-  return create(file, format ? std::vector<Format>{*format} : std::vector<Format>(), std::move(edit));
-}
+/// Rows of a tensor on their way from one format to another.
+struct Recast::Rows {
+  const TensorInfo& tensor;
+  const NumericFormat &from, &to;
+  uint64_t first;  ///< row of the tensor that `raw` and `out` begin with
+  const uint8_t* raw;
+  uint8_t* out;
+  std::span<const float> importance;
+  bool edited;
+};
 
-Result<Recast> Recast::create(const Checkpoint& file, const std::vector<Format>& formats, RecastEdit edit) {
-  for (const Format format : formats)
-    if (!info(format).encode)
-      return error(Code::unsupported, "format {} can be read, not written; writable: {}", info(format).name,
-                   written_formats());
-  Recast out(file, std::move(edit));
+Result<Recast> Recast::create(const Checkpoint& file, RecastOptions options) {
+  Recast out(file, std::move(options));
   for (TensorInfo t : file.tensors()) {
-    if (!formats.empty() && t.shape.size() > 1) {
-      const auto divides = [&](Format f) { return t.row_length() % info(f).block_elems == 0; };
-      const auto wanted = std::find_if(formats.begin(), formats.end(), divides);
-      if (info(formats[0]).block_elems > 1 && stays_float(t.name)) {
+    const bool edited = out.options_.edit.touches(t.name);
+    if (out.options_.format && t.shape.size() > 1) {
+      const Format wanted = out.options_.format(t);
+      const Format before = t.format;
+      if (info(wanted).block_elems > 1 && stays_float(t.name)) {
         t.format = Format::f32;
-      } else if (wanted == formats.end()) {
-        t.format = Format::f16;
-        ++out.indivisible_;
       } else {
-        t.format = *wanted;
+        t.format = fitting(wanted, t.row_length());
+        out.indivisible_ += t.format != wanted;
       }
+      if (!info(t.format).encode && t.format != before)
+        return error(Code::unsupported, "format {} can be read, not written; writable: {}", info(t.format).name,
+                     written_formats());
       t.bytes = info(t.format).row_bytes(t.row_length()) * t.rows();
     }
-    if (!info(t.format).encode && out.edit_.touches(t.name))
+    if (!info(t.format).encode && edited)
       return error(Code::unsupported, "tensor {} is in {}, which can be read, not written; name another format: {}",
                    quote(t.name), info(t.format).name, written_formats());
     out.tensors_.push_back(std::move(t));
@@ -53,18 +63,71 @@ Result<Recast> Recast::create(const Checkpoint& file, const std::vector<Format>&
   return out;
 }
 
+Status Recast::recast_rows(const Rows& r, uint64_t first, uint64_t count, Scratch* scratch) const {
+  const uint64_t k = r.tensor.row_length();
+  std::vector<float>& floats = scratch->floats;
+  floats.resize(count * k);
+  r.from.decode(r.raw + (first - r.first) * r.from.row_bytes(k), floats.size(), floats.data());
+  if (r.edited) VIBEE_TRY(options_.edit.apply(r.tensor.name, first, floats));
+  if (r.to.block_elems > 1) {
+    for (uint64_t i = 0; i < floats.size(); ++i)
+      if (!std::isfinite(floats[i]))
+        return error(Code::invalid, "tensor {} holds {} in row {}, column {}; {} can only hold finite numbers",
+                     quote(r.tensor.name), floats[i], first + i / k, i % k, r.to.name);
+  }
+  const float* importance = nullptr;
+  if (!r.importance.empty()) {
+    const uint64_t rows_a_matrix = r.importance.size() == k ? r.tensor.rows() : r.tensor.shape[1];
+    scratch->importance.resize(count * k);
+    for (uint64_t i = 0; i < count; ++i)
+      std::copy_n(r.importance.begin() + std::ptrdiff_t((first + i) / rows_a_matrix * k), k,
+                  scratch->importance.begin() + std::ptrdiff_t(i * k));
+    importance = scratch->importance.data();
+  }
+  r.to.encode(floats.data(), floats.size(), importance, r.out + (first - r.first) * r.to.row_bytes(k));
+  return {};
+}
+
+std::function<Format(const TensorInfo&)> all_in(std::vector<Format> formats) {
+  return [formats = std::move(formats)](const TensorInfo& t) {
+    const auto divides = [&](Format f) { return t.row_length() % info(f).block_elems == 0; };
+    const auto first = std::find_if(formats.begin(), formats.end(), divides);
+    return first == formats.end() ? formats[0] : *first;
+  };
+}
+
 Status Recast::read(const TensorInfo& t, uint64_t offset, std::span<uint8_t> out) const {
   VIBEE_ASSIGN(const TensorInfo* from, file_->tensor(t.name));
-  const bool edited = edit_.touches(t.name);
+  const bool edited = options_.edit.touches(t.name);
   if (from->format == t.format && !edited) return file_->read(*from, offset, out);
   const NumericFormat &a = info(from->format), &b = info(t.format);
   const uint64_t k = t.row_length(), first = offset / b.row_bytes(k), rows = out.size() / b.row_bytes(k);
   std::vector<uint8_t> raw(rows * a.row_bytes(k));
-  std::vector<float> floats(rows * k);
+  std::vector<Scratch> scratch(options_.team ? options_.team->size() : 1);
   VIBEE_TRY(file_->read(*from, first * a.row_bytes(k), raw));
-  a.decode(raw.data(), floats.size(), floats.data());
-  if (edited) VIBEE_TRY(edit_.apply(t.name, first, floats));
-  b.encode(floats.data(), floats.size(), out.data());
+  const Rows all{t,
+                 a,
+                 b,
+                 first,
+                 raw.data(),
+                 out.data(),
+                 options_.importance ? options_.importance(t) : std::span<const float>(),
+                 edited};
+  const uint64_t step = std::max<uint64_t>(1, kPieceFloats / k);
+  std::atomic<uint64_t> next{0};
+  std::vector<Status> failed(scratch.size());
+  const auto work = [&](uint32_t tid) {
+    for (uint64_t at; (at = next.fetch_add(step)) < rows;) {
+      failed[tid] = recast_rows(all, first + at, std::min(step, rows - at), &scratch[tid]);
+      if (!failed[tid].ok()) return;
+    }
+  };
+  if (options_.team) {
+    options_.team->run(work);
+  } else {
+    work(0);
+  }
+  for (Status& status : failed) VIBEE_TRY(std::move(status));
   return {};
 }
 
@@ -119,7 +182,7 @@ Result<Checkpoint> recast_checkpoint(Checkpoint file, const std::vector<Format>&
   parts.metadata = file.metadata();
   file.forget_metadata();
   auto whole = std::make_unique<const Checkpoint>(std::move(file));
-  VIBEE_ASSIGN(Recast recast, Recast::create(*whole, formats));
+  VIBEE_ASSIGN(Recast recast, Recast::create(*whole, {.format = all_in(formats)}));
   auto source = std::make_shared<const RecastSource>(std::move(whole), std::move(recast));
   parts.tensors = source->tensors();
   parts.source = std::move(source);
@@ -131,9 +194,11 @@ void set_file_type(GgufMetadata* metadata, std::span<const TensorInfo> tensors) 
     Format format;
     uint32_t file_type;
   };
-  constexpr Row kRows[] = {{Format::f32, 0},   {Format::f16, 1},   {Format::q4_0, 2}, {Format::q4_1, 3},
-                           {Format::q8_0, 7},  {Format::q5_0, 8},  {Format::q5_1, 9}, {Format::bf16, 32},
-                           {Format::q4_k, 14}, {Format::q5_k, 16}, {Format::q6_k, 18}};
+  constexpr Row kRows[] = {{Format::f32, 0},   {Format::f16, 1},     {Format::q4_0, 2},    {Format::q4_1, 3},
+                           {Format::q8_0, 7},  {Format::q5_0, 8},    {Format::q5_1, 9},    {Format::bf16, 32},
+                           {Format::q2_k, 10}, {Format::q3_k, 12},   {Format::q4_k, 14},   {Format::q5_k, 16},
+                           {Format::q6_k, 18}, {Format::iq4_nl, 25}, {Format::iq4_xs, 30}, {Format::tq1_0, 36},
+                           {Format::tq2_0, 37}};
   std::map<Format, uint64_t> bytes;
   for (const TensorInfo& t : tensors)
     if (t.shape.size() > 1) bytes[t.format] += t.bytes;

@@ -1,48 +1,69 @@
 // SPDX-License-Identifier: Apache-2.0
-// A checkpoint's tensors in another number format, decoded and encoded slice by slice as they are read.
+// A checkpoint's tensors in other number formats, decoded and encoded slice by slice as they are read.
 #pragma once
 
 #include <functional>
-#include <optional>
 #include <vector>
 
+#include "vibee/base/thread/team.h"
 #include "vibee/model/weight/gguf_write.h"
 
 namespace vibee {
 
-/// What is done to a tensor's rows, as floats and from row `first` on, on their way.
+/// What is done to a tensor's rows, as floats and from row `first` on, on their way. From several threads at once.
 struct RecastEdit {
   std::function<bool(const std::string& tensor)> touches = [](const std::string&) { return false; };
   std::function<Status(const std::string& tensor, uint64_t first, std::span<float> rows)> apply = {};
 };
 
+struct RecastOptions {
+  /// The format of a matrix; without it every tensor keeps its own.
+  std::function<Format(const TensorInfo&)> format = {};
+  RecastEdit edit = {};
+  /// How much each column of a tensor matters to its encoder: row_length() numbers, or so many for each of shape[2]
+  /// matrices; empty: all alike.
+  std::function<std::span<const float>(const TensorInfo&)> importance = {};
+  Team* team = nullptr;  ///< that encodes; null: the caller alone
+};
+
 class Recast {
  public:
-  /// Matrices become `format`; empty keeps every tensor's own. Vectors, learned positions and routers, which formats of
-  /// blocks would hurt for nothing, become float32 where `format` has blocks; matrices whose rows it cannot divide
-  /// become float16. Refuses a format that only reading is built for, also of a tensor that is edited. `file` must
-  /// outlive this.
-  static Result<Recast> create(const Checkpoint& file, std::optional<Format> format, RecastEdit edit = {});
-  /// The same where a matrix takes the first of several formats whose blocks divide its rows.
-  static Result<Recast> create(const Checkpoint& file, const std::vector<Format>& formats, RecastEdit edit = {});
+  /// Vectors keep their formats. Learned positions, token types and routers, which formats of blocks would hurt for
+  /// nothing, become float32 where the wanted one has blocks; rows that it does not divide take the one that fits
+  /// (`fitting`). Refuses a format that only reading is built for, also of a tensor that is edited. `file` must outlive
+  /// this.
+  static Result<Recast> create(const Checkpoint& file, RecastOptions options);
 
   /// As they will be; offsets are not set.
   std::span<const TensorInfo> tensors() const { return tensors_; }
-  /// Bytes of one of them; offset and length are whole rows.
+  /// Bytes of one of them; offset and length are whole rows. With a team from one thread at a time. Refuses numbers
+  /// that are not finite where blocks would make others of them.
   Status read(const TensorInfo& tensor, uint64_t offset, std::span<uint8_t> out) const;
   TensorBytes reader() const {
     return [this](const TensorInfo& t, uint64_t offset, std::span<uint8_t> out) { return read(t, offset, out); };
   }
-  /// Matrices that became float16 because their rows are no multiple of the format's block.
+  /// Matrices that are in another format than was wanted because its blocks do not divide their rows.
   uint64_t indivisible() const { return indivisible_; }
 
  private:
-  Recast(const Checkpoint& file, RecastEdit edit) : file_(&file), edit_(std::move(edit)) {}
+  Recast(const Checkpoint& file, RecastOptions options) : file_(&file), options_(std::move(options)) {}
+  struct Rows;
+  struct Scratch {
+    std::vector<float> floats, importance;
+  };
+  Status recast_rows(const Rows& rows, uint64_t first, uint64_t count, Scratch* scratch) const;
   const Checkpoint* file_;
-  RecastEdit edit_;
+  RecastOptions options_;
   std::vector<TensorInfo> tensors_;
   uint64_t indivisible_ = 0;
 };
+
+/// RecastOptions::format of one format for all.
+inline std::function<Format(const TensorInfo&)> all_in(Format format) {
+  return [format](const TensorInfo&) { return format; };
+}
+/// The same of several: a matrix takes the first whose blocks divide its rows.
+std::function<Format(const TensorInfo&)> all_in(std::vector<Format> formats);
 
 /// A checkpoint whose matrices are of other formats when they are read (Recast).
 Result<Checkpoint> recast_checkpoint(Checkpoint file, const std::vector<Format>& formats);

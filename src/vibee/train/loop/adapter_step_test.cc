@@ -46,7 +46,7 @@ class AdapterStep : public testing::Test {
     return write(*file, format, fmt::format("{}-{}.gguf", m.architecture, info(format).name));
   }
   std::string write(const Checkpoint& file, Format format, const std::string& name, RecastEdit edit = {}) {
-    auto recast = Recast::create(file, format, std::move(edit));
+    auto recast = Recast::create(file, {.format = all_in(format), .edit = std::move(edit)});
     VIBEE_CHECK(recast.ok(), "{}", recast.status().message());
     std::string path = folder_.path() + "/" + name;
     const Status written = write_gguf(path, file.metadata(), recast->tensors(), recast->reader());

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+// vibee quantize and vibee verify: a model in fewer bits with a certificate of what it is, and whether a file is what
+// its certificate says.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "vibee/compress/quantize/certificate.h"
+#include "vibee/compress/quantize/quantize_model.h"
+
+namespace vibee {
+
+/// A text that the user names.
+struct NamedText {
+  std::string name, text;
+};
+
+struct QuantizeConfig {
+  std::string source;                    ///< a path, or a name in the cache
+  std::string target;                    ///< a GGUF file
+  std::string format = "q4_k_m";         ///< a recipe
+  bool pure = false;                     ///< every matrix in its base format
+  std::optional<NamedText> calibration;  ///< whose importance is measured
+  std::string imatrix;                   ///< a file of it instead
+  std::string save_imatrix;              ///< where what was measured goes
+  std::optional<NamedText> text;         ///< held out: the result is measured on it
+  uint32_t context = 512;                ///< tokens of a window, of either text
+  uint32_t windows = 0;                  ///< of `text`, at most; 0: all
+  uint32_t threads = 0;                  ///< 0: one a core
+};
+
+/// What is being done, how far it is, of how much and in what; false stops.
+struct WorkProgress {
+  std::string_view what, unit;
+  double done, total;
+};
+using OnWork = std::function<bool(const WorkProgress&)>;
+
+struct QuantizeResult {
+  std::string source;
+  QuantizeReport report;
+  Certificate certificate;
+  std::vector<std::string> warnings;
+  double seconds = 0, encode_seconds = 0;
+};
+
+Result<QuantizeResult> quantize(const QuantizeConfig& config, const OnWork& on_work);
+
+struct VerifyConfig {
+  std::string file;
+  std::string base;               ///< empty: what it was made from is not looked at
+  std::optional<NamedText> text;  ///< the one of the certificate; without it nothing is measured again
+  uint32_t threads = 0;
+};
+
+/// One claim of a certificate.
+struct Claim {
+  std::string what, claimed, found;
+  bool holds;
+};
+
+struct VerifyResult {
+  std::string path;
+  Certificate certificate;
+  std::vector<Claim> claims;  ///< that were looked at
+  bool holds() const;
+};
+
+/// Refuses a file without a certificate, and a text with which a certificate says nothing.
+Result<VerifyResult> verify(const VerifyConfig& config, const OnWork& on_work);
+
+}  // namespace vibee

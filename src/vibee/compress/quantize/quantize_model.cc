@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vibee/compress/quantize/quantize_model.h"
+
+#include <sys/stat.h>
+
+#include <filesystem>
+
+#include "vibee/base/text/quote.h"
+
+namespace vibee {
+namespace {
+
+/// Changes whenever encoders give other bytes, so that no file is half of the ones and half of the others.
+constexpr int kEncoders = 1;
+
+/// What tells one source from another: path, size, and when it was changed.
+std::string identity(const Checkpoint& file) {
+  std::error_code ignored;
+  const std::string path = std::filesystem::absolute(file.path(), ignored).string();
+  struct stat at = {};
+  ::stat(path.c_str(), &at);
+  return fmt::format("{} {} {}.{:09}", path, file.file_size(), at.st_mtim.tv_sec, at.st_mtim.tv_nsec);
+}
+
+}  // namespace
+
+Result<QuantizeReport> quantize_model(const Checkpoint& file, const ModelConfig& model, const Recipe& recipe,
+                                      GgufMetadata metadata, const std::string& path, const QuantizeOptions& options) {
+  const RecipeUse use{options.pure, options.importance != nullptr};
+  RecastOptions how{.format = [&](const TensorInfo& t) { return recipe_format(recipe, t, model, use); },
+                    .team = options.team};
+  if (options.importance)
+    how.importance = [importance = options.importance](const TensorInfo& t) { return importance->of(t); };
+  VIBEE_ASSIGN(const Recast recast, Recast::create(file, std::move(how)));
+  QuantizeReport report;
+  report.indivisible = recast.indivisible();
+  for (const TensorInfo& t : recast.tensors()) {
+    FormatShare& share = report.formats[t.format];
+    ++share.tensors;
+    share.elements += t.elements();
+    share.bytes += t.bytes;
+    report.elements += t.elements();
+    if (options.importance && info(t.format).block_elems > 1 && options.importance->of(t).empty()) ++report.unweighted;
+  }
+  set_file_type(&metadata, recast.tensors());
+  if (const auto number = recipe_file_type(recipe); number && !options.pure)
+    metadata["general.file_type"] = gguf_u32(*number);
+  GgufWrite write{options.progress, {}, &report.resumed, options.finish};
+  write.resume = fmt::format("quantize {} {} {}", kEncoders, identity(file),
+                             options.importance ? options.importance->hash() : "unweighted");
+  VIBEE_TRY(write_gguf(path, metadata, recast.tensors(), recast.reader(), write));
+  std::error_code failed;
+  report.bytes = std::filesystem::file_size(path, failed);
+  if (failed) return error(Code::io, "{}: {}", quote(path, 400), failed.message());
+  return report;
+}
+
+}  // namespace vibee

@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vibee/formats/integer/round_blocks_lanes.h"
+
+namespace vibee {
+
+constinit const RoundKernels round_avx512 = {whole, symmetric, affine};
+
+}  // namespace vibee
