@@ -25,7 +25,7 @@ int verb_convert(int argc, char** argv) {
       .required();
   args.add("DST", config.target, "the file to write, or for hf the directory").required();
   args.add("--to", config.to, "container").one_of({"gguf", "hf"});
-  args.add("--format", config.format, "number format of the matrices, by plain rounding").one_of(formats);
+  args.add("--format", config.format, "number format of the matrices").one_of(formats);
   args.add("--lora", config.loras, "an adapter to add to the weights, PATH[:SCALE]; may be given several times");
   args.add("--threads", config.threads, "threads; 0: one a core").between(0, 256);
   args.add("--json", json, "print an object when done");
