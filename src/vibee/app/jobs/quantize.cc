@@ -74,7 +74,8 @@ Result<Certificate::Quality> measure(const Measurement& m, const OnWork& on_work
     q.top1 = r.top1, q.top1_low = top1.low, q.top1_high = top1.high;
   }
   if (!m.speed) return q;
-  const BenchConfig bench{.prompt = m.context / 2, .generate = 32, .sequences = 1, .runs = 3, .probe = false};
+  load_file.context = 0;  // as long as the measurement needs
+  const BenchConfig bench{.prompt = 256, .generate = 32, .sequences = 1, .runs = 3, .probe = false};
   VIBEE_ASSIGN(const BenchReport speed, bench_model(load_file, bench, [&](std::string_view, double fraction) {
                  return !on_work || on_work({"measuring speed", "", fraction, 1});
                }));

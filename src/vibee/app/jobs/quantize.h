@@ -49,9 +49,9 @@ struct QuantizeResult {
 Result<QuantizeResult> quantize(const QuantizeConfig& config, const OnWork& on_work);
 
 struct VerifyConfig {
-  std::string file;
-  std::string base;               ///< empty: what it was made from is not looked at
-  std::optional<NamedText> text;  ///< the one of the certificate; without it nothing is measured again
+  std::string file = {};
+  std::string base = {};               ///< empty: what it was made from is not looked at
+  std::optional<NamedText> text = {};  ///< the one of the certificate; without it nothing is measured again
   uint32_t threads = 0;
 };
 

@@ -22,13 +22,13 @@ struct Certificate {
   std::string calibration;  ///< SHA-256 of the text that the importance comes from; empty: not known
 
   struct Quality {
-    std::string text;  ///< SHA-256
+    std::string text = {};  ///< SHA-256
     uint32_t context = 0, windows = 0;
     double perplexity = 0, perplexity_error = 0, base_perplexity = 0;
     double kl = 0, kl_error = 0;                   ///< KL(base || file), nats a token
     double top1 = 0, top1_low = 0, top1_high = 0;  ///< share of equal best tokens, its 95 % interval
     double prompt_rate = 0, generate_rate = 0;     ///< tokens/s
-    std::string machine;                           ///< on which: processor and threads
+    std::string machine = {};                      ///< on which: processor and threads
   };
   std::optional<Quality> quality;
 
