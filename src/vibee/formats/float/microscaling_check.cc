@@ -7,8 +7,6 @@
 
 #include "vibee/base/random/philox.h"
 #include "vibee/core/technique/context.h"
-#include "vibee/formats/codebook/tables.h"
-#include "vibee/formats/float/minifloat.h"
 #include "vibee/formats/packed/format.h"
 #include "vibee/kit/format_trial.h"
 

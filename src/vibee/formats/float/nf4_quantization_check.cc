@@ -4,7 +4,7 @@
 
 #include "vibee/base/random/philox.h"
 #include "vibee/core/technique/context.h"
-#include "vibee/formats/codebook/tables.h"
+#include "vibee/formats/float/nf4_quantization.h"
 #include "vibee/formats/packed/format.h"
 #include "vibee/kit/format_trial.h"
 

@@ -14,6 +14,9 @@
 
 namespace vibee {
 
+/// Of its speed: goes up when old measurements say nothing of it any more.
+inline constexpr uint32_t kCutlassGemmVersion = 1;
+
 class GemmPlan {
  public:
   /// A plan for `threads` threads; the problem's mistakes are its errors.

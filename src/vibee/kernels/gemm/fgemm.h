@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "vibee/base/simd/v16.h"
-#include "vibee/formats/codebook/tables.h"
+#include "vibee/formats/float/nf4_quantization.h"
 #include "vibee/kernels/gemm/panel.h"
 
 namespace vibee {

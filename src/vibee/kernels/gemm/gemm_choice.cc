@@ -8,7 +8,6 @@
 #include "vibee/base/random/philox.h"
 #include "vibee/core/measure/measure.h"
 #include "vibee/kernels/gemm/cutlass_gemm.h"
-#include "vibee/version.h"
 
 namespace vibee {
 namespace {
@@ -156,7 +155,7 @@ Result<std::vector<double>> GemmChoice::measure(const GemmProblem& problem, Team
 Status GemmChoice::choose(std::span<const GemmProblem> problems, Team& team, Isa isa, Records* records,
                           const std::function<bool(size_t, size_t)>& progress) {
   if (libraries_.empty()) return {};
-  std::vector<std::string> names = {fmt::format("cutlass_gemm {} {}", name(isa), kVersion)};
+  std::vector<std::string> names = {fmt::format("cutlass_gemm {} {}", kCutlassGemmVersion, name(isa))};
   for (const VendorGemm& library : libraries_) names.push_back(library.description());
   size_t measured = 0;
   for (size_t at = 0; at < problems.size(); ++at) {

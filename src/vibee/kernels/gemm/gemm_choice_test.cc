@@ -6,7 +6,6 @@
 #include <gtest/gtest.h>
 
 #include "vibee/kernels/gemm/dense_cases.h"
-#include "vibee/version.h"
 
 namespace vibee {
 namespace {
@@ -29,7 +28,7 @@ class GemmChoiceTest : public testing::Test {
   Records times(const GemmProblem& p, double ours, double theirs, double last) {
     Records records = std::move(*Records::open("", "cpu"));
     const std::string signature = gemm_signature(*checked(p), 1);
-    EXPECT_TRUE(records.add(signature, fmt::format("cutlass_gemm scalar {}", kVersion), ours).ok());
+    EXPECT_TRUE(records.add(signature, fmt::format("cutlass_gemm {} scalar", kCutlassGemmVersion), ours).ok());
     for (int i = 0; i < libraries(); ++i)
       EXPECT_TRUE(records.add(signature, choice_.description(i), i + 1 == libraries() ? last : theirs).ok());
     return records;

@@ -7,7 +7,9 @@
 
 #include "vibee/base/math/half.h"
 #include "vibee/formats/codebook/tables.h"
+#include "vibee/formats/float/microscaling.h"
 #include "vibee/formats/float/minifloat.h"
+#include "vibee/formats/float/nf4_quantization.h"
 #include "vibee/formats/integer/k_blocks.h"
 
 namespace vibee {

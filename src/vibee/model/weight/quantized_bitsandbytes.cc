@@ -4,7 +4,7 @@
 // of a map of 256 values with an absmax of their own a 256, and an offset; a JSON object in weight.quant_state.*. 8
 // bits: weight int8 [n, k], SCB f32 [n]: a value is code * SCB / 127.
 #include "vibee/base/text/quote.h"
-#include "vibee/formats/codebook/tables.h"
+#include "vibee/formats/float/nf4_quantization.h"
 #include "vibee/model/weight/quantized.h"
 
 namespace vibee {

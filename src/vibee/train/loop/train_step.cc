@@ -36,11 +36,6 @@ Format frozen_format(const Checkpoint& file, std::string_view name) {
   return tensor == nullptr || of_experts ? Format::f32 : tensor->format;
 }
 
-/// Bytes of a weight's moment, whichever.
-uint64_t moment_bytes(const TrainStepOptions& options, bool narrow, uint64_t count) {
-  return MomentElements::bytes(moment_form(options.optimiser.rule, 0, narrow), options.precision.moment_block, count);
-}
-
 Result<Joint> joint_of(const Checkpoint& file, const ModelConfig& config, const TrainStepOptions& options) {
   const LoraOptions& lora = options.lora;
   const bool whole = lora.rank == 0;
@@ -73,7 +68,7 @@ Result<Joint> joint_of(const Checkpoint& file, const ModelConfig& config, const 
     bytes += round_up(info(format).row_bytes(count), 64);
     if (!trained) continue;
     j.rest_bytes += round_up(info(form).rest_bytes * count, 64);
-    j.moment_bytes += moment_bytes(options, narrow, count);
+    j.moment_bytes += moment_bytes(options.precision, options.optimiser.rule, narrow, count);
   }
   for (const std::string& name : names)
     for (uint32_t i = 0; i < j.weights.size(); ++i)
@@ -99,7 +94,8 @@ MomentStore::Layout moment_layout(const std::vector<TrainStep::Weight>& weights,
   MomentStore::Layout layout{info(options.optimiser.rule).moments(options.optimiser), bytes, {}};
   for (const uint32_t i : trained) {
     const TrainStep::Weight& w = weights[i];
-    layout.weights.push_back({w.name, w.moment_at, moment_bytes(options, w.narrow_moments, w.count)});
+    layout.weights.push_back(
+        {w.name, w.moment_at, moment_bytes(options.precision, options.optimiser.rule, w.narrow_moments, w.count)});
   }
   return layout;
 }
@@ -549,70 +545,6 @@ Result<float> TrainStep::run(const TrainBatch& batch) {
   VIBEE_ASSIGN(const TrainUpdate done, update());
   if (done.outcome == Outcome::not_finite || done.outcome == Outcome::spike) return why(done);
   return done.loss;
-}
-
-std::vector<StatePart> TrainStep::state() {
-  std::vector<StatePart> parts = {{"weights", {values_.data(), memory_.weights}}};
-  for (const Weight& w : weights_)
-    if (const WeightFormInfo& form = info(w.form); form.rest_bytes > 0) {
-      parts.push_back({form.rest_name, {rests_.data(), memory_.rests}});
-      break;  // all matrices have one form
-    }
-  for (uint32_t m = 0; m < info(options_.optimiser.rule).moments(options_.optimiser); ++m)
-    parts.push_back(moments_->part(m, moment_names_[m]));
-  parts.push_back({"norms", {reinterpret_cast<uint8_t*>(&norms_), sizeof norms_}});
-  if (options_.precision.loss_scale.kind != LossScaling::Kind::none)
-    parts.push_back({"loss scale", {reinterpret_cast<uint8_t*>(&scaler_.state()), sizeof(LossScaler::State)}});
-  return parts;
-}
-
-Status TrainStep::resume(uint64_t steps) {
-  if (!LossScaler::plausible(scaler_.state())) return error(Code::corrupt, "its loss scale is {}", scaler_.scale());
-  if (!(norms_.mean >= 0) || !std::isfinite(norms_.mean))
-    return error(Code::corrupt, "its mean norm is {}", norms_.mean);
-  std::vector<uint8_t> copy(2 * kUpdateBlock), rest(4 * kUpdateBlock);
-  float block[kUpdateBlock];
-  for (const uint32_t i : trained_) {
-    const Weight& w = weights_[i];
-    if (w.form != WeightForm::bf16_master && w.form != WeightForm::f16_master) continue;
-    for (uint64_t at = 0; at < w.count; at += kUpdateBlock) {
-      const uint64_t n = std::min(kUpdateBlock, w.count - at);
-      const FormElements there = elements(w).from(at);
-      FormElements{w.form, copy.data(), rest.data()}.store(options_.isa, there.load(options_.isa, n, block), n, {});
-      if (std::memcmp(copy.data(), there.copy, 2 * n) != 0)
-        return error(Code::corrupt, "the master of '{}' and its copy in 16 bits disagree", w.name);
-    }
-  }
-  std::vector<uint8_t> room;
-  for (const StatePart& part : state()) {
-    const auto m = size_t(std::find(moment_names_, moment_names_ + kMostMoments, part.name) - moment_names_);
-    if (m == kMostMoments) continue;
-    for (const uint32_t i : trained_) {
-      const Weight& w = weights_[i];
-      if (!w.narrow_moments) continue;
-      VIBEE_ASSIGN(const auto bytes, part.slice(w.moment_at, moment_bytes(options_, true, w.count), &room));
-      if (!moment(w, uint32_t(m), bytes.data()).plausible(w.count))
-        return error(Code::corrupt, "a scale of the {} of '{}' is no number of a run", part.name, w.name);
-    }
-  }
-  steps_ = steps;
-  return {};
-}
-
-void TrainStep::read(const Weight& weight, uint64_t first, std::span<float> out) const {
-  VIBEE_CHECK(weight.trained || weight.format == Format::f32, "{}", weight.name);
-  if (!weight.trained) {
-    std::memcpy(out.data(), frozen_.data() + weight.at + 4 * first, out.size_bytes());
-    return;
-  }
-  const float* x = elements(weight).from(first).load(options_.isa, out.size(), out.data());
-  if (x != out.data()) std::memcpy(out.data(), x, out.size_bytes());
-}
-
-std::vector<float> TrainStep::values(const Weight& weight) const {
-  std::vector<float> all(weight.count);
-  read(weight, 0, all);
-  return all;
 }
 
 }  // namespace vibee

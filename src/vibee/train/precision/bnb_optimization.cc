@@ -14,4 +14,8 @@ MomentForm moment_form(RuleId rule, uint32_t m, bool narrow) {
   return m == info(rule).squares ? MomentForm::unsigned_dynamic8 : MomentForm::dynamic8;
 }
 
+uint64_t moment_bytes(const Precision& precision, RuleId rule, bool narrow, uint64_t elements) {
+  return MomentElements::bytes(moment_form(rule, 0, narrow), precision.moment_block, elements);
+}
+
 }  // namespace vibee

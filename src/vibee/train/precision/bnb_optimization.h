@@ -18,5 +18,7 @@ bool narrow_moments(const Precision& precision, std::string_view weight, uint64_
 
 /// In what the rule's moment m lies.
 MomentForm moment_form(RuleId rule, uint32_t m, bool narrow);
+/// Bytes of a moment of so many elements, whichever moment it is.
+uint64_t moment_bytes(const Precision& precision, RuleId rule, bool narrow, uint64_t elements);
 
 }  // namespace vibee
