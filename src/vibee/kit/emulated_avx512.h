@@ -41,6 +41,9 @@ inline __m512 emulated_cvtepi32_ps(__m512i a) {
 inline __m512i emulated_cvtps_epi32(__m512 a) {
   return join<__m512i>(_mm256_cvtps_epi32(half_of<__m256>(a, 0)), _mm256_cvtps_epi32(half_of<__m256>(a, 1)));
 }
+inline __m512i emulated_cvttps_epi32(__m512 a) {
+  return join<__m512i>(_mm256_cvttps_epi32(half_of<__m256>(a, 0)), _mm256_cvttps_epi32(half_of<__m256>(a, 1)));
+}
 inline __m512 emulated_cvtph_ps(__m256i a) {
   return join<__m512>(_mm256_cvtph_ps(_mm256_castsi256_si128(a)), _mm256_cvtph_ps(_mm256_extracti128_si256(a, 1)));
 }
@@ -108,6 +111,7 @@ inline T emulated_reduce_add(const V& v) {
 #undef _mm512_cmplt_epi32_mask
 #define _mm512_cvtepi32_ps(a) vibee::emulated_cvtepi32_ps(a)
 #define _mm512_cvtps_epi32(a) vibee::emulated_cvtps_epi32(a)
+#define _mm512_cvttps_epi32(a) vibee::emulated_cvttps_epi32(a)
 #define _mm512_cvtph_ps(a) vibee::emulated_cvtph_ps(a)
 #define _mm512_cvtps_ph(a, rounding) vibee::emulated_cvtps_ph(a)
 #define _mm512_cvtepi8_epi32(a) vibee::emulated_cvtepi8_epi32(a)
