@@ -20,10 +20,10 @@ struct TinyModel {
   std::string architecture = "llama";  ///< or "gemma3"
   Format format = Format::f32;         ///< of every matrix
   uint32_t vocab = 48, dim = 32, layers = 2, heads = 2, kv_heads = 1, head_dim = 16, ff = 64;
-  uint32_t window = 8;        ///< of Gemma's local layers
-  uint32_t context = 4096;    ///< of the training
-  bool tied = false;          ///< Gemma always is
-  bool tokenizer = false;     ///< SentencePiece with single bytes and some words; needs vocab >= 300
+  uint32_t window = 8;             ///< of Gemma's local layers
+  uint32_t context = 4096;         ///< of the training
+  bool tied = false;               ///< Gemma always is
+  bool tokenizer = false;          ///< SentencePiece with single bytes and some words; needs vocab >= 300
   std::string chat_template = {};  ///< with a tokenizer; empty: none
   uint64_t seed = 1;
 };

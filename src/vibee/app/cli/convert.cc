@@ -45,11 +45,12 @@ int verb_convert(int argc, char** argv) {
   for (const std::string& warning : report->warnings)
     std::fputs(fmt::format("vibee convert: warning: {}\n", warning).c_str(), stderr);
   if (report->indivisible)
-    std::fputs(fmt::format("vibee convert: warning: blocks of {} do not divide the rows of {} matrices, which are in the "
-                           "format that takes its place (docs/quantize.md)\n",
-                           config.format, report->indivisible)
-                   .c_str(),
-               stderr);
+    std::fputs(
+        fmt::format("vibee convert: warning: blocks of {} do not divide the rows of {} matrices, which are in the "
+                    "format that takes its place (docs/quantize.md)\n",
+                    config.format, report->indivisible)
+            .c_str(),
+        stderr);
   if (json) {
     std::vector<std::string> warnings;
     for (const std::string& warning : report->warnings) warnings.push_back(json_quote(warning));

@@ -57,8 +57,7 @@ int verb_eval(int argc, char** argv) {
   const bool terminal = isatty(STDERR_FILENO);
   const Timer timer;
   auto report = measure_quality(
-      *loaded->session, other ? other->session.get() : nullptr, *tokens, config.context,
-      window_bos(tokenizer), windows,
+      *loaded->session, other ? other->session.get() : nullptr, *tokens, config.context, window_bos(tokenizer), windows,
       [&](uint32_t done, uint32_t of, const QualityReport& r) {
         if (terminal)
           std::fputs(fmt::format("\r\033[K{} of {} windows, perplexity {:.4f}, {:.0f} s left", done, of, r.perplexity,

@@ -156,7 +156,8 @@ bool among(Models models, const ModelConfig& m, bool importance) {
 std::vector<Recipe> all_recipes() {
   std::vector<Recipe> all(std::begin(kMixes), std::end(kMixes));
   for (const NumericFormat& f : all_formats())
-    if (f.encode && f.in_gguf() && std::none_of(all.begin(), all.end(), [&](const Recipe& r) { return r.name == f.name; }))
+    if (f.encode && f.in_gguf() &&
+        std::none_of(all.begin(), all.end(), [&](const Recipe& r) { return r.name == f.name; }))
       all.push_back({f.name, f.format, "one format"});
   return all;
 }

@@ -32,8 +32,8 @@ struct NumericFormat {
   /// Decodes `n` elements (a multiple of block_elems) to floats, bit-exactly as tree/precision.md S2 states.
   void (*decode)(const uint8_t* bytes, uint64_t n, float* out);
   /// Encodes `n` elements; nullptr where only reading is built. Where a block has a scale that can be searched, what is
-  /// least is the sum of squared errors, each times the element's `importance`: n numbers of zero or more, or null, which
-  /// counts all alike and leaves the blocks of 32 of integers and MXFP4 to plain rounding.
+  /// least is the sum of squared errors, each times the element's `importance`: n numbers of zero or more, or null,
+  /// which counts all alike and leaves the blocks of 32 of integers and MXFP4 to plain rounding.
   void (*encode)(const float* in, uint64_t n, const float* importance, uint8_t* bytes);
 
   bool in_gguf() const { return gguf_type != kNoGgufType; }

@@ -87,8 +87,8 @@ TEST(KEncode, ErrorsAreNotAboveThoseOfGgml) {
                 mean.weighted / mean.n);
 }
 
-/// Relative mean square errors of plain rounding of normal numbers in rows of 576; of NVFP4, of the better of two scales
-/// a sub-block ("four over six").
+/// Relative mean square errors of plain rounding of normal numbers in rows of 576; of NVFP4, of the better of two
+/// scales a sub-block ("four over six").
 TEST(KEncode, NormalNumbersHaveTheErrorsThatTheyMust) {
   const std::pair<Format, double> floors[] = {
       {Format::q8_0, 2.9e-5}, {Format::q5_1, 1.43e-3}, {Format::q5_0, 1.82e-3}, {Format::iq4_nl, 5.7e-3},
@@ -133,7 +133,8 @@ TEST(KEncode, ImportanceMovesTheError) {
     weights[i] = i % 2 ? 1.0f : 0.0f;
   }
   for (const NumericFormat& f : all_formats()) {
-    if (!f.in_gguf() || f.block_elems == 1 || f.format == Format::q8_0 || f.format == Format::tq1_0 || f.format == Format::tq2_0)
+    if (!f.in_gguf() || f.block_elems == 1 || f.format == Format::q8_0 || f.format == Format::tq1_0 ||
+        f.format == Format::tq2_0)
       continue;
     const double before = rmse(x, through(f, x, nullptr), weights.data()),
                  after = rmse(x, through(f, x, weights.data()), weights.data());

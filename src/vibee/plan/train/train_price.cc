@@ -130,7 +130,8 @@ TimeStack TrainPrice::node(size_t n, const TrainedRows& part, bool loss_only, do
   const double units = element_units(g_, node, rows);
   // Rates that were measured before rows were compressed know another op that computes much for each number.
   const bool packs = node.op == Op::compress || node.op == Op::decompress;
-  t[Reason::elementwise] = rates_.seconds(element_kind(node), {units}, units, packs ? "activation gelu" : "add") + moving;
+  t[Reason::elementwise] =
+      rates_.seconds(element_kind(node), {units}, units, packs ? "activation gelu" : "add") + moving;
   return t;
 }
 
