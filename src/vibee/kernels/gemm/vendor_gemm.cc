@@ -84,7 +84,7 @@ Result<VendorGemm> VendorGemm::open(GemmVendor vendor, uint32_t threads) {
   out.vendor_ = vendor;
   if (v.variable && detected_isa() == Isa::avx512) setenv(v.variable, v.avx512, 0);
   for (const char* file : v.files)
-    if (!out.library_) out.library_.reset(dlopen(file, RTLD_NOW | RTLD_LOCAL));
+    if (!out.library_) out.library_.reset(dlopen(file, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE));  // it has threads
   if (!out.library_) return error(Code::not_found, "{}: there is no {} here", v.name, v.files[0]);
   out.product_ = find<void (*)()>(out.library_.get(), v.product);
   void (*set)() = find<void (*)()>(out.library_.get(), v.threads);
