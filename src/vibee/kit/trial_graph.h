@@ -34,6 +34,21 @@ struct TrialGraphOptions {
   SavedBits saved;
 };
 
+/// A llama, a gpt2 or ("moe") a llama with experts, of three documents of 48 tokens.
+inline TrialGraphOptions small_trial_graph(const std::string& architecture, uint32_t layers) {
+  TrialGraphOptions o;
+  o.model.architecture = architecture == "moe" ? "llama" : architecture;
+  o.model.dim = 64;
+  o.model.layers = layers;
+  o.model.heads = 2;
+  o.model.vocab = 96;
+  o.model.context = 64;
+  o.rows = 3;
+  o.length = 48;
+  if (architecture == "moe") o.experts = 5;
+  return o;
+}
+
 class TrialGraph {
  public:
   static Result<std::unique_ptr<TrialGraph>> create(const TrialGraphOptions& o) {

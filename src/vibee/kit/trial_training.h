@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "vibee/core/measure/measure.h"
+#include "vibee/core/technique/context.h"
 #include "vibee/dist/transport/local.h"
 #include "vibee/dist/transport/shaped.h"
 #include "vibee/graph/pass/overlap_compute_comm.h"
@@ -40,6 +41,22 @@ struct TrialTraining {
     model.vocab = 64;
     model.context = 512;
     options.isa = detected_isa();
+  }
+
+  /// One whose memory is mostly what the backward pass keeps, for benches.
+  static TrialTraining of_activations(const RunSettings& settings) {
+    const bool quick = settings.quick;
+    TrialTraining trial;
+    trial.model.dim = quick ? 256 : 384;
+    trial.model.layers = quick ? 4 : 8;
+    trial.model.heads = 4;
+    trial.model.vocab = quick ? 256 : 8192;
+    trial.rows = quick ? 4 : 16;
+    trial.length = 256;
+    trial.steps = quick ? 3 : 5;
+    trial.options.isa = settings.isa;
+    trial.options.threads = settings.threads;
+    return trial;
   }
 
   /// To learn the bytes of stories (train/data/stories.h), in a model for them.

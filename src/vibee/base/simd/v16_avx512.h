@@ -6,6 +6,8 @@
 
 #include <cstdint>
 
+#include "vibee/base/simd/minifloat_lanes.h"
+
 namespace vibee {
 namespace {
 
@@ -37,22 +39,6 @@ inline void v_store_bf16(uint16_t* p, V16 a) {
   const __m512i rounded =
       _mm512_mask_or_epi32(near, _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q), upper, _mm512_set1_epi32(0x40));
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(rounded));
-}
-/// The bits of halves, of sixteen codes.
-template <uint32_t Sign, int Shift>
-inline __m256i minifloat_halves(__m128i codes) {
-  constexpr int kUp = 15 - __builtin_ctz(Sign);
-  const __m256i c = _mm256_cvtepu8_epi16(codes);
-  const __m256i sign = _mm256_slli_epi16(_mm256_and_si256(c, _mm256_set1_epi16(int16_t(Sign))), kUp);
-  return _mm256_or_si256(sign, _mm256_slli_epi16(_mm256_and_si256(c, _mm256_set1_epi16(int16_t(Sign - 1))), Shift));
-}
-template <bool kHigh, int Pair>
-inline __m128i codes_of_six_bits(const uint8_t* nibbles, const uint8_t* pairs) {
-  const __m128i n = _mm_loadu_si128(reinterpret_cast<const __m128i*>(nibbles));
-  const __m128i t = _mm_loadu_si128(reinterpret_cast<const __m128i*>(pairs));
-  const __m128i low = _mm_and_si128(kHigh ? _mm_srli_epi16(n, 4) : n, _mm_set1_epi8(15));
-  const __m128i moved = Pair <= 4 ? _mm_slli_epi16(t, 4 - Pair) : _mm_srli_epi16(t, Pair - 4);
-  return _mm_or_si128(low, _mm_and_si128(moved, _mm_set1_epi8(0x30)));
 }
 template <uint32_t Sign, int Shift>
 inline V16 v_load_minifloat(const uint8_t* p) {

@@ -39,23 +39,12 @@ void encode16(const Dynamic8Map& map, V16 x, uint8_t* codes) {
   const __m256i words = _mm256_permute4x64_epi64(_mm256_packus_epi32(lo, hi), 0xd8);
   _mm_storeu_si128(reinterpret_cast<__m128i*>(codes),
                    _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1)));
-  uint32_t rest = doubt[0] | doubt[1] << 8;
-  if (rest == 0) return;
-  float numbers[16];
-  v_store(numbers, x);
-  for (; rest != 0; rest &= rest - 1) {
-    const int i = __builtin_ctz(rest);
-    codes[i] = dynamic8_code(map, numbers[i]);
-  }
-}
-
-void decode(const Dynamic8Map& map, const uint8_t* codes, float largest, uint64_t n, float* x) {
-  for (uint64_t i = 0; i < n; ++i) x[i] = map.values[codes[i]] * largest;
+  settle(map, x, uint32_t(doubt[0] | doubt[1] << 8), codes);
 }
 
 }  // namespace
 
 extern const Dynamic8Kernels dynamic8_kernels_avx2;
-constinit const Dynamic8Kernels dynamic8_kernels_avx2 = {encode_block<encode16>, decode};
+constinit const Dynamic8Kernels dynamic8_kernels_avx2 = {encode_block<encode16>, decode_block};
 
 }  // namespace vibee

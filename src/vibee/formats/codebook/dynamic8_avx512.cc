@@ -31,22 +31,12 @@ void encode16(const Dynamic8Map& map, V16 x, uint8_t* codes) {
   __m512i code = _mm512_add_epi32(zero, position);
   code = _mm512_mask_sub_epi32(code, negative, zero, _mm512_min_epi32(position, zero));
   _mm_storeu_si128(reinterpret_cast<__m128i*>(codes), _mm512_cvtepi32_epi8(code));
-  if (doubt == 0) return;
-  float numbers[16];
-  v_store(numbers, x);
-  for (uint32_t rest = doubt; rest != 0; rest &= rest - 1) {
-    const int i = __builtin_ctz(rest);
-    codes[i] = dynamic8_code(map, numbers[i]);
-  }
-}
-
-void decode(const Dynamic8Map& map, const uint8_t* codes, float largest, uint64_t n, float* x) {
-  for (uint64_t i = 0; i < n; ++i) x[i] = map.values[codes[i]] * largest;
+  settle(map, x, doubt, codes);
 }
 
 }  // namespace
 
 extern const Dynamic8Kernels dynamic8_kernels_avx512;
-constinit const Dynamic8Kernels dynamic8_kernels_avx512 = {encode_block<encode16>, decode};
+constinit const Dynamic8Kernels dynamic8_kernels_avx512 = {encode_block<encode16>, decode_block};
 
 }  // namespace vibee

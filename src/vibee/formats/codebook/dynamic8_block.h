@@ -11,6 +11,21 @@
 namespace vibee {
 namespace {
 
+/// The codes of lanes in doubt, of bits `rest`, by the definition.
+inline void settle(const Dynamic8Map& map, V16 x, uint32_t rest, uint8_t* codes) {
+  if (rest == 0) return;
+  float numbers[16];
+  v_store(numbers, x);
+  for (; rest != 0; rest &= rest - 1) {
+    const int i = __builtin_ctz(rest);
+    codes[i] = dynamic8_code(map, numbers[i]);
+  }
+}
+
+inline void decode_block(const Dynamic8Map& map, const uint8_t* codes, float largest, uint64_t n, float* x) {
+  for (uint64_t i = 0; i < n; ++i) x[i] = map.values[codes[i]] * largest;
+}
+
 template <void encode16(const Dynamic8Map&, V16, uint8_t*)>
 float encode_block(const Dynamic8Map& map, const float* x, uint64_t n, uint8_t* codes) {
   V16 most = v_zero();

@@ -9,13 +9,9 @@ void encode16(const Dynamic8Map& map, V16 x, uint8_t* codes) {
   for (int i = 0; i < 16; ++i) codes[i] = dynamic8_code(map, x.lane[i]);
 }
 
-void decode(const Dynamic8Map& map, const uint8_t* codes, float largest, uint64_t n, float* x) {
-  for (uint64_t i = 0; i < n; ++i) x[i] = map.values[codes[i]] * largest;
-}
-
 }  // namespace
 
 extern const Dynamic8Kernels dynamic8_kernels_scalar;
-constinit const Dynamic8Kernels dynamic8_kernels_scalar = {encode_block<encode16>, decode};
+constinit const Dynamic8Kernels dynamic8_kernels_scalar = {encode_block<encode16>, decode_block};
 
 }  // namespace vibee

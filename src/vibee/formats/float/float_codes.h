@@ -14,7 +14,7 @@
 namespace vibee {
 namespace {
 
-float read_scale(const uint8_t* p) {
+inline float read_scale(const uint8_t* p) {
   float v;
   std::memcpy(&v, p, 4);
   return v;
@@ -58,14 +58,14 @@ void decode_groups(const uint8_t* in, uint64_t n, float* out) {
 }
 
 /// The largest size of finite numbers.
-float largest(const float* in, uint32_t n) {
+inline float largest(const float* in, uint32_t n) {
   float most = 0;
   for (uint32_t i = 0; i < n; ++i)
     if (std::isfinite(in[i])) most = std::max(most, std::fabs(in[i]));
   return most;
 }
 /// A scale that can be divided by.
-float usable(float scale) { return scale > FLT_MIN ? scale : FLT_MIN; }
+inline float usable(float scale) { return scale > FLT_MIN ? scale : FLT_MIN; }
 
 template <class F>
 void encode_codes(const float* in, float scale, uint8_t* out) {

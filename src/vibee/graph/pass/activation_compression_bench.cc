@@ -37,16 +37,7 @@ Status bench_activation_compression(BenchContext& context) {
   const bool quick = context.settings().quick;
   for (const uint32_t bits : {8u, 4u, 2u}) bench_rows(context, bits);
 
-  TrialTraining trial;
-  trial.model.dim = quick ? 256 : 384;
-  trial.model.layers = quick ? 4 : 8;
-  trial.model.heads = 4;
-  trial.model.vocab = quick ? 256 : 8192;
-  trial.rows = quick ? 4 : 16;
-  trial.length = 256;
-  trial.steps = quick ? 3 : 5;
-  trial.options.isa = context.settings().isa;
-  trial.options.threads = context.settings().threads;
+  TrialTraining trial = TrialTraining::of_activations(context.settings());
   trial.options.recompute = Recompute::cheap;
   constexpr uint8_t kBits[] = {0, 8, 4, 2};
   std::vector<std::vector<double>> seconds(std::size(kBits));

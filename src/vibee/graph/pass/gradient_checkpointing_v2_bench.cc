@@ -7,16 +7,7 @@ namespace vibee {
 /// A step of 4096 tokens at every level, in turn: its time and its arena beside those of none.
 Status bench_gradient_checkpointing_v2(BenchContext& context) {
   const bool quick = context.settings().quick;
-  TrialTraining trial;
-  trial.model.dim = quick ? 256 : 384;
-  trial.model.layers = quick ? 4 : 8;
-  trial.model.heads = 4;
-  trial.model.vocab = quick ? 256 : 8192;
-  trial.rows = quick ? 4 : 16;
-  trial.length = 256;
-  trial.steps = quick ? 3 : 5;
-  trial.options.isa = context.settings().isa;
-  trial.options.threads = context.settings().threads;
+  TrialTraining trial = TrialTraining::of_activations(context.settings());
   std::vector<std::vector<double>> seconds(recompute_levels().size());
   std::vector<double> arenas;
   const int rounds = quick ? 3 : 7;

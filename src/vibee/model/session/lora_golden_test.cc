@@ -12,6 +12,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "vibee/kit/golden_logits.h"
 #include "vibee/kit/temp_folder.h"
 #include "vibee/kit/tiny_model.h"
 #include "vibee/model/session/session.h"
@@ -61,33 +62,11 @@ class LoraGolden : public testing::TestWithParam<std::string> {};
 
 TEST_P(LoraGolden, LogitsAndGreedyTokensAreThoseOfPeft) {
   const std::string directory = kGoldens + "lora/" + GetParam();
-  std::ifstream text(directory + "/golden.json");
-  const auto golden = nlohmann::json::parse(text);
-  const auto prompt = golden.at("prompt").get<std::vector<int32_t>>();
-  const auto greedy = golden.at("greedy").get<std::vector<int32_t>>();
-  const uint32_t vocab = golden.at("vocab");
-  std::vector<float> wanted((prompt.size() + greedy.size() - 1) * vocab);
-  std::ifstream floats(directory + "/logits.bin", std::ios::binary);
-  floats.read(reinterpret_cast<char*>(wanted.data()), std::streamsize(wanted.size() * 4));
-  ASSERT_TRUE(floats.good());
+  const GoldenLogits golden(directory);
   for (const std::vector<std::string>& disable : {std::vector<std::string>{}, {"merge_lora"}}) {
     Opened o = open(kGoldens + "hf/" + GetParam(), options_with(1, 2, disable), directory);
     ASSERT_TRUE(o.adapter);
-    SequenceState state = o.session->new_sequence();
-    std::vector<int32_t> next = prompt;
-    size_t at = 0;
-    float worst = 0;
-    for (const int32_t token : greedy) {
-      const StepRows rows{&state, next, uint32_t(next.size()), {}, o.adapter.get()};
-      auto logits = o.session->step({&rows, 1});
-      ASSERT_TRUE(logits.ok()) << logits.status().message();
-      for (float v : *logits) worst = std::max(worst, std::abs(v - wanted[at++]));
-      const auto last = logits->last(vocab);
-      next = {int32_t(std::max_element(last.begin(), last.end()) - last.begin())};
-      EXPECT_EQ(next[0], token);
-    }
-    EXPECT_EQ(at, wanted.size());
-    EXPECT_LT(worst, 2e-4f);
+    golden.expect(*o.session, 2e-4f, true, o.adapter.get());
   }
 }
 

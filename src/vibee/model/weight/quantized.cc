@@ -130,6 +130,31 @@ Result<bool> quantization_flag(const JsonValue& config, std::string_view key, bo
   return value->boolean;
 }
 
+Result<uint64_t> four_bit_group(const JsonValue& config, std::string_view method) {
+  VIBEE_ASSIGN(const int64_t bits, quantization_integer(config, "bits", {}));
+  VIBEE_ASSIGN(const int64_t group, quantization_integer(config, "group_size", {}));
+  if (bits != 4) return error(Code::unsupported, "quantization_config: bits {} of {}; 4 are read", bits, method);
+  if (group != -1 && (group < 32 || group > (1 << 20)))
+    return error(Code::unsupported, "quantization_config: group_size {}; -1, or 32 and more are read", group);
+  return group < 0 ? 0 : uint64_t(group);
+}
+
+Result<uint64_t> check_four_bit_groups(const LinearParts& parts, uint64_t n, uint64_t k, uint64_t asked) {
+  VIBEE_ASSIGN(const SafetensorsTensor* zeros, parts.need(".qzeros", {"I32"}, 2));
+  VIBEE_ASSIGN(const SafetensorsTensor* scales, parts.need(".scales", {"F16", "BF16", "F32"}, 2));
+  const uint64_t group = asked == 0 ? k : asked;
+  if (k % group != 0 || group % 32 != 0)
+    return parts.bad(".qweight",
+                     fmt::format("has {} inputs in groups of {}; groups of a multiple of 32 that divides the "
+                                 "inputs are read",
+                                 k, group));
+  const std::vector<uint64_t> want_zeros = {k / group, n / 8}, want_scales = {k / group, n};
+  if (n % 8 != 0 || zeros->shape != want_zeros)
+    return parts.bad(".qzeros", fmt::format("is not [{}, {} / 8]", k / group, n));
+  if (scales->shape != want_scales) return parts.bad(".scales", fmt::format("is not [{}, {}]", k / group, n));
+  return group;
+}
+
 Format group_format(GroupKind kind, uint64_t group) {
   const bool nibbles = kind == GroupKind::i4z;
   if (group % 128 == 0) return nibbles ? Format::i4z128 : Format::i8s128;

@@ -74,6 +74,11 @@ Result<SafetensorsSet> unpack_quantized(SafetensorsSet files, const JsonValue& c
 
 /// A whole number of a quantization_config, or what stands there instead.
 Result<int64_t> quantization_integer(const JsonValue& config, std::string_view key, std::optional<int64_t> otherwise);
+/// bits and group_size of methods with groups of 4 bits: the group's length, 0 for a row.
+Result<uint64_t> four_bit_group(const JsonValue& config, std::string_view method);
+/// That codes of k inputs in such groups, with scales [groups, n] and zero points [groups, n / 8], are as they say; the
+/// group's length then.
+Result<uint64_t> check_four_bit_groups(const LinearParts& parts, uint64_t n, uint64_t k, uint64_t group);
 Result<bool> quantization_flag(const JsonValue& config, std::string_view key, bool otherwise);
 
 /// Kinds of groups (formats.inc): an integer zero point, or none.

@@ -20,17 +20,8 @@ class GptqLayout final : public QuantizedLayout {
 
   Result<QuantizedLinear> linear(const LinearParts& parts) const override {
     VIBEE_ASSIGN(const SafetensorsTensor* codes, parts.need(".qweight", {"I32"}, 2));
-    VIBEE_ASSIGN(const SafetensorsTensor* zeros, parts.need(".qzeros", {"I32"}, 2));
-    VIBEE_ASSIGN(const SafetensorsTensor* scales, parts.need(".scales", {"F16", "BF16", "F32"}, 2));
-    const uint64_t k = codes->shape[0] * 8, n = codes->shape[1], group = group_ == 0 ? k : group_;
-    if (k % group != 0 || group % 32 != 0)
-      return parts.bad(".qweight", fmt::format("has {} inputs in groups of {}; groups of a multiple of 32 that divides "
-                                               "the inputs are read",
-                                               k, group));
-    const std::vector<uint64_t> want_zeros = {k / group, n / 8}, want_scales = {k / group, n};
-    if (n % 8 != 0 || zeros->shape != want_zeros)
-      return parts.bad(".qzeros", fmt::format("is not [{}, {} / 8]", k / group, n));
-    if (scales->shape != want_scales) return parts.bad(".scales", fmt::format("is not [{}, {}]", k / group, n));
+    const uint64_t k = codes->shape[0] * 8, n = codes->shape[1];
+    VIBEE_ASSIGN(const uint64_t group, check_four_bit_groups(parts, n, k, group_));
     VIBEE_TRY(check_order(parts, k, group));
     QuantizedLinear out{n, k, group_format(GroupKind::i4z, group), {}};
     out.unpack = [parts, out, group, offset = zero_offset_](std::span<uint8_t> to) -> Status {
@@ -76,18 +67,13 @@ class GptqLayout final : public QuantizedLayout {
 }  // namespace
 
 Result<std::unique_ptr<QuantizedLayout>> gptq_layout(const JsonValue& config) {
-  VIBEE_ASSIGN(const int64_t bits, quantization_integer(config, "bits", {}));
-  VIBEE_ASSIGN(const int64_t group, quantization_integer(config, "group_size", {}));
-  if (bits != 4) return error(Code::unsupported, "quantization_config: bits {} of gptq; 4 are read", bits);
-  if (group != -1 && (group < 32 || group > (1 << 20)))
-    return error(Code::unsupported, "quantization_config: group_size {}; -1, or 32 and more are read", group);
+  VIBEE_ASSIGN(const uint64_t group, four_bit_group(config, "gptq"));
   const JsonValue* version = config.find("checkpoint_format");
   const std::string text = version != nullptr && version->is(JsonValue::Kind::text) ? version->text : "gptq";
   if (text != "gptq" && text != "gptq_v2")
     return error(Code::unsupported, "quantization_config: checkpoint_format {}; gptq and gptq_v2 are read",
                  version->describe());
-  return std::unique_ptr<QuantizedLayout>(
-      std::make_unique<GptqLayout>(group < 0 ? 0 : uint64_t(group), text == "gptq" ? 1 : 0));
+  return std::unique_ptr<QuantizedLayout>(std::make_unique<GptqLayout>(group, text == "gptq" ? 1 : 0));
 }
 
 }  // namespace vibee

@@ -11,19 +11,7 @@
 namespace vibee {
 namespace {
 
-TrialGraphOptions small(const std::string& architecture) {
-  TrialGraphOptions o;
-  o.model.architecture = architecture == "moe" ? "llama" : architecture;
-  o.model.dim = 64;
-  o.model.layers = 3;
-  o.model.heads = 2;
-  o.model.vocab = 96;
-  o.model.context = 64;
-  o.rows = 3;
-  o.length = 48;
-  if (architecture == "moe") o.experts = 5;
-  return o;
-}
+TrialGraphOptions small(const std::string& architecture) { return small_trial_graph(architecture, 3); }
 struct Outcome {
   std::vector<float> gradients;
   float loss = 0;
