@@ -326,6 +326,7 @@ TEST_F(Training, RanksThatCannotBeAreRefused) {
   auto ends = local_network(2);
   std::string said[2];
   std::vector<std::thread> threads;
+  threads.reserve(2);
   for (int r = 0; r < 2; ++r)
     threads.emplace_back([&, r] {
       CommThread comm(std::move(ends[size_t(r)]));

@@ -42,6 +42,7 @@ class Tuner {
   static BenchFigures medians(const std::vector<BenchFigures>& runs) {
     const auto of = [&](double BenchFigures::*member) {
       std::vector<double> values;
+      values.reserve(runs.size());
       for (const BenchFigures& f : runs) values.push_back(f.*member);
       return median(std::move(values));
     };

@@ -34,6 +34,7 @@ std::string ratio_json(const PairedRatio& r) {
 
 std::string settings_json(const std::vector<Setting>& settings) {
   std::vector<std::string> items;
+  items.reserve(settings.size());
   for (const Setting& s : settings) items.push_back(JsonObject().text("option", s.option).text("value", s.value).str());
   return json_array(items);
 }

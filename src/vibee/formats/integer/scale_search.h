@@ -70,7 +70,7 @@ const SearchKernels& search_kernels();
 template <class Search, class Kernel, class Pack>
 void encode_searched(const Search& how, Kernel kernel, const float* in, uint64_t n, const float* importance,
                      uint64_t bytes, uint8_t* out, Pack pack) {
-  const auto at_once = uint64_t(kSearchLanes * how.elements);
+  const auto at_once = uint64_t(kSearchLanes) * uint64_t(how.elements);
   Searched found;
   for (uint64_t first = 0; first < n; first += at_once) {
     const int count = int(std::min(at_once, n - first)) / how.elements;

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <fstream>
@@ -48,7 +49,8 @@ TEST_P(EveryFormat, DecodesAsTheGoldens) {
   std::vector<float> got(want.size());
   f.decode(blocks.data(), got.size(), got.data());
   for (size_t i = 0; i < got.size(); ++i) {
-    ASSERT_EQ(std::memcmp(&got[i], &want[i], 4), 0) << f.name << " element " << i << ": " << got[i] << " " << want[i];
+    ASSERT_EQ(std::bit_cast<uint32_t>(got[i]), std::bit_cast<uint32_t>(want[i]))
+        << f.name << " element " << i << ": " << got[i] << " " << want[i];
   }
 }
 

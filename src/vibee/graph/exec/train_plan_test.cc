@@ -234,7 +234,7 @@ TEST(TrainPlan, NamesTheCastThatOverflows) {
 /// Products of experts, of their gradients, and what a row's choices give together, against loops over rows and
 /// choices.
 TEST(TrainPlan, ExpertsAreChainsOverTheirRows) {
-  constexpr uint32_t kExperts = 5, kDim = 7, kFf = 6, kUsed = 2, kRowsOfStep = 60;
+  constexpr uint32_t kDim = 7, kFf = 6, kUsed = 2, kRowsOfStep = 60;
   const std::string body =
       "  %0:i32[T] = input {name=\"ids\"}\n  %1:f32[60,7] = weight {name=\"x\"}\n  %2:f32[60,7] = weight {name=\"g\"}\n"
       "  %3:f32[T,7] = embed(%0, %1)\n  %4:f32[T,7] = embed(%0, %2)\n  %5:f32[5,7] = weight {name=\"router\"}\n"

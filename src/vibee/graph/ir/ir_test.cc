@@ -60,9 +60,10 @@ Attrs with(Attrs attrs, Attrs more) {
   attrs.insert(attrs.begin(), more.begin(), more.end());  // the first of two equal keys counts
   return attrs;
 }
-Attrs integers(std::vector<std::pair<std::string, int64_t>> list) {
+Attrs integers(const std::vector<std::pair<std::string, int64_t>>& list) {
   Attrs attrs;
-  for (auto& [key, value] : list) attrs.emplace_back(key, value);
+  attrs.reserve(list.size());
+  for (const auto& [key, value] : list) attrs.emplace_back(key, value);
   return attrs;
 }
 

@@ -80,15 +80,15 @@ void Records::read(std::string_view text) {
   }
 }
 
-Records Records::parse(std::string_view text, std::string device) {
+Records Records::parse(std::string_view text, std::string_view device) {
   Records out;
   out.device_ = field(device);
   out.read(text);
   return out;
 }
 
-Result<Records> Records::open(const std::string& path, std::string device) {
-  Records out = parse("", std::move(device));
+Result<Records> Records::open(const std::string& path, std::string_view device) {
+  Records out = parse("", device);
   out.path_ = path;
   if (path.empty()) return out;
   const File file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};

@@ -19,9 +19,9 @@ namespace vibee {
 class Records {
  public:
   /// The records of `device` in a file, which need not be there; without a path nothing is kept.
-  static Result<Records> open(const std::string& path, std::string device);
+  static Result<Records> open(const std::string& path, std::string_view device);
   /// Those of a text that was read.
-  static Records parse(std::string_view text, std::string device);
+  static Records parse(std::string_view text, std::string_view device);
 
   /// Seconds of a problem by an implementation whose name has its version: what was written last.
   std::optional<double> seconds(std::string_view problem, std::string_view implementation) const;

@@ -84,7 +84,7 @@ std::string write_adapter(const std::string& path, const TinyModel& m, uint32_t 
     for (float& v : values) v = 0.3f * (2 * random.uniform() - 1);
     std::vector<uint8_t> bytes(values.size() * 4);
     std::memcpy(bytes.data(), values.data(), bytes.size());
-    b.tensor(name, Format::f32, {k, n}, std::move(bytes));
+    b.tensor(name, Format::f32, {k, n}, bytes);
   };
   for (uint32_t i = 0; i < m.layers; ++i) {
     const std::string block = "blk." + std::to_string(i) + ".";
@@ -104,7 +104,7 @@ class LoraBatch : public testing::Test {
   TempFolder dir;
   std::string model(Format format) {
     m_.format = format;
-    const std::string path = dir.path() + "/m.gguf";
+    std::string path = dir.path() + "/m.gguf";
     TinyModelWriter writer(m_);
     const std::vector<uint8_t> bytes = writer.build();
     std::ofstream(path, std::ios::binary)

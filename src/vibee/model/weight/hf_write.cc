@@ -203,7 +203,7 @@ class HfWriter {
     for (size_t i = 0; i < parts.size(); ++i) {
       const std::string name = parts.size() == 1 ? "model.safetensors"
                                                  : fmt::format("model-{:05}-of-{:05}.safetensors", i + 1, parts.size());
-      VIBEE_TRY(shard(place + "/" + name, parts[i]));
+      VIBEE_TRY(shard(fmt::format("{}/{}", place, name), parts[i]));
       for (const Output& o : parts[i]) map.text(o.name, name);
     }
     if (parts.size() <= 1) return {};

@@ -129,6 +129,7 @@ Result<std::vector<Recompute>> levels_within(const Checkpoint& file, const Model
           }
   }
   std::vector<Recompute> levels;
+  levels.reserve(best.size());
   for (const uint32_t level : best) levels.push_back(kChoices[level]);
   return levels;
 }

@@ -39,7 +39,9 @@ void step(MomentStore& store, const MomentStore::Layout& layout, uint32_t t) {
         place.moments[m][b] = uint8_t(3 * place.moments[m][b] + 31 * i + 7 * m + t + b);
     if (store.paged()) store.give(i);
   }
-  if (store.paged()) ASSERT_TRUE(store.end().ok());
+  if (store.paged()) {
+    ASSERT_TRUE(store.end().ok());
+  }
 }
 
 std::vector<uint8_t> contents(const MomentStore& store, uint32_t moments) {
