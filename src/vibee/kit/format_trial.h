@@ -50,7 +50,7 @@ class FormatTrial {
     VIBEE_ASSIGN(Checkpoint file, open_checkpoint(path_));
     for (const std::string& name : formats) {
       VIBEE_ASSIGN(const std::vector<Format> wanted, parse_formats(name));
-      VIBEE_ASSIGN(file, recast_checkpoint(std::move(file), wanted));
+      VIBEE_ASSIGN(file, recast_checkpoint(std::move(file), all_in(wanted)));
     }
     ModelOptions options{settings_.threads, settings_.isa, {}, false};
     if (float_rows) options.disable = {"quantize_activations"};

@@ -62,7 +62,10 @@ std::string result_json(const QuantizeConfig& config, const QuantizeResult& r) {
       .integer("resumed_bytes", r.report.resumed)
       .text("weights", r.certificate.weights)
       .text("base", r.certificate.base)
-      .text("importance", r.certificate.importance);
+      .text("importance", r.certificate.importance)
+      .text("solver", r.certificate.solver);
+  if (r.allocation)
+    out.number("predicted_kl", r.allocation->predicted).number("predicted_kl_bound", r.allocation->bound);
   if (r.certificate.quality) out.raw("quality", quality_json(*r.certificate.quality));
   return out.raw("warnings", json_array(warnings))
       .number("encode_seconds", r.encode_seconds)
@@ -87,6 +90,11 @@ void print_result(const QuantizeConfig& config, const QuantizeResult& r) {
                 .c_str());
   if (r.report.resumed > 0)
     std::puts(fmt::format("{:.1f} MB stood there from a run before", double(r.report.resumed) / 1e6).c_str());
+  if (r.allocation)
+    std::puts(fmt::format("predicted KL divergence {:.6f} nats; with these formats no file of this size has less than "
+                          "{:.6f} by the same sum",
+                          r.allocation->predicted, r.allocation->bound)
+                  .c_str());
   if (r.certificate.quality) std::puts(quality_text(*r.certificate.quality).c_str());
 }
 
@@ -94,7 +102,7 @@ void print_result(const QuantizeConfig& config, const QuantizeResult& r) {
 
 int verb_quantize(int argc, char** argv) {
   QuantizeConfig config;
-  std::string calib, text;
+  std::string calib, text, choices;
   bool json = false;
   std::vector<std::string> recipes;
   for (const Recipe& r : all_recipes()) recipes.emplace_back(r.name);
@@ -108,6 +116,17 @@ int verb_quantize(int argc, char** argv) {
   args.add("DST", config.target, "the file to write").required();
   args.add("--format", config.format, "a mix of formats as llama.cpp names it, or a number format").one_of(recipes);
   args.add("--pure", config.pure, "every matrix in the one format, head and embedding too");
+  args.add("--budget", config.budget,
+           "the file's size at most (4.25bpw, 90MiB): the format of each matrix is chosen by what it costs the model");
+  args.add("--choices", choices, "formats that a budget is spent on, comma between; without it those of GGUF");
+  args.add("--measurement", config.measurement,
+           "a file that keeps what was measured for a budget; read if it is there, for other budgets");
+  args.add("--picture", config.picture, "an SVG of what sizes cost");
+  args.add("--probe-windows", config.probe_windows, "windows of --calib on which each matrix is measured")
+      .between(1, 1 << 20);
+  args.add("--solver", config.solver,
+           "search: scales of least error; gptq: columns one behind the other, each making up for those before")
+      .one_of(std::vector<std::string>{"search", "gptq"});
   args.add("--calib", calib, "a text that says which columns matter");
   args.add("--imatrix", config.imatrix, "a file that says it, in llama.cpp's form (GGUF)");
   args.add("--save-imatrix", config.save_imatrix, "write what --calib found, in that form");
@@ -118,12 +137,19 @@ int verb_quantize(int argc, char** argv) {
   args.add("--json", json, "print an object when done");
   args.example("vibee quantize smollm2-135m small.gguf");
   args.example("vibee quantize ~/models/Llama-3.2-1B llama.gguf --format q5_k_m --text book.txt");
+  args.example("vibee quantize gemma3-270m gemma.gguf --format q4_0 --solver gptq --calib wiki.txt");
+  args.example("vibee quantize gemma3-270m gemma.gguf --budget 4.5bpw --calib wiki.txt --text book.txt");
   args.example("vibee quantize gemma3-270m gemma.gguf --format q3_k_m --calib wiki.txt --save-imatrix gemma.imatrix");
   if (auto exit_status = args.parse(argc, argv)) return *exit_status;
   for (const auto& [path, to] : {std::pair{&calib, &config.calibration}, std::pair{&text, &config.text}}) {
     auto read = named_text(*path);
     if (!read.ok()) return fail("quantize", read.status());
     *to = std::move(*read);
+  }
+  for (size_t at = 0; at < choices.size();) {
+    const size_t end = std::min(choices.find(',', at), choices.size());
+    config.choices.push_back(choices.substr(at, end - at));
+    at = end + 1;
   }
   catch_interrupt();
   WorkLine line;

@@ -55,7 +55,7 @@ Result<Resolved> resolve(const LoadConfig& c) {
   if (c.weights != "keep") {
     auto formats = parse_formats(c.weights);
     if (!formats.ok()) return formats.take_status().within("--weights");
-    VIBEE_ASSIGN(file, recast_checkpoint(std::move(file), *formats));
+    VIBEE_ASSIGN(file, recast_checkpoint(std::move(file), all_in(std::move(*formats))));
   }
   VIBEE_ASSIGN(ModelConfig config, read_config(file));
   if (c.output) VIBEE_TRY(set_output(path, *c.output, c.pooling, &config));

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <thread>
 
+#include "vibee/app/jobs/allocate.h"
 #include "vibee/app/jobs/bench_model.h"
 #include "vibee/app/jobs/convert.h"
 #include "vibee/app/jobs/eval_text.h"
@@ -17,6 +18,7 @@
 #include "vibee/model/cache/cache.h"
 #include "vibee/model/cache/digest.h"
 #include "vibee/model/eval/quality.h"
+#include "vibee/model/weight/atomic_file.h"
 
 namespace vibee {
 namespace {
@@ -84,30 +86,73 @@ Result<Certificate::Quality> measure(const Measurement& m, const OnWork& on_work
   return q;
 }
 
-Result<Importance> importance_of(const QuantizeConfig& config, const Checkpoint& file, const ModelConfig& model,
-                                 uint32_t threads, const OnWork& on_work) {
-  if (!config.imatrix.empty()) return Importance::read(config.imatrix);
+/// The calibration text as the model reads it.
+struct Calibration {
+  std::vector<int32_t> tokens;
+  CalibrateOptions options;
+};
+Result<Calibration> calibration_of(const QuantizeConfig& config, const Checkpoint& file, uint32_t threads,
+                                   const OnWork& on_work) {
   VIBEE_ASSIGN(TokenizerSpec spec, read_tokenizer(file));
   VIBEE_ASSIGN(const std::unique_ptr<Tokenizer> tokenizer, make_tokenizer(std::move(spec)));
   auto tokens = eval_tokens(*tokenizer, config.calibration->text);
   if (!tokens.ok()) return tokens.take_status().within(config.calibration->name);
-  const CalibrateOptions options{.context = config.context,
-                                 .bos = window_bos(*tokenizer),
-                                 .threads = threads,
-                                 .progress = [&](uint64_t done, uint64_t of) {
-                                   return !on_work || on_work({"calibrating", "windows", double(done), double(of)});
-                                 }};
-  auto importance = calibrate(file, model, *tokens, options);
+  CalibrateOptions options{.context = config.context,
+                           .bos = window_bos(*tokenizer),
+                           .threads = threads,
+                           .progress = [&](uint64_t done, uint64_t of) {
+                             return !on_work || on_work({"calibrating", "windows", double(done), double(of)});
+                           }};
+  return Calibration{std::move(*tokens), std::move(options)};
+}
+
+Result<Importance> importance_of(const QuantizeConfig& config, const Checkpoint& file, const ModelConfig& model,
+                                 const Calibration& text) {
+  auto importance = calibrate(file, model, text.tokens, text.options);
   if (!importance.ok()) return importance.take_status().within(config.calibration->name);
   if (!config.save_imatrix.empty())
     VIBEE_TRY(importance->write(config.save_imatrix, config.calibration->name,
-                                uint32_t(tokens->size() / config.context), config.context));
+                                uint32_t(text.tokens.size() / config.context), config.context));
   return importance;
+}
+
+/// Memory for sums of products of inputs: a quarter of what is there, a GiB at most.
+uint64_t hessian_bytes() { return std::min<uint64_t>(available_memory() / 4, 1 << 30); }
+
+/// What it is that a measurement is of.
+std::string measured_key(const Certificate& c, const QuantizeConfig& config, const std::vector<Format>& formats) {
+  std::string key = fmt::format("{} {} {} {}", c.base, c.calibration, config.context, config.probe_windows);
+  for (const Format f : formats) key += fmt::format(" {}", info(f).name);
+  return key;
+}
+
+Result<std::vector<Format>> budget_formats(const QuantizeConfig& config) {
+  std::vector<Format> out;
+  std::vector<std::string> names = config.choices;
+  if (names.empty()) names.assign(std::begin(kBudgetFormats), std::end(kBudgetFormats));
+  for (const std::string& name : names) {
+    VIBEE_ASSIGN(const Recipe recipe, find_recipe(name));
+    if (info(recipe.base).name != name || info(recipe.base).block_elems == 1)
+      return error(Code::invalid, "--choices {}: a mix or a float; a budget is spent on formats of blocks, e.g. q4_k",
+                   quote(name, 40));
+    out.push_back(recipe.base);
+  }
+  return out;
 }
 
 Status check(const QuantizeConfig& c) {
   if (c.calibration && !c.imatrix.empty())
     return error(Code::invalid, "--calib and --imatrix both give the importance; name one of them");
+  if (c.solver != "search" && c.solver != "gptq")
+    return error(Code::invalid, "--solver {}: search or gptq", quote(c.solver, 40));
+  if (c.solver == "gptq" && !c.calibration)
+    return error(Code::invalid, "--solver gptq: needs --calib TEXT, whose inputs it makes errors up for");
+  if (!c.budget.empty() && !c.calibration)
+    return error(Code::invalid, "--budget: needs --calib TEXT, on which it measures which matrices matter");
+  if (c.budget.empty() && (!c.choices.empty() || !c.measurement.empty() || !c.picture.empty()))
+    return error(Code::invalid, "--choices, --measurement and --picture say how a --budget is spent; there is none");
+  if (!c.budget.empty() && c.pure)
+    return error(Code::invalid, "--pure is one format, --budget one a matrix; name one of them");
   if (!c.save_imatrix.empty() && !c.calibration)
     return error(Code::invalid, "--save-imatrix {}: nothing is measured without --calib TEXT",
                  quote(c.save_imatrix, 400));
@@ -118,6 +163,37 @@ Status check(const QuantizeConfig& c) {
     return error(Code::invalid, "--text {}: is the calibration text; quality counts on a text that was held out",
                  quote(c.text->name, 400));
   return {};
+}
+
+Result<Allocation> allocate(const QuantizeConfig& config, const Checkpoint& file, const QuantizeResult& so_far,
+                            const Calibration& text, const Importance* importance, const GgufMetadata& metadata,
+                            Team* team, const OnWork& on_work) {
+  VIBEE_ASSIGN(const std::vector<Format> formats, budget_formats(config));
+  uint64_t elements = 0;
+  for (const TensorInfo& t : file.tensors()) elements += t.elements();
+  VIBEE_ASSIGN(const uint64_t bytes, parse_budget(config.budget, elements));
+  MeasureMatrices how{so_far.source,
+                      formats,
+                      importance,
+                      text.tokens,
+                      text.options.bos,
+                      config.context,
+                      config.probe_windows,
+                      text.options.threads,
+                      team,
+                      config.measurement,
+                      measured_key(so_far.certificate, config, formats)};
+  how.progress = [&](std::string_view what, std::string_view unit, double done, double total) {
+    return !on_work || on_work({what, unit, done, total});
+  };
+  VIBEE_ASSIGN(const std::vector<MatrixChoices> matrices, measure_matrices(file, how));
+  auto chosen = allocate_formats(file, metadata, matrices, bytes);
+  if (!chosen.ok()) return chosen.take_status().within("--budget " + config.budget);
+  if (!config.picture.empty()) {
+    VIBEE_ASSIGN(const std::string svg, allocation_picture(file, metadata, matrices, *chosen));
+    VIBEE_TRY(write_file(config.picture, svg));
+  }
+  return chosen;
 }
 
 }  // namespace
@@ -135,14 +211,19 @@ Result<QuantizeResult> quantize(const QuantizeConfig& config, const OnWork& on_w
   VIBEE_ASSIGN(const ModelConfig model, read_config(file));
   const uint32_t threads = threads_of(config.threads);
   Team team(threads);
+  std::optional<Calibration> calibration;
   std::optional<Importance> importance;
-  if (config.calibration || !config.imatrix.empty()) {
-    VIBEE_ASSIGN(importance, importance_of(config, file, model, threads, on_work));
-    VIBEE_TRY(importance->check(file));
+  if (config.calibration) {
+    VIBEE_ASSIGN(calibration, calibration_of(config, file, threads, on_work));
+    VIBEE_ASSIGN(importance, importance_of(config, file, model, *calibration));
+  } else if (!config.imatrix.empty()) {
+    VIBEE_ASSIGN(importance, Importance::read(config.imatrix));
   }
+  if (importance) VIBEE_TRY(importance->check(file));
 
   Certificate& c = out.certificate;
-  c.recipe = recipe.name;
+  c.recipe = config.budget.empty() ? std::string(recipe.name) : "budget " + config.budget;
+  if (config.solver == "gptq") c.solver = config.solver;
   c.pure = config.pure;
   VIBEE_ASSIGN(c.base, content_hash(file, team, reading(on_work, "reading the model")));
   if (importance) c.importance = importance->hash();
@@ -160,8 +241,25 @@ Result<QuantizeResult> quantize(const QuantizeConfig& config, const OnWork& on_w
                  out.warnings.empty() ? "" : ": " + out.warnings[0]);
   c.put(&metadata);
 
-  QuantizeOptions options{.pure = config.pure,
-                          .importance = importance ? &*importance : nullptr,
+  FormatMix mix = recipe_mix(recipe, model, {config.pure, importance.has_value()});
+  if (!config.budget.empty()) {
+    VIBEE_ASSIGN(out.allocation, allocate(config, file, out, *calibration, &*importance, metadata, &team, on_work));
+    mix = {[&](const TensorInfo& t) {
+      const auto at = out.allocation->formats.find(t.name);
+      return at == out.allocation->formats.end() ? t.format : at->second;
+    }};
+  }
+  std::optional<Hessians> hessians;
+  std::optional<GptqSolver> solver;
+  if (config.solver == "gptq") {
+    auto opened = Hessians::open(file, model, calibration->tokens, calibration->options, hessian_bytes());
+    if (!opened.ok()) return opened.take_status().within(config.calibration->name);
+    hessians.emplace(std::move(*opened));
+    solver.emplace(*hessians, team, detected_isa());
+  }
+  QuantizeOptions options{.importance = importance ? &*importance : nullptr,
+                          .solver = solver ? &*solver : nullptr,
+                          .inputs = fmt::format("{} {}", c.calibration, config.context),
                           .team = &team,
                           .progress = reading(on_work, "quantising")};
   const Timer encoding;
@@ -176,10 +274,14 @@ Result<QuantizeResult> quantize(const QuantizeConfig& config, const OnWork& on_w
     c.put(finished);
     return {};
   };
-  VIBEE_ASSIGN(out.report, quantize_model(file, model, recipe, std::move(metadata), config.target, options));
+  VIBEE_ASSIGN(out.report, quantize_model(file, mix, std::move(metadata), config.target, options));
   if (out.report.unweighted > 0)
     out.warnings.push_back(fmt::format(
         "the importance knows nothing of {} of the matrices; all their columns count alike", out.report.unweighted));
+  if (out.report.unsolved > 0)
+    out.warnings.push_back(fmt::format(
+        "{} matrices have no sums of inputs (embeddings, experts) or no codes to choose; their encoder rounded them",
+        out.report.unsolved));
   if (out.report.indivisible > 0)
     out.warnings.push_back(
         fmt::format("{} matrices are in another format, for blocks do not divide their rows", out.report.indivisible));

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "vibee/compress/quantize/allocate.h"
 #include "vibee/compress/quantize/certificate.h"
 #include "vibee/compress/quantize/quantize_model.h"
 
@@ -22,6 +23,12 @@ struct QuantizeConfig {
   std::string target;                    ///< a GGUF file
   std::string format = "q4_k_m";         ///< a recipe
   bool pure = false;                     ///< every matrix in its base format
+  std::string budget;                    ///< "4.25bpw", "90MiB": formats are chosen a matrix instead (allocate.h)
+  std::vector<std::string> choices;      ///< from these; empty: kBudgetFormats
+  uint32_t probe_windows = 8;            ///< of the calibration text, on which a matrix is measured
+  std::string measurement;               ///< a file that keeps what was measured; empty: none
+  std::string picture;                   ///< an SVG of size and damage; empty: none
+  std::string solver = "search";         ///< or "gptq": errors are made up for (gptq.h)
   std::optional<NamedText> calibration;  ///< whose importance is measured
   std::string imatrix;                   ///< a file of it instead
   std::string save_imatrix;              ///< where what was measured goes
@@ -30,6 +37,10 @@ struct QuantizeConfig {
   uint32_t windows = 0;                  ///< of `text`, at most; 0: all
   uint32_t threads = 0;                  ///< 0: one a core
 };
+
+/// What a budget is spent on where nothing else is named: formats of GGUF in blocks of 256 and of 32.
+inline constexpr std::string_view kBudgetFormats[] = {"q2_k", "q3_k",   "iq4_xs", "q4_k", "q5_k",
+                                                      "q6_k", "iq4_nl", "q5_0",   "q8_0"};
 
 /// What is being done, how far it is, of how much and in what; false stops.
 struct WorkProgress {
@@ -42,6 +53,7 @@ struct QuantizeResult {
   std::string source;
   QuantizeReport report;
   Certificate certificate;
+  std::optional<Allocation> allocation;  ///< of a budget
   std::vector<std::string> warnings;
   double seconds = 0, encode_seconds = 0;
 };

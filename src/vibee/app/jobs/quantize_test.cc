@@ -60,6 +60,76 @@ class Quantize : public testing::Test {
   std::string target_;
 };
 
+TEST_F(Quantize, TheSolverChoosesOtherCodesInAFileOfTheSameSize) {
+  QuantizeConfig c = config("q4_0");
+  c.pure = true;
+  c.calibration = text("calib", 5, 600);
+  auto done = quantize(c, nullptr);
+  ASSERT_TRUE(done.ok()) << done.status().message();
+  const std::string searched = bytes();
+  c.solver = "gptq";
+  done = quantize(c, nullptr);
+  ASSERT_TRUE(done.ok()) << done.status().message();
+  EXPECT_EQ(done->certificate.solver, "gptq");
+  EXPECT_EQ(done->report.unsolved, 1u) << "the embedding, which nothing multiplies";
+  const std::string solved = bytes();
+  EXPECT_NE(solved, searched);
+  auto file = open_checkpoint(target_);
+  ASSERT_TRUE(file.ok());
+  auto read = Certificate::read(*file);
+  ASSERT_TRUE(read.ok());
+  EXPECT_EQ(read->solver, "gptq");
+  // Whatever the threads.
+  c.threads = 1;
+  ASSERT_TRUE(quantize(c, nullptr).ok());
+  EXPECT_EQ(bytes(), solved);
+}
+
+TEST_F(Quantize, ABudgetIsKeptToTheByteAndItsMeasurementIsKept) {
+  QuantizeConfig c = config();
+  c.calibration = text("calib", 5, 600);
+  c.budget = "6bpw";
+  c.probe_windows = 2;
+  c.measurement = folder_.path() + "/m.json";
+  c.picture = folder_.path() + "/m.svg";
+  auto done = quantize(c, nullptr);
+  ASSERT_TRUE(done.ok()) << done.status().message();
+  EXPECT_LE(done->report.bits_per_weight(), 6.0);
+  ASSERT_TRUE(done->allocation);
+  EXPECT_EQ(done->report.bytes, done->allocation->bytes);
+  EXPECT_TRUE(fs::exists(c.measurement) && fs::exists(c.picture));
+  c.budget = "7bpw";
+  bool measured = false;
+  done = quantize(c, [&](const WorkProgress& p) {
+    measured = measured || p.what.find("matter") != p.what.npos;
+    return true;
+  });
+  ASSERT_TRUE(done.ok()) << done.status().message();
+  EXPECT_FALSE(measured) << "the file says it";
+  EXPECT_GT(done->report.bits_per_weight(), 6.0);
+  c.choices = {"q4_0", "q8_0"};
+  EXPECT_THAT(message(c), HasSubstr("measured on another model, text or choice of formats"));
+  c.measurement.clear();
+  c.budget = "10KiB";
+  EXPECT_THAT(message(c), HasSubstr("--budget 10KiB: a budget of 10240 bytes is below"));
+  c.budget = "much";
+  EXPECT_THAT(message(c), HasSubstr("as 4.25bpw"));
+  c.choices = {"q4_k_m"};
+  EXPECT_THAT(message(c), HasSubstr("--choices"));
+}
+
+TEST_F(Quantize, RefusesWhatHasNoInputs) {
+  QuantizeConfig c = config();
+  c.solver = "gptq";
+  EXPECT_THAT(message(c), HasSubstr("needs --calib TEXT"));
+  c.solver = "search";
+  c.budget = "4bpw";
+  EXPECT_THAT(message(c), HasSubstr("needs --calib TEXT"));
+  c = config();
+  c.picture = "x.svg";
+  EXPECT_THAT(message(c), HasSubstr("there is none"));
+}
+
 TEST_F(Quantize, WritesWhatItReports) {
   const auto done = quantize(config(), nullptr);
   ASSERT_TRUE(done.ok()) << done.status().message();

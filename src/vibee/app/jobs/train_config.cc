@@ -12,6 +12,7 @@
 #include <toml.hpp>
 #include <type_traits>
 
+#include "vibee/base/text/byte_count.h"
 #include "vibee/base/text/quote.h"
 #include "vibee/dist/shard/data_parallel.h"
 #include "vibee/graph/pass/gradient_checkpointing_v2.h"
@@ -220,20 +221,6 @@ Status set_precision(TrainConfig* c) {
   return check(p);
 }
 
-/// A positive number of bytes, of KiB, MiB or GiB.
-bool parse_bytes(std::string_view text, uint64_t* bytes) {
-  double number = 0;
-  const auto [end, wrong] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (wrong != std::errc()) return false;
-  const std::string_view unit(end, size_t(text.data() + text.size() - end));
-  for (const auto& [name, size] : {std::pair{"", 1.0}, {"KiB", 0x1p10}, {"MiB", 0x1p20}, {"GiB", 0x1p30}})
-    if (unit == name && number * size >= 1 && number * size < 0x1p60) {
-      *bytes = uint64_t(number * size);
-      return true;
-    }
-  return false;
-}
-
 /// What keys say together.
 Status check(const std::string& name, ConfigUse use, TrainConfig* c) {
   const auto wrong = [&](std::string_view key, std::string_view what) {
@@ -255,9 +242,11 @@ Status check(const std::string& name, ConfigUse use, TrainConfig* c) {
     return wrong("data.weights", fmt::format("{} of {} stores", c->store_weights.size(), c->stores.size()));
   const auto levels = recompute_levels();
   if (c->recompute.starts_with("budget=")) {
-    if (!parse_bytes(std::string_view(c->recompute).substr(7), &c->recompute_budget))
+    const auto bytes = parse_byte_count(std::string_view(c->recompute).substr(7));
+    if (!bytes)
       return wrong("train.recompute",
                    fmt::format("{}; a budget is bytes, as budget=900MiB or budget=2.5GiB", quote(c->recompute, 40)));
+    c->recompute_budget = *bytes;
   } else if (c->recompute != "auto" && std::none_of(levels.begin(), levels.end(), [&](const RecomputeName& level) {
                return level.name == c->recompute;
              }))

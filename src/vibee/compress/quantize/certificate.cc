@@ -59,6 +59,7 @@ void Certificate::put(GgufMetadata* metadata) const {
   m[key("weights")] = gguf_text(weights);
   m[key("importance")] = gguf_text(importance);
   m[key("calibration")] = gguf_text(calibration);
+  if (!solver.empty()) m[key("solver")] = gguf_text(solver);
   if (!quality) return;
   m[key("text")] = gguf_text(quality->text);
   m[key("context")] = gguf_u32(quality->context);
@@ -81,6 +82,7 @@ Result<Certificate> Certificate::read(const Checkpoint& file) {
   VIBEE_ASSIGN(c.weights, file.get_string(key("weights")));
   VIBEE_ASSIGN(c.importance, file.get_string(key("importance")));
   VIBEE_ASSIGN(c.calibration, file.get_string(key("calibration")));
+  VIBEE_ASSIGN(c.solver, file.get_string_or(key("solver"), ""));
   if (!file.has(key("text"))) return c;
   Quality q;
   VIBEE_ASSIGN(q.text, file.get_string(key("text")));

@@ -19,6 +19,7 @@ struct Certificate {
   std::string base;         ///< content_hash of the model it was made from
   std::string weights;      ///< content_hash of the file
   std::string importance;   ///< Importance::hash; empty: none was used
+  std::string solver;       ///< who chose the codes: "gptq", or empty: the formats' encoders
   std::string calibration;  ///< SHA-256 of the text that the importance comes from; empty: not known
 
   struct Quality {

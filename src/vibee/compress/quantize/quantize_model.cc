@@ -24,13 +24,17 @@ std::string identity(const Checkpoint& file) {
 
 }  // namespace
 
-Result<QuantizeReport> quantize_model(const Checkpoint& file, const ModelConfig& model, const Recipe& recipe,
-                                      GgufMetadata metadata, const std::string& path, const QuantizeOptions& options) {
-  const RecipeUse use{options.pure, options.importance != nullptr};
-  RecastOptions how{.format = [&](const TensorInfo& t) { return recipe_format(recipe, t, model, use); },
-                    .team = options.team};
+FormatMix recipe_mix(const Recipe& recipe, const ModelConfig& model, RecipeUse use) {
+  return {[&recipe, &model, use](const TensorInfo& t) { return recipe_format(recipe, t, model, use); },
+          use.pure ? std::nullopt : recipe_file_type(recipe)};
+}
+
+Result<QuantizeReport> quantize_model(const Checkpoint& file, const FormatMix& mix, GgufMetadata metadata,
+                                      const std::string& path, const QuantizeOptions& options) {
+  RecastOptions how{.format = mix.format, .team = options.team};
   if (options.importance)
     how.importance = [importance = options.importance](const TensorInfo& t) { return importance->of(t); };
+  if (options.solver) how.encoder = [&](const TensorInfo& t) { return options.solver->encoder(t); };
   VIBEE_ASSIGN(const Recast recast, Recast::create(file, std::move(how)));
   QuantizeReport report;
   report.indivisible = recast.indivisible();
@@ -40,14 +44,16 @@ Result<QuantizeReport> quantize_model(const Checkpoint& file, const ModelConfig&
     share.elements += t.elements();
     share.bytes += t.bytes;
     report.elements += t.elements();
+    if (options.solver && t.shape.size() > 1 && info(t.format).block_elems > 1 && !options.solver->solves(t))
+      ++report.unsolved;
     if (options.importance && info(t.format).block_elems > 1 && options.importance->of(t).empty()) ++report.unweighted;
   }
   set_file_type(&metadata, recast.tensors());
-  if (const auto number = recipe_file_type(recipe); number && !options.pure)
-    metadata["general.file_type"] = gguf_u32(*number);
+  if (mix.file_type) metadata["general.file_type"] = gguf_u32(*mix.file_type);
   GgufWrite write{options.progress, {}, &report.resumed, options.finish};
-  write.resume = fmt::format("quantize {} {} {}", kEncoders, identity(file),
-                             options.importance ? options.importance->hash() : "unweighted");
+  write.resume = fmt::format("quantize {} {} {} {}", kEncoders, identity(file),
+                             options.importance ? options.importance->hash() : "unweighted",
+                             options.solver ? "gptq " + options.inputs : "encoders");
   VIBEE_TRY(write_gguf(path, metadata, recast.tensors(), recast.reader(), write));
   std::error_code failed;
   report.bytes = std::filesystem::file_size(path, failed);

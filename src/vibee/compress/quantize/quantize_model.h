@@ -6,6 +6,7 @@
 #include <map>
 #include <string>
 
+#include "vibee/compress/quantize/gptq_solver.h"
 #include "vibee/compress/quantize/importance.h"
 #include "vibee/compress/quantize/recipe.h"
 #include "vibee/model/weight/recast.h"
@@ -13,8 +14,9 @@
 namespace vibee {
 
 struct QuantizeOptions {
-  bool pure = false;                       ///< every matrix in the recipe's base format
   const Importance* importance = nullptr;  ///< of the model's columns; it has been checked
+  GptqSolver* solver = nullptr;            ///< of the model's inputs; null: formats' own encoders
+  std::string inputs = {};                 ///< what the solver's inputs come from, in any words
   Team* team = nullptr;
   WriteProgress progress = nullptr;
   /// GgufWrite::finish.
@@ -31,12 +33,21 @@ struct QuantizeReport {
   uint64_t resumed = 0;      ///< of its tensors' bytes, that a run before had written
   uint64_t indivisible = 0;  ///< matrices in another format because the recipe's does not divide their rows
   uint64_t unweighted = 0;   ///< matrices that the importance does not know
+  uint64_t unsolved = 0;     ///< matrices in blocks that the solver left to their format's encoder
   std::map<Format, FormatShare> formats;
   double bits_per_weight() const { return elements ? 8.0 * double(bytes) / double(elements) : 0; }
 };
 
+/// The formats of a model's matrices.
+struct FormatMix {
+  std::function<Format(const TensorInfo&)> format;
+  std::optional<uint32_t> file_type = {};  ///< `general.file_type`; nothing: that of most of its bytes
+};
+/// Those of a recipe, which has to outlive the mix, as has the model.
+FormatMix recipe_mix(const Recipe& recipe, const ModelConfig& model, RecipeUse use);
+
 /// Writes `file` to `path`; `metadata` is what it shall say, file type and version of blocks excepted.
-Result<QuantizeReport> quantize_model(const Checkpoint& file, const ModelConfig& model, const Recipe& recipe,
-                                      GgufMetadata metadata, const std::string& path, const QuantizeOptions& options);
+Result<QuantizeReport> quantize_model(const Checkpoint& file, const FormatMix& mix, GgufMetadata metadata,
+                                      const std::string& path, const QuantizeOptions& options);
 
 }  // namespace vibee

@@ -54,6 +54,15 @@ void pack_nibbles(const uint8_t* codes, int half, uint8_t* qs) {
 
 }  // namespace
 
+void put_codes_iq4_nl(const uint8_t* codes, uint8_t* block) { pack_nibbles(codes, 16, block + 2); }
+void put_codes_iq4_xs(const uint8_t* codes, uint8_t* block) {
+  for (int k = 0; k < 8; ++k) pack_nibbles(codes + 32 * k, 16, block + 8 + 16 * k);
+}
+void put_codes_mxfp4(const uint8_t* codes, uint8_t* block) { pack_nibbles(codes, 16, block + 1); }
+void put_codes_nvfp4(const uint8_t* codes, uint8_t* block) {
+  for (int k = 0; k < 4; ++k) pack_nibbles(codes + 16 * k, 8, block + 4 + 8 * k);
+}
+
 void decode_iq4_nl(const uint8_t* in, uint64_t n, float* out) {
   for (uint64_t b = 0; b < n / 32; ++b, in += 18, out += 32) {
     decode_nibbles(in + 2, 16, kIq4Values, half_to_float(load_u16(in)), out);
@@ -65,7 +74,7 @@ void encode_iq4_nl(const float* in, uint64_t n, const float* importance, uint8_t
   encode_searched(how, search_kernels().table, in, n, importance, 18, out,
                   [](int lane, const uint8_t* codes, const Searched& found, uint8_t* to) {
                     store_u16(to, float_to_half(found.d[lane]));
-                    pack_nibbles(codes, 16, to + 2);
+                    put_codes_iq4_nl(codes, to);
                   });
 }
 
@@ -88,8 +97,8 @@ void encode_iq4_xs(const float* in, uint64_t n, const float* importance, uint8_t
                       const int scale = found.scales[lane + k] + 32, high = (scale >> 4) << (2 * (k % 4));
                       to[2 + k / 4] = uint8_t(to[2 + k / 4] | high);
                       to[4 + k / 2] = uint8_t(to[4 + k / 2] | (scale & 15) << (4 * (k & 1)));
-                      pack_nibbles(codes + 32 * k, 16, to + 8 + 16 * k);
                     }
+                    put_codes_iq4_xs(codes, to);
                   });
 }
 
@@ -104,7 +113,7 @@ void encode_mxfp4(const float* in, uint64_t n, const float* importance, uint8_t*
     encode_searched(how, search_kernels().listed, in, n, importance, 17, out,
                     [](int lane, const uint8_t* codes, const Searched& found, uint8_t* to) {
                       to[0] = uint8_t(found.scales[lane]);
-                      pack_nibbles(codes, 16, to + 1);
+                      put_codes_mxfp4(codes, to);
                     });
     return;
   }
@@ -133,10 +142,8 @@ void encode_nvfp4(const float* in, uint64_t n, const float* importance, uint8_t*
   const ListedSearch how{16, 4, kE4m3.data(), int(kE4m3.size()), 8, 8};
   encode_searched(how, search_kernels().listed, in, n, importance, 36, out,
                   [](int lane, const uint8_t* codes, const Searched& found, uint8_t* to) {
-                    for (int k = 0; k < 4; ++k) {
-                      to[k] = uint8_t(found.scales[lane + k]);
-                      pack_nibbles(codes + 16 * k, 8, to + 4 + 8 * k);
-                    }
+                    for (int k = 0; k < 4; ++k) to[k] = uint8_t(found.scales[lane + k]);
+                    put_codes_nvfp4(codes, to);
                   });
 }
 

@@ -43,17 +43,27 @@ struct Nearest {
 };
 constexpr Nearest kNearestNf4(kNf4Values), kNearestFp4(kBnbFp4Values);
 
+template <class Code>
+void pack_codes(Code&& code, uint8_t* block) {
+  for (uint32_t i = 0; i < 64; i += 32)
+    for (uint32_t j = 0; j < 16; ++j) block[4 + i / 2 + j] = uint8_t(code(i + j) | code(i + j + 16) << 4);
+}
+
 void encode_table_groups(const Nearest& nearest, const float* in, uint64_t n, uint8_t* out) {
   for (; n > 0; n -= 64, in += 64, out += 36) {
     const float scale = largest(in, 64), by = usable(scale);
     std::memcpy(out, &scale, 4);
     const auto code = [&](uint32_t i) { return nearest(std::isnan(in[i]) ? 0 : in[i] / by); };
-    for (uint32_t i = 0; i < 64; i += 32)
-      for (uint32_t j = 0; j < 16; ++j) out[4 + i / 2 + j] = uint8_t(code(i + j) | code(i + j + 16) << 4);
+    pack_codes(code, out);
   }
 }
 
 }  // namespace
+
+void put_codes_nf4s64(const uint8_t* codes, uint8_t* block) {
+  pack_codes([codes](uint32_t i) { return codes[i]; }, block);
+}
+void put_codes_fp4s64(const uint8_t* codes, uint8_t* block) { put_codes_nf4s64(codes, block); }
 
 void decode_nf4s64(const uint8_t* in, uint64_t n, float* out) { table_groups(kNf4Values, in, n, out); }
 void encode_nf4s64(const float* in, uint64_t n, const float*, uint8_t* out) {

@@ -113,7 +113,28 @@ void encode_signed_bytes(const float* in, uint64_t n, uint8_t* out) {
   }
 }
 
+/// Code 128 is zero.
+template <uint32_t Group>
+void put_signed_bytes(const uint8_t* codes, uint8_t* block) {
+  for (uint32_t i = 0; i < Group; ++i) block[4 + i] = uint8_t(codes[i] ^ 0x80);
+}
+
 }  // namespace
+
+#define VIBEE_PUT(id, group, header)                                                 \
+  void put_codes_##id(const uint8_t* codes, uint8_t* block) {                        \
+    pack_nibbles<group>(block + (header), [codes](uint32_t i) { return codes[i]; }); \
+  }
+VIBEE_PUT(i4z32, 32, 5)
+VIBEE_PUT(i4z64, 64, 5)
+VIBEE_PUT(i4z128, 128, 5)
+VIBEE_PUT(i4m32, 32, 8)
+VIBEE_PUT(i4m64, 64, 8)
+VIBEE_PUT(i4m128, 128, 8)
+#undef VIBEE_PUT
+void put_codes_i8s32(const uint8_t* codes, uint8_t* block) { put_signed_bytes<32>(codes, block); }
+void put_codes_i8s64(const uint8_t* codes, uint8_t* block) { put_signed_bytes<64>(codes, block); }
+void put_codes_i8s128(const uint8_t* codes, uint8_t* block) { put_signed_bytes<128>(codes, block); }
 
 void encode_i4z32(const float* in, uint64_t n, const float*, uint8_t* out) { encode_zero_point<32>(in, n, out); }
 void encode_i4z64(const float* in, uint64_t n, const float*, uint8_t* out) { encode_zero_point<64>(in, n, out); }

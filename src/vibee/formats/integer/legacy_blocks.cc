@@ -71,6 +71,21 @@ void encode_affine(const float* in, uint64_t n, const float* importance, int top
 
 }  // namespace
 
+void put_codes_q4_0(const uint8_t* codes, uint8_t* block) { pack_nibbles(codes, block + 2); }
+void put_codes_q4_1(const uint8_t* codes, uint8_t* block) { pack_nibbles(codes, block + 4); }
+void put_codes_q5_0(const uint8_t* codes, uint8_t* block) {
+  pack_fifth_bits(codes, block + 2);
+  pack_nibbles(codes, block + 6);
+}
+void put_codes_q5_1(const uint8_t* codes, uint8_t* block) {
+  pack_fifth_bits(codes, block + 4);
+  pack_nibbles(codes, block + 8);
+}
+/// Code 128 is zero.
+void put_codes_q8_0(const uint8_t* codes, uint8_t* block) {
+  for (int i = 0; i < kBlock; ++i) block[2 + i] = uint8_t(codes[i] ^ 0x80);
+}
+
 void decode_q4_0(const uint8_t* in, uint64_t n, float* out) {
   for (uint64_t b = 0; b < n / kBlock; ++b, in += 18, out += kBlock) {
     const float d = half_to_float(load_u16(in));
@@ -80,7 +95,7 @@ void decode_q4_0(const uint8_t* in, uint64_t n, float* out) {
 void encode_q4_0(const float* in, uint64_t n, const float* importance, uint8_t* out) {
   encode_symmetric(in, n, importance, 8, 18, out, [](float d, const uint8_t* codes, uint8_t* to) {
     store_u16(to, float_to_half(d));
-    pack_nibbles(codes, to + 2);
+    put_codes_q4_0(codes, to);
   });
 }
 
@@ -94,7 +109,7 @@ void encode_q4_1(const float* in, uint64_t n, const float* importance, uint8_t* 
   encode_affine(in, n, importance, 15, 20, out, [](float d, float low, const uint8_t* codes, uint8_t* to) {
     store_u16(to, float_to_half(d));
     store_u16(to + 2, float_to_half(low));
-    pack_nibbles(codes, to + 4);
+    put_codes_q4_1(codes, to);
   });
 }
 
@@ -110,8 +125,7 @@ void decode_q5_0(const uint8_t* in, uint64_t n, float* out) {
 void encode_q5_0(const float* in, uint64_t n, const float* importance, uint8_t* out) {
   encode_symmetric(in, n, importance, 16, 22, out, [](float d, const uint8_t* codes, uint8_t* to) {
     store_u16(to, float_to_half(d));
-    pack_fifth_bits(codes, to + 2);
-    pack_nibbles(codes, to + 6);
+    put_codes_q5_0(codes, to);
   });
 }
 
@@ -128,8 +142,7 @@ void encode_q5_1(const float* in, uint64_t n, const float* importance, uint8_t* 
   encode_affine(in, n, importance, 31, 24, out, [](float d, float low, const uint8_t* codes, uint8_t* to) {
     store_u16(to, float_to_half(d));
     store_u16(to + 2, float_to_half(low));
-    pack_fifth_bits(codes, to + 4);
-    pack_nibbles(codes, to + 8);
+    put_codes_q5_1(codes, to);
   });
 }
 

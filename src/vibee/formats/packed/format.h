@@ -36,6 +36,11 @@ struct NumericFormat {
   /// which counts all alike and leaves the blocks of 32 of integers and MXFP4 to plain rounding.
   void (*encode)(const float* in, uint64_t n, const float* importance, uint8_t* bytes);
 
+  /// How many codes an element has, 0 where they cannot be put one by one.
+  uint16_t levels;
+  /// Writes the codes (below `levels`) of all elements of one block, whose scales and offsets stay; nullptr as above.
+  void (*put_codes)(const uint8_t* codes, uint8_t* block);
+
   bool in_gguf() const { return gguf_type != kNoGgufType; }
   double bits_per_weight() const { return 8.0 * block_bytes / block_elems; }
   /// Bytes of a row of `n` elements; `n` must be a multiple of block_elems.

@@ -1,17 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 // The table behind formats/packed/format.h, in the last folder of formats because it names every family's functions.
+#include <array>
+
 #include "vibee/formats/packed/codec.h"
 #include "vibee/formats/packed/format.h"
 
 namespace vibee {
 namespace {
 
-constexpr NumericFormat kFormats[] = {
+constexpr auto kFormats = [] {
+  auto all = std::to_array<NumericFormat>({
 #define VIBEE_FORMAT(id, gguf_type, block, bytes, encode) \
-  {Format::id, #id, gguf_type, block, bytes, decode_##id, encode},
+  {Format::id, #id, gguf_type, block, bytes, decode_##id, encode, 0, nullptr},
 #include "vibee/formats/packed/formats.inc"
 #undef VIBEE_FORMAT
-};
+  });
+#define VIBEE_CODES(id, count)              \
+  all[size_t(Format::id)].levels = (count); \
+  all[size_t(Format::id)].put_codes = put_codes_##id;
+#include "vibee/formats/packed/codes.inc"
+#undef VIBEE_CODES
+  return all;
+}();
 
 // Names of all type ids ever used by GGUF, whether read here or not; gaps were never given out.
 constexpr std::string_view kGgufTypeNames[] = {

@@ -54,6 +54,35 @@ TEST_P(EveryFormat, DecodesAsTheGoldens) {
   }
 }
 
+/// Putting codes keeps the scales: a block in which every element has code c holds what other codes beside it hold.
+TEST_P(EveryFormat, CodesArePutOneByOneAndScalesStay) {
+  const NumericFormat& f = info(GetParam());
+  if (f.levels == 0) GTEST_SKIP() << "no codes";
+  const std::vector<uint8_t> blocks = golden(std::string(f.name) + ".blocks");
+  const uint32_t n = f.block_elems;
+  std::vector<std::vector<float>> all(f.levels, std::vector<float>(n));
+  std::vector<uint8_t> block(blocks.begin(), blocks.begin() + f.block_bytes), codes(n);
+  for (uint32_t c = 0; c < f.levels; ++c) {
+    codes.assign(n, uint8_t(c));
+    f.put_codes(codes.data(), block.data());
+    f.decode(block.data(), n, all[c].data());
+  }
+  RandomStream random(1, Purpose::test);
+  for (uint8_t& c : codes) c = uint8_t(random.below(f.levels));
+  f.put_codes(codes.data(), block.data());
+  std::vector<float> mixed(n), before(n);
+  f.decode(block.data(), n, mixed.data());
+  for (uint32_t i = 0; i < n; ++i)
+    EXPECT_EQ(std::bit_cast<uint32_t>(mixed[i]), std::bit_cast<uint32_t>(all[codes[i]][i])) << f.name << " " << i;
+  // Every element of the golden block is one of the codes' values under its scales.
+  f.decode(blocks.data(), n, before.data());
+  for (uint32_t i = 0; i < n; ++i) {
+    bool found = std::isnan(before[i]);
+    for (uint32_t c = 0; c < f.levels && !found; ++c) found = all[c][i] == before[i];
+    EXPECT_TRUE(found) << f.name << " " << i << " " << before[i];
+  }
+}
+
 TEST_P(EveryFormat, DecodesEachBlockOnItsOwn) {
   const NumericFormat& f = info(GetParam());
   const std::vector<uint8_t> blocks = golden(std::string(f.name) + ".blocks");

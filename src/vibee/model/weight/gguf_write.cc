@@ -133,6 +133,14 @@ class PieceWriter {
 
 }  // namespace
 
+uint64_t gguf_header_bytes(const GgufMetadata& metadata, std::span<const TensorInfo> tensors) {
+  return header_of(metadata, tensors).size();
+}
+
+uint64_t gguf_padded_bytes(const GgufMetadata& metadata, uint64_t bytes) {
+  return round_up(bytes, alignment_of(metadata));
+}
+
 Status write_gguf(const std::string& path, const GgufMetadata& metadata, std::span<const TensorInfo> tensors,
                   const TensorBytes& read, const GgufWrite& options) {
   for (const TensorInfo& t : tensors)

@@ -34,4 +34,9 @@ struct GgufWrite {
 Status write_gguf(const std::string& path, const GgufMetadata& metadata, std::span<const TensorInfo> tensors,
                   const TensorBytes& read, const GgufWrite& options = {});
 
+/// Bytes in front of the first tensor's.
+uint64_t gguf_header_bytes(const GgufMetadata& metadata, std::span<const TensorInfo> tensors);
+/// Bytes of a tensor with those up to the next one.
+uint64_t gguf_padded_bytes(const GgufMetadata& metadata, uint64_t bytes);
+
 }  // namespace vibee

@@ -34,6 +34,7 @@ struct Recast::Rows {
   const uint8_t* raw;
   uint8_t* out;
   std::span<const float> importance;
+  const RowEncoder* encoder;
   bool edited;
 };
 
@@ -75,6 +76,11 @@ Status Recast::recast_rows(const Rows& r, uint64_t first, uint64_t count, Scratc
         return error(Code::invalid, "tensor {} holds {} in row {}, column {}; {} can only hold finite numbers",
                      quote(r.tensor.name), floats[i], first + i / k, i % k, r.to.name);
   }
+  uint8_t* const out = r.out + (first - r.first) * r.to.row_bytes(k);
+  if (r.encoder) {
+    r.encoder->encode(floats, out);
+    return {};
+  }
   const float* importance = nullptr;
   if (!r.importance.empty()) {
     const uint64_t rows_a_matrix = r.importance.size() == k ? r.tensor.rows() : r.tensor.shape[1];
@@ -84,7 +90,7 @@ Status Recast::recast_rows(const Rows& r, uint64_t first, uint64_t count, Scratc
                   scratch->importance.begin() + std::ptrdiff_t(i * k));
     importance = scratch->importance.data();
   }
-  r.to.encode(floats.data(), floats.size(), importance, r.out + (first - r.first) * r.to.row_bytes(k));
+  r.to.encode(floats.data(), floats.size(), importance, out);
   return {};
 }
 
@@ -102,6 +108,10 @@ Status Recast::read(const TensorInfo& t, uint64_t offset, std::span<uint8_t> out
   if (from->format == t.format && !edited) return file_->read(*from, offset, out);
   const NumericFormat &a = info(from->format), &b = info(t.format);
   const uint64_t k = t.row_length(), first = offset / b.row_bytes(k), rows = out.size() / b.row_bytes(k);
+  std::shared_ptr<const RowEncoder> encoder;
+  if (options_.encoder) {
+    VIBEE_ASSIGN(encoder, options_.encoder(t));
+  }
   std::vector<uint8_t> raw(rows * a.row_bytes(k));
   std::vector<Scratch> scratch(options_.team ? options_.team->size() : 1);
   VIBEE_TRY(file_->read(*from, first * a.row_bytes(k), raw));
@@ -112,8 +122,9 @@ Status Recast::read(const TensorInfo& t, uint64_t offset, std::span<uint8_t> out
                  raw.data(),
                  out.data(),
                  options_.importance ? options_.importance(t) : std::span<const float>(),
+                 encoder.get(),
                  edited};
-  const uint64_t step = std::max<uint64_t>(1, kPieceFloats / k);
+  const uint64_t step = encoder ? encoder->rows : std::max<uint64_t>(1, kPieceFloats / k);
   std::atomic<uint64_t> next{0};
   std::vector<Status> failed(scratch.size());
   const auto work = [&](uint32_t tid) {
@@ -174,7 +185,7 @@ class RecastSource final : public ByteSource {
 
 }  // namespace
 
-Result<Checkpoint> recast_checkpoint(Checkpoint file, const std::vector<Format>& formats) {
+Result<Checkpoint> recast_checkpoint(Checkpoint file, std::function<Format(const TensorInfo&)> format) {
   CheckpointParts parts;
   parts.path = file.path();
   parts.directory = file.is_directory() ? file.path() : "";
@@ -182,7 +193,7 @@ Result<Checkpoint> recast_checkpoint(Checkpoint file, const std::vector<Format>&
   parts.metadata = file.metadata();
   file.forget_metadata();
   auto whole = std::make_unique<const Checkpoint>(std::move(file));
-  VIBEE_ASSIGN(Recast recast, Recast::create(*whole, {.format = all_in(formats)}));
+  VIBEE_ASSIGN(Recast recast, Recast::create(*whole, {.format = std::move(format)}));
   auto source = std::make_shared<const RecastSource>(std::move(whole), std::move(recast));
   parts.tensors = source->tensors();
   parts.source = std::move(source);

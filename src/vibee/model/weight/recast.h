@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <vector>
 
 #include "vibee/base/thread/team.h"
@@ -16,6 +17,13 @@ struct RecastEdit {
   std::function<Status(const std::string& tensor, uint64_t first, std::span<float> rows)> apply = {};
 };
 
+/// Encodes whole rows of a tensor, which it may change, in the place of its format's own encoder. From several threads
+/// at once, so many rows at most.
+struct RowEncoder {
+  std::function<void(std::span<float> rows, uint8_t* out)> encode;
+  uint64_t rows = 1;
+};
+
 struct RecastOptions {
   /// The format of a matrix; without it every tensor keeps its own.
   std::function<Format(const TensorInfo&)> format = {};
@@ -23,6 +31,8 @@ struct RecastOptions {
   /// How much each column of a tensor matters to its encoder: row_length() numbers, or so many for each of shape[2]
   /// matrices; empty: all alike.
   std::function<std::span<const float>(const TensorInfo&)> importance = {};
+  /// Who encodes a tensor (as it will be) instead; nothing: its format. Asked before a slice of it is read.
+  std::function<Result<std::shared_ptr<const RowEncoder>>(const TensorInfo&)> encoder = {};
   Team* team = nullptr;  ///< that encodes; null: the caller alone
 };
 
@@ -66,7 +76,7 @@ inline std::function<Format(const TensorInfo&)> all_in(Format format) {
 std::function<Format(const TensorInfo&)> all_in(std::vector<Format> formats);
 
 /// A checkpoint whose matrices are of other formats when they are read (Recast).
-Result<Checkpoint> recast_checkpoint(Checkpoint file, const std::vector<Format>& formats);
+Result<Checkpoint> recast_checkpoint(Checkpoint file, std::function<Format(const TensorInfo&)> format);
 
 /// `general.file_type` (and the version of block formats) as llama.cpp numbers a file whose matrices are mostly
 /// `format`.

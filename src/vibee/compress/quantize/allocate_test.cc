@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vibee/compress/quantize/allocate.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "vibee/base/random/philox.h"
+#include "vibee/kit/tiny_model.h"
+#include "vibee/model/arch/arch.h"
+
+namespace vibee {
+namespace {
+
+using testing::HasSubstr;
+
+ErrorOptions errors_of(std::vector<Format> formats) {
+  ErrorOptions options;
+  options.formats = std::move(formats);
+  return options;
+}
+
+class Allocate : public testing::Test {
+ protected:
+  Allocate() : made_({.format = Format::f16, .dim = 256, .layers = 2, .head_dim = 128, .ff = 96}), file_(open()) {}
+  Checkpoint open() const {
+    auto file = open_checkpoint(made_.path());
+    VIBEE_CHECK(file.ok(), "{}", file.status().message());
+    return std::move(*file);
+  }
+  std::vector<MatrixChoices> measured() {
+    auto m = measure_errors(file_, errors_of({Format::q2_k, Format::q4_k, Format::q4_0, Format::q6_k, Format::q8_0}));
+    VIBEE_CHECK(m.ok(), "{}", m.status().message());
+    RandomStream random(1, Purpose::test);
+    for (MatrixChoices& c : *m) c.kl = 1e-4 * double(1 + random.below(100));
+    return std::move(*m);
+  }
+  TinyModelFile made_;
+  Checkpoint file_;
+};
+
+TEST_F(Allocate, KnowsEveryMatrixInTheFormatsThatDivideIt) {
+  const std::vector<MatrixChoices> all = measured();
+  uint64_t matrices = 0;
+  for (const TensorInfo& t : file_.tensors()) matrices += t.shape.size() > 1;
+  EXPECT_EQ(all.size(), matrices);
+  for (const MatrixChoices& m : all) {
+    const bool rows_of_96 = m.tensor.find("ffn_down") != m.tensor.npos;
+    EXPECT_EQ(m.formats.size(), rows_of_96 ? 2u : 5u) << m.tensor;
+    for (size_t i = 0; i < m.formats.size(); ++i) {
+      EXPECT_GT(m.errors[i], 0) << m.tensor;
+      EXPECT_LT(m.errors[i], 0.2) << m.tensor;
+    }
+    EXPECT_DOUBLE_EQ(m.damage(m.probe()), m.kl);
+    EXPECT_LT(m.damage(m.formats.size() - 1), m.damage(0)) << "eight bits are worth more than the fewest";
+  }
+}
+
+TEST_F(Allocate, NeverAboveTheBudgetAndNoWorseWithMore) {
+  const std::vector<MatrixChoices> all = measured();
+  const auto in = [&](Format small, Format other) {
+    return file_bytes(file_, file_.metadata(), [&](const TensorInfo& t) {
+      return t.shape.size() < 2 ? t.format : t.row_length() % 256 == 0 ? small : other;
+    });
+  };
+  const uint64_t least = in(Format::q2_k, Format::q4_0), most = in(Format::q8_0, Format::q8_0);
+  double before = 1e9;
+  for (uint64_t bytes = least; bytes <= most; bytes += (most - least) / 37) {
+    const auto a = allocate_formats(file_, file_.metadata(), all, bytes);
+    ASSERT_TRUE(a.ok()) << a.status().message();
+    EXPECT_LE(a->bytes, bytes);
+    EXPECT_LE(a->predicted, before);
+    EXPECT_GE(a->predicted, a->bound * (1 - 1e-12));
+    before = a->predicted;
+    // Its bytes are those that the file has.
+    EXPECT_EQ(a->bytes, file_bytes(file_, file_.metadata(), [&](const TensorInfo& t) {
+                const auto at = a->formats.find(t.name);
+                return at == a->formats.end() ? t.format : at->second;
+              }));
+  }
+  const auto best = allocate_formats(file_, file_.metadata(), all, most);
+  ASSERT_TRUE(best.ok());
+  for (const auto& [tensor, format] : best->formats) EXPECT_EQ(format, Format::q8_0) << tensor;
+}
+
+TEST_F(Allocate, SaysWhatTheSmallestFileIs) {
+  const std::vector<MatrixChoices> all = measured();
+  const auto a = allocate_formats(file_, file_.metadata(), all, 1000);
+  ASSERT_FALSE(a.ok());
+  EXPECT_THAT(a.status().message(), HasSubstr("a budget of 1000 bytes is below "));
+}
+
+TEST_F(Allocate, RefusesFormatsThatDivideNothing) {
+  const auto m = measure_errors(file_, errors_of({Format::q4_k}));
+  ASSERT_FALSE(m.ok());
+  EXPECT_THAT(m.status().message(), HasSubstr("ffn_down"));
+}
+
+}  // namespace
+}  // namespace vibee
