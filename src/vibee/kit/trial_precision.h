@@ -29,6 +29,8 @@ class TrialPrecision {
   }
   /// Saved values lie in so many bits from now on.
   void save(const SavedBits& bits) { t_.options.saved = bits; }
+  /// Products are computed by a recipe of that name from now on.
+  void multiply(std::string_view recipe) { t_.options.precision.products = find_product_recipe(recipe); }
   Status prepare() { return t_.tell_stories(1 << 20); }
   std::string size() const {
     return fmt::format("width {}, 2 layers, {} steps of {} tokens, mean of {} seeds", t_.model.dim, t_.steps,

@@ -212,6 +212,21 @@ Status set_precision(TrainConfig* c) {
   // Small gradients do not survive f16 without a scale; who wants none has to say so.
   const std::string scale = !c->loss_scale.text.empty() ? c->loss_scale.text : c->compute == "f16" ? "dynamic" : "none";
   VIBEE_TRY(parse_loss_scale(scale, &p.loss_scale).within("key 'precision.loss_scale'"));
+  p.products = find_product_recipe(c->products);
+  if (p.products == nullptr) {
+    std::string built;
+    for (const ProductRecipe& recipe : product_recipes())
+      built += fmt::format("{}{}", built.empty() ? "" : ", ", recipe.name);
+    return error(Code::invalid, "key 'precision.products': {}; {} are built", quote(c->products, 40), built);
+  }
+  using K = std::pair<const char*, Fp8Scaling::Kind>;
+  VIBEE_TRY(named("precision.products_scaling", c->products_scaling,
+                  {K{"delayed", Fp8Scaling::Kind::delayed}, K{"current", Fp8Scaling::Kind::current}}, &p.fp8.kind));
+  using A = std::pair<const char*, Fp8Scaling::Amax>;
+  VIBEE_TRY(named("precision.products_amax", c->products_amax,
+                  {A{"max", Fp8Scaling::Amax::most}, A{"latest", Fp8Scaling::Amax::latest}}, &p.fp8.amax));
+  if (c->lora.rank > 0 && c->products != "f32")
+    return error(Code::invalid, "key 'precision.products': an adapter is trained with products in f32");
   VIBEE_TRY(named("optimiser.moments", c->moments, {std::pair{"f32", false}, {"8bit", true}}, &p.narrow_moments));
   if (c->lora.rank > 0 && (!c->master.empty() || p.update != Bf16Sum::nearest || p.gradients != Format::f32))
     return error(Code::invalid,

@@ -211,7 +211,10 @@ TEST_F(Training, LearnsInOtherNumbers) {
       {"train.act_compress=int4", "train.recompute=cheap", "train.part=2"},
       {"train.act_compress=auto=3"},
       {"optimiser.rule=lion", "optimiser.rate=0.003", "optimiser.beta2=0.99", "model.dim=64", "optimiser.moments=8bit"},
-      {"optimiser.moments=8bit", "optimiser.block=64", "model.dim=64", "optimiser.paged=200000"}};
+      {"optimiser.moments=8bit", "optimiser.block=64", "model.dim=64", "optimiser.paged=200000"},
+      {"precision.products=int8-switchback", "precision.compute=bf16", "train.part=2"},
+      {"precision.products=fp8-hybrid", "precision.products_history=3", "train.part=2"},
+      {"precision.products=mxfp8", "precision.products_skip=[\"blk.0.\"]"}};
   int k = 0;
   for (std::vector<std::string> way : ways) {
     double first = 0, last = 0;
@@ -445,6 +448,11 @@ TEST_F(Training, SaysWhatAConfigurationMayNotSay) {
   has(refusal({"precision.compute=fp8"}), "f32, bf16, f16 are built");
   has(refusal({"precision.master=split"}), "weights are f32 here");
   has(refusal({"precision.compute=f16", "precision.master=split"}), "fp16 is not the upper half of fp32");
+  has(refusal({"precision.products=int4"}), "key 'precision.products': \"int4\"; f32, int8-switchback");
+  has(refusal({"precision.products=int8-rows", "precision.compute=f16", "precision.master=none"}),
+      "int8-rows rounds weights of which there is a master");
+  has(refusal({"precision.products=fp8-hybrid", "precision.products_scaling=block"}), "delayed, current are built");
+  has(refusal({"precision.products=fp8-hybrid", "precision.products_history=0"}), "a whole number from 1");
   has(refusal({"precision.bf16_update=kahan"}), "kahan compensates bf16 weights; weights are fp32 here");
   has(refusal({"precision.gradient_sums=sr"}), "key 'precision.gradient_sums'");
   has(refusal({"precision.loss_scale=-3"}), "none, dynamic or a number");

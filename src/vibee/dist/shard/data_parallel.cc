@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vibee/dist/shard/data_parallel.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cstring>
 
@@ -17,6 +18,18 @@ uint32_t ranks_of_mesh(const std::string& mesh) {
 Result<bool> any_rank(CommThread& ranks, bool mine) {
   VIBEE_ASSIGN(const float sum, sum_over_ranks(ranks, mine ? 1 : 0));
   return sum > 0;
+}
+
+Status max_over_ranks(CommThread& ranks, std::span<float> mine) {
+  // A place a rank, zeros but for one's own: sums are exact.
+  std::vector<float> all(mine.size() * ranks.size());
+  std::copy(mine.begin(), mine.end(), all.begin() + int64_t(mine.size() * ranks.rank()));
+  const CommProgram program = direct_all_reduce(ranks.size(), ranks.size());
+  Reduction reduction(program, ranks.rank(), all.size(), {all.data()});
+  ranks.submit(&reduction);
+  VIBEE_TRY(ranks.wait());
+  for (size_t i = 0; i < all.size(); ++i) mine[i % mine.size()] = std::max(mine[i % mine.size()], all[i]);
+  return {};
 }
 
 Status same_on_all_ranks(CommThread& ranks, const Hash128& mine, std::string_view what) {

@@ -15,6 +15,9 @@ uint32_t ranks_of_mesh(const std::string& mesh);
 /// Whether a rank says so: the answer is the same on all.
 Result<bool> any_rank(CommThread& ranks, bool mine);
 
+/// Every number becomes the largest that a rank has of it; none is below 0.
+Status max_over_ranks(CommThread& ranks, std::span<float> mine);
+
 /// Ranks that began differently would go on differently, and nobody would see it. The error says `what` differs, on
 /// all.
 Status same_on_all_ranks(CommThread& ranks, const Hash128& mine, std::string_view what);

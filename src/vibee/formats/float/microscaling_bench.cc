@@ -3,6 +3,7 @@
 #include "vibee/core/technique/context.h"
 #include "vibee/formats/packed/format.h"
 #include "vibee/kit/format_trial.h"
+#include "vibee/kit/trial_precision.h"
 
 namespace vibee {
 
@@ -21,6 +22,14 @@ Status bench_microscaling(BenchContext& context) {
     VIBEE_ASSIGN(const double kl, trial.kl_of(name));
     context.figure(fmt::format("KL divergence of {} weights", name), kl, "nats");
   }
+  if (!context.proceed("training", 0.5)) return {};
+  TrialPrecision training(context.settings());
+  VIBEE_TRY(training.prepare());
+  VIBEE_ASSIGN(const TrialPrecision::Learnt bf16, training.learn(Format::bf16, Master::f32));
+  training.multiply("mxfp8");
+  VIBEE_ASSIGN(const TrialPrecision::Learnt learnt, training.learn(Format::bf16, Master::f32));
+  context.target("held-out loss of bf16 over that of products in mxfp8 (emulated)", bf16.loss / learnt.loss, "x",
+                 1 / 1.003, training.size());
   return {};
 }
 

@@ -5,10 +5,13 @@
 #include <cmath>
 #include <cstring>
 
+#include "vibee/base/math/half.h"
 #include "vibee/base/random/philox.h"
 #include "vibee/core/technique/context.h"
 #include "vibee/formats/packed/format.h"
+#include "vibee/kernels/gemm/round_operand.h"
 #include "vibee/kit/format_trial.h"
+#include "vibee/kit/trial_training.h"
 
 namespace vibee {
 namespace {
@@ -42,11 +45,41 @@ uint32_t wrong_scales(const MxFormat& f) {
   return wrong;
 }
 
+/// Numbers of operands of training, rounded along rows and across them of the same floats, beside the formats' codes of
+/// rows and of columns: the second is not made of the first.
+uint32_t wrong_operands(const RunSettings& settings) {
+  constexpr uint32_t kSize = 64;
+  RandomStream random(settings.seed, Purpose::test, 1);
+  std::vector<float> x(kSize * kSize), turned(x.size()), along(x.size()), across(x.size());
+  for (float& v : x) v = std::ldexp(random.normal(), int(random.below(20)) - 10);
+  for (uint32_t r = 0; r < kSize; ++r)
+    for (uint32_t c = 0; c < kSize; ++c) turned[c * kSize + r] = x[r * kSize + c];
+  std::vector<uint8_t> codes(2 * x.size());
+  std::vector<uint16_t> y(x.size()), z(x.size());
+  const RoundKernels& kernels = round_kernels(settings.isa);
+  uint32_t wrong = 0;
+  for (const auto& [form, format] :
+       {std::pair{OperandForm::mx_e4m3, Format::mxfp8}, {OperandForm::mx_e5m2, Format::mxfp8e5m2}}) {
+    info(format).encode(x.data(), x.size(), nullptr, codes.data());
+    info(format).decode(codes.data(), x.size(), along.data());
+    info(format).encode(turned.data(), x.size(), nullptr, codes.data());
+    info(format).decode(codes.data(), x.size(), across.data());
+    for (uint32_t r = 0; r < kSize; ++r) kernels.along(&x[r * kSize], Format::f32, kSize, info(form).to, &y[r * kSize]);
+    for (uint32_t r = 0; r < kSize; r += kScaledBlock)
+      kernels.across(&x[r * kSize], Format::f32, kSize, kScaledBlock, kSize, info(form).to, &z[r * kSize]);
+    for (uint32_t r = 0; r < kSize; ++r)
+      for (uint32_t c = 0; c < kSize; ++c)
+        wrong += bf16_to_float(y[r * kSize + c]) != along[r * kSize + c] ||
+                 bf16_to_float(z[r * kSize + c]) != across[c * kSize + r];
+  }
+  return wrong;
+}
+
 }  // namespace
 
 Status check_microscaling(CheckContext& context) {
   context.not_built("MXINT8; the scale rules ceil, rceil and even");
-  context.not_built("training in MX (train --fp8-scaling mx), --kv mx");
+  context.not_built("--kv mx");
   context.not_built("integer products of E2M3, block-scaled MMA of sm_100a; MXFP4 of safetensors");
   if (context.describe_only()) return {};
 
@@ -98,6 +131,17 @@ Status check_microscaling(CheckContext& context) {
     VIBEE_ASSIGN(const std::vector<float> b, FormatTrial::logits(plain, 1));
     context.equal(fmt::format("{}: logits equal those of the same values in f32", name), a == b, 1);
   }
+  if (!context.proceed("training", 0.7)) return error(Code::cancelled, "stopped");
+
+  context.equal("operands of products unlike the formats' blocks, along and across", wrong_operands(context.settings()),
+                0);
+  TrialTraining trial;
+  trial.options.isa = context.settings().isa;
+  trial.options.precision.products = find_product_recipe("mxfp8");
+  VIBEE_ASSIGN(const TrialTraining::Run one, trial.run(0));
+  trial.options.threads = 3;
+  VIBEE_ASSIGN(const TrialTraining::Run three, trial.run(0));
+  context.equal("steps of mxfp8 on 1 and 3 threads: the same bytes", one.state == three.state, 1);
   return {};
 }
 

@@ -97,6 +97,11 @@ Result<std::vector<TensorOf<T>>> run(const Graph& g, const InterpretInputsOf<T>&
     }
     std::vector<const TensorOf<T>*> in;
     for (ValueId id : node.in) in.push_back(&values[id]);
+    std::vector<TensorOf<T>> rounded;
+    if (is_rounded_product(node)) {
+      rounded = rounded_operands<T>(node, in);
+      for (size_t i = 0; i < in.size(); ++i) in[i] = &rounded[i];
+    }
     const OpLevel level = info(node.op).level;
     if (node.op == Op::compress) evaluate_compress(node, *in[0], inputs.rounding, &out[0]);
     VIBEE_TRY((node.op == Op::compress       ? Status()

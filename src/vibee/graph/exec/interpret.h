@@ -58,6 +58,11 @@ Status evaluate_composite(const Node& node, std::span<const TensorOf<T>* const> 
 template <class T>
 Status evaluate_training(const Node& node, std::span<const TensorOf<T>* const> in, std::span<TensorOf<T>> out);
 
+/// The inputs of a product that rounds them (graph/pass/round_products.h), each as what its codes stand for
+/// (interpret_rounded.cc).
+template <class T>
+std::vector<TensorOf<T>> rounded_operands(const Node& node, std::span<const TensorOf<T>* const> in);
+
 /// lora_down, lora_up or linear_lora with the sequence's adapter; without one lora_down gives zeros and the others add
 /// nothing.
 template <class T>

@@ -7,6 +7,7 @@
 #include "vibee/base/math/trig.h"
 #include "vibee/graph/exec/train_call.h"
 #include "vibee/graph/exec/train_gemm.h"
+#include "vibee/graph/exec/train_products.h"
 #include "vibee/kernels/pointwise/compress.h"
 
 namespace vibee {
@@ -132,6 +133,7 @@ void scatter(const Node& node, const TrainWorker& w) {
 /// Blocks of a weight are columns of y, and depth of dx, whose sums go
 /// on from block to block.
 void linear(const Node& node, const TrainWorker& w) {
+  if (is_rounded_product(node)) return rounded_product(node, w);
   const TrainCall c{node, w};
   const auto k = uint32_t(c.in_type(1).dims[1].n);
   c.weight_rows(1, [&](Range rows, const DenseOperand& weight) {
@@ -140,6 +142,7 @@ void linear(const Node& node, const TrainWorker& w) {
   });
 }
 void linear_dx(const Node& node, const TrainWorker& w) {
+  if (is_rounded_product(node)) return rounded_product(node, w);
   const TrainCall c{node, w};
   const auto n = uint64_t(c.in_type(1).dims[0].n);
   c.weight_rows(1, [&](Range rows, const DenseOperand& weight) {
@@ -148,6 +151,7 @@ void linear_dx(const Node& node, const TrainWorker& w) {
   });
 }
 void linear_dw(const Node& node, const TrainWorker& w) {
+  if (is_rounded_product(node)) return rounded_product(node, w);
   const TrainCall c{node, w};
   dense_product(w, c.rows_of(0).transpose(), c.rows_of(1), c.rows(c.out_type()), c.width(), c.rows(c.in_type(0)),
                 c.out(), c.width());
@@ -350,6 +354,7 @@ Status check_trainable(const Graph& g, const Node& node) {
       default: return false;
     }
   };
+  if (is_rounded_product(node)) VIBEE_TRY(check_rounded_product(g, node));
   for (size_t i = 0; i < node.in.size(); ++i)
     if (!reads(i)) return no(fmt::format("does not read {} as input {}", to_string(type(i)), i));
   const auto& dims = g.type(node.out[0]).dims;

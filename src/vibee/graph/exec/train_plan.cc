@@ -7,6 +7,7 @@
 #include "vibee/graph/cost/cost.h"
 #include "vibee/graph/exec/train_call.h"
 #include "vibee/graph/exec/train_gemm.h"
+#include "vibee/graph/exec/train_products.h"
 #include "vibee/graph/ir/rope_frequencies.h"
 #include "vibee/graph/ir/tensor_value.h"
 #include "vibee/graph/memory/arena.h"
@@ -22,6 +23,7 @@ bool is_moe(Op op) {
 }
 /// The dense products of a node at most, but for a mixture of experts.
 std::vector<GemmProblem> dense_products(const Graph& g, const Node& node, const TrainOptions& o) {
+  if (is_rounded_product(node)) return {};
   const auto dim = [&](ValueId id, size_t i) {
     const Dim& d = g.type(id).dims[i];
     return uint32_t(value(d, {int64_t(o.max_rows), 0}));
@@ -57,6 +59,7 @@ std::vector<GemmProblem> dense_products(const Graph& g, const Node& node, const 
 /// Bytes that the products of a node work in.
 uint64_t products_of(const Graph& g, const Node& node, const TrainOptions& o) {
   if (is_moe(node.op)) return train_moe_products(g, node, o);
+  if (is_rounded_product(node)) return rounded_product_workspace(g, node, o);
   uint64_t most = 0;
   for (const GemmProblem& p : dense_products(g, node, o)) most = std::max(most, dense_workspace(p.m, p.n, p.k, o));
   return most;
@@ -112,6 +115,7 @@ Result<TrainPlan::Layout> TrainPlan::plan(const Graph& g, const TrainOptions& o)
                    node.integer("k"), o.max_rows);
     l.goes_on[n] = node.op == Op::moe_gated_dw && g.nodes[n - 1].op == Op::moe_gated_dx && g.nodes[n - 1].in == node.in;
     products = std::max(products, products_of(g, node, o));
+    if (is_rounded_product(node)) want_rounded_weight(g, node, &l.rounded);
     for (ValueId id : node.in)
       if (const Type& type = g.type(id); is_blocks(type))
         decoded = std::max(decoded, 4 * uint64_t(decoded_rows(type)) * uint64_t(type.dims[1].n));
@@ -148,7 +152,9 @@ Result<TrainPlan::Layout> TrainPlan::plan(const Graph& g, const TrainOptions& o)
   l.scratch = l.shared + round_up(shared, 64);
   l.products = l.scratch + o.threads * l.scratch_stride;
   l.decoded = l.products + round_up(products, 64);
-  l.bytes = l.decoded + round_up(decoded, 64) + 64;
+  l.weights = l.decoded + round_up(decoded, 64);
+  const uint64_t rounded = l.rounded.empty() ? 0 : l.rounded.back().at + l.rounded.back().bytes + 64;
+  l.bytes = l.weights + round_up(rounded, 64) + 64;
   return l;
 }
 
@@ -290,7 +296,12 @@ Status TrainPlan::run(Team& team, const TrainInputs& inputs, size_t nodes, bool 
   const GradientKernels& gradients = gradient_kernels(options_.isa);
   team.run([&](uint32_t tid) {
     const TrainWorker worker{*this,           team, tid,      team.size(), rows_, loss_only, documents_,
-                             inputs.rounding, pw,   gradients};
+                             inputs.rounding, inputs.scales, pw, gradients};
+    if (inputs.weights == 0 || inputs.weights != rounded_for_) {
+      for (const RoundedWeight& weight : layout_.rounded) round_weight(worker, weight);
+      team.barrier();
+    }
+    if (tid == 0 && !loss_only) tell_weights(worker);
     for (size_t n = 0; n < nodes; ++n) {
       const Node& node = graph_.nodes[n];
       if (info(node.op).level == OpLevel::source) continue;
@@ -299,7 +310,12 @@ Status TrainPlan::run(Team& team, const TrainInputs& inputs, size_t nodes, bool 
       if (on_node) on_node(n, tid);
     }
   });
+  rounded_for_ = inputs.weights;
   return {};
+}
+
+const RoundedWeight* TrainPlan::rounded_weight(const Node& product) const {
+  return find_rounded_weight(graph_, product, layout_.rounded);
 }
 
 LossGradients TrainPlan::gradients_of(const Node& loss) const {

@@ -15,6 +15,7 @@
 #include "vibee/graph/ir/ir.h"
 #include "vibee/kernels/attention/self_attention.h"
 #include "vibee/kernels/gemm/gemm_choice.h"
+#include "vibee/kernels/gemm/operand_form.h"
 #include "vibee/kernels/pointwise/gradients.h"
 
 namespace vibee {
@@ -29,14 +30,31 @@ struct TrainOptions {
   const GemmChoice* products = nullptr;  ///< who computes dense ones; null: cutlass_gemm, whose bytes are one's own
 };
 
+/// Scales of operands that have one for all of them, by the number that the pass gave each (round_products.h).
+struct OperandScales {
+  std::span<const float> scale = {};  ///< what numbers are multiplied by; 0 or none: by what the operand itself says
+  std::span<float> largest = {};      ///< gets the largest size, where that is larger; none: nobody asks
+};
+
 /// Inputs of a step by the names of the graph's input nodes, one number a row.
 struct TrainInputs {
   std::span<const std::pair<std::string_view, std::span<const int32_t>>> integers;
   std::span<const std::pair<std::string_view, std::span<const float>>> floats;
   RoundingKey rounding = {};  ///< seed and step of what `compress` rounds at random
+  OperandScales scales = {};
+  uint64_t weights = 0;  ///< another number whenever weights have changed; 0: they may have
 };
 
 class TrainPlan;
+
+/// A weight as products read it that round it to another form (train_products.h).
+struct RoundedWeight {
+  ValueId value;
+  OperandForm form;
+  bool across;
+  uint32_t slot;       ///< of its scale
+  uint64_t at, bytes;  ///< among all of them; behind them its scale and the largest size, 2 floats
+};
 
 /// Nodes whose results a loss makes with its own, each null where there is none.
 struct LossGradients {
@@ -53,6 +71,7 @@ struct TrainWorker {
   bool loss_only;  ///< no gradients are wanted
   std::span<const Document> documents;
   const RoundingKey& rounding;
+  const OperandScales& scales;
   const PointwiseKernels& pointwise;
   const GradientKernels& gradients;
   Range share_of(uint32_t n) const { return share(n, tid, threads); }
@@ -100,6 +119,10 @@ class TrainPlan {
   uint8_t* stored(ValueId id) const { return stored_[id]; }
   /// Decodes rows of a weight in another format than f32.
   void decode(ValueId id, Range rows, float* out) const;
+  /// What is made of weights before the nodes of a step that reads them changed, for products in fewer bits.
+  std::span<const RoundedWeight> rounded() const { return layout_.rounded; }
+  const RoundedWeight* rounded_weight(const Node& product) const;
+  uint8_t* at(const RoundedWeight& weight) const { return arena_.data() + layout_.weights + weight.at; }
   const int32_t* integers(ValueId id) const { return integers_[id]; }
   std::span<const double> frequencies(ValueId id) const { return frequencies_[id]; }
   uint8_t* scratch(uint32_t tid) const { return arena_.data() + layout_.scratch + tid * layout_.scratch_stride; }
@@ -114,7 +137,8 @@ class TrainPlan {
     std::optional<ValueId> documents;
     std::vector<std::optional<uint32_t>> done_by;  ///< one a node: the loss that makes its results
     std::vector<bool> goes_on;                     ///< one a node
-    uint64_t scratch = 0, scratch_stride = 0, products = 0, shared = 0, decoded = 0, bytes = 0;
+    std::vector<RoundedWeight> rounded;
+    uint64_t scratch = 0, scratch_stride = 0, products = 0, shared = 0, decoded = 0, weights = 0, bytes = 0;
   };
   static Result<Layout> plan(const Graph& graph, const TrainOptions& options);
   Status bind(const TrainInputs& inputs, uint32_t* rows);
@@ -133,6 +157,7 @@ class TrainPlan {
   std::vector<Document> documents_;
   std::vector<std::vector<uint32_t>> final_;  ///< outputs by the node behind which they are; the last: by no node
   uint32_t rows_ = 0;
+  uint64_t rounded_for_ = 0;  ///< TrainInputs::weights that rounded() are of
 };
 
 using TrainFn = void (*)(const Node&, const TrainWorker&);

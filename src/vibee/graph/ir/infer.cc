@@ -281,6 +281,7 @@ Result<std::vector<Type>> Rule::run() const {
       if (!activation("gate")) return wrong("needs gate=\"silu\", \"gelu\" or \"gelu_tanh\"");
       return Types{{kF32, in(0).dims}};
     case Op::linear: {
+      VIBEE_TRY(operand_forms());
       VIBEE_ASSIGN(const int64_t n, weight(0, 1));
       return Types{rows_of(in(0).dims[0], n)};
     }

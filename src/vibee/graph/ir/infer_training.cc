@@ -3,6 +3,7 @@
 #include <climits>
 
 #include "vibee/graph/ir/rule.h"
+#include "vibee/kernels/gemm/operand_form.h"
 
 namespace vibee {
 
@@ -49,11 +50,20 @@ Result<std::vector<Type>> Rule::cross_entropy() const {
   return out;
 }
 
+Status Rule::operand_forms() const {
+  if (!node.has("a") && !node.has("b")) return {};
+  for (const std::string_view key : {"a", "b"})
+    if (!find_operand_form(node.text(key)))
+      return wrong(fmt::format("needs both a and b, forms of operands; {} is \"{}\"", key, node.text(key)));
+  return {};
+}
+
 /// rms_norm_dx, _dw: rows, weight, gradient -> that of the rows, of the weight. layer_norm_dx, _dw: the same.
 /// activation_dx: input, gradient. linear_dx: gradient [m, n], weight [n, k] -> [m, k]. linear_dw: gradient [m, n],
 /// rows [m, k] (which may have 16 bits) -> [n, k].
 Result<std::vector<Type>> Rule::gradient() const {
   using Types = std::vector<Type>;
+  VIBEE_TRY(operand_forms());
   switch (node.op) {
     case Op::linear_dx: {
       if (!f32(0, 2) || in(1).elem.kind != Elem::stored || in(1).dims.size() != 2 || in(1).dims[0].symbol ||

@@ -91,6 +91,10 @@ struct Node {
   const Attr* find(std::string_view key) const;
   bool has(std::string_view key) const { return find(key) != nullptr; }
 };
+/// A product whose operands are rounded to the forms that its attributes `a` and `b` name (kernels/gemm/operand_form.h).
+inline bool is_rounded_product(const Node& node) {
+  return (node.op == Op::linear || node.op == Op::linear_dx || node.op == Op::linear_dw) && node.has("a");
+}
 struct Value {
   Type type;
   uint32_t producer;  ///< index of its node

@@ -29,6 +29,8 @@ struct Rule {
   bool activation(std::string_view key) const {
     return node.text(key) == "silu" || node.text(key) == "gelu_tanh" || node.text(key) == "gelu";
   }
+  /// Attributes `a` and `b` of a product, where it has them, name what its operands are rounded to.
+  Status operand_forms() const;
   Result<std::vector<Type>> run() const;
 
  private:

@@ -8,6 +8,7 @@
 #include "vibee/base/memory/checked.h"
 #include "vibee/base/random/philox.h"
 #include "vibee/core/measure/measure.h"
+#include "vibee/dist/shard/data_parallel.h"
 #include "vibee/graph/autodiff/differentiate.h"
 #include "vibee/graph/pass/store_activations.h"
 #include "vibee/train/precision/bnb_optimization.h"
@@ -45,7 +46,9 @@ Result<Joint> joint_of(const Checkpoint& file, const ModelConfig& config, const 
   std::vector<std::string> names = trainable_weights(loss);
   if (!whole) std::erase_if(names, [](const std::string& name) { return !of_adapter(name); });
   Joint j;
-  VIBEE_ASSIGN(const Graph joint, differentiate(loss, names));
+  VIBEE_ASSIGN(Graph joint, differentiate(loss, names));
+  if (const ProductRecipe* const recipe = options.precision.products; recipe != nullptr && whole)
+    round_products(&joint, *recipe, options.precision.products_skip);
   const Graph stored = store_activations(joint, options.precision.activations);
   const Graph kept = options.recompute_layers.empty() ? recompute(stored, options.recompute)
                                                       : recompute(stored, options.recompute_layers);
@@ -210,6 +213,7 @@ Result<std::unique_ptr<TrainStep>> TrainStep::create(const Checkpoint& file, con
   VIBEE_ASSIGN(s->frozen_, HugeBuffer::allocate(std::max<uint64_t>(64, memory.frozen)));
   s->memory_ = memory;
   s->scaler_ = LossScaler(options.precision.loss_scale);
+  s->scales_ = Fp8Scales(options.precision.fp8, scaled_operands(joint.graph));
   VIBEE_ASSIGN(s->moments_, MomentStore::create(moment_layout(s->weights_, s->trained_, joint.moment_bytes, options),
                                                 options.paged));
   for (uint32_t m = 0; m < kMostMoments; ++m) {
@@ -218,6 +222,8 @@ Result<std::unique_ptr<TrainStep>> TrainStep::create(const Checkpoint& file, con
     s->moment_names_[m] = p.narrow_moments ? fmt::format("{} in 8 bits, blocks of {}", kNames[m], p.moment_block)
                                            : std::string(kNames[m]);
   }
+  if (const ProductRecipe* const recipe = options.precision.products; recipe != nullptr)
+    s->scale_name_ = fmt::format("scales of {}, {} steps", recipe->name, options.precision.fp8.history);
   if (options.sums()) VIBEE_TRY(s->prepare_sums(memory.gradients, joint.order));
   std::memset(s->values_.data(), 0, memory.weights);
   std::memset(s->rests_.data(), 0, memory.rests);
@@ -257,7 +263,11 @@ Status TrainStep::with_inputs(const TrainBatch& batch, double scale, F&& run) {
       {"loss_weights", scale == 1 ? batch.weights : scaled_}};
   // Every part of a step rounds with numbers of its own, whoever computes it.
   const uint64_t part = uint64_t(range_.first + share_) << 10 | parts_;
-  return run(TrainInputs{integers, floats, {options_.precision.seed, Purpose::compressing, (steps_ + 1) << 20 | part}});
+  return run(TrainInputs{integers,
+                         floats,
+                         {options_.precision.seed, Purpose::compressing, (steps_ + 1) << 20 | part},
+                         {scales_.scales(), scales_.largest()},
+                         weights_version_});
 }
 
 Result<float> TrainStep::evaluate(const TrainBatch& batch) {
@@ -370,7 +380,10 @@ Status TrainStep::add(const TrainBatch& part, bool ends_share) {
   VIBEE_CHECK(options_.accumulate || parts_ == 0, "a share of several parts");
   VIBEE_CHECK(!options_.sums() || share_ < order_.shares.size(), "more than {} shares", order_.shares.size());
   const double begin = monotonic_seconds();
-  if (options_.ranks != nullptr && share_ == 0 && parts_ == 0) options_.ranks->take_spans();  // of other things
+  if (share_ == 0 && parts_ == 0) {
+    if (options_.ranks != nullptr) options_.ranks->take_spans();  // of other things
+    scales_.begin();
+  }
   TrainPlan::OnOutput on_output;
   if (options_.sums()) on_output = [&](size_t i, uint32_t tid) { collect(i, tid, ends_share); };
   Status ran = with_inputs(part, scaler_.scale(),
@@ -520,6 +533,13 @@ Result<Outcome> TrainStep::judge(double norm) {
                scaler_.scale(), bad_gradient());
 }
 
+Status TrainStep::move_scales() {
+  if (!scales_.delayed()) return {};
+  if (options_.ranks != nullptr) VIBEE_TRY(max_over_ranks(*options_.ranks, scales_.largest()));
+  scales_.step();
+  return {};
+}
+
 Result<TrainUpdate> TrainStep::update() {
   VIBEE_CHECK(parts_ == 0 && share_ == std::max<size_t>(1, order_.shares.size()), "a step of {} whole shares", share_);
   constexpr double kLate = 50;
@@ -532,6 +552,8 @@ Result<TrainUpdate> TrainStep::update() {
   VIBEE_ASSIGN(update.outcome, judge(update.norm));
   if (update.skipped()) return update;
   const double clip = options_.clip > 0 && update.norm > options_.clip ? options_.clip / update.norm : 1;
+  VIBEE_TRY(move_scales());
+  ++weights_version_;
   VIBEE_TRY(move(float(float(clip) / update.loss_scale)));
   ++steps_;
   ++norms_.steps;

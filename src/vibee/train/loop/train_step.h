@@ -170,6 +170,8 @@ class TrainStep {
   FormElements sum(uint32_t buffer, size_t output);
   Status prepare_sums(uint64_t bytes, std::span<const uint32_t> order);
   Status gather();
+  /// The scales of the next step, by what all ranks have seen in this one.
+  Status move_scales();
   void collect(size_t output, uint32_t tid, bool ends_share);
   /// n elements of a gradient from `first` on: where they lie, or in `block`.
   const float* gradient(size_t i, uint64_t first, uint64_t n, float* block);
@@ -189,7 +191,7 @@ class TrainStep {
   std::vector<uint32_t> trained_;  ///< the weight of each gradient
   HugeBuffer values_, rests_, frozen_, sums_;
   std::unique_ptr<MomentStore> moments_;
-  std::string moment_names_[kMostMoments];
+  std::string moment_names_[kMostMoments], scale_name_;
   Memory memory_ = {};
   uint64_t sum_bytes_ = 0;        ///< of one sum: the loss and all gradients, in the order in which they become final
   std::vector<uint64_t> sum_at_;  ///< where each output lies in a sum
@@ -207,12 +209,13 @@ class TrainStep {
   std::vector<int32_t> positions_;
   std::vector<float> scaled_;  ///< weights of a batch, times the loss scale
   LossScaler scaler_;
+  Fp8Scales scales_;  ///< of operands in 8-bit floats
   /// Norms of the steps that were made, of late: a mean in which one of n steps ago counts (1 - 1 / kLate)^n.
   struct Norms {
     double mean = 0;
     uint64_t steps = 0;
   } norms_;
-  uint64_t steps_ = 0;
+  uint64_t steps_ = 0, weights_version_ = 1;
   uint32_t share_ = 0, parts_ = 0;  ///< of the step so far: whole shares, parts of the next one
   float loss_ = 0;
 };

@@ -22,11 +22,14 @@ std::vector<StatePart> TrainStep::state() {
   parts.push_back({"norms", {reinterpret_cast<uint8_t*>(&norms_), sizeof norms_}});
   if (options_.precision.loss_scale.kind != LossScaling::Kind::none)
     parts.push_back({"loss scale", {reinterpret_cast<uint8_t*>(&scaler_.state()), sizeof(LossScaler::State)}});
+  if (const std::span<float> scales = scales_.state(); !scales.empty())
+    parts.push_back({scale_name_, {reinterpret_cast<uint8_t*>(scales.data()), scales.size_bytes()}});
   return parts;
 }
 
 Status TrainStep::resume(uint64_t steps) {
   if (!LossScaler::plausible(scaler_.state())) return error(Code::corrupt, "its loss scale is {}", scaler_.scale());
+  if (!scales_.plausible()) return error(Code::corrupt, "a scale of products is no number of a run");
   if (!(norms_.mean >= 0) || !std::isfinite(norms_.mean))
     return error(Code::corrupt, "its mean norm is {}", norms_.mean);
   std::vector<uint8_t> copy(2 * kUpdateBlock), rest(4 * kUpdateBlock);
@@ -57,6 +60,7 @@ Status TrainStep::resume(uint64_t steps) {
     }
   }
   steps_ = steps;
+  ++weights_version_;
   return {};
 }
 

@@ -4,6 +4,7 @@
 #include <bit>
 
 #include "vibee/kernels/update/moment_form.h"
+#include "vibee/train/precision/int8_training.h"
 
 namespace vibee {
 
@@ -33,6 +34,7 @@ Status check(const Precision& p) {
   if (!std::has_single_bit(p.moment_block) || p.moment_block < kLeastMomentBlock || p.moment_block > kMostMomentBlock)
     return error(Code::invalid, "key 'optimiser.block': {}; a power of two from {} to {} is asked for", p.moment_block,
                  kLeastMomentBlock, kMostMomentBlock);
+  VIBEE_TRY(check_int8_training(p));
   if (p.loss_scale.window == 0) return wrong("loss_scale_window", "a step at least is asked for");
   if (p.loss_scale.hysteresis == 0) return wrong("loss_scale_hysteresis", "an overflow at least is asked for");
   return {};

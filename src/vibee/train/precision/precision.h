@@ -2,8 +2,13 @@
 // In what numbers a run computes and keeps what it learns.
 #pragma once
 
+#include <string>
+#include <vector>
+
 #include "vibee/formats/packed/format.h"
+#include "vibee/graph/pass/round_products.h"
 #include "vibee/train/precision/bf16_accumulation.h"
+#include "vibee/train/precision/fp8_scaling.h"
 #include "vibee/train/precision/loss_scaling.h"
 
 namespace vibee {
@@ -19,6 +24,9 @@ struct Precision {
   Bf16Sum gradient_sums = Bf16Sum::nearest;  ///< where those are in bf16
   bool narrow_moments = false;               ///< in 8 bits where that is done (bnb_optimization)
   uint32_t moment_block = 256;               ///< elements that share a scale there
+  const ProductRecipe* products = nullptr;  ///< of every linear; null: as they are
+  std::vector<std::string> products_skip;   ///< weights whose names contain one of these keep their products
+  Fp8Scaling fp8;                           ///< of products in 8-bit floats
   LossScaling loss_scale;
   uint64_t seed = 0;  ///< of what is rounded at random
 };

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+// What operands of products are rounded to, as the numbers that their codes stand for. An operand with one scale has
+// that of itself.
+#include <algorithm>
+#include <cmath>
+
+#include "vibee/formats/float/minifloat.h"
+#include "vibee/graph/exec/interpret.h"
+#include "vibee/graph/exec/train_products.h"
+#include "vibee/kernels/gemm/int8_gemm.h"
+#include "vibee/kernels/gemm/round_operand.h"
+
+namespace vibee {
+namespace {
+
+float small_float(OperandForm form, float x) {
+  return form == OperandForm::e4m3 || form == OperandForm::mx_e4m3 ? E4m3::decode(E4m3::encode(x))
+                                                                   : E5m2::decode(E5m2::encode(x));
+}
+
+/// x[rows][depth] becomes what its codes stand for.
+void round_operand(OperandForm form, uint32_t rows, uint32_t depth, std::vector<double>* x) {
+  const std::vector<float> numbers(x->begin(), x->end());
+  const SmallFloat& to = info(form).to;
+  const auto largest = [](const float* begin, size_t n) {
+    float most = 0;
+    for (size_t i = 0; i < n; ++i) most = std::max(most, std::fabs(begin[i]));
+    return most;
+  };
+  switch (info(form).kind) {
+    case OperandKind::plain: return;
+    case OperandKind::integer: {
+      std::vector<int8_t> q(numbers.size());
+      std::vector<float> s(rows);
+      int8_codes_reference({numbers.data(), Format::f32, depth, false, rows, depth},
+                           form == OperandForm::int8_tensor ? Int8Scale::tensor : Int8Scale::row, q.data(), s.data());
+      for (size_t i = 0; i < q.size(); ++i) (*x)[i] = double(q[i]) * double(s[i / depth]);
+      return;
+    }
+    case OperandKind::scaled: {
+      const float scale = fp8_scale(largest(numbers.data(), numbers.size()), to, 0);
+      for (size_t i = 0; i < numbers.size(); ++i)
+        (*x)[i] = double(small_float(form, numbers[i] * scale)) / double(scale);
+      return;
+    }
+    case OperandKind::blocks: {
+      for (uint32_t r = 0; r < rows; ++r)
+        for (uint32_t k = 0; k < depth; k += kScaledBlock) {
+          const size_t at = size_t(r) * depth + k, n = std::min(kScaledBlock, depth - k);
+          const float most = largest(&numbers[at], n);
+          if (most == 0) continue;
+          const double scale = std::ldexp(1.0, std::clamp(std::ilogb(most) - to.most_exponent, -127, 127));
+          for (size_t i = at; i < at + n; ++i) (*x)[i] = scale * small_float(form, float(numbers[i] / scale));
+        }
+      return;
+    }
+  }
+}
+
+}  // namespace
+
+template <class T>
+std::vector<TensorOf<T>> rounded_operands(const Node& node, std::span<const TensorOf<T>* const> in) {
+  std::vector<TensorOf<T>> out = {*in[0], *in[1]};
+  const bool across[2] = {node.op == Op::linear_dw, node.op != Op::linear};
+  for (size_t i = 0; i < 2; ++i) {
+    const OperandForm form = *find_operand_form(node.text(i == 0 ? "a" : "b"));
+    const auto stored = size_t(in[i]->rows()), width = size_t(in[i]->width());
+    const size_t rows = across[i] ? width : stored, depth = across[i] ? stored : width;
+    const auto place = [&](size_t r, size_t k) { return across[i] ? k * width + r : r * width + k; };
+    std::vector<double> x(rows * depth);
+    for (size_t r = 0; r < rows; ++r)
+      for (size_t k = 0; k < depth; ++k) x[r * depth + k] = double(in[i]->f[place(r, k)]);
+    round_operand(form, uint32_t(rows), uint32_t(depth), &x);
+    for (size_t r = 0; r < rows; ++r)
+      for (size_t k = 0; k < depth; ++k) out[i].f[place(r, k)] = T(x[r * depth + k]);
+  }
+  return out;
+}
+
+template std::vector<TensorOf<float>> rounded_operands(const Node&, std::span<const TensorOf<float>* const>);
+template std::vector<TensorOf<double>> rounded_operands(const Node&, std::span<const TensorOf<double>* const>);
+
+}  // namespace vibee
