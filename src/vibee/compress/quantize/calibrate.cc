@@ -2,6 +2,7 @@
 #include "vibee/compress/quantize/calibrate.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "vibee/base/memory/checked.h"
 #include "vibee/graph/exec/train_plan.h"
@@ -78,18 +79,22 @@ struct Product {
   bool pairwise = false;             ///< a row a row and expert
   std::vector<double> squares = {};  ///< [matrices][columns]
   std::vector<uint64_t> counts = {};
+  std::optional<ValueId> order = {};  ///< in which the rows have their columns
 };
 
 std::vector<Product> products_of(const Graph& g, size_t n) {
   const Node& node = g.nodes[n];
   std::vector<Product> out;
+  // Importance is by inputs, whatever order a weight has its columns in.
+  const Node& from = g.producer(node.in[0]);
+  const auto order = from.op == Op::permute_columns ? std::optional(from.in[1]) : std::nullopt;
   const auto add = [&](size_t weight, uint32_t chosen, bool pairwise) {
     const WeightPart part = weight_part(g.producer(node.in[weight]).text("name"));
     if (part.first != 0) return;  // the parts of a tensor read the same rows
     const auto& dims = g.type(node.in[weight]).dims;
     const uint64_t matrices = dims.size() > 2 ? uint64_t(dims[0].n) : 1, columns = uint64_t(dims.back().n);
     out.push_back({part.tensor, node.in[0], columns, matrices, chosen, chosen ? node.in[1] : 0, pairwise,
-                   std::vector<double>(matrices * columns), std::vector<uint64_t>(matrices)});
+                   std::vector<double>(matrices * columns), std::vector<uint64_t>(matrices), order});
   };
   if (node.op == Op::linear || node.op == Op::cross_entropy) add(1, 0, false);
   if (node.op == Op::moe_gated) {
@@ -172,7 +177,10 @@ Result<Importance> calibrate(const Checkpoint& file, const ModelConfig& config, 
   for (const auto& of_node : products) {
     for (const Product& p : of_node) {
       Importance::Sums sums;
-      for (const double v : p.squares) sums.squares.push_back(float(v));
+      sums.squares.assign(p.squares.begin(), p.squares.end());
+      if (p.order)
+        for (uint64_t i = 0; i < p.columns; ++i)
+          sums.squares[uint64_t(plan->floats(*p.order)[i])] = float(p.squares[i]);
       for (const uint64_t v : p.counts) sums.counts.push_back(float(v));
       out.add(p.tensor, std::move(sums));
     }

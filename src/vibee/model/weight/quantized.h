@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "vibee/model/weight/checkpoint.h"
 #include "vibee/model/weight/json.h"
 #include "vibee/model/weight/safetensors.h"
 
@@ -24,8 +25,11 @@ namespace vibee {
 struct QuantizedLinear {
   uint64_t n = 0, k = 0;
   Format format = Format::f32;
+  /// Column i of the weight multiplies input order[i], where columns are sorted; empty: input i. It becomes a tensor
+  /// NAME.perm beside NAME.weight (kOrderSuffix), and the graph puts the inputs in that order.
+  std::vector<uint32_t> order = {};
   /// Writes n rows of k elements in the format. Errors name the tensor.
-  std::function<Status(std::span<uint8_t> out)> unpack;
+  std::function<Status(std::span<uint8_t> out)> unpack = {};
 };
 
 /// The tensors of a linear by their suffixes: "model.layers.0.mlp.up_proj" has ".qweight", ".scales", ...
@@ -74,11 +78,15 @@ Result<SafetensorsSet> unpack_quantized(SafetensorsSet files, const JsonValue& c
 
 /// A whole number of a quantization_config, or what stands there instead.
 Result<int64_t> quantization_integer(const JsonValue& config, std::string_view key, std::optional<int64_t> otherwise);
-/// bits and group_size of methods with groups of 4 bits: the group's length, 0 for a row.
-Result<uint64_t> four_bit_group(const JsonValue& config, std::string_view method);
-/// That codes of k inputs in such groups, with scales [groups, n] and zero points [groups, n / 8], are as they say; the
-/// group's length then.
-Result<uint64_t> check_four_bit_groups(const LinearParts& parts, uint64_t n, uint64_t k, uint64_t group);
+/// group_size: the length of a group along the inputs, 0 for a row.
+Result<uint64_t> quantization_group(const JsonValue& config);
+/// That codes of k inputs in such groups, with scales [groups, n] and zero points [groups, n * bits / 32], are as they
+/// say; the group's length then.
+Result<uint64_t> check_groups(const LinearParts& parts, uint64_t n, uint64_t k, uint64_t group, uint64_t bits);
+/// Inputs sorted by their groups as a tensor [k] says (QuantizedLinear::order); empty where there is none or they lie
+/// so.
+Result<std::vector<uint32_t>> sorted_inputs(const LinearParts& parts, std::string_view suffix, uint64_t k,
+                                            uint64_t group);
 Result<bool> quantization_flag(const JsonValue& config, std::string_view key, bool otherwise);
 
 /// Kinds of groups (formats.inc): an integer zero point, or none.

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Checkpoints of compressed-tensors (the vLLM project's llm-compressor): pack-quantized has weight_packed int32
-// [n, ceil(k / 8)] of 4-bit codes (or [n, ceil(k / 4)] of 8-bit ones), the lowest first, each code + 2^(bits - 1);
-// int-quantized has weight int8 [n, k]. Scales stand in weight_scale [n, groups], zero points, where there are any, in
-// weight_zero_point, packed along n as the codes are along k. A value is scale * (code - zero).
+// [n, ceil(k / (32 / bits))], as many whole codes a word as fit, the lowest first, each code + 2^(bits - 1), and may
+// have weight_g_idx int32 [k], the group of each input; int-quantized has weight int8 [n, k]. Scales stand in
+// weight_scale [n, groups], zero points, where there are any, in weight_zero_point, packed along n as the codes are
+// along k. A value is scale * (code - zero).
 #include "vibee/model/weight/quantized.h"
 
 namespace vibee {
@@ -41,9 +42,6 @@ class CompressedLayout final : public QuantizedLayout {
       const uint64_t a_word = 32 / uint64_t(s_.bits);
       if (k > (1u << 30) || codes->shape[0] != n || codes->shape[1] != (k + a_word - 1) / a_word)
         return parts.bad(codes_at, fmt::format("is not [{}, {} / {}], as weight_shape says", n, k, a_word));
-      if (parts.find(".weight_g_idx") != nullptr)
-        return error(Code::unsupported, "tensor {}.weight_g_idx: inputs sorted by importance are not built",
-                     parts.name());
     } else {
       VIBEE_ASSIGN(const SafetensorsTensor* codes, parts.need(".weight", {"I8"}, 2));
       n = codes->shape[0];
@@ -65,11 +63,15 @@ class CompressedLayout final : public QuantizedLayout {
     }
     if (!s_.symmetric) {
       VIBEE_ASSIGN(const SafetensorsTensor* zeros, parts.need(".weight_zero_point", {"I32"}, 2));
-      const std::vector<uint64_t> want = {(n + 7) / 8, k / group};
+      const uint64_t a_word = 32 / uint64_t(s_.bits);
+      const std::vector<uint64_t> want = {(n + a_word - 1) / a_word, k / group};
       if (zeros->shape != want)
-        return parts.bad(".weight_zero_point", fmt::format("is not [{} / 8, {}]", n, k / group));
+        return parts.bad(".weight_zero_point", fmt::format("is not [{} / {}, {}]", n, a_word, k / group));
     }
-    QuantizedLinear out{n, k, group_format(s_.bits == 4 ? GroupKind::i4z : GroupKind::i8s, group), {}};
+    QuantizedLinear out{n, k, group_format(s_.bits == 8 ? GroupKind::i8s : GroupKind::i4z, group)};
+    if (s_.packed) {
+      VIBEE_ASSIGN(out.order, sorted_inputs(parts, ".weight_g_idx", k, group));
+    }
     out.unpack = [parts, out, group, one, s = s_](std::span<uint8_t> to) {
       return unpack(parts, out, group, one, s, to);
     };
@@ -86,19 +88,26 @@ class CompressedLayout final : public QuantizedLayout {
       VIBEE_ASSIGN(zeros, parts.words(".weight_zero_point"));
     }
     const uint64_t groups = out.k / group, row_bytes = codes.size() / out.n;
+    const auto bits = uint64_t(s.bits), a_word = 32 / bits;
+    const uint32_t mask = (1u << bits) - 1;
+    const auto code_of = [&](uint64_t row, uint64_t input) -> uint32_t {
+      const uint8_t* from = codes.data() + row * row_bytes;
+      if (!s.packed) return from[input] ^ 0x80;
+      uint32_t word;
+      std::memcpy(&word, from + input / a_word * 4, 4);
+      return word >> (input % a_word * bits) & mask;
+    };
     write_groups(
         out.format, out.n, out.k, group,
         [&](uint64_t row, uint64_t at, uint8_t* code) {
-          const uint8_t* from = codes.data() + row * row_bytes;
-          if (s.bits == 4) {
-            for (uint64_t i = 0; i < 32; ++i) code[i] = from[(at + i) / 2] >> (4 * (i % 2)) & 15;
-          } else {
-            for (uint64_t i = 0; i < 32; ++i) code[i] = uint8_t(from[at + i] ^ (s.packed ? 0x80 : 0));
+          for (uint64_t i = 0; i < 32; ++i) {
+            const uint32_t u = code_of(row, out.order.empty() ? at + i : out.order[at + i]);
+            code[i] = uint8_t(bits == 8 ? u ^ 0x80 : u);
           }
         },
         [&](uint64_t row, uint64_t g) { return scale[one ? 0 : row * groups + g]; },
         [&](uint64_t row, uint64_t g) {
-          return s.symmetric ? 8u : zeros[row / 8 * groups + g] >> (4 * (row % 8)) & 15;
+          return s.symmetric ? 1u << (bits - 1) : zeros[row / a_word * groups + g] >> (row % a_word * bits) & mask;
         },
         to.data());
     return {};
@@ -135,8 +144,8 @@ Result<std::unique_ptr<QuantizedLayout>> compressed_tensors_layout(const JsonVal
   const JsonValue* type = weights->find("type");
   if (type != nullptr && !(type->is(JsonValue::Kind::text) && type->text == "int"))
     return wrong(fmt::format("weights of type {} in {}; int is read", type->describe(), name));
-  if (s.bits != 8 && !(s.packed && s.bits == 4))
-    return wrong(fmt::format("{} of {} bits; {} read", name, s.bits, s.packed ? "4 and 8 are" : "8 is"));
+  if (s.bits != 8 && !(s.packed && s.bits >= 2 && s.bits <= 4))
+    return wrong(fmt::format("{} of {} bits; {} read", name, s.bits, s.packed ? "2, 3, 4 and 8 are" : "8 is"));
   if (!s.symmetric && s.bits == 8) return wrong("8 bits with zero points are not read");
   const JsonValue* strategy = weights->find("strategy");
   const std::string by = strategy != nullptr && strategy->is(JsonValue::Kind::text) ? strategy->text : "";
