@@ -101,6 +101,16 @@ def compressed(w, arguments, kind):
     return made, values.float().numpy()
 
 
+def mxfp4(w):
+    from compressed_tensors.compressors import MXFP4PackedCompressor
+    from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
+    scheme = QuantizationScheme(targets=["Linear"], weights=QuantizationArgs(**MXFP4))
+    x = torch.from_numpy(w)
+    largest = x.reshape(w.shape[0], -1, 32).abs().amax(-1)
+    made = MXFP4PackedCompressor.compress(dict(weight=x, weight_scale=2.0 ** (largest.log2().floor() - 2)), scheme)
+    return made, MXFP4PackedCompressor.decompress(made, scheme)["weight"].float().numpy()
+
+
 def bnb4(w, kind, nested):
     import bitsandbytes.functional as bnb
     packed, state = bnb.quantize_4bit(torch.from_numpy(w), quant_type=kind, blocksize=64, compress_statistics=nested)
@@ -148,6 +158,9 @@ FLOAT = dict(num_bits=8, type="float", symmetric=True, strategy="channel", dynam
 MADE["ct-float8"] = (lambda w: fp8(w, 1, w.shape[1], "weight_scale"),
                      dict(quant_method="compressed-tensors", format="float-quantized", ignore=["lm_head"], quantization_status="compressed",
                           config_groups=dict(group_0=dict(targets=["Linear"], weights=FLOAT))))
+MXFP4 = dict(num_bits=4, type="float", symmetric=True, strategy="group", group_size=32, dynamic=False)
+MADE["ct-mxfp4"] = (mxfp4, dict(quant_method="compressed-tensors", format="mxfp4-pack-quantized", ignore=["lm_head"],
+                                quantization_status="compressed", config_groups=dict(group_0=dict(targets=["Linear"], weights=MXFP4))))
 for name, kind, arguments in (
         ("ct-pack", "pack-quantized", dict(INT, num_bits=4, symmetric=True, strategy="group", group_size=32)),
         ("ct-pack-zero", "pack-quantized", dict(INT, num_bits=4, symmetric=False, strategy="group", group_size=64)),

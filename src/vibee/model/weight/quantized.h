@@ -72,6 +72,8 @@ Result<std::unique_ptr<QuantizedLayout>> bitsandbytes_layout(const JsonValue& co
 Result<std::unique_ptr<QuantizedLayout>> fp8_layout(const JsonValue& config);
 /// FP8 with a weight_scale a row or a matrix, as compressed-tensors calls it too.
 std::unique_ptr<QuantizedLayout> fp8_rows_layout();
+/// Codes of E2M1 in blocks of 32 behind a power of two, as compressed-tensors packs them.
+std::unique_ptr<QuantizedLayout> mxfp4_layout();
 
 /// The set with its quantised linears as tensors of ours. `config`: quantization_config of config.json.
 Result<SafetensorsSet> unpack_quantized(SafetensorsSet files, const JsonValue& config);
@@ -88,6 +90,15 @@ Result<uint64_t> check_groups(const LinearParts& parts, uint64_t n, uint64_t k, 
 Result<std::vector<uint32_t>> sorted_inputs(const LinearParts& parts, std::string_view suffix, uint64_t k,
                                             uint64_t group);
 Result<bool> quantization_flag(const JsonValue& config, std::string_view key, bool otherwise);
+
+/// Code `i` of a stream of codes, the lowest bits first, whose word j is word(j); codes may straddle two words.
+template <class Word>
+uint32_t code_at(uint64_t i, uint64_t bits, Word&& word) {
+  const uint64_t at = i * bits / 32, shift = i * bits % 32;
+  uint64_t both = word(at);
+  if (shift + bits > 32) both |= uint64_t(word(at + 1)) << 32;
+  return uint32_t(both >> shift & ((1u << bits) - 1));
+}
 
 /// Kinds of groups (formats.inc): an integer zero point, or none.
 enum class GroupKind : uint8_t { i4z, i8s };

@@ -32,6 +32,7 @@ class CompressedLayout final : public QuantizedLayout {
   Result<QuantizedLinear> linear(const LinearParts& parts) const override {
     const std::string_view codes_at = s_.packed ? ".weight_packed" : ".weight";
     uint64_t n = 0, k = 0;
+    bool padded = false;
     if (s_.packed) {
       VIBEE_ASSIGN(const SafetensorsTensor* codes, parts.need(".weight_packed", {"I32"}, 2));
       VIBEE_ASSIGN(const SafetensorsTensor* shape, parts.need(".weight_shape", {"I64"}, 1));
@@ -39,9 +40,10 @@ class CompressedLayout final : public QuantizedLayout {
       VIBEE_ASSIGN(const std::vector<uint8_t> raw, parts.bytes(".weight_shape"));
       std::memcpy(&n, raw.data(), 8);
       std::memcpy(&k, raw.data() + 8, 8);
-      const uint64_t a_word = 32 / uint64_t(s_.bits);
-      if (k > (1u << 30) || codes->shape[0] != n || codes->shape[1] != (k + a_word - 1) / a_word)
-        return parts.bad(codes_at, fmt::format("is not [{}, {} / {}], as weight_shape says", n, k, a_word));
+      padded = codes->shape[1] != words(k, s_.bits, false);
+      if (k > (1u << 30) || codes->shape[0] != n || codes->shape[1] != words(k, s_.bits, padded))
+        return parts.bad(codes_at,
+                         fmt::format("is not [{}, {} codes of {} bits], as weight_shape says", n, k, s_.bits));
     } else {
       VIBEE_ASSIGN(const SafetensorsTensor* codes, parts.need(".weight", {"I8"}, 2));
       n = codes->shape[0];
@@ -63,24 +65,28 @@ class CompressedLayout final : public QuantizedLayout {
     }
     if (!s_.symmetric) {
       VIBEE_ASSIGN(const SafetensorsTensor* zeros, parts.need(".weight_zero_point", {"I32"}, 2));
-      const uint64_t a_word = 32 / uint64_t(s_.bits);
-      const std::vector<uint64_t> want = {(n + a_word - 1) / a_word, k / group};
+      const std::vector<uint64_t> want = {words(n, s_.bits, padded), k / group};
       if (zeros->shape != want)
-        return parts.bad(".weight_zero_point", fmt::format("is not [{} / {}, {}]", n, a_word, k / group));
+        return parts.bad(".weight_zero_point", fmt::format("is not [{} codes of {} bits, {}]", n, s_.bits, k / group));
     }
     QuantizedLinear out{n, k, group_format(s_.bits == 8 ? GroupKind::i8s : GroupKind::i4z, group)};
     if (s_.packed) {
       VIBEE_ASSIGN(out.order, sorted_inputs(parts, ".weight_g_idx", k, group));
     }
-    out.unpack = [parts, out, group, one, s = s_](std::span<uint8_t> to) {
-      return unpack(parts, out, group, one, s, to);
+    out.unpack = [parts, out, group, one, padded, s = s_](std::span<uint8_t> to) {
+      return unpack(parts, out, group, one, padded, s, to);
     };
     return out;
   }
 
  private:
-  static Status unpack(const LinearParts& parts, const QuantizedLinear& out, uint64_t group, bool one, const Scheme& s,
-                       std::span<uint8_t> to) {
+  /// Of so many codes; padded: as many whole codes a word as fit.
+  static uint64_t words(uint64_t count, int64_t bits, bool padded) {
+    const auto b = uint64_t(bits), a_word = 32 / b;
+    return padded ? (count + a_word - 1) / a_word : (count * b + 31) / 32;
+  }
+  static Status unpack(const LinearParts& parts, const QuantizedLinear& out, uint64_t group, bool one, bool padded,
+                       const Scheme& s, std::span<uint8_t> to) {
     VIBEE_ASSIGN(const std::vector<uint8_t> codes, parts.bytes(s.packed ? ".weight_packed" : ".weight"));
     VIBEE_ASSIGN(const std::vector<float> scale, parts.floats(".weight_scale"));
     std::vector<uint32_t> zeros;
@@ -88,14 +94,20 @@ class CompressedLayout final : public QuantizedLayout {
       VIBEE_ASSIGN(zeros, parts.words(".weight_zero_point"));
     }
     const uint64_t groups = out.k / group, row_bytes = codes.size() / out.n;
-    const auto bits = uint64_t(s.bits), a_word = 32 / bits;
-    const uint32_t mask = (1u << bits) - 1;
+    const auto bits = uint64_t(s.bits);
+    const auto code = [&](uint64_t i, auto&& word) {
+      if (!padded) return code_at(i, bits, word);
+      const uint64_t a_word = 32 / bits;
+      return code_at(i % a_word, bits, [&](uint64_t) { return word(i / a_word); });
+    };
     const auto code_of = [&](uint64_t row, uint64_t input) -> uint32_t {
       const uint8_t* from = codes.data() + row * row_bytes;
       if (!s.packed) return from[input] ^ 0x80;
-      uint32_t word;
-      std::memcpy(&word, from + input / a_word * 4, 4);
-      return word >> (input % a_word * bits) & mask;
+      return code(input, [&](uint64_t w) {
+        uint32_t word;
+        std::memcpy(&word, from + 4 * w, 4);
+        return word;
+      });
     };
     write_groups(
         out.format, out.n, out.k, group,
@@ -107,7 +119,7 @@ class CompressedLayout final : public QuantizedLayout {
         },
         [&](uint64_t row, uint64_t g) { return scale[one ? 0 : row * groups + g]; },
         [&](uint64_t row, uint64_t g) {
-          return s.symmetric ? 1u << (bits - 1) : zeros[row / a_word * groups + g] >> (row % a_word * bits) & mask;
+          return s.symmetric ? 1u << (bits - 1) : code(row, [&](uint64_t w) { return zeros[w * groups + g]; });
         },
         to.data());
     return {};
@@ -134,9 +146,11 @@ Result<std::unique_ptr<QuantizedLayout>> compressed_tensors_layout(const JsonVal
       return wrong("of float-quantized, 8 bits by channel or tensor are read");
     return fp8_rows_layout();
   }
+  if (name == "mxfp4-pack-quantized") return mxfp4_layout();
   if (name != "pack-quantized" && name != "int-quantized")
-    return wrong(fmt::format("format {} is not read; pack-quantized, int-quantized and float-quantized are",
-                             format ? format->describe() : "missing"));
+    return wrong(fmt::format(
+        "format {} is not read; pack-quantized, int-quantized, float-quantized and mxfp4-pack-quantized are",
+        format ? format->describe() : "missing"));
   Scheme s;
   s.packed = name == "pack-quantized";
   VIBEE_ASSIGN(s.bits, quantization_integer(*weights, "num_bits", {}));

@@ -11,15 +11,6 @@ namespace {
 
 constexpr std::string_view kParts[] = {".qweight", ".qzeros", ".scales", ".g_idx"};
 
-/// Code `i` of a stream whose word j is word(j).
-template <class Word>
-uint32_t code_at(uint64_t i, uint64_t bits, Word&& word) {
-  const uint64_t at = i * bits / 32, shift = i * bits % 32;
-  uint64_t both = word(at);
-  if (shift + bits > 32) both |= uint64_t(word(at + 1)) << 32;
-  return uint32_t(both >> shift & ((1u << bits) - 1));
-}
-
 class GptqLayout final : public QuantizedLayout {
  public:
   GptqLayout(uint64_t bits, uint64_t group, uint32_t zero_offset)
