@@ -6,6 +6,7 @@
 Made with torch 2.15.0 (CPU), transformers 5.24.0, compressed-tensors 0.20.1 and bitsandbytes 0.49:  python tools/make_quantized_goldens.py data/golden/quantized
   NAME/config.json, NAME/model.safetensors   the directory; compressed-tensors and bitsandbytes pack their own, gptq, awq and
                                              fp8 are packed here by the layouts that those projects document
+With names behind the folder, of these alone.
   NAME/golden.json   `prompt`, `greedy`, `vocab`, and `tensor`: the name of the linear whose float32 values are in weight.bin
   NAME/logits.bin    as in data/golden/hf
 """
@@ -34,15 +35,23 @@ def pack(codes, axis):
     return torch.from_numpy((split << (4 * np.arange(8, dtype=np.uint32))).sum(-1).astype(np.uint32).view(np.int32))
 
 
-def affine(w, group):
-    """Codes [n, k], scales and zero points [n, groups] of 4 bits, and the values."""
+def stream(codes, bits):
+    """Codes along axis 0 one behind the other from the lowest bit on, in int32 words."""
+    lanes = (codes.astype(np.uint32).T[:, :, None] >> np.arange(bits, dtype=np.uint32)) & 1
+    words = np.packbits(lanes.reshape(codes.shape[1], -1).astype(np.uint8), axis=1, bitorder="little")
+    return torch.from_numpy(np.ascontiguousarray(words.view("<i4").T))
+
+
+def affine(w, group, bits=4):
+    """Codes [n, k], scales and zero points [n, groups], and the values."""
     n, k = w.shape
+    most = 2 ** bits - 1
     x = w.reshape(n, k // group, group)
     low, high = np.minimum(x.min(-1), 0), np.maximum(x.max(-1), 0)
-    scale = ((high - low) / 15).astype(np.float16)
+    scale = ((high - low) / most).astype(np.float16)
     s = scale.astype(np.float32)
-    zero = np.clip(np.rint(-low / s), 0, 15)
-    codes = np.clip(np.rint(x / s[..., None]) + zero[..., None], 0, 15)
+    zero = np.clip(np.rint(-low / s), 0, most)
+    codes = np.clip(np.rint(x / s[..., None]) + zero[..., None], 0, most)
     return codes.reshape(n, k), scale, zero, (s[..., None] * (codes - zero[..., None])).reshape(n, k)
 
 
@@ -52,6 +61,22 @@ def gptq(w, group, version=1):
     stored = (zero - 1) % 16 if version == 1 else zero
     return dict(qweight=pack(codes.T, 0), qzeros=pack(stored.T, 1), scales=torch.from_numpy(scale.T.copy()),
                 g_idx=torch.arange(w.shape[1], dtype=torch.int32) // group), values
+
+
+def gptq_bits(w, bits, group=32, order=False):
+    """Of other widths; with `order`, groups of inputs in an order that those of one width share."""
+    k = w.shape[1]
+    by = np.random.default_rng(k).permutation(k) if order else np.arange(k)
+    if bits == 8:  # symmetric: zero point 128
+        scale = (np.abs(w[:, by].reshape(-1, k // group, group)).max(-1) / 127).astype(np.float16)
+        s = np.repeat(scale.astype(np.float32), group, 1)
+        codes, zero = np.clip(np.rint(w[:, by] / s), -128, 127) + 128, np.full(scale.shape, 128.0)
+        values = s * (codes - 128)
+    else:
+        codes, scale, zero, values = affine(w[:, by], group, bits)
+    back = np.argsort(by)
+    return dict(qweight=stream(codes[:, back].T, bits), qzeros=stream(((zero - 1) % 2 ** bits), bits).T.contiguous(),
+                scales=torch.from_numpy(scale.T.copy()), g_idx=torch.from_numpy((back // group).astype(np.int32))), values[:, back].astype(np.float32)
 
 
 def awq(w, group):
@@ -74,6 +99,16 @@ def compressed(w, arguments, kind):
     made = compressor.compress(state, scheme)
     values = compressor.decompress({**made, "weight_scale": made["weight_scale"].float()}, scheme)["weight"]
     return made, values.float().numpy()
+
+
+def mxfp4(w):
+    from compressed_tensors.compressors import MXFP4PackedCompressor
+    from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
+    scheme = QuantizationScheme(targets=["Linear"], weights=QuantizationArgs(**MXFP4))
+    x = torch.from_numpy(w)
+    largest = x.reshape(w.shape[0], -1, 32).abs().amax(-1)
+    made = MXFP4PackedCompressor.compress(dict(weight=x, weight_scale=2.0 ** (largest.log2().floor() - 2)), scheme)
+    return made, MXFP4PackedCompressor.decompress(made, scheme)["weight"].float().numpy()
 
 
 def bnb4(w, kind, nested):
@@ -107,6 +142,11 @@ MADE = {
                                                    checkpoint_format="gptq_v2")),
     "awq": (lambda w: awq(w, 64), dict(quant_method="awq", bits=4, group_size=64, zero_point=True, version="gemm")),
 }
+GPTQ = dict(quant_method="gptq", group_size=32, desc_act=False, sym=False)
+MADE["gptq-2"] = (lambda w: gptq_bits(w, 2), dict(GPTQ, bits=2))
+MADE["gptq-3"] = (lambda w: gptq_bits(w, 3), dict(GPTQ, bits=3))
+MADE["gptq-8"] = (lambda w: gptq_bits(w, 8), dict(GPTQ, bits=8, sym=True))
+MADE["gptq-order"] = (lambda w: gptq_bits(w, 4, order=True), dict(GPTQ, bits=4, desc_act=True))
 BNB = dict(quant_method="bitsandbytes", load_in_4bit=True, load_in_8bit=False, bnb_4bit_compute_dtype="float32")
 MADE["bnb-nf4"] = (lambda w: bnb4(w, "nf4", False), dict(BNB, bnb_4bit_quant_type="nf4"))
 MADE["bnb-nf4-nested"] = (lambda w: bnb4(w, "nf4", True), dict(BNB, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True))
@@ -118,9 +158,14 @@ FLOAT = dict(num_bits=8, type="float", symmetric=True, strategy="channel", dynam
 MADE["ct-float8"] = (lambda w: fp8(w, 1, w.shape[1], "weight_scale"),
                      dict(quant_method="compressed-tensors", format="float-quantized", ignore=["lm_head"], quantization_status="compressed",
                           config_groups=dict(group_0=dict(targets=["Linear"], weights=FLOAT))))
+MXFP4 = dict(num_bits=4, type="float", symmetric=True, strategy="group", group_size=32, dynamic=False)
+MADE["ct-mxfp4"] = (mxfp4, dict(quant_method="compressed-tensors", format="mxfp4-pack-quantized", ignore=["lm_head"],
+                                quantization_status="compressed", config_groups=dict(group_0=dict(targets=["Linear"], weights=MXFP4))))
 for name, kind, arguments in (
         ("ct-pack", "pack-quantized", dict(INT, num_bits=4, symmetric=True, strategy="group", group_size=32)),
         ("ct-pack-zero", "pack-quantized", dict(INT, num_bits=4, symmetric=False, strategy="group", group_size=64)),
+        ("ct-pack2", "pack-quantized", dict(INT, num_bits=2, symmetric=True, strategy="group", group_size=32)),
+        ("ct-pack3-zero", "pack-quantized", dict(INT, num_bits=3, symmetric=False, strategy="group", group_size=32)),
         ("ct-pack8", "pack-quantized", dict(INT, num_bits=8, symmetric=True, strategy="channel")),
         ("ct-int8", "int-quantized", dict(INT, num_bits=8, symmetric=True, strategy="channel"))):
     MADE[name] = (lambda w, a=arguments, k=kind: compressed(w, a, k),
@@ -131,6 +176,8 @@ for name, kind, arguments in (
 def main():
     out = Path(sys.argv[1])
     for name, (quantise, config) in MADE.items():
+        if sys.argv[2:] and name not in sys.argv[2:]:
+            continue
         for seed in range(500):
             model = t.LlamaForCausalLM(t.LlamaConfig(**SIZES)).float().eval()
             hf.randomise(model, name, 7919 * seed + sum(map(ord, name)))

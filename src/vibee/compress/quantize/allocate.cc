@@ -51,46 +51,54 @@ double MatrixChoices::damage(size_t i) const {
 
 Result<std::vector<MatrixChoices>> measure_errors(const Checkpoint& file, const ErrorOptions& o) {
   std::vector<Recast> recasts;
-  for (const Format format : o.formats) {
+  const auto recast_to = [&](Format format) -> Status {
     RecastOptions how{.format = all_in(std::vector<Format>{format}), .team = o.team};
     if (o.importance) how.importance = [v = o.importance](const TensorInfo& t) { return v->of(t); };
     VIBEE_ASSIGN(Recast recast, Recast::create(file, std::move(how)));
     recasts.push_back(std::move(recast));
-  }
+    return {};
+  };
+  for (const Format format : o.formats) VIBEE_TRY(recast_to(format));
+  VIBEE_TRY(recast_to(Format::f32));  // what all are compared with
+  const Recast& exact = recasts.back();
+  const auto as = [](const Recast& recast, const std::string& name) {
+    const auto all = recast.tensors();
+    return *std::find_if(all.begin(), all.end(), [&](const TensorInfo& t) { return t.name == name; });
+  };
   uint64_t total = 0, done = 0;
-  for (const TensorInfo& t : file.tensors()) total += t.bytes;
+  for (const TensorInfo& t : exact.tensors()) total += t.bytes;
   std::vector<MatrixChoices> out;
   std::vector<uint8_t> raw;
   std::vector<float> before, after;
-  for (size_t n = 0; n < file.tensors().size(); ++n) {
-    const TensorInfo& t = file.tensors()[n];
+  const auto read = [&](const Recast& recast, const TensorInfo& t, uint64_t row, std::vector<float>* to) -> Status {
+    const NumericFormat& f = info(t.format);
+    const uint64_t bytes = f.row_bytes(t.row_length());
+    raw.resize(to->size() / t.row_length() * bytes);
+    VIBEE_TRY(recast.read(t, row * bytes, raw));
+    f.decode(raw.data(), to->size(), to->data());
+    return {};
+  };
+  for (const TensorInfo& t : exact.tensors()) {
     done += t.bytes;
     if (t.shape.size() < 2) continue;
     MatrixChoices m{t.name, t.elements(), {}, {}};
     const uint64_t k = t.row_length(), step = std::max<uint64_t>(1, kSliceFloats / k);
     const uint64_t rows_a_matrix = t.shape.size() > 2 ? t.shape[1] : t.rows();
-    const NumericFormat& from = info(t.format);
     bool floats = false;  // learned positions, routers: Recast keeps them out of blocks
     for (size_t f = 0; f < o.formats.size(); ++f) {
-      const TensorInfo& as = recasts[f].tensors()[n];
-      floats = floats || (as.format == Format::f32 && o.formats[f] != Format::f32);
-      if (as.format != o.formats[f]) continue;
-      const NumericFormat& to = info(as.format);
+      const TensorInfo to = as(recasts[f], t.name);
+      floats = floats || to.format == Format::f32;
+      if (to.format != o.formats[f]) continue;
       Squares squares;
       for (uint64_t row = 0; row < t.rows(); row += step) {
-        const uint64_t rows = std::min(step, t.rows() - row);
-        before.resize(rows * k);
-        after.resize(rows * k);
-        raw.resize(rows * from.row_bytes(k));
-        VIBEE_TRY(file.read(t, row * from.row_bytes(k), raw));
-        from.decode(raw.data(), before.size(), before.data());
-        raw.resize(rows * to.row_bytes(k));
-        VIBEE_TRY(recasts[f].read(as, row * to.row_bytes(k), raw));
-        to.decode(raw.data(), after.size(), after.data());
+        before.resize(std::min(step, t.rows() - row) * k);
+        after.resize(before.size());
+        VIBEE_TRY(read(exact, t, row, &before));
+        VIBEE_TRY(read(recasts[f], to, row, &after));
         add_squares(before, after, o.importance ? o.importance->of(t) : std::span<const float>(), row, k, rows_a_matrix,
                     &squares);
       }
-      m.formats.push_back(as.format);
+      m.formats.push_back(to.format);
       m.errors.push_back(squares.weight > 0 ? squares.error / squares.weight : 0);
     }
     if (o.progress && !o.progress(done, total)) return error(Code::cancelled, "stopped while errors were measured");

@@ -47,8 +47,12 @@ Result<Importance> calibrate(const Checkpoint& file, const ModelConfig& config, 
   for (size_t node = 0; node < products.size(); ++node) {
     for (size_t i = 0; i < products[node].size(); ++i) {
       const ColumnSums& s = sums[node][i];
-      out.add(products[node][i].tensor, {std::vector<float>(s.squares.begin(), s.squares.end()),
-                                         std::vector<float>(s.counts.begin(), s.counts.end())});
+      const CalibrationProduct& p = products[node][i];
+      std::vector<float> squares(s.squares.begin(), s.squares.end());
+      if (p.order)
+        for (uint64_t c = 0; c < p.columns; ++c)
+          squares[uint64_t(run.plan().floats(*p.order)[c])] = float(s.squares[c]);
+      out.add(p.tensor, {std::move(squares), std::vector<float>(s.counts.begin(), s.counts.end())});
     }
   }
   return out;

@@ -15,12 +15,15 @@ constexpr uint32_t kStepRows = 1024;
 
 std::vector<CalibrationProduct> products_of(const Graph& g, const Node& node) {
   std::vector<CalibrationProduct> out;
+  // What is measured is by inputs, whatever order a weight has its columns in.
+  const Node& from = g.producer(node.in[0]);
+  const auto order = from.op == Op::permute_columns ? std::optional(from.in[1]) : std::nullopt;
   const auto add = [&](size_t weight, uint32_t chosen, bool pairwise) {
     const WeightPart part = weight_part(g.producer(node.in[weight]).text("name"));
     if (part.first != 0) return;  // the parts of a tensor read the same rows
     const auto& dims = g.type(node.in[weight]).dims;
     const uint64_t matrices = dims.size() > 2 ? uint64_t(dims[0].n) : 1, columns = uint64_t(dims.back().n);
-    out.push_back({part.tensor, node.in[0], columns, matrices, chosen, chosen ? node.in[1] : 0, pairwise});
+    out.push_back({part.tensor, node.in[0], columns, matrices, chosen, chosen ? node.in[1] : 0, pairwise, order});
   };
   if (node.op == Op::linear || node.op == Op::cross_entropy) add(1, 0, false);
   if (node.op == Op::moe_gated) {

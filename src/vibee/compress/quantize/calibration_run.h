@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 
 #include "vibee/base/simd/isa.h"
 #include "vibee/base/thread/team.h"
@@ -30,9 +31,10 @@ struct CalibrationProduct {
   std::string tensor;
   ValueId rows;
   uint64_t columns, matrices;
-  uint32_t chosen = 0;    ///< experts a row; 0: one matrix multiplies all
-  ValueId route = 0;      ///< which
-  bool pairwise = false;  ///< a row a row and expert
+  uint32_t chosen = 0;                ///< experts a row; 0: one matrix multiplies all
+  ValueId route = 0;                  ///< which
+  bool pairwise = false;              ///< a row a row and expert
+  std::optional<ValueId> order = {};  ///< in which the rows have their columns; empty: as they are
 };
 
 class CalibrationRun {

@@ -15,7 +15,7 @@ Result<Hessians> Hessians::open(const Checkpoint& file, const ModelConfig& confi
       const auto same =
           std::find_if(out.inputs_.begin(), out.inputs_.end(), [&](const Input& in) { return in.rows == p.rows; });
       out.same_[p.tensor] = same == out.inputs_.end() ? p.tensor : same->tensor;
-      if (same == out.inputs_.end()) out.inputs_.push_back({p.tensor, node, p.rows, uint32_t(p.columns)});
+      if (same == out.inputs_.end()) out.inputs_.push_back({p.tensor, node, p.rows, uint32_t(p.columns), p.order});
     }
   }
   return out;
@@ -64,6 +64,16 @@ Status Hessians::gather(size_t first) {
   }));
   for (auto& [tensor, h] : held_)
     for (float& v : h) v /= float(all);
+  for (const auto& [node, want] : wanted) {
+    const Input& in = *want.first;
+    if (!in.order) continue;
+    std::vector<float>& h = held_.at(in.tensor);
+    const std::vector<float> sorted = h;
+    const float* const order = run_.plan().floats(*in.order);
+    for (uint32_t i = 0; i < in.k; ++i)
+      for (uint32_t j = 0; j < in.k; ++j)
+        h[uint64_t(order[i]) * in.k + uint64_t(order[j])] = sorted[uint64_t(i) * in.k + j];
+  }
   return {};
 }
 

@@ -32,6 +32,7 @@ class Hessians {
     size_t node;
     ValueId rows;
     uint32_t k;
+    std::optional<ValueId> order;  ///< of its columns in the rows
   };
   Hessians(CalibrationRun run, uint64_t bytes) : run_(std::move(run)), bytes_(bytes) {}
   Status gather(size_t first);

@@ -103,6 +103,12 @@ void gradient_matmul(Backward& b) {
 }
 /// Straight through (Bengio et al. 2013, arXiv:1308.3432): rounding moves a value, and its slope is taken for 1.
 void gradient_cast(Backward& b) { b.give(0, b.g()); }
+/// Back by the same order, the other way.
+void gradient_permute_columns(Backward& b) {
+  b.none(1);
+  if (b.wants(0))
+    b.give(0, b.op(Op::permute_columns, {b.g(), b.in(1)}, {{"inverse", int64_t(b.node().integer("inverse") == 0)}}));
+}
 void gradient_gather(Backward& b) { b.give(1, b.op(Op::scatter, {b.in(0), b.g(), b.in(1)})); }
 void gradient_scatter(Backward& b) {
   b.none(2);

@@ -54,6 +54,7 @@ bool takes_weight(const Graph& g, const Node& node, size_t i) {
     case Op::embed:
     case Op::rms_norm:
     case Op::norm_quantize:
+    case Op::permute_columns:
     case Op::linear:
     case Op::linear_add:
     case Op::linear_lora:
@@ -113,6 +114,7 @@ Status check_runnable(const Graph& g, const Node& node) {
   if (node.op == Op::add && g.type(node.in[0]) != g.type(node.in[1]) &&
       g.type(node.in[1]) != Type{kF32, {g.type(node.in[0]).dims[1]}})
     return no("adds rows of one shape, or a bias of their width");
+  if (node.op == Op::permute_columns && node.integer("inverse") != 0) return no("puts columns in an order, not back");
   if (node.op == Op::moe_gated &&
       is_integer(g.type(node.in[2]).elem.format) != is_integer(g.type(node.in[3]).elem.format))
     return no("needs weights that are all floats or all integers");

@@ -17,7 +17,7 @@ constexpr int kTrials = 6;
 /// What an op is tried with. Numbers are normal, or as their kind says: `even` and `odd` multiples of 0.1 are apart,
 /// where the op has a kink.
 struct Operand {
-  enum Kind : uint8_t { any, positive, even, odd, bits, turns, below, documents, targets } kind = any;
+  enum Kind : uint8_t { any, positive, even, odd, bits, order, turns, below, documents, targets } kind = any;
   Type type;
   bool wanted = true;  ///< a weight whose gradient is checked
   uint32_t limit = 0;  ///< of integers
@@ -90,6 +90,11 @@ class OpGradients {
       if (o.kind == Operand::bits) x = double(below(2));
       if (o.kind == Operand::turns) x = std::cos(x);
     }
+    if (o.kind == Operand::order)
+      for (size_t i = 0; i < count; ++i) {  // a random permutation
+        v[i] = double(i);
+        std::swap(v[i], v[below(uint32_t(i) + 1)]);
+      }
     (o.wanted ? c->weights : c->inputs.floats)[name] = std::move(v);
   }
 
@@ -132,6 +137,8 @@ TEST(Gradient, EveryOpAgainstDifferences) {
     t.check(Op::gather, {ids(Operand::targets, uint32_t(m)), wanted({Dim{m}, w})});
     t.check(Op::scatter, {ids(Operand::targets, uint32_t(m)), wanted(rows), given({Dim{m}, w})});
     t.check(Op::embed, {ids(Operand::below, uint32_t(m)), wanted({Dim{m}, w})}, {{"scale", 2.5}}, true);
+    for (const int64_t inverse : {0, 1})
+      t.check(Op::permute_columns, {wanted(rows), given(vec, Operand::order)}, {{"inverse", inverse}});
     t.check(Op::scale, {wanted(rows)}, {{"by", -0.75}}, true);
     t.check(Op::linear, {wanted(rows), wanted({Dim{m}, w})}, {}, true);
     t.check(Op::linear_dx, {wanted({kRows, Dim{m}}), wanted({Dim{m}, w})}, {}, true);

@@ -103,6 +103,14 @@ void run_soft_cap(const Call& c, Worker& w) {
   each_row(c, w, [&](const float* a, const float*, uint32_t n, float* out) { c.pw->soft_cap(a, c.by, n, out); });
 }
 
+void run_permute_columns(const Call& c, Worker& w) {
+  const Range rows = w.rows(w.plan.rows_of(c.out[0], w.sizes));
+  const float* x = w.plan.pointer<float>(c.in[0], w.tid, w.small);
+  float* out = w.plan.pointer<float>(c.out[0], w.tid, w.small);
+  for (uint64_t at = uint64_t(rows.begin) * c.width; at < uint64_t(rows.end) * c.width; at += c.width)
+    for (uint32_t i = 0; i < c.width; ++i) out[at + i] = x[at + uint32_t(c.vector[0][i])];
+}
+
 void run_rope_table(const Call& c, Worker& w) {
   const Range rows = w.rows(uint32_t(w.sizes.t));
   float* out = w.plan.pointer<float>(c.out[0], w.tid, w.small);

@@ -24,6 +24,7 @@ void run_add(const Call&, Worker&);
 void run_gated(const Call&, Worker&);
 void run_scale(const Call&, Worker&);
 void run_soft_cap(const Call&, Worker&);
+void run_permute_columns(const Call&, Worker&);
 void run_rope_table(const Call&, Worker&);
 void run_rope(const Call&, Worker&);
 void run_take_rows(const Call&, Worker&);

@@ -24,6 +24,7 @@ constexpr Runnable kRunnable[] = {
     {Op::gated, run_gated, Spread::rows},
     {Op::scale, run_scale, Spread::rows},
     {Op::soft_cap, run_soft_cap, Spread::rows},
+    {Op::permute_columns, run_permute_columns, Spread::rows},
     {Op::rope_table, run_rope_table, Spread::rows},
     {Op::rope, run_rope, Spread::rows},
     {Op::take_rows, run_take_rows, Spread::rows},

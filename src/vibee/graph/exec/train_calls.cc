@@ -52,6 +52,17 @@ void soft_cap(const Node& node, const TrainWorker& w) {
   const auto cap = float(node.number("cap"));
   c.elements([&](uint64_t at, uint32_t n) { w.pointwise.soft_cap(c.in(0) + at, cap, n, c.out() + at); });
 }
+void permute_columns(const Node& node, const TrainWorker& w) {
+  const TrainCall c{node, w};
+  const bool back = node.integer("inverse") != 0;
+  const float* const order = c.in(1);
+  c.each_row([&](uint32_t, uint64_t at) {
+    for (uint32_t i = 0; i < c.width(); ++i) {
+      const auto other = uint32_t(order[i]);
+      c.out()[at + (back ? other : i)] = c.in(0)[at + (back ? i : other)];
+    }
+  });
+}
 void activation(const Node& node, const TrainWorker& w) {
   const TrainCall c{node, w};
   const Gate gate = gate_named(node.text("kind"));
@@ -268,6 +279,7 @@ constexpr Trainable kTrainable[] = {
     {Op::mul, mul},
     {Op::scale, scale},
     {Op::soft_cap, soft_cap},
+    {Op::permute_columns, permute_columns},
     {Op::activation, activation},
     {Op::activation_dx, activation_dx},
     {Op::gated, gated},

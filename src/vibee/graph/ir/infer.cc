@@ -173,6 +173,9 @@ Result<std::vector<Type>> Rule::run() const {
       if (!in(0).elem.is_f32() || in(0).dims.empty()) return wrong("takes an f32 tensor");
       if (node.op == Op::soft_cap && !(node.number("cap") > 0)) return wrong("needs cap > 0");
       return Types{in(0)};
+    case Op::permute_columns:
+      if (!f32(0, 2) || in(1) != Type{kF32, {in(0).dims[1]}}) return wrong("takes f32 rows [m, k] and an order [k]");
+      return Types{in(0)};
     case Op::softmax:
       if (!f32(0, 2)) return wrong("takes an f32 matrix");
       return Types{in(0)};

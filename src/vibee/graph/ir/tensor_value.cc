@@ -220,6 +220,18 @@ Status evaluate_primitive(const Node& node, std::span<const TensorOf<T>* const> 
           std::copy_n(in[1]->f.begin() + index * out->width(), out->width(), y.begin() + r * out->width());
       }
       return {};
+    case Op::permute_columns: {
+      const auto width = size_t(out->width());
+      for (size_t i = 0; i < width; ++i) {
+        const auto other = double(in[1]->f[i]);
+        if (!(other >= 0 && other < double(width)))
+          return error(Code::invalid, "[permute_columns] column {} of {}", other, width);
+        const size_t from = node.integer("inverse") ? i : size_t(other),
+                     to = node.integer("inverse") ? size_t(other) : i;
+        for (size_t r = 0; r < size_t(out->rows()); ++r) y[r * width + to] = a[r * width + from];
+      }
+      return {};
+    }
     case Op::scatter: {
       std::vector<double> sums(y.size());
       for (int64_t r = 0; r < in[1]->rows(); ++r) {

@@ -20,7 +20,8 @@ std::optional<Recompute> level_of(const Graph& g, const Node& node) {
     case Op::gated:
     case Op::mul:
     case Op::scale:
-    case Op::soft_cap: return Recompute::cheap;
+    case Op::soft_cap:
+    case Op::permute_columns: return Recompute::cheap;
     case Op::linear:
     case Op::moe_gated:
     case Op::rope: return Recompute::proj;

@@ -73,6 +73,15 @@ Status check_tensors(const Checkpoint& file, const ModelConfig& c) {
       if (known.empty() || known.back() < shape.back()) known = shape;
     }
   }
+  // The order of a product; the graph may read it under another's name.
+  const auto is_order_of = [&](const std::string& name) {
+    if (!name.ends_with(kOrderSuffix)) return false;
+    const std::string weight = name.substr(0, name.size() - kOrderSuffix.size()) + ".weight";
+    return std::any_of(graph.nodes.begin(), graph.nodes.end(), [&](const Node& node) {
+      return node.op == Op::linear && weight_part(graph.producer(node.in[1]).text("name")).tensor == weight &&
+             graph.producer(node.in[0]).op == Op::permute_columns;
+    });
+  };
   std::vector<std::string> missing, misshaped, extra;
   for (const auto& [name, shape] : wanted) {
     const TensorInfo* t = file.find(name);
@@ -83,7 +92,8 @@ Status check_tensors(const Checkpoint& file, const ModelConfig& c) {
     }
   }
   for (const TensorInfo& t : file.tensors())
-    if (!wanted.contains(t.name) && !may_be_ignored(t.name)) extra.push_back(fmt::format("{}", quote(t.name)));
+    if (!wanted.contains(t.name) && !may_be_ignored(t.name) && !is_order_of(t.name))
+      extra.push_back(fmt::format("{}", quote(t.name)));
   std::string what;
   const auto say = [&](std::string_view kind, const std::vector<std::string>& list) {
     if (!list.empty()) what += fmt::format("{}{}: {}", what.empty() ? "" : "; ", kind, first_five(list));
@@ -150,6 +160,30 @@ Status read_variants(const Checkpoint& file, ModelConfig* c) {
   c->qk_norm = has("attn_q_norm.weight");
   if (c->qk_norm) c->qk_norm_whole = file.find("blk.0.attn_q_norm.weight")->elements() != c->head_dim;
   if (file.find("rope_freqs.weight") != nullptr) c->rope_factors = "rope_freqs.weight";
+  return {};
+}
+
+/// Products whose inputs are sorted; equal orders have one name.
+Status read_orders(const Checkpoint& file, ModelConfig* c) {
+  std::map<std::vector<float>, std::string> known;
+  for (const TensorInfo& t : file.tensors()) {
+    if (!t.name.ends_with(kOrderSuffix)) continue;
+    const auto bad = [&](std::string_view what) {
+      return error(Code::corrupt, "{}: tensor {} {}", file.path(), quote(t.name), what);
+    };
+    if (t.shape.size() != 1 || t.format != Format::f32 || t.shape[0] > uint64_t(kMaxDim))
+      return bad("is no f32 vector");
+    std::vector<float> order(t.shape[0]);
+    VIBEE_TRY(file.read(t, 0, {reinterpret_cast<uint8_t*>(order.data()), t.bytes}));
+    std::vector<bool> seen(order.size());
+    for (const float at : order) {
+      if (!(at >= 0 && at < float(order.size())) || at != std::floor(at) || seen[size_t(at)])
+        return bad(fmt::format("is no order of {} columns: it has {}", order.size(), at));
+      seen[size_t(at)] = true;
+    }
+    const std::string product = t.name.substr(0, t.name.size() - kOrderSuffix.size());
+    c->input_orders[product] = known.try_emplace(std::move(order), t.name).first->second;
+  }
   return {};
 }
 
@@ -251,6 +285,7 @@ Result<ModelConfig> read_config(const Checkpoint& file) {
   c.tied = file.find("output.weight") == nullptr;
   VIBEE_TRY(built->configure(file, &c));
   VIBEE_TRY(read_pooling(file, &c));
+  VIBEE_TRY(read_orders(file, &c));
   VIBEE_TRY(check_tensors(file, c));
   return c;
 }

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -62,6 +63,9 @@ struct ModelConfig {
   bool qkv_bias = false, output_bias = false, ffn_bias = false, head_bias = false;
   bool fused_qkv = false, fused_gate_up = false;
   bool tied = false;  ///< the head is the embedding
+  /// Products whose weight has its columns in another order than its inputs come in (e.g. "blk.0.attn_q"), and the
+  /// tensor that says which (model/weight/quantized.h); those of the same order name the same tensor.
+  std::map<std::string, std::string, std::less<>> input_orders;
 
   Gate activation = Gate::silu;
   bool gated = true;         ///< activation(gate) * up; else activation(up)

@@ -58,7 +58,7 @@ ValueId DecoderBuilder::head_norm(ValueId x, const std::string& name, int64_t wi
 ValueId DecoderBuilder::linear(ValueId x, const std::string& name, int64_t n, int64_t k, bool bias, int64_t first,
                                int64_t of) {
   const int64_t rows = of ? n : 0;
-  ValueId y = g_.add(Op::linear, {x, matrix(name + ".weight", n, k, first, rows)});
+  ValueId y = g_.add(Op::linear, {ordered(x, name), matrix(name + ".weight", n, k, first, rows)});
   if (name.starts_with("blk.")) {
     if (training_) {
       y = learnt(y, x, part(name + ".weight", first, rows));
@@ -67,6 +67,17 @@ ValueId DecoderBuilder::linear(ValueId x, const std::string& name, int64_t n, in
     }
   }
   return bias ? g_.add(Op::add, {y, vector(name + ".bias", n, first, rows)}) : y;
+}
+
+ValueId DecoderBuilder::ordered(ValueId x, const std::string& name) {
+  const auto order = c_.input_orders.find(name);
+  if (order == c_.input_orders.end()) return x;
+  const auto [made, is_new] = ordered_.try_emplace({x, order->second}, 0);
+  if (is_new) {
+    const ValueId columns = g_.source(Op::weight, {kF32, {g_.type(x).dims[1]}}, {{"name", order->second}});
+    made->second = g_.add(Op::permute_columns, {x, columns});
+  }
+  return made->second;
 }
 
 ValueId DecoderBuilder::adapted(ValueId y, ValueId x, std::string weight) {
@@ -219,7 +230,7 @@ ValueId DecoderBuilder::output(ValueId x) {
   }
   x = output_norm(g_.add(Op::take_rows, {x}));
   if (c_.output == Output::hidden) return x;
-  x = g_.add(Op::linear, {x, head()});
+  x = g_.add(Op::linear, {ordered(x, "output"), head()});
   if (c_.head_bias) x = g_.add(Op::add, {x, vector("output.bias", c_.vocab)});
   return c_.logit_cap > 0 ? g_.add(Op::soft_cap, {x}, {{"cap", double(c_.logit_cap)}}) : x;
 }
@@ -227,7 +238,7 @@ ValueId DecoderBuilder::output(ValueId x) {
 ValueId DecoderBuilder::loss(ValueId x) {
   const ValueId targets = g_.source(Op::input, {kI32, {kRows}}, {{"name", std::string("targets")}});
   const ValueId weights = g_.source(Op::input, {kF32, {kRows, Dim{1}}}, {{"name", std::string("loss_weights")}});
-  const ValueId rows = output_norm(x);
+  const ValueId rows = ordered(output_norm(x), "output");
   std::vector<ValueId> in = {rows, head(), targets, weights};
   if (c_.head_bias) in.push_back(vector("output.bias", c_.vocab));
   Attrs attrs;

@@ -52,6 +52,8 @@ class DecoderBuilder {
   /// x W^T [+ bias] for rows [first, first + n) of a tensor of `of` rows.
   ValueId linear(ValueId x, const std::string& name, int64_t n, int64_t k, bool bias, int64_t first = 0,
                  int64_t of = 0);
+  /// The columns of x in the order that a product's weight has them in, made once for all that read it so.
+  ValueId ordered(ValueId x, const std::string& name);
   /// y and what a sequence's adapter adds to the product x W^T of this weight.
   ValueId adapted(ValueId y, ValueId x, std::string weight);
   /// The same by matrices that are learnt.
@@ -81,8 +83,9 @@ class DecoderBuilder {
   ValueId state_ = 0, embedding_ = 0, documents_ = 0;
   bool training_ = false;
   TrainedAdapter adapter_;
-  std::map<std::string, ValueId, std::less<>> lora_rows_;  ///< x A^T, by the tensor
-  std::set<std::string, std::less<>> products_;            ///< of layers, as targets name them
+  std::map<std::pair<ValueId, std::string>, ValueId> ordered_;  ///< by rows and order
+  std::map<std::string, ValueId, std::less<>> lora_rows_;       ///< x A^T, by the tensor
+  std::set<std::string, std::less<>> products_;                 ///< of layers, as targets name them
   Status adapter_status_;
 };
 

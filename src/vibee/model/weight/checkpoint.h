@@ -18,6 +18,10 @@
 
 namespace vibee {
 
+/// A tensor NAME.perm, f32 [k], says that column i of NAME.weight multiplies input perm[i]: quantised weights may have
+/// their columns sorted. Whole numbers of floats, each of 0 to k - 1 once.
+inline constexpr std::string_view kOrderSuffix = ".perm";
+
 /// Value types of the metadata, by their ids in the file.
 enum class GgufType : uint32_t { u8, i8, u16, i16, u32, i32, f32, boolean, string, array, u64, i64, f64 };
 

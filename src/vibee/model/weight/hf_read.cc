@@ -29,6 +29,7 @@ std::string with_layer(std::string_view pattern, uint32_t layer) {
 struct Draft {
   const HfTensorRule* rule;
   uint32_t layer = 0;
+  bool order = false;  ///< of the rule's weight, not itself
   std::map<uint32_t, SafetensorsSet::Place> pieces;
 };
 
@@ -109,7 +110,9 @@ class HfReader {
     rules_ = hf_tensors(*hf_);
     for (const auto& [name, place] : files.tensors()) {
       HfMatch match;
-      const HfTensorRule* rule = hf_rule_of(rules_, *hf_, name, &match);
+      const bool order = name.ends_with(kOrderSuffix);  // has the rule of its weight
+      const std::string_view module = std::string_view(name).substr(0, name.size() - (order ? kOrderSuffix.size() : 0));
+      const HfTensorRule* rule = hf_rule_of(rules_, *hf_, order ? std::string(module) + ".weight" : name, &match);
       if (rule == nullptr)
         return error(Code::unsupported, "{}: tensor {} is not of model_type {} as it is built",
                      quote(place.file->path(), 400), quote(name), quote(hf_->model_type));
@@ -117,7 +120,15 @@ class HfReader {
       if (!place.tensor->format)
         return error(Code::unsupported, "{}: tensor {} is {}; F32, F16 and BF16 are read",
                      quote(place.file->path(), 400), quote(name), place.tensor->dtype);
-      Draft& draft = drafts_[with_layer(rule->gguf, match.layer)];
+      std::string gguf = with_layer(rule->gguf, match.layer);
+      if (order) {
+        if (rule->hf.find("{e}") != std::string_view::npos)
+          return error(Code::unsupported, "{}: tensor {}: experts whose inputs are sorted are not built",
+                       quote(place.file->path(), 400), quote(name));
+        gguf = gguf.substr(0, gguf.rfind('.')) + std::string(kOrderSuffix);
+      }
+      Draft& draft = drafts_[gguf];
+      draft.order = order;
       draft.rule = rule;
       draft.layer = match.layer;
       if (!draft.pieces.try_emplace(match.expert, place).second)
@@ -133,7 +144,7 @@ class HfReader {
       return error(Code::corrupt, "{}: tensor {} {}", quote(file->path(), 400), quote(first->name), what);
     };
     HfTensor t;
-    t.transform = draft.rule->transform;
+    t.transform = draft.order ? HfTransform::none : draft.rule->transform;
     const bool experts = draft.rule->hf.find("{e}") != std::string_view::npos;
     const size_t rank = first->shape.size();
     if (rank < 1 || rank + experts > 4) return bad(fmt::format("has {} dimensions", rank));

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <mutex>
+#include <numeric>
 #include <set>
 
 #include "vibee/base/memory/checked.h"
@@ -130,16 +131,14 @@ Result<bool> quantization_flag(const JsonValue& config, std::string_view key, bo
   return value->boolean;
 }
 
-Result<uint64_t> four_bit_group(const JsonValue& config, std::string_view method) {
-  VIBEE_ASSIGN(const int64_t bits, quantization_integer(config, "bits", {}));
+Result<uint64_t> quantization_group(const JsonValue& config) {
   VIBEE_ASSIGN(const int64_t group, quantization_integer(config, "group_size", {}));
-  if (bits != 4) return error(Code::unsupported, "quantization_config: bits {} of {}; 4 are read", bits, method);
   if (group != -1 && (group < 32 || group > (1 << 20)))
     return error(Code::unsupported, "quantization_config: group_size {}; -1, or 32 and more are read", group);
   return group < 0 ? 0 : uint64_t(group);
 }
 
-Result<uint64_t> check_four_bit_groups(const LinearParts& parts, uint64_t n, uint64_t k, uint64_t asked) {
+Result<uint64_t> check_groups(const LinearParts& parts, uint64_t n, uint64_t k, uint64_t asked, uint64_t bits) {
   VIBEE_ASSIGN(const SafetensorsTensor* zeros, parts.need(".qzeros", {"I32"}, 2));
   VIBEE_ASSIGN(const SafetensorsTensor* scales, parts.need(".scales", {"F16", "BF16", "F32"}, 2));
   const uint64_t group = asked == 0 ? k : asked;
@@ -148,11 +147,32 @@ Result<uint64_t> check_four_bit_groups(const LinearParts& parts, uint64_t n, uin
                      fmt::format("has {} inputs in groups of {}; groups of a multiple of 32 that divides the "
                                  "inputs are read",
                                  k, group));
-  const std::vector<uint64_t> want_zeros = {k / group, n / 8}, want_scales = {k / group, n};
-  if (n % 8 != 0 || zeros->shape != want_zeros)
-    return parts.bad(".qzeros", fmt::format("is not [{}, {} / 8]", k / group, n));
+  const std::vector<uint64_t> want_zeros = {k / group, n * bits / 32}, want_scales = {k / group, n};
+  if (n * bits % 32 != 0 || zeros->shape != want_zeros)
+    return parts.bad(".qzeros", fmt::format("is not [{}, {} codes of {} bits]", k / group, n, bits));
   if (scales->shape != want_scales) return parts.bad(".scales", fmt::format("is not [{}, {}]", k / group, n));
   return group;
+}
+
+Result<std::vector<uint32_t>> sorted_inputs(const LinearParts& parts, std::string_view suffix, uint64_t k,
+                                            uint64_t group) {
+  std::vector<uint32_t> order;
+  if (parts.find(suffix) == nullptr) return order;
+  VIBEE_ASSIGN(const SafetensorsTensor* index, parts.need(suffix, {"I32"}, 1));
+  if (index->shape[0] != k) return parts.bad(suffix, fmt::format("has {} elements of {}", index->shape[0], k));
+  VIBEE_ASSIGN(const std::vector<uint32_t> groups, parts.words(suffix));
+  std::vector<uint64_t> members(k / group);
+  for (uint64_t i = 0; i < k; ++i) {
+    if (groups[i] >= members.size())
+      return parts.bad(suffix, fmt::format("has input {} in group {} of {}", i, groups[i], members.size()));
+    if (++members[groups[i]] > group)
+      return parts.bad(suffix, fmt::format("has more than {} inputs in group {}", group, groups[i]));
+  }
+  if (std::is_sorted(groups.begin(), groups.end())) return order;
+  order.resize(k);
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) { return groups[a] < groups[b]; });
+  return order;
 }
 
 Format group_format(GroupKind kind, uint64_t group) {
@@ -187,7 +207,17 @@ Result<SafetensorsSet> unpack_quantized(SafetensorsSet set, const JsonValue& con
     for (const std::string_view suffix : layout->parts()) taken.insert(parts.name() + std::string(suffix));
     tensors.push_back(
         {parts.name() + ".weight", std::string(format.name), linear.format, {linear.n, linear.k}, 0, *bytes});
+    const std::vector<uint32_t> order = std::move(linear.order);
     linears.push_back(std::move(linear));
+    if (order.empty()) continue;
+    VIBEE_CHECK(order.size() == linears.back().k);
+    tensors.push_back(
+        {parts.name() + std::string(kOrderSuffix), "F32", Format::f32, {order.size()}, 0, 4 * order.size()});
+    linears.push_back(QuantizedLinear{1, order.size(), Format::f32, {}, [order](std::span<uint8_t> out) -> Status {
+                                        const std::vector<float> columns(order.begin(), order.end());
+                                        std::memcpy(out.data(), columns.data(), out.size());
+                                        return {};
+                                      }});
   }
   const SafetensorsSet& from = *files;
   const std::string path = from.tensors().empty() ? "" : from.tensors().begin()->second.file->path();

@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "vibee/model/weight/checkpoint.h"
 #include "vibee/model/weight/json.h"
 #include "vibee/model/weight/safetensors.h"
 
@@ -24,8 +25,11 @@ namespace vibee {
 struct QuantizedLinear {
   uint64_t n = 0, k = 0;
   Format format = Format::f32;
+  /// Column i of the weight multiplies input order[i], where columns are sorted; empty: input i. It becomes a tensor
+  /// NAME.perm beside NAME.weight (kOrderSuffix), and the graph puts the inputs in that order.
+  std::vector<uint32_t> order = {};
   /// Writes n rows of k elements in the format. Errors name the tensor.
-  std::function<Status(std::span<uint8_t> out)> unpack;
+  std::function<Status(std::span<uint8_t> out)> unpack = {};
 };
 
 /// The tensors of a linear by their suffixes: "model.layers.0.mlp.up_proj" has ".qweight", ".scales", ...
@@ -68,18 +72,33 @@ Result<std::unique_ptr<QuantizedLayout>> bitsandbytes_layout(const JsonValue& co
 Result<std::unique_ptr<QuantizedLayout>> fp8_layout(const JsonValue& config);
 /// FP8 with a weight_scale a row or a matrix, as compressed-tensors calls it too.
 std::unique_ptr<QuantizedLayout> fp8_rows_layout();
+/// Codes of E2M1 in blocks of 32 behind a power of two, as compressed-tensors packs them.
+std::unique_ptr<QuantizedLayout> mxfp4_layout();
 
 /// The set with its quantised linears as tensors of ours. `config`: quantization_config of config.json.
 Result<SafetensorsSet> unpack_quantized(SafetensorsSet files, const JsonValue& config);
 
 /// A whole number of a quantization_config, or what stands there instead.
 Result<int64_t> quantization_integer(const JsonValue& config, std::string_view key, std::optional<int64_t> otherwise);
-/// bits and group_size of methods with groups of 4 bits: the group's length, 0 for a row.
-Result<uint64_t> four_bit_group(const JsonValue& config, std::string_view method);
-/// That codes of k inputs in such groups, with scales [groups, n] and zero points [groups, n / 8], are as they say; the
-/// group's length then.
-Result<uint64_t> check_four_bit_groups(const LinearParts& parts, uint64_t n, uint64_t k, uint64_t group);
+/// group_size: the length of a group along the inputs, 0 for a row.
+Result<uint64_t> quantization_group(const JsonValue& config);
+/// That codes of k inputs in such groups, with scales [groups, n] and zero points [groups, n * bits / 32], are as they
+/// say; the group's length then.
+Result<uint64_t> check_groups(const LinearParts& parts, uint64_t n, uint64_t k, uint64_t group, uint64_t bits);
+/// Inputs sorted by their groups as a tensor [k] says (QuantizedLinear::order); empty where there is none or they lie
+/// so.
+Result<std::vector<uint32_t>> sorted_inputs(const LinearParts& parts, std::string_view suffix, uint64_t k,
+                                            uint64_t group);
 Result<bool> quantization_flag(const JsonValue& config, std::string_view key, bool otherwise);
+
+/// Code `i` of a stream of codes, the lowest bits first, whose word j is word(j); codes may straddle two words.
+template <class Word>
+uint32_t code_at(uint64_t i, uint64_t bits, Word&& word) {
+  const uint64_t at = i * bits / 32, shift = i * bits % 32;
+  uint64_t both = word(at);
+  if (shift + bits > 32) both |= uint64_t(word(at + 1)) << 32;
+  return uint32_t(both >> shift & ((1u << bits) - 1));
+}
 
 /// Kinds of groups (formats.inc): an integer zero point, or none.
 enum class GroupKind : uint8_t { i4z, i8s };

@@ -24,7 +24,7 @@ class AwqLayout final : public QuantizedLayout {
   Result<QuantizedLinear> linear(const LinearParts& parts) const override {
     VIBEE_ASSIGN(const SafetensorsTensor* codes, parts.need(".qweight", {"I32"}, 2));
     const uint64_t k = codes->shape[0], n = codes->shape[1] * 8;
-    VIBEE_ASSIGN(const uint64_t group, check_four_bit_groups(parts, n, k, group_));
+    VIBEE_ASSIGN(const uint64_t group, check_groups(parts, n, k, group_, 4));
     QuantizedLinear out{n, k, group_format(GroupKind::i4z, group), {}};
     out.unpack = [parts, out, group](std::span<uint8_t> to) -> Status {
       VIBEE_ASSIGN(const std::vector<uint32_t> words, parts.words(".qweight"));
@@ -50,7 +50,9 @@ class AwqLayout final : public QuantizedLayout {
 }  // namespace
 
 Result<std::unique_ptr<QuantizedLayout>> awq_layout(const JsonValue& config) {
-  VIBEE_ASSIGN(const uint64_t group, four_bit_group(config, "awq"));
+  VIBEE_ASSIGN(const int64_t bits, quantization_integer(config, "bits", {}));
+  if (bits != 4) return error(Code::unsupported, "quantization_config: bits {} of awq; 4 are read", bits);
+  VIBEE_ASSIGN(const uint64_t group, quantization_group(config));
   const JsonValue* version = config.find("version");
   if (version != nullptr &&
       !(version->is(JsonValue::Kind::text) && (version->text == "gemm" || version->text == "GEMM")))

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Checkpoints of compressed-tensors (the vLLM project's llm-compressor): pack-quantized has weight_packed int32
-// [n, ceil(k / 8)] of 4-bit codes (or [n, ceil(k / 4)] of 8-bit ones), the lowest first, each code + 2^(bits - 1);
-// int-quantized has weight int8 [n, k]. Scales stand in weight_scale [n, groups], zero points, where there are any, in
-// weight_zero_point, packed along n as the codes are along k. A value is scale * (code - zero).
+// [n, ceil(k / (32 / bits))], as many whole codes a word as fit, the lowest first, each code + 2^(bits - 1), and may
+// have weight_g_idx int32 [k], the group of each input; int-quantized has weight int8 [n, k]. Scales stand in
+// weight_scale [n, groups], zero points, where there are any, in weight_zero_point, packed along n as the codes are
+// along k. A value is scale * (code - zero).
 #include "vibee/model/weight/quantized.h"
 
 namespace vibee {
@@ -31,6 +32,7 @@ class CompressedLayout final : public QuantizedLayout {
   Result<QuantizedLinear> linear(const LinearParts& parts) const override {
     const std::string_view codes_at = s_.packed ? ".weight_packed" : ".weight";
     uint64_t n = 0, k = 0;
+    bool padded = false;
     if (s_.packed) {
       VIBEE_ASSIGN(const SafetensorsTensor* codes, parts.need(".weight_packed", {"I32"}, 2));
       VIBEE_ASSIGN(const SafetensorsTensor* shape, parts.need(".weight_shape", {"I64"}, 1));
@@ -38,12 +40,10 @@ class CompressedLayout final : public QuantizedLayout {
       VIBEE_ASSIGN(const std::vector<uint8_t> raw, parts.bytes(".weight_shape"));
       std::memcpy(&n, raw.data(), 8);
       std::memcpy(&k, raw.data() + 8, 8);
-      const uint64_t a_word = 32 / uint64_t(s_.bits);
-      if (k > (1u << 30) || codes->shape[0] != n || codes->shape[1] != (k + a_word - 1) / a_word)
-        return parts.bad(codes_at, fmt::format("is not [{}, {} / {}], as weight_shape says", n, k, a_word));
-      if (parts.find(".weight_g_idx") != nullptr)
-        return error(Code::unsupported, "tensor {}.weight_g_idx: inputs sorted by importance are not built",
-                     parts.name());
+      padded = codes->shape[1] != words(k, s_.bits, false);
+      if (k > (1u << 30) || codes->shape[0] != n || codes->shape[1] != words(k, s_.bits, padded))
+        return parts.bad(codes_at,
+                         fmt::format("is not [{}, {} codes of {} bits], as weight_shape says", n, k, s_.bits));
     } else {
       VIBEE_ASSIGN(const SafetensorsTensor* codes, parts.need(".weight", {"I8"}, 2));
       n = codes->shape[0];
@@ -65,20 +65,28 @@ class CompressedLayout final : public QuantizedLayout {
     }
     if (!s_.symmetric) {
       VIBEE_ASSIGN(const SafetensorsTensor* zeros, parts.need(".weight_zero_point", {"I32"}, 2));
-      const std::vector<uint64_t> want = {(n + 7) / 8, k / group};
+      const std::vector<uint64_t> want = {words(n, s_.bits, padded), k / group};
       if (zeros->shape != want)
-        return parts.bad(".weight_zero_point", fmt::format("is not [{} / 8, {}]", n, k / group));
+        return parts.bad(".weight_zero_point", fmt::format("is not [{} codes of {} bits, {}]", n, s_.bits, k / group));
     }
-    QuantizedLinear out{n, k, group_format(s_.bits == 4 ? GroupKind::i4z : GroupKind::i8s, group), {}};
-    out.unpack = [parts, out, group, one, s = s_](std::span<uint8_t> to) {
-      return unpack(parts, out, group, one, s, to);
+    QuantizedLinear out{n, k, group_format(s_.bits == 8 ? GroupKind::i8s : GroupKind::i4z, group)};
+    if (s_.packed) {
+      VIBEE_ASSIGN(out.order, sorted_inputs(parts, ".weight_g_idx", k, group));
+    }
+    out.unpack = [parts, out, group, one, padded, s = s_](std::span<uint8_t> to) {
+      return unpack(parts, out, group, one, padded, s, to);
     };
     return out;
   }
 
  private:
-  static Status unpack(const LinearParts& parts, const QuantizedLinear& out, uint64_t group, bool one, const Scheme& s,
-                       std::span<uint8_t> to) {
+  /// Of so many codes; padded: as many whole codes a word as fit.
+  static uint64_t words(uint64_t count, int64_t bits, bool padded) {
+    const auto b = uint64_t(bits), a_word = 32 / b;
+    return padded ? (count + a_word - 1) / a_word : (count * b + 31) / 32;
+  }
+  static Status unpack(const LinearParts& parts, const QuantizedLinear& out, uint64_t group, bool one, bool padded,
+                       const Scheme& s, std::span<uint8_t> to) {
     VIBEE_ASSIGN(const std::vector<uint8_t> codes, parts.bytes(s.packed ? ".weight_packed" : ".weight"));
     VIBEE_ASSIGN(const std::vector<float> scale, parts.floats(".weight_scale"));
     std::vector<uint32_t> zeros;
@@ -86,19 +94,32 @@ class CompressedLayout final : public QuantizedLayout {
       VIBEE_ASSIGN(zeros, parts.words(".weight_zero_point"));
     }
     const uint64_t groups = out.k / group, row_bytes = codes.size() / out.n;
+    const auto bits = uint64_t(s.bits);
+    const auto code = [&](uint64_t i, auto&& word) {
+      if (!padded) return code_at(i, bits, word);
+      const uint64_t a_word = 32 / bits;
+      return code_at(i % a_word, bits, [&](uint64_t) { return word(i / a_word); });
+    };
+    const auto code_of = [&](uint64_t row, uint64_t input) -> uint32_t {
+      const uint8_t* from = codes.data() + row * row_bytes;
+      if (!s.packed) return from[input] ^ 0x80;
+      return code(input, [&](uint64_t w) {
+        uint32_t word;
+        std::memcpy(&word, from + 4 * w, 4);
+        return word;
+      });
+    };
     write_groups(
         out.format, out.n, out.k, group,
         [&](uint64_t row, uint64_t at, uint8_t* code) {
-          const uint8_t* from = codes.data() + row * row_bytes;
-          if (s.bits == 4) {
-            for (uint64_t i = 0; i < 32; ++i) code[i] = from[(at + i) / 2] >> (4 * (i % 2)) & 15;
-          } else {
-            for (uint64_t i = 0; i < 32; ++i) code[i] = uint8_t(from[at + i] ^ (s.packed ? 0x80 : 0));
+          for (uint64_t i = 0; i < 32; ++i) {
+            const uint32_t u = code_of(row, out.order.empty() ? at + i : out.order[at + i]);
+            code[i] = uint8_t(bits == 8 ? u ^ 0x80 : u);
           }
         },
         [&](uint64_t row, uint64_t g) { return scale[one ? 0 : row * groups + g]; },
         [&](uint64_t row, uint64_t g) {
-          return s.symmetric ? 8u : zeros[row / 8 * groups + g] >> (4 * (row % 8)) & 15;
+          return s.symmetric ? 1u << (bits - 1) : code(row, [&](uint64_t w) { return zeros[w * groups + g]; });
         },
         to.data());
     return {};
@@ -125,9 +146,11 @@ Result<std::unique_ptr<QuantizedLayout>> compressed_tensors_layout(const JsonVal
       return wrong("of float-quantized, 8 bits by channel or tensor are read");
     return fp8_rows_layout();
   }
+  if (name == "mxfp4-pack-quantized") return mxfp4_layout();
   if (name != "pack-quantized" && name != "int-quantized")
-    return wrong(fmt::format("format {} is not read; pack-quantized, int-quantized and float-quantized are",
-                             format ? format->describe() : "missing"));
+    return wrong(fmt::format(
+        "format {} is not read; pack-quantized, int-quantized, float-quantized and mxfp4-pack-quantized are",
+        format ? format->describe() : "missing"));
   Scheme s;
   s.packed = name == "pack-quantized";
   VIBEE_ASSIGN(s.bits, quantization_integer(*weights, "num_bits", {}));
@@ -135,8 +158,8 @@ Result<std::unique_ptr<QuantizedLayout>> compressed_tensors_layout(const JsonVal
   const JsonValue* type = weights->find("type");
   if (type != nullptr && !(type->is(JsonValue::Kind::text) && type->text == "int"))
     return wrong(fmt::format("weights of type {} in {}; int is read", type->describe(), name));
-  if (s.bits != 8 && !(s.packed && s.bits == 4))
-    return wrong(fmt::format("{} of {} bits; {} read", name, s.bits, s.packed ? "4 and 8 are" : "8 is"));
+  if (s.bits != 8 && !(s.packed && s.bits >= 2 && s.bits <= 4))
+    return wrong(fmt::format("{} of {} bits; {} read", name, s.bits, s.packed ? "2, 3, 4 and 8 are" : "8 is"));
   if (!s.symmetric && s.bits == 8) return wrong("8 bits with zero points are not read");
   const JsonValue* strategy = weights->find("strategy");
   const std::string by = strategy != nullptr && strategy->is(JsonValue::Kind::text) ? strategy->text : "";

@@ -36,11 +36,13 @@ struct Recast::Rows {
   std::span<const float> importance;
   const RowEncoder* encoder;
   bool edited;
+  std::span<const float> order;  ///< of its columns; empty: as they come
 };
 
 Result<Recast> Recast::create(const Checkpoint& file, RecastOptions options) {
   Recast out(file, std::move(options));
   for (TensorInfo t : file.tensors()) {
+    if (t.name.ends_with(kOrderSuffix)) continue;
     const bool edited = out.options_.edit.touches(t.name);
     if (out.options_.format && t.shape.size() > 1) {
       const Format wanted = out.options_.format(t);
@@ -59,7 +61,21 @@ Result<Recast> Recast::create(const Checkpoint& file, RecastOptions options) {
     if (!info(t.format).encode && edited)
       return error(Code::unsupported, "tensor {} is in {}, which can be read, not written; name another format: {}",
                    quote(t.name), info(t.format).name, written_formats());
+    const std::string order = t.name.substr(0, t.name.rfind('.')) + std::string(kOrderSuffix);
+    const TensorInfo* columns = file.find(order);
+    const bool kept = !edited && t.format == file.find(t.name)->format;
+    if (columns != nullptr && !kept) {
+      if (columns->format != Format::f32 || columns->elements() != t.row_length())
+        return error(Code::corrupt, "tensor {} is no order of {} columns", quote(order), t.row_length());
+      std::vector<float>& at = out.orders_[t.name];
+      at.resize(t.row_length());
+      VIBEE_TRY(file.read(*columns, 0, {reinterpret_cast<uint8_t*>(at.data()), columns->bytes}));
+      for (const float c : at)
+        if (!(c >= 0 && c < float(at.size())))
+          return error(Code::corrupt, "tensor {} has column {} of {}", quote(order), c, at.size());
+    }
     out.tensors_.push_back(std::move(t));
+    if (columns != nullptr && kept) out.tensors_.push_back(*columns);
   }
   return out;
 }
@@ -69,6 +85,11 @@ Status Recast::recast_rows(const Rows& r, uint64_t first, uint64_t count, Scratc
   std::vector<float>& floats = scratch->floats;
   floats.resize(count * k);
   r.from.decode(r.raw + (first - r.first) * r.from.row_bytes(k), floats.size(), floats.data());
+  if (!r.order.empty()) {
+    scratch->sorted = floats;
+    for (uint64_t at = 0; at < floats.size(); at += k)
+      for (uint64_t i = 0; i < k; ++i) floats[at + uint64_t(r.order[i])] = scratch->sorted[at + i];
+  }
   if (r.edited) VIBEE_TRY(options_.edit.apply(r.tensor.name, first, floats));
   if (r.to.block_elems > 1) {
     for (uint64_t i = 0; i < floats.size(); ++i)
@@ -113,6 +134,7 @@ Status Recast::read(const TensorInfo& t, uint64_t offset, std::span<uint8_t> out
     VIBEE_ASSIGN(encoder, options_.encoder(t));
   }
   std::vector<uint8_t> raw(rows * a.row_bytes(k));
+  const auto order = orders_.find(t.name);
   std::vector<Scratch> scratch(options_.team ? options_.team->size() : 1);
   VIBEE_TRY(file_->read(*from, first * a.row_bytes(k), raw));
   const Rows all{t,
@@ -123,7 +145,8 @@ Status Recast::read(const TensorInfo& t, uint64_t offset, std::span<uint8_t> out
                  out.data(),
                  options_.importance ? options_.importance(t) : std::span<const float>(),
                  encoder.get(),
-                 edited};
+                 edited,
+                 order == orders_.end() ? std::span<const float>() : order->second};
   const uint64_t step = encoder ? encoder->rows : std::max<uint64_t>(1, kPieceFloats / k);
   std::atomic<uint64_t> next{0};
   std::vector<Status> failed(scratch.size());

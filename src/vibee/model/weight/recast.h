@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <vector>
 
@@ -40,8 +41,9 @@ class Recast {
  public:
   /// Vectors keep their formats. Learned positions, token types and routers, which formats of blocks would hurt for
   /// nothing, become float32 where the wanted one has blocks; rows that it does not divide take the one that fits
-  /// (`fitting`). Refuses a format that only reading is built for, also of a tensor that is edited. `file` must outlive
-  /// this.
+  /// (`fitting`). A weight whose columns are sorted (kOrderSuffix) gets them back in the order of its inputs when it is
+  /// decoded, and its order is left out. Refuses a format that only reading is built for, also of a tensor that is
+  /// edited. `file` must outlive this.
   static Result<Recast> create(const Checkpoint& file, RecastOptions options);
 
   /// As they will be; offsets are not set.
@@ -59,12 +61,13 @@ class Recast {
   Recast(const Checkpoint& file, RecastOptions options) : file_(&file), options_(std::move(options)) {}
   struct Rows;
   struct Scratch {
-    std::vector<float> floats, importance;
+    std::vector<float> floats, sorted, importance;
   };
   Status recast_rows(const Rows& rows, uint64_t first, uint64_t count, Scratch* scratch) const;
   const Checkpoint* file_;
   RecastOptions options_;
   std::vector<TensorInfo> tensors_;
+  std::map<std::string, std::vector<float>, std::less<>> orders_;  ///< of columns that are put back
   uint64_t indivisible_ = 0;
 };
 
