@@ -31,10 +31,16 @@ struct NumericFormat {
   uint32_t block_bytes;   ///< bytes a block
   /// Decodes `n` elements (a multiple of block_elems) to floats, bit-exactly as tree/precision.md S2 states.
   void (*decode)(const uint8_t* bytes, uint64_t n, float* out);
-  /// Encodes `n` elements; nullptr where only reading is built. Where a block has a scale that can be searched, what is
-  /// least is the sum of squared errors, each times the element's `importance`: n numbers of zero or more, or null,
-  /// which counts all alike and leaves the blocks of 32 of integers and MXFP4 to plain rounding.
+  /// Encodes the `n` elements of one row; nullptr where only reading is built. Where a block has a scale that can be
+  /// searched, what is least is the sum of squared errors, each times the element's `importance`: n numbers of zero or
+  /// more, or null, which counts all alike and leaves the blocks of 32 of integers and MXFP4 to plain rounding.
   void (*encode)(const float* in, uint64_t n, const float* importance, uint8_t* bytes);
+
+  /// Encodes `rows` rows of `k` elements, one after another.
+  void encode_rows(const float* in, uint64_t rows, uint64_t k, const float* importance, uint8_t* bytes) const {
+    for (uint64_t r = 0; r < rows; ++r)
+      encode(in + r * k, k, importance ? importance + r * k : nullptr, bytes + r * row_bytes(k));
+  }
 
   bool in_gguf() const { return gguf_type != kNoGgufType; }
   double bits_per_weight() const { return 8.0 * block_bytes / block_elems; }
