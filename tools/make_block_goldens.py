@@ -123,6 +123,39 @@ def write_groups(out, rng):
         (out / f"{kind}{group}.floats.bin").write_bytes((scale[:, None] * values).astype(np.float32).tobytes())
 
 
+def write_qoq(out, rng, x):
+    """Two levels of integers (Lin et al., arXiv:2405.04532, section 4.1) in numpy: random blocks, and rows of x encoded."""
+    for group in (32, 64, 128):
+        count = 4096 // group
+        scale = finite_halves(rng, count)
+        step, zero = rng.integers(1, 17, (count, 1)), rng.integers(0, 16, (count, 1))
+        codes = rng.integers(0, 16, (count, group))
+        floats = scale.view(np.float16).astype(np.float32)[:, None] * (step * (codes - zero)).astype(np.float32)
+        (out / f"qoq{group}.blocks.bin").write_bytes(qoq_bytes(scale, step, zero, codes).tobytes())
+        (out / f"qoq{group}.floats.bin").write_bytes(floats.tobytes())
+
+        rows = x.reshape(-1, max(group, 64))
+        largest = np.abs(rows).max(1)
+        scale = (largest / np.float32(119)).astype(np.float16).view(np.uint16)
+        scale[(scale == 0) & (largest > 0)] = 1
+        s1 = scale.view(np.float16).astype(np.float32)[:, None]
+        w8 = np.clip(np.rint(np.divide(rows, s1, out=np.zeros_like(rows), where=s1 > 0)), -119, 119).astype(int).reshape(-1, group)
+        low, high = np.minimum(w8.min(1, keepdims=True), 0), np.maximum(w8.max(1, keepdims=True), 0)
+        step = np.maximum(np.rint((high - low) / 15).astype(int), 1)
+        zero = np.rint(-low / step).astype(int)
+        codes = np.clip(np.rint(w8 / step).astype(int) + zero, 0, 15)
+        assert np.abs(step * (codes - zero)).max() <= 127
+        scale = np.repeat(scale, rows.shape[1] // group)
+        (out / f"qoq{group}.encoded.bin").write_bytes(qoq_bytes(scale, step, zero, codes).tobytes())
+
+
+def qoq_bytes(scale, step, zero, codes):
+    count, group = codes.shape
+    halves = codes.astype(np.uint8).reshape(count, group // 32, 2, 16)
+    packed = (halves[:, :, 0] | halves[:, :, 1] << 4).reshape(count, group // 2)
+    return np.hstack([scale.view(np.uint8).reshape(count, 2), (step - 1 | zero << 4).astype(np.uint8), packed])
+
+
 def write_small_floats(out, rng):
     """Six bits in groups, and the Microscaling formats: values of ml_dtypes times a float or a power of two."""
     kinds = {"e2m3s32": (ml_dtypes.float6_e2m3fn, 32), "e2m3s128": (ml_dtypes.float6_e2m3fn, 128),
@@ -188,6 +221,7 @@ def main():
     write_groups(out, np.random.default_rng(20251129))
     write_minifloats(out)
     write_small_floats(out, np.random.default_rng(20251201))
+    write_qoq(out, np.random.default_rng(20251203), x)
     for name in ENCODED + LATER_ENCODED:
         (out / f"{name}.encoded.bin").write_bytes(quantize(x.reshape(-1, 256), T[name.upper()]).tobytes())
 

@@ -108,7 +108,7 @@ class TinyModelWriter {
   void store(const std::string& name, Format format, const std::vector<uint64_t>& shape, const std::vector<float>& x) {
     std::vector<uint8_t> bytes(info(format).row_bytes(x.size()));
     VIBEE_CHECK(info(format).encode != nullptr && shape[0] % info(format).block_elems == 0, "{}", name);
-    info(format).encode(x.data(), x.size(), nullptr, bytes.data());
+    info(format).encode_rows(x.data(), x.size() / shape[0], shape[0], nullptr, bytes.data());
     builder_.tensor(name, format, shape, bytes);
   }
 

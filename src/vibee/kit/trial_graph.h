@@ -133,12 +133,13 @@ class TrialGraph {
     RandomStream random(2, Purpose::test, tensor);
     const bool vector = type.dims.size() == 1, bias = name.ends_with(".bias");
     for (float& x : values) x = vector ? (bias ? 0.0f : 1.0f) : 0.02f * random.normal();
+    const auto k = uint64_t(type.dims.back().n), rows = values.size() / k;
     std::vector<uint8_t> rounded(rounding.row_bytes(values.size()));
-    rounding.encode(values.data(), values.size(), nullptr, rounded.data());
+    rounding.encode_rows(values.data(), rows, k, nullptr, rounded.data());
     rounding.decode(rounded.data(), values.size(), values.data());
     const NumericFormat& format = info(type.elem.format);
     weights_[name].resize(format.row_bytes(values.size()));
-    format.encode(values.data(), values.size(), nullptr, weights_[name].data());
+    format.encode_rows(values.data(), rows, k, nullptr, weights_[name].data());
   }
 
   Graph graph_;

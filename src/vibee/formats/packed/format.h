@@ -31,15 +31,24 @@ struct NumericFormat {
   uint32_t block_bytes;   ///< bytes a block
   /// Decodes `n` elements (a multiple of block_elems) to floats, bit-exactly as tree/precision.md S2 states.
   void (*decode)(const uint8_t* bytes, uint64_t n, float* out);
-  /// Encodes `n` elements; nullptr where only reading is built. Where a block has a scale that can be searched, what is
-  /// least is the sum of squared errors, each times the element's `importance`: n numbers of zero or more, or null,
-  /// which counts all alike and leaves the blocks of 32 of integers and MXFP4 to plain rounding.
+  /// Encodes the `n` elements of one row; nullptr where only reading is built. Where a block has a scale that can be
+  /// searched, what is least is the sum of squared errors, each times the element's `importance`: n numbers of zero or
+  /// more, or null, which counts all alike and leaves the blocks of 32 of integers and MXFP4 to plain rounding.
   void (*encode)(const float* in, uint64_t n, const float* importance, uint8_t* bytes);
 
   /// How many codes an element has, 0 where they cannot be put one by one.
   uint16_t levels;
   /// Writes the codes (below `levels`) of all elements of one block, whose scales and offsets stay; nullptr as above.
   void (*put_codes)(const uint8_t* codes, uint8_t* block);
+
+  /// Whether all blocks of a row share a scale, so that its encoder has to see where a row ends.
+  bool has_row_scale() const { return format == Format::qoq32 || format == Format::qoq64 || format == Format::qoq128; }
+  /// Encodes `rows` rows of `k` elements, one after another: all at once where blocks know nothing of rows.
+  void encode_rows(const float* in, uint64_t rows, uint64_t k, const float* importance, uint8_t* bytes) const {
+    if (!has_row_scale()) return encode(in, rows * k, importance, bytes);
+    for (uint64_t r = 0; r < rows; ++r)
+      encode(in + r * k, k, importance ? importance + r * k : nullptr, bytes + r * row_bytes(k));
+  }
 
   bool in_gguf() const { return gguf_type != kNoGgufType; }
   double bits_per_weight() const { return 8.0 * block_bytes / block_elems; }

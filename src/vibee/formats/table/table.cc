@@ -38,6 +38,7 @@ struct Family {
 const std::vector<Family>& families() {
   static const std::vector<Family> all = {{"int4", {Format::i4z128, Format::i4z64, Format::i4z32}},
                                           {"int8", {Format::i8s128, Format::i8s64, Format::i8s32}},
+                                          {"qoq", {Format::qoq128, Format::qoq64, Format::qoq32}},
                                           {"fp8", {Format::e4m3s128, Format::e4m3s32}},
                                           {"fp6", {Format::e2m3s128, Format::e2m3s32}},
                                           {"fp6e3m2", {Format::e3m2s128, Format::e3m2s32}},

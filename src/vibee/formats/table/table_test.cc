@@ -130,6 +130,9 @@ double levels_of(const NumericFormat& f) {
     case Format::mxfp6e3m2: return 9;
     case Format::nf4s64: return 9;
     case Format::fp4s64: return 6;
+    case Format::qoq32:
+    case Format::qoq64:
+    case Format::qoq128: return 14.5;  // the group's scale is a whole number, here 15 or 16 of 119
     case Format::i8s32:
     case Format::i8s64:
     case Format::i8s128: return 254;
@@ -180,7 +183,7 @@ TEST_P(EveryWriter, EncodingIsDefinedForAnyInput) {
 class Encoder : public testing::TestWithParam<const char*> {};
 INSTANTIATE_TEST_SUITE_P(Rows, Encoder,
                          testing::Values("q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "f16", "bf16", "tq1_0", "tq2_0",
-                                         "mxfp4"),
+                                         "mxfp4", "qoq32", "qoq64", "qoq128"),
                          [](const auto& row) { return std::string(row.param); });
 
 TEST_P(Encoder, WritesTheGoldenBytes) {
@@ -189,12 +192,13 @@ TEST_P(Encoder, WritesTheGoldenBytes) {
   const std::vector<uint8_t> want = golden(std::string(f.name) + ".encoded");
   ASSERT_EQ(f.row_bytes(x.size()), want.size());
   std::vector<uint8_t> got(want.size());
-  f.encode(x.data(), x.size(), nullptr, got.data());
+  const uint64_t k = std::max(f.block_elems, 64u);
+  f.encode_rows(x.data(), x.size() / k, k, nullptr, got.data());
   for (size_t i = 0; i < got.size(); ++i) ASSERT_EQ(got[i], want[i]) << f.name << " byte " << i;
 }
 
 TEST(Table, FindsByNameAndByType) {
-  ASSERT_EQ(all_formats().size(), 40u);
+  ASSERT_EQ(all_formats().size(), 43u);
   for (const NumericFormat& f : all_formats()) {
     EXPECT_EQ(&info(f.format), &f);
     EXPECT_EQ(*parse_format(f.name), f.format);

@@ -115,13 +115,12 @@ Status check_runnable(const Graph& g, const Node& node) {
       g.type(node.in[1]) != Type{kF32, {g.type(node.in[0]).dims[1]}})
     return no("adds rows of one shape, or a bias of their width");
   if (node.op == Op::permute_columns && node.integer("inverse") != 0) return no("puts columns in an order, not back");
-  if (node.op == Op::moe_gated &&
-      is_integer(g.type(node.in[2]).elem.format) != is_integer(g.type(node.in[3]).elem.format))
-    return no("needs weights that are all floats or all integers");
+  if (node.op == Op::moe_gated && act_rule(g.type(node.in[2]).elem.format) != act_rule(g.type(node.in[3]).elem.format))
+    return no("needs weights whose rows are quantised alike");
   for (size_t w = 2; w < node.in.size() && w <= 3; ++w) {
     if ((node.op != Op::linear_gated && node.op != Op::linear_qkv) || (node.op == Op::linear_gated && w == 3)) continue;
-    if (is_integer(g.type(node.in[w]).elem.format) != is_integer(g.type(node.in[1]).elem.format))
-      return no("needs weights that are all floats or all integers");
+    if (act_rule(g.type(node.in[w]).elem.format) != act_rule(g.type(node.in[1]).elem.format))
+      return no("needs weights whose rows are quantised alike");
   }
   return {};
 }
@@ -297,6 +296,8 @@ Result<std::unique_ptr<Plan>> Plan::compile(const Graph& g, const WeightTable& w
     call.quantized_rows = !node.in.empty() && g.type(node.in[0]).elem.kind == Elem::act8;
     call.quantized = node.integer("quantized") != 0;
     call.quantizes_rows = !o.float_rows && quantizes_rows(g, node);
+    if (call.quantizes_rows) call.rule = act_rule(g.type(node.in[is_expert(node.op) ? 2 : 1]).elem.format);
+    if (node.op == Op::quantize || node.op == Op::norm_quantize) call.rule = g.type(node.out[0]).elem.rule;
     const std::string_view gate = node.op == Op::activation ? node.text("kind") : node.text("gate");
     call.gate = gate == "gelu_tanh" ? Gate::gelu_tanh : gate == "gelu" ? Gate::gelu : Gate::silu;
     call.target = uint32_t(node.integer("target"));

@@ -258,8 +258,10 @@ Status evaluate_composite(const Node& node, std::span<const TensorOf<T>* const> 
         return error(Code::invalid, "[pool_rows] gives one row a sequence, {} are wanted", out[0].rows());
       y = pool_rows(*in[0], *find_pooling(node.text("kind")));
       return {};
-    case Op::quantize: y = quantize(in[0]->f); return {};
-    case Op::norm_quantize: y = quantize(rms_norm(in[0]->f, in[1]->f, node.number("eps"))); return {};
+    case Op::quantize: y = quantize(in[0]->f, out[0].type.elem.rule, in[0]->width()); return {};
+    case Op::norm_quantize:
+      y = quantize(rms_norm(in[0]->f, in[1]->f, node.number("eps")), out[0].type.elem.rule, in[0]->width());
+      return {};
     case Op::linear_add:
       y = product(*in[0], *in[1]);
       for (size_t i = 0; i < y.size(); ++i) y[i] = in[2]->f[i] + y[i];

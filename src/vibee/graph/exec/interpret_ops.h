@@ -6,7 +6,7 @@
 #include <cmath>
 
 #include "vibee/graph/exec/interpret.h"
-#include "vibee/kernels/gemm/act.h"
+#include "vibee/kernels/gemm/panel.h"
 #include "vibee/kernels/pointwise/pointwise.h"
 
 namespace vibee {
@@ -34,17 +34,23 @@ Rows<T> linear(const TensorOf<T>& x, const TensorOf<T>& w) {
   return y;
 }
 
-/// The numbers that the codes of a quantised row stand for, by the contract of quantize_block.
+/// The numbers that the codes of quantised rows of `width` stand for, by the contract of quantize_block.
 template <class T>
-Rows<T> quantize(const Rows<T>& x) {
+Rows<T> quantize(const Rows<T>& x, ActRule rule = ActRule::block, int64_t width = kActBlock) {
   Rows<T> y(x.size());
+  float largest = 0;
   for (size_t at = 0; at < x.size(); at += kActBlock) {
+    if (rule == ActRule::row && at % size_t(width) == 0) {
+      const std::vector<float> row(x.begin() + long(at), x.begin() + long(at) + width);
+      largest = pointwise_scalar.largest(row.data(), uint32_t(width));
+    }
     int8_t q[kActBlock];
     float da, das;
     int32_t ns, ns0;
     float block[kActBlock];
     std::copy_n(x.begin() + long(at), kActBlock, block);
-    pointwise_scalar.quantize_block(block, q, &da, &das, &ns, &ns0);
+    if (rule == ActRule::block) largest = pointwise_scalar.largest(block, kActBlock);
+    pointwise_scalar.quantize_by(block, largest, q, &da, &das, &ns, &ns0);
     for (uint32_t i = 0; i < kActBlock; ++i) y[at + i] = T(float(q[i]) * da);
   }
   return y;
@@ -53,11 +59,10 @@ Rows<T> quantize(const Rows<T>& x) {
 /// A product whose weight is an integer format reads quantised rows, whether a quantize node stands before it or not.
 template <class T>
 Rows<T> product(const TensorOf<T>& x, const TensorOf<T>& w) {
-  const bool integer =
-      w.type.elem.format != Format::f32 && w.type.elem.format != Format::f16 && w.type.elem.format != Format::bf16;
-  if (!integer || x.type.elem == kAct8) return linear(x, w);
+  const ActRule rule = act_rule(w.type.elem.format);
+  if (rule == ActRule::floats || x.type.elem.kind == Elem::act8) return linear(x, w);
   TensorOf<T> q = x;
-  q.f = quantize(x.f);
+  q.f = quantize(x.f, rule, x.width());
   return linear(q, w);
 }
 

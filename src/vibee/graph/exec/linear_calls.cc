@@ -17,7 +17,7 @@ MatmulInput input(const Call& c, const Worker& w, uint32_t rows) {
     const float* x = w.plan.pointer<float>(c.in[0], w.tid, w.small);
     uint8_t* act = w.plan.quantized_rows(w.tid);
     const uint32_t k = c.weight[0]->k;
-    for (uint32_t r = 0; r < rows; ++r) quantize_row(*c.pw, x + uint64_t(r) * k, k, act_row(act, rows, k, r));
+    for (uint32_t r = 0; r < rows; ++r) quantize_row(*c.pw, c.rule, x + uint64_t(r) * k, k, act_row(act, rows, k, r));
     in.act = act;
   } else if (c.quantized_rows) {
     in.act = w.plan.pointer<uint8_t>(c.in[0], w.tid, w.small);

@@ -21,7 +21,7 @@ MatmulInput input_of(const Call& c, const Worker& w, const float* x, uint32_t ro
     return in;
   }
   uint8_t* act = w.plan.quantized_rows(w.tid);
-  for (uint32_t r = 0; r < rows; ++r) quantize_row(*c.pw, x + uint64_t(r) * k, k, act_row(act, rows, k, r));
+  for (uint32_t r = 0; r < rows; ++r) quantize_row(*c.pw, c.rule, x + uint64_t(r) * k, k, act_row(act, rows, k, r));
   in.act = act;
   return in;
 }

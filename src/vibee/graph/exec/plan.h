@@ -94,10 +94,11 @@ struct Call {
   bool normalise = false;  ///< their weights sum to one
   Gate gate = Gate::silu;
   bool split_halves = false;
-  bool quantized = false;       ///< the output is quantised rows
-  bool quantized_rows = false;  ///< the first input is
-  bool quantizes_rows = false;  ///< the call quantises its float rows for itself
-  std::string label;            ///< for the profile
+  bool quantized = false;         ///< the output is quantised rows
+  bool quantized_rows = false;    ///< the first input is
+  bool quantizes_rows = false;    ///< the call quantises its float rows for itself
+  ActRule rule = ActRule::block;  ///< how it quantises rows
+  std::string label;              ///< for the profile
 };
 
 class Plan {

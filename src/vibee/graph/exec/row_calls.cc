@@ -9,7 +9,13 @@
 
 namespace vibee {
 
-void quantize_row(const PointwiseKernels& pw, const float* x, uint32_t k, const ActRow& row) {
+void quantize_row(const PointwiseKernels& pw, ActRule rule, const float* x, uint32_t k, const ActRow& row) {
+  if (rule == ActRule::row) {
+    const float largest = pw.largest(x, k);
+    for (uint32_t b = 0; b < k / kActBlock; ++b)
+      pw.quantize_by(x + b * kActBlock, largest, row.q(b), row.da(b), row.das(b), row.ns(b), row.ns0(b));
+    return;
+  }
   for (uint32_t b = 0; b < k / kActBlock; ++b)
     pw.quantize_block(x + b * kActBlock, row.q(b), row.da(b), row.das(b), row.ns(b), row.ns0(b));
 }
@@ -51,7 +57,7 @@ void run_norm_quantize(const Call& c, Worker& w) {
   for (uint32_t r = rows.begin; r < rows.end; ++r) {
     for (uint32_t i = 0; i < c.width; i += c.norm_width)
       c.pw->rms_norm(x + uint64_t(r) * c.width + i, c.vector[0], c.norm_width, c.eps, normed + i);
-    quantize_row(*c.pw, normed, c.width, act_row(out, t, c.width, r));
+    quantize_row(*c.pw, c.rule, normed, c.width, act_row(out, t, c.width, r));
   }
 }
 
@@ -61,7 +67,7 @@ void run_quantize(const Call& c, Worker& w) {
   const float* x = w.plan.pointer<float>(c.in[0], w.tid, w.small);
   auto* out = w.plan.pointer<uint8_t>(c.out[0], w.tid, w.small);
   for (uint32_t r = rows.begin; r < rows.end; ++r)
-    quantize_row(*c.pw, x + uint64_t(r) * c.width, c.width, act_row(out, n, c.width, r));
+    quantize_row(*c.pw, c.rule, x + uint64_t(r) * c.width, c.width, act_row(out, n, c.width, r));
 }
 
 namespace {

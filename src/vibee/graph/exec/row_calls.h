@@ -9,7 +9,8 @@ namespace vibee {
 /// Widest row that a fused norm keeps on the stack.
 inline constexpr uint32_t kMaxRowWidth = 16384;
 
-void quantize_row(const PointwiseKernels& pw, const float* x, uint32_t k, const ActRow& row);
+/// By a rule that is not ActRule::floats.
+void quantize_row(const PointwiseKernels& pw, ActRule rule, const float* x, uint32_t k, const ActRow& row);
 
 void run_embed(const Call&, Worker&);
 void run_rms_norm(const Call&, Worker&);

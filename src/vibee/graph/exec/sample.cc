@@ -28,7 +28,8 @@ Result<SampleWeights> SampleWeights::make(const Graph& g, Isa isa, uint64_t seed
     for (float& v : x)
       v = matrix ? random.normal() / std::sqrt(float(type.dims[rank - 1].n)) : 1 + 0.2f * random.normal();
     std::vector<uint8_t> bytes(format.row_bytes(count));
-    format.encode(x.data(), count, nullptr, bytes.data());
+    const auto k = uint64_t(type.dims.back().n);
+    format.encode_rows(x.data(), count / k, k, nullptr, bytes.data());
     if (matrix) {
       PackedWeight p{type.elem.format,
                      uint32_t(type.dims[rank - 2].n),

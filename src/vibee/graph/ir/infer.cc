@@ -41,8 +41,12 @@ Result<int64_t> Rule::weight(size_t x, size_t w) const {
                     (node.op == Op::linear || node.op == Op::moe_route ? a.elem.is_float() : a.elem.is_f32());
   if (!rows || a.dims.size() != 2 || a.dims[1] != b.dims[1])
     return wrong(fmt::format("rows of input {} must have the weight's k", x));
-  if (a.elem.kind == Elem::act8 && !is_integer(b.elem.format))
-    return wrong("quantised rows need a weight in an integer format");
+  const ActRule rule = act_rule(b.elem.format);
+  if (a.elem.kind == Elem::act8 && rule != a.elem.rule)
+    return wrong(rule == ActRule::floats ? "quantised rows need a weight in an integer format"
+                                         : "the weight's format wants rows quantised by another rule");
+  if (rule == ActRule::row && b.dims[1].n > kMaxIntegerRow)
+    return wrong(fmt::format("rows of more than {} cannot be summed as integers", kMaxIntegerRow));
   return b.dims[0].n;
 }
 
@@ -51,6 +55,12 @@ bool Rule::heads(int64_t* heads, int64_t* kv, int64_t* d) const {
   for (int64_t n : {*heads, *kv, *d})
     if (n <= 0 || n > kMaxDim) return false;
   return *heads % *kv == 0;
+}
+
+Result<Elem> Rule::act_elem() const {
+  if (node.text("rule").empty()) return kAct8;
+  if (node.text("rule") == "row") return kRow8;
+  return wrong("needs rule=\"row\" or none");
 }
 
 Result<Type> Rule::quantizable(Dim rows, int64_t n) const {
@@ -261,7 +271,9 @@ Result<std::vector<Type>> Rule::run() const {
         return wrong("rows must be whole groups of the weight's length");
       if (node.op == Op::norm_quantize && in(0).dims[1].n % 32 != 0)
         return wrong("can only quantise rows of a multiple of 32");
-      return Types{{node.op == Op::rms_norm ? kF32 : kAct8, in(0).dims}};
+      if (node.op == Op::rms_norm) return Types{in(0)};
+      VIBEE_ASSIGN(const Elem quantised, act_elem());
+      return Types{{quantised, in(0).dims}};
     }
     case Op::layer_norm:
       if (!f32(0, 2) || !f32(1, 1) || in(1) != in(2)) return wrong("takes f32 rows, an f32 weight [n] and a bias [n]");
@@ -274,10 +286,12 @@ Result<std::vector<Type>> Rule::run() const {
     case Op::moe_route:
     case Op::moe_gated:
     case Op::moe_down: return moe();
-    case Op::quantize:
+    case Op::quantize: {
       if (!f32(0, 2) || in(0).dims[1].symbol || in(0).dims[1].n % 32 != 0)
         return wrong("takes f32 rows of a multiple of 32");
-      return Types{{kAct8, in(0).dims}};
+      VIBEE_ASSIGN(const Elem quantised, act_elem());
+      return Types{{quantised, in(0).dims}};
+    }
     case Op::gated:
       if (!floats(0, 2) || !floats(1, 2) || in(0).dims != in(1).dims)
         return wrong("takes two matrices of floats of one shape");

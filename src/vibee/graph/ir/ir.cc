@@ -43,7 +43,7 @@ uint64_t bytes(const Type& type, Sizes sizes) {
 
 std::string to_string(const Type& type) {
   std::string s = type.elem.kind == Elem::i32          ? "i32"
-                  : type.elem.kind == Elem::act8       ? "act8"
+                  : type.elem.kind == Elem::act8       ? (type.elem.rule == ActRule::row ? "row8" : "act8")
                   : type.elem.kind == Elem::state      ? "state"
                   : type.elem.kind == Elem::compressed ? fmt::format("bits{}", type.elem.bits)
                                                        : std::string(info(type.elem.format).name);

@@ -13,6 +13,7 @@
 
 #include "vibee/base/status/status.h"
 #include "vibee/formats/packed/format.h"
+#include "vibee/kernels/gemm/act.h"
 
 namespace vibee {
 
@@ -39,15 +40,16 @@ inline constexpr int64_t kMaxDim = int64_t(1) << 20, kMaxElements = int64_t(1) <
 /// or rows that are kept in few bits (kernels/pointwise/compress.h).
 struct Elem {
   enum Kind : uint8_t { stored, i32, act8, state, compressed } kind = stored;
-  Format format = Format::f32;  ///< for kind == stored
-  uint8_t bits = 0;             ///< for kind == compressed: 1, 2, 4, 8
+  Format format = Format::f32;    ///< for kind == stored
+  uint8_t bits = 0;               ///< for kind == compressed: 1, 2, 4, 8
+  ActRule rule = ActRule::block;  ///< for kind == act8: by block or by row
   bool operator==(const Elem&) const = default;
   bool is_f32() const { return kind == stored && format == Format::f32; }
   /// f32, or floats of 16 bits.
   bool is_float() const { return is_f32() || (kind == stored && (format == Format::f16 || format == Format::bf16)); }
 };
 inline constexpr Elem kF32{Elem::stored, Format::f32}, kI32{Elem::i32, Format::f32}, kAct8{Elem::act8, Format::f32},
-    kState{Elem::state, Format::f32};
+    kState{Elem::state, Format::f32}, kRow8{Elem::act8, Format::f32, 0, ActRule::row};
 
 /// n, or n times a symbol: 'T' rows of the step, 'S' rows whose logits are wanted (one a sequence where rows are
 /// pooled).

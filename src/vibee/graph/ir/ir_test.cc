@@ -147,6 +147,8 @@ std::vector<Case> cases() {
       {Op::norm_quantize, {"x", "vec"}, {}, "act8[T,64]"},
       {Op::norm_quantize, {"column", "vec"}, {}, ""},
       {Op::quantize, {"x"}, {}, "act8[T,64]"},
+      {Op::quantize, {"x"}, {{"rule", std::string("row")}}, "row8[T,64]"},
+      {Op::quantize, {"x"}, {{"rule", std::string("column")}}, ""},
       {Op::quantize, {"column"}, {}, ""},
       {Op::gated, {"x", "y"}, kSilu, "f32[T,64]"},
       {Op::gated, {"x", "y"}, {}, ""},

@@ -25,6 +25,8 @@ struct Rule {
   /// Attributes of heads in the range that keeps their products small.
   bool heads(int64_t* heads, int64_t* kv, int64_t* d) const;
   /// Rows that may be quantised: whole blocks of 32 columns.
+  /// Rows quantised as the node's rule says.
+  Result<Elem> act_elem() const;
   Result<Type> quantizable(Dim rows, int64_t n) const;
   bool activation(std::string_view key) const {
     return node.text(key) == "silu" || node.text(key) == "gelu_tanh" || node.text(key) == "gelu";

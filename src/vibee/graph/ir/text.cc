@@ -119,6 +119,8 @@ class Parser {
       t.elem = kI32;
     } else if (n == "act8") {
       t.elem = kAct8;
+    } else if (n == "row8") {
+      t.elem = kRow8;
     } else if (n == "bits1" || n == "bits2" || n == "bits4" || n == "bits8") {
       t.elem = {Elem::compressed, Format::f32, uint8_t(n.back() - '0')};
     } else {

@@ -10,7 +10,9 @@ Graph pass_merge_norm(const Graph& graph) {
     const Node* norm = rw.only(node.in[0], Op::rms_norm);
     if (norm == nullptr || graph.type(norm->in[0]).dims[1].n > 16384)
       return false;  // a fused norm keeps its row on the stack
-    rw.map(node.out[0], rw.emit(Op::norm_quantize, {rw.to(norm->in[0]), rw.to(norm->in[1])}, norm->attrs));
+    Attrs attrs = norm->attrs;
+    attrs.insert(attrs.end(), node.attrs.begin(), node.attrs.end());
+    rw.map(node.out[0], rw.emit(Op::norm_quantize, {rw.to(norm->in[0]), rw.to(norm->in[1])}, std::move(attrs)));
     return true;
   });
 }

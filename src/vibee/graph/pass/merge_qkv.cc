@@ -42,10 +42,9 @@ Graph pass_merge_qkv(const Graph& graph) {
     // The call stands where the cache write stood: what the query needs must have been defined by then.
     if (q.linear->in[1] > node.out[0] || q.rope->in[1] > node.out[0] || (q.norm && q.norm->in[1] > node.out[0]))
       return false;
-    // Rows that no pass quantised are read as floats by float formats and quantised in the call for integer ones: not
-    // both.
-    const auto integer = [&](const Node* linear) { return is_integer(graph.type(linear->in[1]).elem.format); };
-    if (integer(q.linear) != integer(k.linear) || integer(k.linear) != integer(v)) return false;
+    // Rows that no pass quantised are quantised in the call, by one rule.
+    const auto rule = [&](const Node* linear) { return act_rule(graph.type(linear->in[1]).elem.format); };
+    if (rule(q.linear) != rule(k.linear) || rule(k.linear) != rule(v)) return false;
     // Heads must be whole panels, norms per head and on both or neither.
     if (!same_rows || !same_turn || d % 16 != 0 || (q.norm == nullptr) != (k.norm == nullptr)) return false;
     if (q.norm && q.norm->number("eps") != k.norm->number("eps")) return false;

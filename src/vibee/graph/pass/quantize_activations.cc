@@ -8,13 +8,14 @@ namespace vibee {
 
 Graph pass_quantize_activations(const Graph& graph) {
   Rewrite rw(graph);
-  std::map<ValueId, ValueId> quantized;  // one quantisation a value, shared by its readers
+  std::map<std::pair<ValueId, ActRule>, ValueId> quantized;  // one quantisation a value and rule, shared by its readers
   return rw.run([&](const Node& node) {
-    if (node.op != Op::linear || !graph.type(node.in[0]).elem.is_f32() ||
-        !is_integer(graph.type(node.in[1]).elem.format))
-      return false;
-    auto [at, is_new] = quantized.try_emplace(node.in[0], 0);
-    if (is_new) at->second = rw.emit(Op::quantize, {rw.to(node.in[0])});
+    if (node.op != Op::linear || !graph.type(node.in[0]).elem.is_f32()) return false;
+    const ActRule rule = act_rule(graph.type(node.in[1]).elem.format);
+    if (rule == ActRule::floats) return false;
+    auto [at, is_new] = quantized.try_emplace({node.in[0], rule}, 0);
+    const Attrs attrs = rule == ActRule::row ? Attrs{{"rule", std::string("row")}} : Attrs{};
+    if (is_new) at->second = rw.emit(Op::quantize, {rw.to(node.in[0])}, attrs);
     rw.map(node.out[0], rw.emit(Op::linear, {at->second, rw.to(node.in[1])}, node.attrs));
     return true;
   });

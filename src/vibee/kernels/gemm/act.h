@@ -8,8 +8,14 @@
 
 namespace vibee {
 
+/// How rows are quantised for a product (panel.h says which format wants what): `row` has one scale for all of a row,
+/// which then stands in each of its blocks.
+enum class ActRule : uint8_t { floats, block, row };
+
 inline constexpr uint32_t kActBlock = 32;
 inline constexpr uint32_t kActMaxGroup = 12;
+/// The longest row that is summed as integers: 15 * 16 * 127 a term stays in 31 bits.
+inline constexpr uint32_t kMaxIntegerRow = 65536;
 
 /// Rows of one group when `rows` rows are multiplied together; results do not depend on it.
 constexpr uint32_t act_group(uint32_t rows) { return rows <= 1 ? 1 : rows <= 4 ? 4 : kActMaxGroup; }

@@ -31,7 +31,7 @@ double median_seconds(int runs, Function function) {
 /// Seconds that all panels take for `rows` rows.
 double time_rows(const GemmKernel& kernel, const PackedWeight& w, const std::vector<float>& x, uint32_t rows,
                  int runs) {
-  const std::vector<uint8_t> act = is_integer(w.format) ? quantize(x, rows, w.k) : std::vector<uint8_t>();
+  const std::vector<uint8_t> act = is_integer(w.format) ? quantize(w.format, x, rows, w.k) : std::vector<uint8_t>();
   float sink = 0;
   const double seconds = median_seconds(runs, [&] {
     matmul(kernel, w, {act.data(), act.empty() ? x.data() : nullptr, rows}, 0, w.panels(),
@@ -61,7 +61,7 @@ Status bench_family_kernels_gemm(BenchContext& context, std::string_view id) {
     {
       const uint32_t n = 40, rows = 5;
       const std::vector<uint8_t> plain_panels = pack(f.format, plain_nr, n, kK, bytes);
-      const std::vector<uint8_t> act = is_integer(f.format) ? quantize(x, rows, kK) : std::vector<uint8_t>();
+      const std::vector<uint8_t> act = is_integer(f.format) ? quantize(f.format, x, rows, kK) : std::vector<uint8_t>();
       const auto want = multiply(plain, {f.format, n, kK, plain_nr, plain_panels.data()}, act, x, rows);
       const std::vector<uint8_t> few = pack(f.format, nr, n, kK, bytes);
       const auto got = multiply(best, {f.format, n, kK, nr, few.data()}, act, x, rows);

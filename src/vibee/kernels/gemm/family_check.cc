@@ -32,7 +32,7 @@ void run_case(std::string_view id, Format format, Isa most, uint32_t rows, Rando
     if (kernel.technique != id || kernel.format != format || kernel.isa > most) continue;
     const uint32_t nr = panel_rows(format, kernel.isa);
     const std::vector<uint8_t> panels = pack(format, nr, n, k, bytes);
-    const std::vector<uint8_t> act = is_integer(format) ? quantize(x, rows, k) : std::vector<uint8_t>();
+    const std::vector<uint8_t> act = is_integer(format) ? quantize(format, x, rows, k) : std::vector<uint8_t>();
     const std::vector<float> got = multiply(kernel, {format, n, k, nr, panels.data()}, act, x, rows);
     for (size_t i = 0; i < want.size(); ++i)
       tally.different += std::bit_cast<uint32_t>(want[i]) != std::bit_cast<uint32_t>(got[i]);

@@ -66,6 +66,15 @@ inline std::vector<uint8_t> random_rows(Format format, uint32_t n, uint32_t k, R
       }
   }
   if (header == PanelHeader::e8) halves = {};
+  if (has_row_scales(header)) {  // one scale a row
+    halves = {};
+    const uint64_t row_bytes = info(format).row_bytes(k);
+    for (uint64_t row = 0; row < bytes.size(); row += row_bytes) {
+      scale(bytes.data() + row);
+      for (uint64_t at = row; at < row + row_bytes; at += info(format).block_bytes)
+        std::memmove(bytes.data() + at, bytes.data() + row, 2);
+    }
+  }
   for (uint64_t at = 0; at < bytes.size(); at += info(format).block_bytes) {
     for (const uint32_t offset : halves) scale(bytes.data() + at + offset);
     if (header == PanelHeader::e8)
@@ -85,12 +94,16 @@ inline std::vector<uint8_t> pack(Format format, uint32_t nr, uint32_t n, uint32_
 }
 
 /// `rows` float rows as the integer kernels take them.
-inline std::vector<uint8_t> quantize(const std::vector<float>& x, uint32_t rows, uint32_t k) {
+inline std::vector<uint8_t> quantize(Format format, const std::vector<float>& x, uint32_t rows, uint32_t k) {
   std::vector<uint8_t> act(act_bytes(rows, k));
   for (uint32_t r = 0; r < rows; ++r) {
     const ActRow row = act_row(act.data(), rows, k, r);
-    for (uint32_t b = 0; b < k / 32; ++b)
-      pointwise_scalar.quantize_block(&x[r * k + b * 32], row.q(b), row.da(b), row.das(b), row.ns(b), row.ns0(b));
+    const float whole = pointwise_scalar.largest(&x[r * k], k);
+    for (uint32_t b = 0; b < k / 32; ++b) {
+      const float* block = &x[r * k + b * 32];
+      const float largest = act_rule(format) == ActRule::row ? whole : pointwise_scalar.largest(block, 32);
+      pointwise_scalar.quantize_by(block, largest, row.q(b), row.da(b), row.das(b), row.ns(b), row.ns0(b));
+    }
   }
   return act;
 }
@@ -103,12 +116,13 @@ inline std::vector<float> reference(Format format, const std::vector<uint8_t>& r
   exact->assign(m * n, 0);
   terms->assign(m * n, 0);
   std::vector<float> w(k);
-  auto act = is_integer(format) ? quantize(x, m, k) : std::vector<uint8_t>();
+  auto act = is_integer(format) ? quantize(format, x, m, k) : std::vector<uint8_t>();
   for (uint32_t j = 0; j < n; ++j) {
     const uint8_t* row = rows.data() + j * info(format).row_bytes(k);
     if (!is_integer(format)) info(format).decode(row, k, w.data());
     for (uint32_t i = 0; i < m; ++i) {
-      float acc = 0;
+      float acc = 0, row_scale = 0;
+      int32_t row_sum = 0;
       double sum = 0, size = 0;
       if (is_integer(format)) {
         const ActRow a = act_row(act.data(), m, k, i);
@@ -119,6 +133,8 @@ inline std::vector<float> reference(Format format, const std::vector<uint8_t>& r
             isum[e / 16] += block.sc[e / 16] * (int32_t(block.code[e]) - block.zero) * a.q(b)[e];
             qsum += block.mn[e / 16] * a.q(b)[e];
           }
+          row_sum += isum[0] + isum[1];
+          row_scale = block.dw[0];
           if (!block.split) isum[0] = std::exchange(isum[1], 0) + isum[0];
           for (uint32_t h = 0; h < (block.split ? 2u : 1u); ++h) {
             acc = std::fma(float(isum[h]) * block.dw[h], *a.da(b), acc);
@@ -130,6 +146,7 @@ inline std::vector<float> reference(Format format, const std::vector<uint8_t>& r
           sum += offset;
           size += std::fabs(offset);
         }
+        if (act_rule(format) == ActRule::row) acc = float(row_sum) * row_scale * *a.da(0);
       } else {
         for (uint32_t e = 0; e < k; ++e) {
           acc = std::fma(x[i * k + e], w[e], acc);

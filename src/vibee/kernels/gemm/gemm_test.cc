@@ -25,7 +25,7 @@ TEST(Gemm, EveryKernelGivesTheReferencesBytes) {
       const uint32_t nr = panel_rows(format, kernel.isa);
       const auto panels = pack(format, nr, n, k, bytes);
       const PackedWeight w{format, n, k, nr, panels.data()};
-      const auto act = is_integer(format) ? quantize(x, rows, k) : std::vector<uint8_t>();
+      const auto act = is_integer(format) ? quantize(format, x, rows, k) : std::vector<uint8_t>();
       const std::vector<float> got = multiply(kernel, w, act, x, rows);
       ASSERT_EQ(0, std::memcmp(want.data(), got.data(), want.size() * 4))
           << kernel.symbol << " rows " << rows << " n " << n << " k " << k;

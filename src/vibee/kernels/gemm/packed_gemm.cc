@@ -14,7 +14,8 @@ void scalar_tile(Format format, const uint8_t* panel, uint32_t k, const uint8_t*
   for (uint32_t i = 0; i < m; ++i) {
     const ActRow row{const_cast<uint8_t*>(group), g, row0 + i};
     for (uint32_t n = 0; n < 16; ++n) {
-      float acc = 0;
+      float acc = 0, row_scale = 0;
+      int32_t row_sum = 0;
       for (uint32_t block = 0; block < k / 32; ++block) {
         const Block32 b = panel_block(w, n, block);
         const float da = *row.da(block);
@@ -23,14 +24,17 @@ void scalar_tile(Format format, const uint8_t* panel, uint32_t k, const uint8_t*
           isum[j / 16] += b.sc[j / 16] * (int32_t(b.code[j]) - b.zero) * row.q(block)[j];
           qsum[j / 16] += b.mn[j / 16] * row.q(block)[j];
         }
-        if (b.split) {
+        if (act_rule(format) == ActRule::row) {
+          row_sum += isum[0] + isum[1];
+          row_scale = b.dw[0];
+        } else if (b.split) {
           for (uint32_t h = 0; h < 2; ++h) acc = std::fma(float(isum[h]) * b.dw[h], da, acc);
         } else {
           acc = std::fma(float(isum[0] + isum[1]) * b.dw[0], da, acc);
         }
         if (b.has_min) acc = std::fma(b.mw, da * float(qsum[0] + qsum[1]), acc);
       }
-      out[i * 16 + n] = acc;
+      out[i * 16 + n] = act_rule(format) == ActRule::row ? float(row_sum) * row_scale * *row.da(0) : acc;
     }
   }
 }
@@ -67,6 +71,9 @@ VIBEE_SCALAR(i4m128)
 VIBEE_SCALAR(i8s32)
 VIBEE_SCALAR(i8s64)
 VIBEE_SCALAR(i8s128)
+VIBEE_SCALAR(qoq32)
+VIBEE_SCALAR(qoq64)
+VIBEE_SCALAR(qoq128)
 #undef VIBEE_SCALAR
 
 }  // namespace vibee

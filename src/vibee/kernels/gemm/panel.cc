@@ -28,7 +28,7 @@ uint32_t read32(const uint8_t* p) {
 void write16(uint8_t* p, uint16_t v) { std::memcpy(p, &v, 2); }
 void write32(uint8_t* p, uint32_t v) { std::memcpy(p, &v, 4); }
 
-/// Those of a 32-block in a group with scales in f32.
+/// Those of a 32-block in a group of a length of its own.
 const uint8_t* group_codes(Format format, const uint8_t* row, uint32_t block) {
   const PanelLayout p = panel_layout(format);
   const uint32_t blocks = superblock(p.header) / 32;
@@ -58,7 +58,10 @@ void file_codes(Format format, const uint8_t* row, uint32_t block, uint8_t code[
     case Format::i4z128:
     case Format::i4m32:
     case Format::i4m64:
-    case Format::i4m128: {
+    case Format::i4m128:
+    case Format::qoq32:
+    case Format::qoq64:
+    case Format::qoq128: {
       const uint8_t* qs = group_codes(format, row, block);
       for (int j = 0; j < 16; ++j) {
         code[j] = qs[j] & 15;
@@ -206,7 +209,10 @@ bool copy_block(Format format, const uint8_t* row, uint32_t block, uint32_t nr, 
     case Format::i4z128:
     case Format::i4m32:
     case Format::i4m64:
-    case Format::i4m128: {
+    case Format::i4m128:
+    case Format::qoq32:
+    case Format::qoq64:
+    case Format::qoq128: {
       const uint8_t* words = group_codes(format, row, block);
       for (uint32_t p = 0; p < 4; ++p) write32(out + (p * nr + r) * 4, read32(words + 4 * p));
       return true;
@@ -296,6 +302,11 @@ void place_header(Format format, uint32_t nr, uint32_t r, const uint8_t* row, ui
   }
   if (header == PanelHeader::e4) {
     for (uint32_t h = 0; h < 2; ++h) out[h * nr + r] = e4m3_scale(at, super, h);
+    return;
+  }
+  if (has_row_scales(header)) {
+    write16(out + 2 * r, read16(at));
+    out[2 * nr + r] = at[2];
     return;
   }
   if (has_float_scales(header)) {
@@ -414,8 +425,14 @@ Block32 empty_block(const PanelLayout& p) {
   return b;
 }
 void set_scale(Block32& b, float dw) { b.dw[0] = b.dw[1] = dw; }
-/// The header of a group with a scale in f32, of one of `nr` rows.
+/// The header of a group of a length of its own, of one of `nr` rows.
 void set_group(Block32& b, PanelHeader header, const uint8_t* at, uint32_t nr, uint32_t r) {
+  if (has_row_scales(header)) {
+    set_scale(b, half_to_float(read16(at + 2 * r)));
+    b.sc[0] = b.sc[1] = (at[2 * nr + r] & 15) + 1;
+    b.zero = at[2 * nr + r] >> 4;
+    return;
+  }
   set_scale(b, std::bit_cast<float>(read32(at + 4 * r)));
   if (has_zeros(header)) b.zero = at[4 * nr + r];
   if (has_offsets(header)) b.mw = std::bit_cast<float>(read32(at + 4 * nr + 4 * r));
@@ -438,7 +455,7 @@ Block32 file_block(Format format, const uint8_t* row, uint32_t block) {
     for (uint32_t h = 0; h < 2; ++h) b.dw[h] = ue4m3_half(at[block % 2 * 2 + h]);
     return b;
   }
-  if (has_float_scales(p.header)) {
+  if (has_float_scales(p.header) || has_row_scales(p.header)) {
     set_group(b, p.header, at, 1, 0);
     return b;
   }
@@ -483,7 +500,7 @@ Block32 panel_block(const PackedWeight& w, uint32_t row, uint32_t block) {
     for (uint32_t h = 0; h < 2; ++h) b.dw[h] = ue4m3_half(at[h * nr + r] | 0x80);
     return b;
   }
-  if (has_float_scales(p.header)) {
+  if (has_float_scales(p.header) || has_row_scales(p.header)) {
     set_group(b, p.header, at, nr, r);
     return b;
   }

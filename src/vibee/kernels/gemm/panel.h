@@ -8,6 +8,7 @@
 //             k: d f16[NR], dmin f16[NR], sc u8[8][NR], mn u8[8][NR]          k6: d f16[NR], sc i8[16][NR]
 //             k2: d f16[NR], dmin f16[NR], (sc | mn << 4) u8[16][NR]          ks: d f16[NR], sc i8[8][NR]
 //             z: scale f32[NR], zero u8[NR]    m: scale f32[NR], offset f32[NR]    s: scale f32[NR]
+//             r: the row's scale f16[NR], (the group's integer scale - 1 | zero << 4) u8[NR]
 //     codes   those of up to 6 bits in parts, one after another (code_parts below):
 //               nibbles: 4 x (NR x 4) bytes, vector p: low nibble k = 4p.., high nibble k = 4(p+4)..
 //               pairs: 2 x (NR x 4) bytes of four 2-bit fields, vector v, field j: k = 4(4v+j)..
@@ -25,6 +26,7 @@
 #include "vibee/base/memory/huge_buffer.h"
 #include "vibee/base/simd/isa.h"
 #include "vibee/formats/packed/format.h"
+#include "vibee/kernels/gemm/act.h"
 
 namespace vibee {
 
@@ -51,8 +53,16 @@ enum class PanelHeader : uint8_t {
   s32,
   s64,
   s128,
+  r32,
+  r64,
+  r128,
   none
 };
+
+/// Headers of two levels, whose outer scale is the row's: products are integers along all of a row.
+constexpr bool has_row_scales(PanelHeader h) {
+  return h == PanelHeader::r32 || h == PanelHeader::r64 || h == PanelHeader::r128;
+}
 
 /// How a format's codes and scales stand in a panel.
 struct PanelLayout {
@@ -87,6 +97,9 @@ constexpr PanelLayout panel_layout(Format format) {
     case Format::i8s32: return {Codes::s8, PanelHeader::s32, 128};
     case Format::i8s64: return {Codes::s8, PanelHeader::s64, 128};
     case Format::i8s128: return {Codes::s8, PanelHeader::s128, 128};
+    case Format::qoq32: return {Codes::u4, PanelHeader::r32, 0};
+    case Format::qoq64: return {Codes::u4, PanelHeader::r64, 0};
+    case Format::qoq128: return {Codes::u4, PanelHeader::r128, 0};
     case Format::e4m3s32: return {Codes::e4m3, PanelHeader::s32, 0};
     case Format::e4m3s128: return {Codes::e4m3, PanelHeader::s128, 0};
     case Format::e2m3s32: return {Codes::e2m3, PanelHeader::s32, 0};
@@ -106,6 +119,12 @@ constexpr PanelLayout panel_layout(Format format) {
   return {Codes::floats, PanelHeader::none, 0};
 }
 constexpr bool is_integer(Format format) { return panel_layout(format).codes < Codes::floats; }
+/// How the rows that meet a format are quantised: not at all, each 32-block by its largest magnitude, or all of a row
+/// by its own (act.h).
+constexpr ActRule act_rule(Format format) {
+  if (!is_integer(format)) return ActRule::floats;
+  return has_row_scales(panel_layout(format).header) ? ActRule::row : ActRule::block;
+}
 /// Elements that are floats themselves: f32, f16, bf16.
 constexpr bool is_plain_float(Format format) { return panel_layout(format).codes == Codes::floats; }
 /// Codes of floats behind scales.
@@ -165,6 +184,9 @@ constexpr uint32_t header_bytes(PanelHeader header, uint32_t nr) {
     case PanelHeader::s32:
     case PanelHeader::s64:
     case PanelHeader::s128: return 4 * nr;
+    case PanelHeader::r32:
+    case PanelHeader::r64:
+    case PanelHeader::r128: return 3 * nr;
     case PanelHeader::none: break;
   }
   return 0;
@@ -177,13 +199,16 @@ constexpr uint32_t superblock(PanelHeader header) {
     case PanelHeader::e4:
     case PanelHeader::z32:
     case PanelHeader::m32:
-    case PanelHeader::s32: return 32;
+    case PanelHeader::s32:
+    case PanelHeader::r32: return 32;
     case PanelHeader::z64:
     case PanelHeader::m64:
-    case PanelHeader::s64: return 64;
+    case PanelHeader::s64:
+    case PanelHeader::r64: return 64;
     case PanelHeader::z128:
     case PanelHeader::m128:
-    case PanelHeader::s128: return 128;
+    case PanelHeader::s128:
+    case PanelHeader::r128: return 128;
     default: return 256;
   }
 }
@@ -224,7 +249,7 @@ void pack_panel(Format format, uint32_t nr, uint32_t k, uint32_t rows, const uin
 /// One 32-element block of one row as the integer contract sees it: value = dw[half] * sc[half] * (code - zero) + mw *
 /// mn[half]. Codebook codes stand as their values plus the zero point. The sums of the halves meet as integers,
 /// sc[0]*isum[0] + sc[1]*isum[1], and each block is one fma; only where `split` are the scales floats of their own
-/// (NVFP4), and each half is one fma.
+/// (NVFP4), and each half is one fma. Where the rule is ActRule::row, blocks meet as integers too.
 struct Block32 {
   uint8_t code[32];
   int32_t zero;

@@ -127,8 +127,57 @@ inline __m256i times_zero(__m256i ns) {
   return _mm256_mullo_epi32(ns, _mm256_set1_epi32(kZero));
 }
 
+/// Where rows have one scale, all of k is one integer sum: a block's sums in int16 meet the group's integer scale as
+/// they are widened, -S its product with the zero point.
 template <Format F, uint32_t G, uint32_t M>
-void tile_entry(const uint8_t* panel, uint32_t k, const uint8_t* group, uint32_t row0, float* out) {
+void tile_whole_rows(const uint8_t* panel, uint32_t k, const uint8_t* group, uint32_t row0, float* out) {
+  constexpr PanelLayout kLayout = panel_layout(F);
+  constexpr Codes C = kLayout.codes;
+  constexpr PanelHeader H = kLayout.header;
+  constexpr uint32_t kBlocks = superblock(H) / 32;
+  static_assert(groups_per_flush(C) == 8);
+  using Record = ActRecord<G>;
+  __m256i sum[M];
+#pragma GCC unroll 6
+  for (uint32_t m = 0; m < M; ++m) sum[m] = _mm256_setzero_si256();
+  const uint8_t* act = group;
+  const uint8_t* codes = panel;
+  for (uint32_t super = 0; super < k / superblock(H); ++super) {
+    const __m256i both = load_u8x8(codes + 16);
+    const __m256i scale = _mm256_add_epi32(_mm256_and_si256(both, _mm256_set1_epi32(15)), _mm256_set1_epi32(1));
+    const __m256i pair = _mm256_or_si256(scale, _mm256_slli_epi32(scale, 16));
+    const __m256i zeros = _mm256_mullo_epi16(_mm256_srli_epi32(both, 4), scale);
+    codes += header_bytes(H, 8);
+    for (uint32_t j = 0; j < kBlocks; ++j, codes += code_bytes(C, 8), act += Record::bytes) {
+      const uint8_t* q = act + Record::q + 32 * row0;
+      __m256i sum16[M];
+#pragma GCC unroll 8
+      for (uint32_t g = 0; g < 8; ++g) {
+        const __m256i u = unpack_group<C>(codes, g);
+#pragma GCC unroll 6
+        for (uint32_t m = 0; m < M; ++m) {
+          const __m256i product = _mm256_maddubs_epi16(u, broadcast32(q + 32 * m + 4 * g));
+          sum16[m] = g == 0 ? product : _mm256_add_epi16(sum16[m], product);
+        }
+      }
+#pragma GCC unroll 6
+      for (uint32_t m = 0; m < M; ++m) {
+        const __m256i ns = broadcast32(act + Record::ns + 4 * (row0 + m));
+        sum[m] =
+            _mm256_add_epi32(sum[m], _mm256_add_epi32(_mm256_madd_epi16(sum16[m], pair), _mm256_madd_epi16(ns, zeros)));
+      }
+    }
+  }
+  const __m256 scale = load_half8(panel);
+#pragma GCC unroll 6
+  for (uint32_t m = 0; m < M; ++m) {
+    const __m256 scaled = _mm256_mul_ps(_mm256_cvtepi32_ps(sum[m]), scale);
+    _mm256_storeu_ps(out + 8 * m, _mm256_mul_ps(scaled, broadcast_float(group + Record::da + 4 * (row0 + m))));
+  }
+}
+
+template <Format F, uint32_t G, uint32_t M>
+void tile_blocks(const uint8_t* panel, uint32_t k, const uint8_t* group, uint32_t row0, float* out) {
   constexpr PanelLayout kLayout = panel_layout(F);
   constexpr Codes C = kLayout.codes;
   constexpr PanelHeader H = kLayout.header;
@@ -246,6 +295,15 @@ void tile_entry(const uint8_t* panel, uint32_t k, const uint8_t* group, uint32_t
   }
 #pragma GCC unroll 6
   for (uint32_t m = 0; m < M; ++m) _mm256_storeu_ps(out + 8 * m, acc[m]);
+}
+
+template <Format F, uint32_t G, uint32_t M>
+void tile_entry(const uint8_t* panel, uint32_t k, const uint8_t* group, uint32_t row0, float* out) {
+  if constexpr (act_rule(F) == ActRule::row) {
+    tile_whole_rows<F, G, M>(panel, k, group, row0, out);
+  } else {
+    tile_blocks<F, G, M>(panel, k, group, row0, out);
+  }
 }
 
 }  // namespace

@@ -227,9 +227,61 @@ inline __attribute__((always_inline)) void tile_rows(const uint8_t* panel, uint3
   for (uint32_t m = 0; m < M; ++m) _mm512_storeu_ps(out + 16 * m, acc[m]);
 }
 
+/// The same where rows have one scale: a code times its group's integer scale is a byte without a sign (15 * 16), two
+/// of them a multiplication of 16 bits, so all of k is one integer sum, which zero points enter as products with -S.
+template <Format F, uint32_t G, uint32_t M>
+inline __attribute__((always_inline)) void tile_whole_rows(const uint8_t* panel, uint32_t k, const uint8_t* group,
+                                                           uint32_t row0, float* out) {
+  constexpr PanelLayout kLayout = panel_layout(F);
+  constexpr Codes C = kLayout.codes;
+  constexpr PanelHeader H = kLayout.header;
+  constexpr uint32_t kBlocks = superblock(H) / 32;
+  using Record = ActRecord<G>;
+  __m512i sum[M];
+#pragma GCC unroll 12
+  for (uint32_t m = 0; m < M; ++m) sum[m] = _mm512_setzero_si512();
+  const uint8_t* act = group;
+  const uint8_t* codes = panel;
+  for (uint32_t super = 0; super < k / superblock(H); ++super) {
+    const __m512i both = load_u8x16(codes + 32);
+    const __m512i scale = _mm512_add_epi32(_mm512_and_si512(both, _mm512_set1_epi32(15)), _mm512_set1_epi32(1));
+    const __m512i pair = _mm512_or_si512(scale, _mm512_slli_epi32(scale, 16));
+    const __m512i zeros = _mm512_mullo_epi16(_mm512_srli_epi32(both, 4), scale);
+    codes += header_bytes(H, 16);
+    for (uint32_t j = 0; j < kBlocks; ++j, codes += code_bytes(C, 16), act += Record::bytes) {
+      const uint8_t* q = act + Record::q + 32 * row0;
+#pragma GCC unroll 12
+      for (uint32_t m = 0; m < M; ++m)
+        sum[m] = _mm512_dpwssd_epi32(sum[m], zeros, broadcast32(act + Record::ns + 4 * (row0 + m)));
+#pragma GCC unroll 4
+      for (uint32_t p = 0; p < 4; ++p) {
+        __m512i lo, hi;
+        unpack_pair<C>(codes, p, &lo, &hi);
+        lo = _mm512_mullo_epi16(lo, pair);
+        hi = _mm512_mullo_epi16(hi, pair);
+#pragma GCC unroll 12
+        for (uint32_t m = 0; m < M; ++m) sum[m] = _mm512_dpbusd_epi32(sum[m], lo, broadcast32(q + 32 * m + 4 * p));
+#pragma GCC unroll 12
+        for (uint32_t m = 0; m < M; ++m)
+          sum[m] = _mm512_dpbusd_epi32(sum[m], hi, broadcast32(q + 32 * m + 4 * (p + 4)));
+      }
+    }
+  }
+  const __m512 scale = load_half16(panel);
+#pragma GCC unroll 12
+  for (uint32_t m = 0; m < M; ++m) {
+    const __m512 scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(sum[m]), scale);
+    _mm512_storeu_ps(out + 16 * m, _mm512_mul_ps(scaled, broadcast_float(group + Record::da + 4 * (row0 + m))));
+  }
+}
+
 template <Format F, uint32_t G, uint32_t M>
 void tile_entry(const uint8_t* panel, uint32_t k, const uint8_t* group, uint32_t row0, float* out) {
-  tile_rows<F, G, M>(panel, k, group, row0, out);
+  if constexpr (act_rule(F) == ActRule::row) {
+    tile_whole_rows<F, G, M>(panel, k, group, row0, out);
+  } else {
+    tile_rows<F, G, M>(panel, k, group, row0, out);
+  }
 }
 
 }  // namespace

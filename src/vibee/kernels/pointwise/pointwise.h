@@ -39,6 +39,10 @@ struct PointwiseKernels {
   /// One 32-element block: q = RNE(x * 127/amax); writes q, da, das = da*S, ns = -S, ns0 = -(sum of the first 16 q).
   /// A block with a NaN or an infinity gets q = 0 and da = das = NaN, so the row's outputs are NaN.
   void (*quantize_block)(const float* x, int8_t* q, float* da, float* das, int32_t* ns, int32_t* ns0);
+  /// The largest magnitude of n numbers (a multiple of 32); NaN where one is not finite.
+  float (*largest)(const float* x, uint32_t n);
+  /// quantize_block by a given largest magnitude (NaN: as where the block has one).
+  void (*quantize_by)(const float* x, float largest, int8_t* q, float* da, float* das, int32_t* ns, int32_t* ns0);
   /// Index of the largest value, the first among equals; NaN never wins. n > 0.
   uint32_t (*argmax)(const float* x, uint32_t n);
   float (*max)(const float* x, uint32_t n);

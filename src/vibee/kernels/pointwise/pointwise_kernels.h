@@ -84,12 +84,20 @@ void rope(float* x, const float* cos, const float* sin, uint32_t pairs, bool spl
   }
 }
 
-void quantize_block(const float* x, int8_t* q, float* da, float* das, int32_t* ns, int32_t* ns0) {
+float largest(const float* x, uint32_t n) {
+  V16 most = v_zero(), finite = v_zero();
+  for (uint32_t i = 0; i < n; i += 16) {
+    const V16 a = v_load(x + i);
+    most = v_max(most, v_abs(a));
+    finite = finite + (a - a);  // NaN is not ordered, so look for it apart: x - x is 0 for finite x only
+  }
+  const bool all = m_bits(v_less(v_abs(finite), v_set(1.0f))) == 0xffff;
+  return all ? v_hmax(most) : std::numeric_limits<float>::quiet_NaN();
+}
+
+void quantize_by(const float* x, float amax, int8_t* q, float* da, float* das, int32_t* ns, int32_t* ns0) {
   const V16 a = v_load(x), b = v_load(x + 16);
-  // NaN is not ordered, so look for it apart: x - x is 0 for finite x only.
-  const V16 finite = (a - a) + (b - b);
-  const float amax = v_hmax(v_max(v_abs(a), v_abs(b)));
-  if (m_bits(v_less(v_abs(finite), v_set(1.0f))) != 0xffff) [[unlikely]] {
+  if (amax != amax) [[unlikely]] {
     for (int i = 0; i < 32; ++i) q[i] = 0;
     *da = *das = std::numeric_limits<float>::quiet_NaN();
     *ns = *ns0 = 0;
@@ -106,6 +114,10 @@ void quantize_block(const float* x, int8_t* q, float* da, float* das, int32_t* n
   *das = *da * (first + last);
   *ns = -int32_t(first + last);
   *ns0 = -int32_t(first);
+}
+
+void quantize_block(const float* x, int8_t* q, float* da, float* das, int32_t* ns, int32_t* ns0) {
+  quantize_by(x, largest(x, 32), q, da, das, ns, ns0);
 }
 
 float max(const float* x, uint32_t n) {
@@ -228,6 +240,8 @@ constexpr PointwiseKernels kTable = {rms_norm,
                                      activate,
                                      rope,
                                      quantize_block,
+                                     largest,
+                                     quantize_by,
                                      argmax,
                                      max,
                                      sum_exp,

@@ -111,7 +111,7 @@ Status Recast::recast_rows(const Rows& r, uint64_t first, uint64_t count, Scratc
                   scratch->importance.begin() + std::ptrdiff_t(i * k));
     importance = scratch->importance.data();
   }
-  r.to.encode(floats.data(), floats.size(), importance, out);
+  r.to.encode_rows(floats.data(), count, k, importance, out);
   return {};
 }
 
