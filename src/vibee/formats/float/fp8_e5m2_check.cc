@@ -21,7 +21,7 @@ uint32_t wrong_codes(Isa isa) {
   const SmallFloat& to = info(OperandForm::e5m2).to;
   const auto rounded = [&](float x) {
     uint16_t y;
-    round_kernels(isa).scaled(&x, Format::f32, 1, to, 1, &y);
+    small_float_kernels(isa).scaled(&x, Format::f32, 1, to, 1, &y);
     return bf16_to_float(y);
   };
   for (uint32_t c = 0; c <= E5m2::kLargest; ++c) {
@@ -87,7 +87,7 @@ double worst_error(Isa isa) {
   for (float& v : x)
     v = std::ldexp(1 + random.uniform(), int(random.below(29)) - 14) * (random.below(2) ? 1.0f : -1.0f);
   std::vector<uint16_t> y(x.size());
-  round_kernels(isa).scaled(x.data(), Format::f32, x.size(), info(OperandForm::e5m2).to, 1, y.data());
+  small_float_kernels(isa).scaled(x.data(), Format::f32, x.size(), info(OperandForm::e5m2).to, 1, y.data());
   double worst = 0;
   for (size_t i = 0; i < x.size(); ++i) worst = std::max(worst, std::fabs(double(bf16_to_float(y[i])) / x[i] - 1));
   return worst;

@@ -56,7 +56,7 @@ uint32_t wrong_operands(const RunSettings& settings) {
     for (uint32_t c = 0; c < kSize; ++c) turned[c * kSize + r] = x[r * kSize + c];
   std::vector<uint8_t> codes(2 * x.size());
   std::vector<uint16_t> y(x.size()), z(x.size());
-  const RoundKernels& kernels = round_kernels(settings.isa);
+  const SmallFloatKernels& kernels = small_float_kernels(settings.isa);
   uint32_t wrong = 0;
   for (const auto& [form, format] :
        {std::pair{OperandForm::mx_e4m3, Format::mxfp8}, {OperandForm::mx_e5m2, Format::mxfp8e5m2}}) {

@@ -4,9 +4,9 @@
 #include <algorithm>
 #include <cmath>
 
+#include "vibee/formats/float/fp8_e5m2.h"
 #include "vibee/formats/float/minifloat.h"
 #include "vibee/graph/exec/interpret.h"
-#include "vibee/graph/exec/train_products.h"
 #include "vibee/kernels/gemm/int8_gemm.h"
 #include "vibee/kernels/gemm/round_operand.h"
 
@@ -38,7 +38,7 @@ void round_operand(OperandForm form, uint32_t rows, uint32_t depth, std::vector<
       return;
     }
     case OperandKind::scaled: {
-      const float scale = fp8_scale(largest(numbers.data(), numbers.size()), to, 0);
+      const float scale = fp8_scale(largest(numbers.data(), numbers.size()), to.largest, 0);
       for (size_t i = 0; i < numbers.size(); ++i)
         (*x)[i] = double(small_float(form, numbers[i] * scale)) / double(scale);
       return;

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "vibee/base/memory/checked.h"
+#include "vibee/formats/float/fp8_e5m2.h"
 #include "vibee/graph/exec/train_call.h"
 #include "vibee/kernels/gemm/cutlass_gemm.h"
 #include "vibee/kernels/gemm/int8_gemm.h"
@@ -51,15 +52,15 @@ void tell(const TrainWorker& w, int64_t slot, float largest) {
 float scale_of(const TrainWorker& w, const ProductOperand& x, OperandForm form, int64_t slot, Range stored) {
   if (size_t(slot) < w.scales.scale.size() && w.scales.scale[size_t(slot)] > 0) return w.scales.scale[size_t(slot)];
   const void* mine = static_cast<const uint8_t*>(x.p) + stored.begin * x.ld * (x.element == Format::f32 ? 4 : 2);
-  const float largest =
-      largest_of(w, round_kernels(w.plan.options().isa).largest(mine, x.element, (stored.end - stored.begin) * x.ld));
-  return std::isfinite(largest) ? fp8_scale(largest, info(form).to, 0) : 1;
+  const float largest = largest_of(
+      w, small_float_kernels(w.plan.options().isa).largest(mine, x.element, (stored.end - stored.begin) * x.ld));
+  return std::isfinite(largest) ? fp8_scale(largest, info(form).to.largest, 0) : 1;
 }
 /// Rounds a thread's part of an operand to a form of floats, as bf16 laid out as it is. Returns what sums are
 /// multiplied by for it, and the largest size of the part.
 float round_floats(const TrainWorker& w, const ProductOperand& x, OperandForm form, int64_t slot, uint16_t* out,
                    float* largest) {
-  const RoundKernels& kernels = round_kernels(w.plan.options().isa);
+  const SmallFloatKernels& kernels = small_float_kernels(w.plan.options().isa);
   const SmallFloat& to = info(form).to;
   const uint32_t stored = x.across ? x.depth : x.rows;
   const uint64_t bytes = x.element == Format::f32 ? 4 : 2;
@@ -118,13 +119,6 @@ FloatProduct float_product(const Graph& g, const Node& node, uint32_t rows) {
 }
 
 }  // namespace
-
-float fp8_scale(float largest, const SmallFloat& to, int margin) {
-  if (!(largest > 0)) return 1;
-  const float scale = std::ldexp(to.largest, -margin) / largest;
-  // A scale has to have an inverse that is a number: what is that small is nothing beside all else.
-  return std::min(scale, 0x1p126f);
-}
 
 Status check_rounded_product(const Graph& g, const Node& node) {
   const auto no = [&](std::string_view why) { return error(Code::unsupported, "[{}] {}", info(node.op).name, why); };

@@ -8,8 +8,6 @@
 
 namespace vibee {
 
-/// What numbers whose largest is so large are multiplied by: the largest code over it, times 2^-margin; 1 for zeros.
-float fp8_scale(float largest, const SmallFloat& to, int margin);
 /// What the functions below take for granted.
 Status check_rounded_product(const Graph& graph, const Node& node);
 /// Bytes of the plan's memory for products that it works in.

@@ -3,8 +3,10 @@
 
 namespace vibee {
 
-const RoundKernels& round_kernels(Isa isa) {
-  return isa == Isa::avx512 ? round_kernels_avx512 : isa == Isa::avx2 ? round_kernels_avx2 : round_kernels_scalar;
+const SmallFloatKernels& small_float_kernels(Isa isa) {
+  return isa == Isa::avx512 ? small_float_kernels_avx512
+         : isa == Isa::avx2 ? small_float_kernels_avx2
+                            : small_float_kernels_scalar;
 }
 
 }  // namespace vibee

@@ -13,7 +13,7 @@ namespace vibee {
 
 inline constexpr uint32_t kScaledBlock = 32;  ///< elements along the depth that share a power of two
 
-struct RoundKernels {
+struct SmallFloatKernels {
   /// The largest size of n numbers; infinity or NaN where one is not finite.
   float (*largest)(const void* x, Format element, uint64_t n);
   /// n numbers times `scale`, rounded; what is not finite becomes NaN. Returns the largest size of x before.
@@ -25,7 +25,7 @@ struct RoundKernels {
   void (*across)(const void* x, Format element, uint64_t ld, uint32_t rows, uint32_t columns, const SmallFloat& to,
                  uint16_t* out);
 };
-const RoundKernels& round_kernels(Isa isa);
-extern const RoundKernels round_kernels_scalar, round_kernels_avx2, round_kernels_avx512;
+const SmallFloatKernels& small_float_kernels(Isa isa);
+extern const SmallFloatKernels small_float_kernels_scalar, small_float_kernels_avx2, small_float_kernels_avx512;
 
 }  // namespace vibee

@@ -3,6 +3,6 @@
 
 namespace vibee {
 
-constinit const RoundKernels round_kernels_avx2 = kRoundKernels;
+constinit const SmallFloatKernels small_float_kernels_avx2 = kSmallFloatKernels;
 
 }  // namespace vibee

@@ -3,6 +3,6 @@
 
 namespace vibee {
 
-constinit const RoundKernels round_kernels_avx512 = kRoundKernels;
+constinit const SmallFloatKernels small_float_kernels_avx512 = kSmallFloatKernels;
 
 }  // namespace vibee

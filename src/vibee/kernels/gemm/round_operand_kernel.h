@@ -131,7 +131,7 @@ void round_across(const void* x, Format element, uint64_t ld, uint32_t rows, uin
   }
 }
 
-constexpr RoundKernels kRoundKernels = {largest_of, round_scaled, round_along, round_across};
+constexpr SmallFloatKernels kSmallFloatKernels = {largest_of, round_scaled, round_along, round_across};
 
 }  // namespace
 }  // namespace vibee

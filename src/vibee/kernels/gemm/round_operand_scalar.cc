@@ -3,6 +3,6 @@
 
 namespace vibee {
 
-constinit const RoundKernels round_kernels_scalar = kRoundKernels;
+constinit const SmallFloatKernels small_float_kernels_scalar = kSmallFloatKernels;
 
 }  // namespace vibee

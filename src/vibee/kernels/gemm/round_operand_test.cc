@@ -39,7 +39,7 @@ void round_like_codec(OperandForm form) {
   for (size_t i = 0, n = x.size(); i < n; ++i) x.push_back(-x[i]);
   for (const Isa isa : isas()) {
     std::vector<uint16_t> y(x.size());
-    round_kernels(isa).scaled(x.data(), Format::f32, x.size(), info(form).to, 1, y.data());
+    small_float_kernels(isa).scaled(x.data(), Format::f32, x.size(), info(form).to, 1, y.data());
     for (size_t i = 0; i < x.size(); ++i)
       ASSERT_EQ(bf16_to_float(y[i]), F::decode(F::encode(x[i]))) << x[i] << " " << name(isa);
   }
@@ -67,11 +67,11 @@ TEST(RoundOperand, BlocksAreThoseOfTheFormats) {
     for (const Isa isa : isas()) {
       std::vector<uint16_t> y(x.size());
       for (uint32_t r = 0; r < kRows; ++r)
-        round_kernels(isa).along(&x[r * kColumns], Format::f32, kColumns, info(form).to, &y[r * kColumns]);
+        small_float_kernels(isa).along(&x[r * kColumns], Format::f32, kColumns, info(form).to, &y[r * kColumns]);
       EXPECT_EQ(widened(y), along) << name(isa);
       for (uint32_t r = 0; r < kRows; r += 32)
-        round_kernels(isa).across(&x[r * kColumns], Format::f32, kColumns, 32, kColumns, info(form).to,
-                                  &y[r * kColumns]);
+        small_float_kernels(isa).across(&x[r * kColumns], Format::f32, kColumns, 32, kColumns, info(form).to,
+                                        &y[r * kColumns]);
       for (uint32_t r = 0; r < kRows; ++r)
         for (uint32_t c = 0; c < kColumns; ++c)
           ASSERT_EQ(bf16_to_float(y[r * kColumns + c]), across[c * kRows + r]) << name(isa);
@@ -84,13 +84,13 @@ TEST(RoundOperand, WhatIsNotFiniteStaysSo) {
   x[40] = INFINITY, x[70] = NAN;
   for (const Isa isa : isas()) {
     std::vector<uint16_t> y(100);
-    EXPECT_FALSE(
-        std::isfinite(round_kernels(isa).scaled(x.data(), Format::f32, 100, info(OperandForm::e5m2).to, 2, y.data())));
+    EXPECT_FALSE(std::isfinite(
+        small_float_kernels(isa).scaled(x.data(), Format::f32, 100, info(OperandForm::e5m2).to, 2, y.data())));
     for (size_t i = 0; i < 100; ++i) EXPECT_EQ(std::isnan(bf16_to_float(y[i])), i == 40 || i == 70) << i;
-    round_kernels(isa).along(x.data(), Format::f32, 100, info(OperandForm::mx_e4m3).to, y.data());
+    small_float_kernels(isa).along(x.data(), Format::f32, 100, info(OperandForm::mx_e4m3).to, y.data());
     for (size_t i = 0; i < 100; ++i) EXPECT_EQ(std::isnan(bf16_to_float(y[i])), i >= 32 && i < 96) << i;
-    EXPECT_FALSE(std::isfinite(round_kernels(isa).largest(x.data(), Format::f32, 100)));
-    EXPECT_EQ(round_kernels(isa).largest(x.data(), Format::f32, 30), 1.0f);
+    EXPECT_FALSE(std::isfinite(small_float_kernels(isa).largest(x.data(), Format::f32, 100)));
+    EXPECT_EQ(small_float_kernels(isa).largest(x.data(), Format::f32, 30), 1.0f);
   }
 }
 

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "vibee/graph/exec/train_products.h"
+#include "vibee/formats/float/fp8_e5m2.h"
 
 namespace vibee {
 
@@ -25,7 +25,7 @@ void Fp8Scales::step() {
     history[0] = largest_[i];
     const float most =
         options_.amax == Fp8Scaling::Amax::latest ? history[0] : *std::max_element(history, history + options_.history);
-    if (most > 0 && std::isfinite(most)) state_[i] = fp8_scale(most, info(forms_[i]).to, options_.margin);
+    if (most > 0 && std::isfinite(most)) state_[i] = fp8_scale(most, info(forms_[i]).to.largest, options_.margin);
   }
 }
 
