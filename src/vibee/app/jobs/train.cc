@@ -224,8 +224,9 @@ class Run {
     if (ranks_ != nullptr) text += fmt::format(", each of {} ranks; {} shares a step", ranks(), shares_);
     if (c_.precision.weights != Format::f32)
       text += fmt::format(", matrices in {}, masters: {}", c_.compute, c_.master.empty() ? "f32" : c_.master);
-    if (c_.products != "f32") text += fmt::format(", products: {}{}", c_.products,
-                                                     multiplies_int8(*c_.precision.products) ? "" : " (emulated)");
+    if (c_.products != "f32")
+      text +=
+          fmt::format(", products: {}{}", c_.products, multiplies_int8(*c_.precision.products) ? "" : " (emulated)");
     if (c_.saved_average > 0) {
       text += ", saved values";
       for (const int b : {1, 2, 4, 8})
@@ -281,8 +282,8 @@ class Run {
     constexpr uint64_t kSlice = uint64_t(64) << 20;
     std::string said = fmt::format("{} {} {} {} {} {} {} {} {}", sampler_->state(), c_.length, c_.batch, c_.part,
                                    shares_, c_.rates.steps, c_.rates.rate, c_.clip, c_.optimiser.decay);
-    said += fmt::format(" {} {} {} {} {} {}", c_.products, c_.rule, c_.optimiser.momentum, c_.optimiser.nesterov, c_.moments,
-                        c_.precision.moment_block);
+    said += fmt::format(" {} {} {} {} {} {}", c_.products, c_.rule, c_.optimiser.momentum, c_.optimiser.nesterov,
+                        c_.moments, c_.precision.moment_block);
     for (const TokenStore& store : stores_) said += fmt::format(" {}", store.tokens());
     const SipHash hash(1, 2);
     VIBEE_TRY(same_on_all_ranks(*ranks_, hash({reinterpret_cast<const uint8_t*>(said.data()), said.size()}),

@@ -295,8 +295,8 @@ Status TrainPlan::run(Team& team, const TrainInputs& inputs, size_t nodes, bool 
   const PointwiseKernels& pw = pointwise(options_.isa);
   const GradientKernels& gradients = gradient_kernels(options_.isa);
   team.run([&](uint32_t tid) {
-    const TrainWorker worker{*this,           team, tid,      team.size(), rows_, loss_only, documents_,
-                             inputs.rounding, inputs.scales, pw, gradients};
+    const TrainWorker worker{*this,           team,          tid, team.size(), rows_, loss_only, documents_,
+                             inputs.rounding, inputs.scales, pw,  gradients};
     if (inputs.weights == 0 || inputs.weights != rounded_for_) {
       for (const RoundedWeight& weight : layout_.rounded) round_weight(worker, weight);
       team.barrier();

@@ -36,7 +36,7 @@ TEST(Recast, EveryWritableFormatIsItsEncoderOnTheDecodedRows) {
       std::vector<float> values(t.elements());
       ASSERT_TRUE(file.read(from, 0, raw).ok());
       info(from.format).decode(raw.data(), values.size(), values.data());
-      info(t.format).encode(values.data(), values.size(), nullptr, wanted.data());
+      info(t.format).encode_rows(values.data(), t.rows(), t.row_length(), nullptr, wanted.data());
       const uint64_t row = info(t.format).row_bytes(t.row_length());
       for (uint64_t at = 0; at < t.bytes; at += 5 * row) {  // slices of five rows
         const uint64_t n = std::min(5 * row, t.bytes - at);
@@ -111,7 +111,7 @@ TEST(Recast, ACheckpointInOtherFormatsReadsAsItsRecast) {
   for (const char* family : {"int8", "fp8", "q4_0", "f32"}) {
     const std::vector<Format> formats = *parse_formats(family);
     auto recast = Recast::create(file, {.format = all_in(formats)});
-    auto other = recast_checkpoint(golden("llama-b"), formats);
+    auto other = recast_checkpoint(golden("llama-b"), all_in(formats));
     ASSERT_TRUE(recast.ok() && other.ok()) << other.status().message();
     EXPECT_EQ(other->path(), file.path());
     EXPECT_EQ(*other->get_string("general.architecture"), *file.get_string("general.architecture"));
