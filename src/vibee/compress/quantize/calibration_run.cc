@@ -15,6 +15,7 @@ constexpr uint32_t kStepRows = 1024;
 
 std::vector<CalibrationProduct> products_of(const Graph& g, const Node& node) {
   std::vector<CalibrationProduct> out;
+  if (node.in.empty()) return out;
   // What is measured is by inputs, whatever order a weight has its columns in.
   const Node& from = g.producer(node.in[0]);
   const auto order = from.op == Op::permute_columns ? std::optional(from.in[1]) : std::nullopt;
