@@ -135,12 +135,12 @@ Status check_microscaling(CheckContext& context) {
 
   context.equal("operands of products unlike the formats' blocks, along and across", wrong_operands(context.settings()),
                 0);
-  TrialTraining trial;
-  trial.options.isa = context.settings().isa;
-  trial.options.precision.products = find_product_recipe("mxfp8");
-  VIBEE_ASSIGN(const TrialTraining::Run one, trial.run(0));
-  trial.options.threads = 3;
-  VIBEE_ASSIGN(const TrialTraining::Run three, trial.run(0));
+  TrialTraining training;
+  training.options.isa = context.settings().isa;
+  training.options.precision.products = find_product_recipe("mxfp8");
+  VIBEE_ASSIGN(const TrialTraining::Run one, training.run(0));
+  training.options.threads = 3;
+  VIBEE_ASSIGN(const TrialTraining::Run three, training.run(0));
   context.equal("steps of mxfp8 on 1 and 3 threads: the same bytes", one.state == three.state, 1);
   return {};
 }
