@@ -45,6 +45,7 @@ int verb_eval(int argc, char** argv) {
   if (!base.empty()) {
     LoadConfig base_config = config;
     base_config.model = base;
+    base_config.weights = "keep";  // what --weights does is what is measured
     base_config.loras.clear();
     auto b = load(base_config);
     if (!b.ok()) return fail("eval", b.status());
