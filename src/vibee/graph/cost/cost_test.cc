@@ -119,7 +119,7 @@ TEST(Cost, IsDefinedForEveryOp) {
     if (op == Op::moe_route) in = {x, w};
     if (op == Op::moe_gated) in = {x, route, experts, experts};
     if (op == Op::moe_down) in = {chosen, route, experts};
-    if (op == Op::rms_norm || op == Op::norm_quantize) in = {x, vec};
+    if (op == Op::rms_norm || op == Op::norm_quantize || op == Op::permute_columns) in = {x, vec};
     if (op == Op::matmul || op == Op::linear) in = {x, w};
     if (op == Op::linear_add) in = {x, w, x};
     if (op == Op::linear_lora) in = {x, w, x};
