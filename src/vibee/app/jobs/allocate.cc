@@ -2,9 +2,11 @@
 #include "vibee/app/jobs/allocate.h"
 
 #include <charconv>
+#include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <set>
 
 #include "vibee/app/jobs/line_chart.h"
 #include "vibee/app/jobs/load.h"
@@ -78,12 +80,34 @@ Result<std::vector<MatrixChoices>> from_json(const std::string& text, const std:
     MatrixChoices m{tensor->text, uint64_t(elements->integer), {}, {}, kl->number};
     for (size_t i = 0; i < formats->items.size(); ++i) {
       VIBEE_ASSIGN(const Format f, parse_format(formats->items[i].text));
+      const JsonValue& e = errors->items[i];
+      if (!e.is_number() || !(e.number >= 0) || !std::isfinite(e.number))
+        return error(Code::invalid, "matrix {}: error {} is no error; remove the file and it is made again", out.size(),
+                     e.describe());
       m.formats.push_back(f);
-      m.errors.push_back(errors->items[i].number);
+      m.errors.push_back(e.number);
     }
+    if (!(m.kl >= 0) || !std::isfinite(m.kl))
+      return error(Code::invalid, "matrix {}: kl is no divergence; remove the file and it is made again", out.size());
     out.push_back(std::move(m));
   }
   return out;
+}
+
+/// Whether a measurement is of matrices that the model has, once each, in formats that divide their rows.
+Status check_matrices(const std::vector<MatrixChoices>& matrices, const Checkpoint& file) {
+  std::set<std::string_view> seen;
+  for (const MatrixChoices& m : matrices) {
+    const TensorInfo* const t = file.find(m.tensor);
+    if (t == nullptr || t->shape.size() < 2 || t->elements() != m.elements || !seen.insert(m.tensor).second)
+      return error(Code::invalid, "tensor {} is no matrix of {} weights of this model, or there twice", quote(m.tensor),
+                   m.elements);
+    for (const Format f : m.formats)
+      if (t->row_length() % info(f).block_elems != 0 || !info(f).in_gguf() || !info(f).encode)
+        return error(Code::invalid, "tensor {}: {} is no format for its rows of {}", quote(m.tensor), info(f).name,
+                     t->row_length());
+  }
+  return {};
 }
 
 }  // namespace
@@ -93,6 +117,7 @@ Result<std::vector<MatrixChoices>> measure_matrices(const Checkpoint& file, cons
     std::ifstream in(how.file, std::ios::binary);
     auto read = from_json({std::istreambuf_iterator<char>(in), {}}, how.key);
     if (!read.ok()) return read.take_status().within(quote(how.file, 400));
+    VIBEE_TRY(check_matrices(*read, file).within(quote(how.file, 400)));
     return read;
   }
   const auto progress = [&](std::string_view what, std::string_view unit, double done, double total) {
@@ -130,7 +155,6 @@ Result<uint64_t> parse_budget(std::string_view text, uint64_t elements) {
 
 Result<std::string> allocation_picture(const Checkpoint& file, const GgufMetadata& metadata,
                                        std::span<const MatrixChoices> matrices, const Allocation& chosen) {
-  uint64_t least = 0, most = 0;
   const auto size = [&](bool large) {
     std::map<std::string_view, Format> formats;
     for (const MatrixChoices& m : matrices) {
@@ -143,17 +167,20 @@ Result<std::string> allocation_picture(const Checkpoint& file, const GgufMetadat
       return at == formats.end() ? t.format : at->second;
     });
   };
-  least = size(false);
-  most = size(true);
+  const uint64_t least = size(false), most = size(true);
   ChartSeries curve{"least KL divergence", {}}, point{"this file", {}};
   constexpr int kPoints = 40;
   for (int i = 0; i <= kPoints; ++i) {
     const uint64_t bytes = least + (most - least) * uint64_t(i) / kPoints;
     VIBEE_ASSIGN(const Allocation a, allocate_formats(file, metadata, matrices, bytes));
-    curve.points.emplace_back(double(a.bytes) / 1e6, a.predicted);
+    // The axis is of logarithms: what costs nothing is not on it.
+    curve.points.emplace_back(double(a.bytes) / 1e6, a.predicted > 0 ? a.predicted : NAN);
   }
   const double x = double(chosen.bytes) / 1e6;
-  point.points = {{x, curve.points.back().second}, {x, chosen.predicted}};
+  double lowest = chosen.predicted;
+  for (const auto& [bytes, kl] : curve.points)
+    if (kl < lowest) lowest = kl;
+  point.points = {{x, lowest}, {x, chosen.predicted}};  // an upright line from the axis to the curve
   const ChartSeries all[] = {curve, point};
   return line_chart("KL divergence (predicted, nats) by size of the file (MB)", all, true);
 }

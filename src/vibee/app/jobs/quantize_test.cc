@@ -107,6 +107,21 @@ TEST_F(Quantize, ABudgetIsKeptToTheByteAndItsMeasurementIsKept) {
   ASSERT_TRUE(done.ok()) << done.status().message();
   EXPECT_FALSE(measured) << "the file says it";
   EXPECT_GT(done->report.bits_per_weight(), 6.0);
+  // A file that somebody changed: each mistake is named, and nothing is written.
+  std::ifstream in(c.measurement);
+  const std::string whole{std::istreambuf_iterator<char>(in), {}};
+  const auto with = [&](const std::string& from, const std::string& to) {
+    std::string changed = whole;
+    changed.replace(changed.find(from), from.size(), to);
+    std::ofstream(c.measurement) << changed;
+    return message(c);
+  };
+  EXPECT_THAT(with("blk.0.attn_q.weight", "blk.7.attn_q.weight"), HasSubstr("\"blk.7.attn_q.weight\" is no matrix"));
+  EXPECT_THAT(with("\"errors\": [", "\"errors\": [-"), HasSubstr("is no error"));
+  EXPECT_THAT(with("\"kl\": ", "\"kl\": -"), HasSubstr("is no divergence"));
+  EXPECT_THAT(with("\"formats\": [\"", "\"formats\": [\"no"), HasSubstr("no"));
+  EXPECT_THAT(with(whole.substr(whole.size() / 2), ""), HasSubstr("m.json"));
+  std::ofstream(c.measurement) << whole;
   c.choices = {"q4_0", "q8_0"};
   EXPECT_THAT(message(c), HasSubstr("measured on another model, text or choice of formats"));
   c.measurement.clear();

@@ -65,8 +65,9 @@ TEST_P(QuantizedGolden, ValuesAreTheFiles) {
   ASSERT_TRUE(floats.good());
   std::vector<float> order(t->row_length());  // of columns
   std::iota(order.begin(), order.end(), 0.0f);
-  if (const TensorInfo* said = file->find("blk.1.ffn_down.perm"); said != nullptr)
+  if (const TensorInfo* said = file->find("blk.1.ffn_down.perm"); said != nullptr) {
     ASSERT_TRUE(file->read(*said, 0, {reinterpret_cast<uint8_t*>(order.data()), said->bytes}).ok());
+  }
   const size_t k = order.size();
   for (size_t i = 0; i < values.size(); ++i) ASSERT_EQ(values[i], wanted[i - i % k + size_t(order[i % k])]) << i;
   // Any range of bytes is that range of the whole.
