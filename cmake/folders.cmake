@@ -26,10 +26,11 @@ endif()
 
 # Kernels for AVX-512 on a machine without it: a wrapper a source includes kit/emulated_avx512.h first and is compiled for AVX2, without
 # optimisation, which would take a minute a file. Its symbols are those of the source and, being objects of the test program, are
-# found before the library's. detected_isa is renamed in the tests alone: they ask for AVX-512, all below them keeps to the machine.
+# found before the library's; those of the folders below come with them, because a kernel hands its instruction set on. detected_isa is
+# renamed in the tests alone: they ask for AVX-512, what chooses for itself keeps to the machine.
 find_path(VIBEE_SIMDE_INCLUDE simde/x86/avx512.h)
 mark_as_advanced(VIBEE_SIMDE_INCLUDE)
-function(vibee_emulated_test top sub tests kernels)
+function(vibee_emulated_test top sub tests kernels below)
   set(wrappers "")
   foreach(f ${kernels})
     get_filename_component(stem ${f} NAME_WE)
@@ -43,6 +44,11 @@ function(vibee_emulated_test top sub tests kernels)
   target_link_libraries(${objects} PRIVATE vibee_options)
   set(name ${top}_${sub}_emulated_test)
   add_executable(${name} ${tests} $<TARGET_OBJECTS:${objects}>)
+  foreach(lib ${below})
+    if(TARGET ${lib}_emulated)
+      target_sources(${name} PRIVATE $<TARGET_OBJECTS:${lib}_emulated>)
+    endif()
+  endforeach()
   target_compile_definitions(${name} PRIVATE detected_isa=emulated_isa)
   vibee_test_program(${name} vibee_${top}_${sub})
 endfunction()
@@ -104,7 +110,7 @@ function(vibee_folder top sub below)
     set(kernels ${sources})
     list(FILTER kernels INCLUDE REGEX "_avx512\\.cc$")
     if(kernels AND VIBEE_SIMDE_INCLUDE AND NOT VIBEE_SANITIZE)  # there it would take minutes
-      vibee_emulated_test(${top} ${sub} "${tests}" "${kernels}")
+      vibee_emulated_test(${top} ${sub} "${tests}" "${kernels}" "${below}")
     endif()
   endif()
 endfunction()
