@@ -10,12 +10,12 @@ seconds=$1; shift
 record=
 [ "${1:-}" = --record ] && { record=1; shift; }
 
-cmake --preset fuzz > /dev/null
+cmake --preset asan > /dev/null  # whose libraries are instrumented for both
 if [ $# -gt 0 ]; then targets=("$@"); else
   mapfile -t targets < <(find src -name '*_fuzz.cc' -exec basename {} .cc \; | sort)
 fi
 [ ${#targets[@]} -gt 0 ] || { echo "no fuzz targets"; exit 0; }
-ninja $([ -t 1 ] || echo --quiet) -C build/fuzz -j "$(nproc)" "${targets[@]}"
+ninja $([ -t 1 ] || echo --quiet) -C build/asan -j "$(nproc)" "${targets[@]}"
 mkdir -p build/fuzz/findings
 
 limits=(-rss_limit_mb=2048 -malloc_limit_mb=1024 -timeout=10 -print_final_stats=1)
@@ -23,7 +23,7 @@ fuzz_one() {  # target: replay, then fuzz; prints one line, writes its figures t
   local target=$1 seeds=fuzz/$1 found=build/fuzz/corpus/$1 log=build/fuzz/$1.log
   [ -n "$(ls -A "$seeds" 2> /dev/null)" ] || { echo "tools/fuzz.sh: $seeds has no committed corpus" >&2; return 1; }
   mkdir -p "$found"
-  local run=(build/fuzz/bin/"$target" "${limits[@]}" -artifact_prefix=build/fuzz/findings/"$target"-)
+  local run=(build/asan/bin/"$target" "${limits[@]}" -artifact_prefix=build/fuzz/findings/"$target"-)
   if ! "${run[@]}" -runs=0 "$seeds" > "$log" 2>&1 || ! "${run[@]}" -max_total_time="$seconds" "$found" "$seeds" > "$log" 2>&1; then
     tail -n 40 "$log" >&2
     echo "tools/fuzz.sh: $target has a finding; input in build/fuzz/findings, log in $log" >&2

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Builds and runs tests under a sanitizer: all of them with `asan`, with `tsan` those of the parts that share memory between threads.
+# Builds with clang and runs tests under a sanitizer: all of them with `asan`, with `tsan` those of the parts that share memory
+# between threads.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 preset=${1:?usage: tools/sanitize.sh asan|tsan}

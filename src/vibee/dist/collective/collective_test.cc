@@ -100,8 +100,12 @@ std::vector<float> tree_sum(const std::vector<std::vector<float>>& shares, Share
 TEST(Reduction, HasTheBytesOfOneRank) {
   std::mt19937 random(3);
   std::normal_distribution<float> normal;
-  for (const auto& [ranks, shares] : {std::pair{1u, 3u}, {2u, 2u}, {2u, 5u}, {3u, 4u}, {4u, 4u}, {5u, 8u}})
+  struct World {
+    uint32_t ranks, shares;
+  };
+  for (const World world : {World{1, 3}, {2, 2}, {2, 5}, {3, 4}, {4, 4}, {5, 8}})
     for (const uint64_t count : {uint64_t(0), uint64_t(1), uint64_t(7), uint64_t(1023)}) {
+      const uint32_t ranks = world.ranks, shares = world.shares;
       std::vector<std::vector<float>> data(shares, std::vector<float>(count));
       for (auto& share : data)
         for (float& x : share) x = normal(random) * std::ldexp(1.0f, int(random() % 20));

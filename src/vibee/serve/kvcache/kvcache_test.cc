@@ -107,10 +107,10 @@ TEST_P(PrefixIndexTest, UnderPressurePagesComeBackAndWhatIsFoundIsRight) {
   uint64_t found = 0;
   for (int i = 0; i < 4000; ++i) {
     if (live.size() > 3 || (!live.empty() && random.below(3) == 0)) {
-      auto& [state, tokens] = live[random.below(uint32_t(live.size()))];
-      EXPECT_EQ(read(state), tokens);
-      index_->insert(0, tokens, state);
-      std::swap(live.back(), *std::find_if(live.begin(), live.end(), [&](auto& e) { return &e.first == &state; }));
+      auto& one = live[random.below(uint32_t(live.size()))];
+      EXPECT_EQ(read(one.first), one.second);
+      index_->insert(0, one.second, one.first);
+      std::swap(live.back(), one);
       live.pop_back();
       continue;
     }
