@@ -141,9 +141,13 @@ def write_qoq(out, rng, x):
         s1 = scale.view(np.float16).astype(np.float32)[:, None]
         w8 = np.clip(np.rint(np.divide(rows, s1, out=np.zeros_like(rows), where=s1 > 0)), -119, 119).astype(int).reshape(-1, group)
         low, high = np.minimum(w8.min(1, keepdims=True), 0), np.maximum(w8.max(1, keepdims=True), 0)
-        step = np.maximum(np.rint((high - low) / 15).astype(int), 1)
-        zero = np.rint(-low / step).astype(int)
-        codes = np.clip(np.rint(w8 / step).astype(int) + zero, 0, 15)
+        near = np.clip(np.rint((high - low) / 15).astype(int), 1, 16)
+        tried = []
+        for step in (near, np.minimum(near + 1, 16)):  # the one above clips nothing
+            zero = np.minimum(np.rint(-low / step).astype(int), 15)
+            codes = np.clip(np.rint(w8 / step).astype(int) + zero, 0, 15)
+            tried.append((step, zero, codes, ((step * (codes - zero) - w8) ** 2).sum(1, keepdims=True)))
+        step, zero, codes = (np.where(tried[1][3] < tried[0][3], b, a) for a, b in zip(tried[0][:3], tried[1][:3]))
         assert np.abs(step * (codes - zero)).max() <= 127
         scale = np.repeat(scale, rows.shape[1] // group)
         (out / f"qoq{group}.encoded.bin").write_bytes(qoq_bytes(scale, step, zero, codes).tobytes())

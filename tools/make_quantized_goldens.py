@@ -79,6 +79,28 @@ def gptq_bits(w, bits, group=32, order=False):
                 scales=torch.from_numpy(scale.T.copy()), g_idx=torch.from_numpy((back // group).astype(np.int32))), values[:, back].astype(np.float32)
 
 
+def marlin(w, group):
+    """As marlin/__init__.py describes Layer.pack: tiles of 16 x 16 in the order of tensor cores."""
+    n, k = w.shape
+    size = k if group == -1 else group
+    x = w.reshape(n, k // size, size)
+    scale = np.maximum(np.abs(x).max(-1) / 7, 2e-6).astype(np.float16)
+    s = scale.astype(np.float32)[..., None]
+    codes = np.clip(np.rint(x / s) + 8, 0, 15)
+    values = (s * (codes - 8)).reshape(n, k)
+    order = []
+    for lane in range(32):
+        one = [16 * row + lane // 4 + 8 * half for half in (0, 1) for row in (2 * (lane % 4), 2 * (lane % 4) + 1, 2 * (lane % 4 + 4), 2 * (lane % 4 + 4) + 1)]
+        for tile in range(4):
+            order += [p + 256 * tile for p in one]
+    order = np.array(order).reshape(-1, 8)[:, [0, 2, 4, 6, 1, 3, 5, 7]].reshape(-1)
+    tiles = codes.reshape(n, k).T.reshape(k // 16, 16, n // 16, 16).transpose(0, 2, 1, 3).reshape(k // 16, n * 16)
+    packed = pack(tiles.reshape(-1, 1024)[:, order].reshape(tiles.shape), 1)
+    by = [i + 8 * j for i in range(8) for j in range(8)] if group != -1 else [2 * i + j for i in range(4) for j in (0, 1, 8, 9, 16, 17, 24, 25)]
+    scales = scale.T.reshape(-1, len(by))[:, by].reshape(-1, n)
+    return dict(B=packed, s=torch.from_numpy(scales.copy())), values.astype(np.float32)
+
+
 def awq(w, group):
     codes, scale, zero, values = affine(w, group)
     order = np.arange(w.shape[0]).reshape(-1, 8)[:, [0, 2, 4, 6, 1, 3, 5, 7]].reshape(-1)
@@ -147,6 +169,8 @@ MADE["gptq-2"] = (lambda w: gptq_bits(w, 2), dict(GPTQ, bits=2))
 MADE["gptq-3"] = (lambda w: gptq_bits(w, 3), dict(GPTQ, bits=3))
 MADE["gptq-8"] = (lambda w: gptq_bits(w, 8), dict(GPTQ, bits=8, sym=True))
 MADE["gptq-order"] = (lambda w: gptq_bits(w, 4, order=True), dict(GPTQ, bits=4, desc_act=True))
+MADE["marlin"] = (lambda w: marlin(w, 32), dict(quant_method="marlin", bits=4, group_size=32))
+MADE["marlin-row"] = (lambda w: marlin(w, -1), dict(quant_method="gptq", bits=4, group_size=-1, desc_act=False, sym=True, checkpoint_format="marlin"))
 BNB = dict(quant_method="bitsandbytes", load_in_4bit=True, load_in_8bit=False, bnb_4bit_compute_dtype="float32")
 MADE["bnb-nf4"] = (lambda w: bnb4(w, "nf4", False), dict(BNB, bnb_4bit_quant_type="nf4"))
 MADE["bnb-nf4-nested"] = (lambda w: bnb4(w, "nf4", True), dict(BNB, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True))
@@ -179,7 +203,8 @@ def main():
         if sys.argv[2:] and name not in sys.argv[2:]:
             continue
         for seed in range(500):
-            model = t.LlamaForCausalLM(t.LlamaConfig(**SIZES)).float().eval()
+            sizes = dict(SIZES, num_key_value_heads=4) if name.startswith("marlin") else SIZES  # outputs in 64s
+            model = t.LlamaForCausalLM(t.LlamaConfig(**sizes)).float().eval()
             hf.randomise(model, name, 7919 * seed + sum(map(ord, name)))
             tensors, checked = {}, None
             with torch.no_grad():

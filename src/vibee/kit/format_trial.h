@@ -45,13 +45,21 @@ class FormatTrial {
     std::unique_ptr<Session> session;
     uint32_t vocab() const { return model->config().vocab; }
   };
-  /// The model in formats by name (parse_formats), one after another; none: as it is. `float_rows`: `--act f32`.
-  Result<Run> load(const std::vector<std::string>& formats, bool float_rows = false) const {
+  /// The model's file in formats by name (parse_formats), one after another; none: as it is.
+  Result<Checkpoint> open(const std::vector<std::string>& formats) const {
     VIBEE_ASSIGN(Checkpoint file, open_checkpoint(path_));
     for (const std::string& name : formats) {
       VIBEE_ASSIGN(const std::vector<Format> wanted, parse_formats(name));
       VIBEE_ASSIGN(file, recast_checkpoint(std::move(file), all_in(wanted)));
     }
+    return file;
+  }
+  /// The model so; `float_rows`: `--act f32`.
+  Result<Run> load(const std::vector<std::string>& formats, bool float_rows = false) const {
+    VIBEE_ASSIGN(Checkpoint file, open(formats));
+    return load_file(std::move(file), float_rows);
+  }
+  Result<Run> load_file(Checkpoint file, bool float_rows, KvFormat kv = KvFormat::f16) const {
     ModelOptions options{settings_.threads, settings_.isa, {}, false};
     if (float_rows) options.disable = {"quantize_activations"};
     Run run;
@@ -60,6 +68,7 @@ class FormatTrial {
     session.context = kContext;
     session.max_rows = session.max_logits = kTokens;
     session.float_rows = float_rows;
+    session.kv = kv;
     VIBEE_ASSIGN(run.session, Session::create(*run.model, session));
     return run;
   }
@@ -85,6 +94,9 @@ class FormatTrial {
   Result<double> kl_of(const std::string& format) const {
     VIBEE_ASSIGN(Run base, load({}, true));
     VIBEE_ASSIGN(Run other, load({format}, true));
+    return kl_between(base, other);
+  }
+  static Result<double> kl_between(Run& base, Run& other) {
     double sum = 0;
     constexpr uint64_t kTexts = 4;
     for (uint64_t t = 0; t < kTexts; ++t) {
@@ -94,14 +106,15 @@ class FormatTrial {
     }
     return sum / kTexts;
   }
-  /// Tokens a second that a sequence generates, as ratios of runs in turns.
-  Result<PairedRatio> speed_of(const std::string& format, const std::string& over, uint32_t pairs) const {
+  /// Tokens a second that a sequence generates, or that a prompt is read with, as ratios of runs in turns.
+  Result<PairedRatio> speed_of(const std::string& format, const std::string& over, uint32_t pairs,
+                               bool prompt = false) const {
     VIBEE_ASSIGN(Run a, load({format}));
     VIBEE_ASSIGN(Run b, load({over}));
     std::vector<double> mine, theirs;
     for (uint32_t i = 0; i < pairs + 1; ++i) {
-      VIBEE_ASSIGN(const double first, seconds(a));
-      VIBEE_ASSIGN(const double second, seconds(b));
+      VIBEE_ASSIGN(const double first, seconds(a, prompt));
+      VIBEE_ASSIGN(const double second, seconds(b, prompt));
       if (i == 0) continue;  // what is touched for the first time
       mine.push_back(first);
       theirs.push_back(second);
@@ -123,12 +136,13 @@ class FormatTrial {
     for (uint32_t i = 0; i < n; ++i) sum += std::exp(x[i] - most);
     return most + std::log(sum);
   }
-  static Result<double> seconds(Run& run) {
+  static Result<double> seconds(Run& run, bool prompt) {
     SequenceState state = run.session->new_sequence();
     const std::vector<int32_t> tokens = text(run, 1);
     const Timer timer;
-    for (uint32_t i = 0; i < 32; ++i) {
-      const StepRows rows{&state, {&tokens[i], 1}, 1};
+    for (uint32_t i = 0; i < kTokens / 2; ++i) {
+      if (prompt && i == 1) break;
+      const StepRows rows{&state, {&tokens[i], prompt ? kTokens : 1}, 1};
       VIBEE_TRY(run.session->step({&rows, 1}).take_status());
     }
     return timer.seconds();

@@ -29,7 +29,9 @@ void add_load_args(Args& args, LoadConfig& c, bool with_batch) {
   formats.insert(formats.begin(), "keep");
   args.add("--weights", c.weights, "format that matrices are brought into while they are read, by plain rounding")
       .one_of(formats);
-  args.add("--kv", c.kv, "format of keys and values").one_of({"f32", "f16", "q8_0"});
+  std::vector<std::string> kv_formats;
+  for (const KvFormatInfo& f : kKvFormats) kv_formats.emplace_back(f.name);
+  args.add("--kv", c.kv, "format of keys and values").one_of(kv_formats);
   args.add("--act", c.act, "rows that meet an integer weight: int8, or f32 (slow; no rounding of activations)")
       .one_of({"int8", "f32"});
   args.add("--memory", c.memory, "refuse to take more than this many bytes");

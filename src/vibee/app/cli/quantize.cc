@@ -63,7 +63,8 @@ std::string result_json(const QuantizeConfig& config, const QuantizeResult& r) {
       .text("weights", r.certificate.weights)
       .text("base", r.certificate.base)
       .text("importance", r.certificate.importance)
-      .text("solver", r.certificate.solver);
+      .text("solver", r.certificate.solver)
+      .text("edit", r.certificate.edit);
   if (r.allocation)
     out.number("predicted_kl", r.allocation->predicted).number("predicted_kl_bound", r.allocation->bound);
   if (r.certificate.quality) out.raw("quality", quality_json(*r.certificate.quality));
@@ -127,6 +128,8 @@ int verb_quantize(int argc, char** argv) {
   args.add("--solver", config.solver,
            "search: scales of least error; gptq: columns one behind the other, each making up for those before")
       .one_of(std::vector<std::string>{"search", "gptq"});
+  args.add("--smooth-attention", config.smooth_attention,
+           "level the channels of keys on --calib for a cache of few bits (--kv int4); attention stays the same");
   args.add("--calib", calib, "a text that says which columns matter");
   args.add("--imatrix", config.imatrix, "a file that says it, in llama.cpp's form (GGUF)");
   args.add("--save-imatrix", config.save_imatrix, "write what --calib found, in that form");

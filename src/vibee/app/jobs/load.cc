@@ -24,10 +24,12 @@ constexpr SessionSwitch kSwitches[] = {
 std::span<const SessionSwitch> session_switches() { return kSwitches; }
 
 Result<KvFormat> parse_kv(const std::string& text) {
-  if (text == "f32") return KvFormat::f32;
-  if (text == "f16") return KvFormat::f16;
-  if (text == "q8_0") return KvFormat::q8_0;
-  return error(Code::invalid, "--kv {}: unknown format; use f32, f16 or q8_0", text);
+  std::string known;
+  for (const KvFormatInfo& f : kKvFormats) {
+    if (f.name == text) return f.format;
+    known += fmt::format("{}{}", known.empty() ? "" : ", ", f.name);
+  }
+  return error(Code::invalid, "--kv {}: unknown format; use one of {}", text, known);
 }
 
 LoraName parse_lora(std::string_view text) {

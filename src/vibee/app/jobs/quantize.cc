@@ -13,6 +13,7 @@
 #include "vibee/app/jobs/load.h"
 #include "vibee/base/text/quote.h"
 #include "vibee/compress/quantize/calibrate.h"
+#include "vibee/compress/quantize/qserve.h"
 #include "vibee/core/measure/measure.h"
 #include "vibee/hw/device/probe.h"
 #include "vibee/model/cache/cache.h"
@@ -147,6 +148,8 @@ Status check(const QuantizeConfig& c) {
     return error(Code::invalid, "--solver {}: search or gptq", quote(c.solver, 40));
   if (c.solver == "gptq" && !c.calibration)
     return error(Code::invalid, "--solver gptq: needs --calib TEXT, whose inputs it makes errors up for");
+  if (c.smooth_attention && !c.calibration)
+    return error(Code::invalid, "--smooth-attention: needs --calib TEXT, on whose keys it measures");
   if (!c.budget.empty() && !c.calibration)
     return error(Code::invalid, "--budget: needs --calib TEXT, on which it measures which matrices matter");
   if (c.budget.empty() && (!c.choices.empty() || !c.measurement.empty() || !c.picture.empty()))
@@ -224,6 +227,7 @@ Result<QuantizeResult> quantize(const QuantizeConfig& config, const OnWork& on_w
   Certificate& c = out.certificate;
   c.recipe = config.budget.empty() ? std::string(recipe.name) : "budget " + config.budget;
   if (config.solver == "gptq") c.solver = config.solver;
+  if (config.smooth_attention) c.edit = "smooth_attention";
   c.pure = config.pure;
   VIBEE_ASSIGN(c.base, content_hash(file, team, reading(on_work, "reading the model")));
   if (importance) c.importance = importance->hash();
@@ -257,9 +261,17 @@ Result<QuantizeResult> quantize(const QuantizeConfig& config, const OnWork& on_w
     hessians.emplace(std::move(*opened));
     solver.emplace(*hessians, team, detected_isa());
   }
+  std::optional<SmoothAttention> smooth;
+  if (config.smooth_attention) {
+    auto measured = SmoothAttention::measure(file, model, calibration->tokens, calibration->options);
+    if (!measured.ok()) return measured.take_status().within(config.calibration->name);
+    smooth.emplace(std::move(*measured));
+  }
   QuantizeOptions options{.importance = importance ? &*importance : nullptr,
                           .solver = solver ? &*solver : nullptr,
                           .inputs = fmt::format("{} {}", c.calibration, config.context),
+                          .edit = smooth ? smooth->edit() : RecastEdit{},
+                          .edited = smooth ? fmt::format(" smooth {} {}", c.calibration, config.context) : "",
                           .team = &team,
                           .progress = reading(on_work, "quantising")};
   const Timer encoding;

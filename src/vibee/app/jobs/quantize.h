@@ -29,6 +29,7 @@ struct QuantizeConfig {
   std::string measurement;               ///< a file that keeps what was measured; empty: none
   std::string picture;                   ///< an SVG of size and damage; empty: none
   std::string solver = "search";         ///< or "gptq": errors are made up for (gptq.h)
+  bool smooth_attention = false;         ///< channels of keys are levelled (qserve.h)
   std::optional<NamedText> calibration;  ///< whose importance is measured
   std::string imatrix;                   ///< a file of it instead
   std::string save_imatrix;              ///< where what was measured goes

@@ -149,7 +149,7 @@ Status CalibrationRun::run(const OnRows& on_rows) {
         {"tokens", ids}, {"positions", positions}, {"documents", documents}, {"targets", targets}};
     const std::pair<std::string_view, std::span<const float>> floats[] = {{"loss_weights", factors}};
     VIBEE_TRY(plan_->run_loss(team, {integers, floats}, [&](size_t node, uint32_t tid) {
-      if (products_[node].empty()) return;
+      if (products_[node].empty() && plan_->graph().nodes[node].op != Op::self_attention) return;
       on_rows(node, uint32_t(ids.size()), tid, team);
       team.barrier();
     }));

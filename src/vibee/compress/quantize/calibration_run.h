@@ -54,8 +54,8 @@ class CalibrationRun {
   const std::vector<std::vector<CalibrationProduct>>& products() const { return products_; }
 
   /// Runs all windows. `on_rows(node, rows, tid, team)` is called on every thread of the team for each node that has
-  /// products; so many rows of what it reads stand in the plan until all threads have returned. Refuses ids that the
-  /// model does not have.
+  /// products, and for attention; so many rows of what it reads stand in the plan until all threads have returned.
+  /// Refuses ids that the model does not have.
   using OnRows = std::function<void(size_t node, uint32_t rows, uint32_t tid, Team& team)>;
   Status run(const OnRows& on_rows);
 

@@ -60,6 +60,7 @@ void Certificate::put(GgufMetadata* metadata) const {
   m[key("importance")] = gguf_text(importance);
   m[key("calibration")] = gguf_text(calibration);
   if (!solver.empty()) m[key("solver")] = gguf_text(solver);
+  if (!edit.empty()) m[key("edit")] = gguf_text(edit);
   if (!quality) return;
   m[key("text")] = gguf_text(quality->text);
   m[key("context")] = gguf_u32(quality->context);
@@ -83,6 +84,7 @@ Result<Certificate> Certificate::read(const Checkpoint& file) {
   VIBEE_ASSIGN(c.importance, file.get_string(key("importance")));
   VIBEE_ASSIGN(c.calibration, file.get_string(key("calibration")));
   VIBEE_ASSIGN(c.solver, file.get_string_or(key("solver"), ""));
+  VIBEE_ASSIGN(c.edit, file.get_string_or(key("edit"), ""));
   if (!file.has(key("text"))) return c;
   Quality q;
   VIBEE_ASSIGN(q.text, file.get_string(key("text")));

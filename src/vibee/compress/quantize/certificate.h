@@ -20,6 +20,7 @@ struct Certificate {
   std::string weights;      ///< content_hash of the file
   std::string importance;   ///< Importance::hash; empty: none was used
   std::string solver;       ///< who chose the codes: "gptq", or empty: the formats' encoders
+  std::string edit;         ///< what was done to the model before: "smooth_attention", or empty
   std::string calibration;  ///< SHA-256 of the text that the importance comes from; empty: not known
 
   struct Quality {

@@ -31,7 +31,7 @@ FormatMix recipe_mix(const Recipe& recipe, const ModelConfig& model, RecipeUse u
 
 Result<QuantizeReport> quantize_model(const Checkpoint& file, const FormatMix& mix, GgufMetadata metadata,
                                       const std::string& path, const QuantizeOptions& options) {
-  RecastOptions how{.format = mix.format, .team = options.team};
+  RecastOptions how{.format = mix.format, .edit = options.edit, .team = options.team};
   if (options.importance)
     how.importance = [importance = options.importance](const TensorInfo& t) { return importance->of(t); };
   if (options.solver) how.encoder = [&](const TensorInfo& t) { return options.solver->encoder(t); };
@@ -51,9 +51,9 @@ Result<QuantizeReport> quantize_model(const Checkpoint& file, const FormatMix& m
   set_file_type(&metadata, recast.tensors());
   if (mix.file_type) metadata["general.file_type"] = gguf_u32(*mix.file_type);
   GgufWrite write{options.progress, {}, &report.resumed, options.finish};
-  write.resume = fmt::format("quantize {} {} {} {}", kEncoders, identity(file),
+  write.resume = fmt::format("quantize {} {} {} {}{}", kEncoders, identity(file),
                              options.importance ? options.importance->hash() : "unweighted",
-                             options.solver ? "gptq " + options.inputs : "encoders");
+                             options.solver ? "gptq " + options.inputs : "encoders", options.edited);
   VIBEE_TRY(write_gguf(path, metadata, recast.tensors(), recast.reader(), write));
   std::error_code failed;
   report.bytes = std::filesystem::file_size(path, failed);

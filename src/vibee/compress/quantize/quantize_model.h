@@ -17,6 +17,8 @@ struct QuantizeOptions {
   const Importance* importance = nullptr;  ///< of the model's columns; it has been checked
   GptqSolver* solver = nullptr;            ///< of the model's inputs; null: formats' own encoders
   std::string inputs = {};                 ///< what the solver's inputs come from, in any words
+  RecastEdit edit = {};                    ///< of the model's floats, before they are quantised
+  std::string edited = {};                 ///< what the edit comes from, in any words; empty: there is none
   Team* team = nullptr;
   WriteProgress progress = nullptr;
   /// GgufWrite::finish.

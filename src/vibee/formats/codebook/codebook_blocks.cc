@@ -59,9 +59,6 @@ void put_codes_iq4_xs(const uint8_t* codes, uint8_t* block) {
   for (int k = 0; k < 8; ++k) pack_nibbles(codes + 32 * k, 16, block + 8 + 16 * k);
 }
 void put_codes_mxfp4(const uint8_t* codes, uint8_t* block) { pack_nibbles(codes, 16, block + 1); }
-void put_codes_nvfp4(const uint8_t* codes, uint8_t* block) {
-  for (int k = 0; k < 4; ++k) pack_nibbles(codes + 16 * k, 8, block + 4 + 8 * k);
-}
 
 void decode_iq4_nl(const uint8_t* in, uint64_t n, float* out) {
   for (uint64_t b = 0; b < n / 32; ++b, in += 18, out += 32) {
@@ -129,12 +126,6 @@ void encode_mxfp4(const float* in, uint64_t n, const float* importance, uint8_t*
     for (int j = 0; j < 16; ++j) {
       out[1 + j] = uint8_t(nearest_e2m1(in[j], scale) | nearest_e2m1(in[j + 16], scale) << 4);
     }
-  }
-}
-
-void decode_nvfp4(const uint8_t* in, uint64_t n, float* out) {
-  for (uint64_t b = 0; b < n / 64; ++b, in += 36, out += 64) {
-    for (int k = 0; k < 4; ++k) decode_nibbles(in + 4 + 8 * k, 8, kE2m1Doubled, ue4m3_half(in[k]), out + 16 * k);
   }
 }
 

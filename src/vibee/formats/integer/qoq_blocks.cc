@@ -31,10 +31,46 @@ int first_level(float x, float scale) {
 /// a / b to the nearest whole number, ties to even; b > 0.
 int nearest(int a, int b) { return int(std::nearbyint(float(a) / float(b))); }
 
+constexpr int kLargestStep = 16;  ///< 2 * 119 / 15, upwards
+/// w / step to the nearest, of every step and every byte of the first level.
+struct Steps {
+  int8_t of[kLargestStep + 1][2 * kProtected + 1];
+  Steps() {
+    for (int step = 1; step <= kLargestStep; ++step)
+      for (int w = -kProtected; w <= kProtected; ++w) of[step][w + kProtected] = int8_t(nearest(w, step));
+  }
+};
+
+/// The second level of a group: of the step next to a fifteenth of its range and the one above, which clips nothing,
+/// the one with the smaller error.
+struct SecondLevel {
+  int step = 1, zero = 0;
+  static int code(const Steps& steps, int step, int zero, int w) {
+    return std::clamp(steps.of[step][w + kProtected] + zero, 0, 15);
+  }
+  template <uint32_t Group>
+  static SecondLevel of(const Steps& steps, const int (&w)[Group], int low, int high) {
+    const int near = std::clamp(nearest(high - low, 15), 1, kLargestStep);
+    SecondLevel best;
+    int64_t least = -1;
+    for (int step = near; step <= std::min(near + 1, kLargestStep); ++step) {
+      const int zero = std::min(nearest(-low, step), 15);
+      int64_t error = 0;
+      for (const int v : w) {
+        const int d = (code(steps, step, zero, v) - zero) * step - v;
+        error += d * d;
+      }
+      if (least < 0 || error < least) least = error, best = {step, zero};
+    }
+    return best;
+  }
+};
+
 template <uint32_t Group>
 void encode_row(const float* in, uint64_t n, uint8_t* out) {
   const uint16_t half = row_scale(in, n);
   const float scale = half_to_float(half);
+  static const Steps steps;
   for (; n > 0; n -= Group, in += Group, out += 3 + Group / 2) {
     int w[Group], low = 0, high = 0;  // zero is always among them
     for (uint32_t i = 0; i < Group; ++i) {
@@ -42,10 +78,10 @@ void encode_row(const float* in, uint64_t n, uint8_t* out) {
       low = std::min(low, w[i]);
       high = std::max(high, w[i]);
     }
-    const int step = std::max(1, nearest(high - low, 15)), zero = nearest(-low, step);
+    const auto [step, zero] = SecondLevel::of(steps, w, low, high);
     std::memcpy(out, &half, 2);
     out[2] = uint8_t((step - 1) | zero << 4);
-    const auto code = [&](uint32_t i) { return std::clamp(nearest(w[i], step) + zero, 0, 15); };
+    const auto code = [&](uint32_t i) { return SecondLevel::code(steps, step, zero, w[i]); };
     for (uint32_t i = 0; i < Group / 2; ++i) {
       const uint32_t at = i / 16 * 32 + i % 16;
       out[3 + i] = uint8_t(code(at) | code(at + 16) << 4);

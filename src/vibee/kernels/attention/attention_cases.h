@@ -7,6 +7,7 @@
 #include <cmath>
 #include <vector>
 
+#include "vibee/base/math/half.h"
 #include "vibee/base/random/philox.h"
 #include "vibee/kernels/attention/attention.h"
 
@@ -40,15 +41,45 @@ inline constexpr AttentionCase kStandardAttentionCases[] = {
     {530, 12, 12, 32, 0, 0, false},
 };
 
-/// Largest allowed difference to the softmax in double over keys, values and queries drawn from a standard normal.
-constexpr double attention_error_bound(KvFormat format) {
-  return format == KvFormat::f32 ? 4e-6 : format == KvFormat::f16 ? 2e-3 : 6e-2;
+/// Largest allowed difference to the softmax in double over what is stored of keys and values drawn, as queries, from a
+/// standard normal.
+inline constexpr double kAttentionErrorBound = 4e-6;
+
+/// What is stored at a place, as batch.h describes the formats.
+inline float stored_key(const KvView& kv, uint32_t page, uint32_t lane, uint32_t head, uint32_t i) {
+  const uint8_t* p = kv.key(page, head);
+  const auto* halves = reinterpret_cast<const uint16_t*>(p);
+  switch (kv.layout.format) {
+    case KvFormat::f32: return reinterpret_cast<const float*>(p)[i * kPageTokens + lane];
+    case KvFormat::f16: return half_to_float(halves[i * kPageTokens + lane]);
+    case KvFormat::q8_0:
+      return float(int8_t(p[kv.layout.head_dim + i * kPageTokens + lane])) *
+             half_to_float(halves[i / 32 * kPageTokens + lane]);
+    case KvFormat::int4: break;
+  }
+  const uint32_t both = p[4 * kPageTokens + i / 2 * kPageTokens + lane];
+  return std::fma(float(i % 2 ? both >> 4 : both & 15), half_to_float(halves[lane]),
+                  half_to_float(halves[kPageTokens + lane]));
+}
+inline float stored_value(const KvView& kv, uint32_t page, uint32_t lane, uint32_t head, uint32_t i) {
+  const uint8_t* p = kv.value(page, head);
+  const auto* halves = reinterpret_cast<const uint16_t*>(p);
+  const uint32_t d = kv.layout.head_dim;
+  switch (kv.layout.format) {
+    case KvFormat::f32: return reinterpret_cast<const float*>(p)[lane * d + i];
+    case KvFormat::f16: return half_to_float(halves[lane * d + i]);
+    case KvFormat::q8_0: return float(int8_t(p[d + lane * d + i])) * half_to_float(halves[lane * (d / 32) + i / 32]);
+    case KvFormat::int4: break;
+  }
+  const uint32_t both = p[4 * kPageTokens + lane * (d / 2) + i / 32 * 16 + i % 16];
+  return std::fma(float(i / 16 % 2 ? both >> 4 : both & 15), half_to_float(halves[lane]),
+                  half_to_float(halves[kPageTokens + lane]));
 }
 
 struct StoredSequence {
   AttentionCase c;
   AttentionShape shape;
-  std::vector<float> q, k, v;  ///< [position][head][head_dim]
+  std::vector<float> q, k, v;  ///< [position][head][head_dim], keys and values as they are stored
   std::vector<uint8_t> store;
   std::vector<uint32_t> pages;  ///< last page first, so that page order is no accident
   KvView view;
@@ -70,7 +101,12 @@ struct StoredSequence {
     for (uint32_t p = 0; p < c.length; ++p)
       for (uint32_t h = 0; h < c.kv_heads; ++h) {
         const size_t at = (size_t(p) * c.kv_heads + h) * c.head_dim;
-        kv_store(pointwise_scalar, view, pages[p / kPageTokens], p % kPageTokens, h, &k[at], &v[at]);
+        const uint32_t page = pages[p / kPageTokens], lane = p % kPageTokens;
+        kv_store(pointwise_scalar, view, page, lane, h, &k[at], &v[at]);
+        for (uint32_t i = 0; i < c.head_dim; ++i) {
+          k[at + i] = stored_key(view, page, lane, h, i);
+          v[at + i] = stored_value(view, page, lane, h, i);
+        }
       }
   }
   StoredSequence(const StoredSequence&) = delete;  // view points into store

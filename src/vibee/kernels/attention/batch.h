@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <span>
+#include <string_view>
 
 #include "vibee/kernels/pointwise/lora.h"
 
@@ -13,8 +14,17 @@ namespace vibee {
 inline constexpr uint32_t kPageTokens = 16;  ///< positions a page
 inline constexpr uint32_t kSplitKeys = 256;  ///< keys a split of the attention fold (tree/serving.md S2)
 
-/// How keys and values are stored.
-enum class KvFormat : uint8_t { f32, f16, q8_0 };
+/// How keys and values are stored: floats, bytes with a half scale for 32 dimensions, or four bits between the least
+/// and the largest of a head (Lin et al., QServe, MLSys 2025, section 4.2).
+enum class KvFormat : uint8_t { f32, f16, q8_0, int4 };
+struct KvFormatInfo {
+  KvFormat format;
+  std::string_view name;  ///< of --kv
+  uint32_t unit;          ///< divides the head dimensions that it can hold
+};
+inline constexpr KvFormatInfo kKvFormats[] = {
+    {KvFormat::f32, "f32", 1}, {KvFormat::f16, "f16", 1}, {KvFormat::q8_0, "q8_0", 32}, {KvFormat::int4, "int4", 32}};
+constexpr const KvFormatInfo& info(KvFormat f) { return kKvFormats[size_t(f)]; }
 
 /// The rows of one sequence in a step: `rows` new tokens at positions `first` .. `first + rows`, after which the
 /// sequence holds first + rows tokens. pages[p / 16] is the page of position p.
@@ -38,14 +48,23 @@ struct RaggedBatch {
 };
 
 /// One layer's share of a page. Keys [kv head][head_dim][16], so that lanes are keys; values [kv head][16][head_dim],
-/// so that lanes are dimensions. q8_0 puts the half scales of a head, one for 32 dimensions and key, before its codes.
+/// so that lanes are dimensions. q8_0 puts the half scales of a head, one for 32 dimensions and key, before its codes;
+/// int4 a half scale and a half minimum of each of the sixteen keys. Its codes are in nibbles, the lower ones first: of
+/// keys those of dimensions 2i and 2i + 1 share sixteen bytes, of values those of 16 dimensions and of the next 16, so
+/// that no two keys share a byte (threads write them).
 struct KvLayout {
   KvFormat format = KvFormat::f16;
   uint32_t kv_heads = 0, head_dim = 0;
   /// Bytes of keys (or of values) of one head in one page.
   constexpr uint64_t head_bytes() const {
     const uint64_t n = uint64_t(head_dim) * kPageTokens;
-    return format == KvFormat::f32 ? 4 * n : format == KvFormat::f16 ? 2 * n : n + 2 * n / 32;
+    switch (format) {
+      case KvFormat::f32: return 4 * n;
+      case KvFormat::f16: return 2 * n;
+      case KvFormat::q8_0: return n + 2 * n / 32;
+      case KvFormat::int4: break;
+    }
+    return n / 2 + 4 * kPageTokens;
   }
   /// Bytes of keys and values of one layer in one page.
   constexpr uint64_t layer_bytes() const { return 2 * kv_heads * head_bytes(); }

@@ -17,12 +17,11 @@ TEST_P(AttentionConformance, EveryStandardShape) {
   const AttentionKernel& kernel = GetParam();
   if (kernel.isa > detected_isa()) GTEST_SKIP() << "this CPU has no " << name(kernel.isa);
   for (const AttentionCase& c : kStandardAttentionCases) {
-    if (kernel.kv == KvFormat::q8_0 && c.head_dim % 32 != 0) continue;
+    if (c.head_dim % info(kernel.kv).unit != 0) continue;
     if (kernel.isa == Isa::scalar && c.length > kLongestInSoftware) continue;
     const StoredSequence sequence(c, kernel.kv, 11);
     const std::vector<float> out = sequence.attend_all(kernel, kMaxQueryTile);
-    EXPECT_LE(sequence.worst_error(out), attention_error_bound(kernel.kv))
-        << "length " << c.length << " d " << c.head_dim;
+    EXPECT_LE(sequence.worst_error(out), kAttentionErrorBound) << "length " << c.length << " d " << c.head_dim;
     for (const AttentionKernel& plain : attention_kernels())
       if (c.length <= kLongestInSoftware && plain.isa == Isa::scalar && plain.order == kernel.order &&
           plain.kv == kernel.kv) {

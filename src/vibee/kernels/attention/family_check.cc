@@ -37,23 +37,19 @@ void run_case(const StoredSequence& sequence, KvFormat format, std::string_view 
 
 Status check_family_kernels_attention(CheckContext& context, std::string_view id) {
   if (context.describe_only()) return {};
-  const struct {
-    KvFormat format;
-    const char* name;
-  } formats[] = {{KvFormat::f32, "f32"}, {KvFormat::f16, "f16"}, {KvFormat::q8_0, "q8_0"}};
   size_t different = 0, compared = 0;
-  for (const auto& format : formats) {
+  for (const KvFormatInfo& format : kKvFormats) {
     Tally tally;
     for (const AttentionCase& c : kStandardAttentionCases) {
       if (!context.proceed(id, double(&c - kStandardAttentionCases) / std::size(kStandardAttentionCases)))
         return error(Code::cancelled, "stopped");
-      if (format.format == KvFormat::q8_0 && c.head_dim % 32 != 0) continue;
+      if (c.head_dim % format.unit != 0) continue;
       run_case(StoredSequence(c, format.format, context.settings().seed), format.format, id, context.settings().isa,
                tally);
     }
     if (tally.compared == 0) continue;  // the technique has no kernel for it
     context.at_most(fmt::format("largest error against double, {} keys and values", format.name), tally.worst,
-                    attention_error_bound(format.format));
+                    kAttentionErrorBound);
     different += tally.different;
     compared += tally.compared;
   }

@@ -11,6 +11,12 @@
 namespace vibee {
 namespace {
 
+/// The lower nibbles of sixteen bytes, or the upper ones.
+inline V16 nibbles(const uint8_t* p, bool upper) {
+  static constexpr float kNumbers[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  return upper ? v_look_up<true>(p, kNumbers) : v_look_up<false>(p, kNumbers);
+}
+
 /// Sixteen keys at dimension i of a key page.
 template <KvFormat F>
 struct KeyPage {
@@ -22,6 +28,11 @@ struct KeyPage {
     if constexpr (F == KvFormat::q8_0) {
       const V16 scale = v_load_half(reinterpret_cast<const uint16_t*>(p) + 16 * (i / 32));
       return v_load_i8(reinterpret_cast<const int8_t*>(p) + head_dim + 16 * i) * scale;
+    }
+    if constexpr (F == KvFormat::int4) {
+      const auto* halves = reinterpret_cast<const uint16_t*>(p);
+      return v_fma(nibbles(p + 4 * kPageTokens + 16 * (i / 2), i % 2), v_load_half(halves),
+                   v_load_half(halves + kPageTokens));
     }
   }
 };
@@ -36,6 +47,11 @@ struct ValuePage {
     if constexpr (F == KvFormat::q8_0) {
       const float scale = half_scale(reinterpret_cast<const uint16_t*>(p)[lane * (head_dim / 32) + i / 32]);
       return v_load_i8(reinterpret_cast<const int8_t*>(p) + head_dim + lane * head_dim + i) * v_set(scale);
+    }
+    if constexpr (F == KvFormat::int4) {
+      const auto* halves = reinterpret_cast<const uint16_t*>(p) + lane;
+      return v_fma(nibbles(p + 4 * kPageTokens + lane * head_dim / 2 + 16 * (i / 32), i / 16 % 2),
+                   v_set(half_scale(halves[0])), v_set(half_scale(halves[kPageTokens])));
     }
   }
   static float half_scale(uint16_t h) {

@@ -22,6 +22,36 @@ uint16_t quantize32(const float* x, int8_t* q) {
   return d;
 }
 
+/// The half next to x that is not above it, and the one that is not below it.
+uint16_t half_down(float x) {
+  const uint16_t h = float_to_half(x);
+  if (!(half_to_float(h) > x)) return h;
+  return h == 0 ? 0x8001 : h & 0x8000 ? uint16_t(h + 1) : uint16_t(h - 1);
+}
+uint16_t half_up(float x) { return half_down(-x) ^ 0x8000; }
+
+/// Codes of four bits and what stands for them, minimum + code * scale, which reach over all of a head: with its
+/// minimum rounded down and its scale up, what is stored is within half a scale.
+struct Nibbles {
+  uint16_t scale, minimum;
+  uint8_t code[kMaxHeadDim];
+  Nibbles(const float* x, uint32_t n) {
+    float low = x[0], high = x[0];
+    for (uint32_t i = 1; i < n; ++i) {
+      low = std::min(low, x[i]);
+      high = std::max(high, x[i]);
+    }
+    minimum = half_down(low);
+    low = half_to_float(minimum);
+    scale = half_up((high - low) / 15);
+    const float step = half_to_float(scale), inverse = step > 0 ? 1 / step : 0;
+    for (uint32_t i = 0; i < n; ++i) {
+      const float u = std::nearbyint((x[i] - low) * inverse);
+      code[i] = u > 0 ? uint8_t(std::min(u, 15.0f)) : 0;  // what is not a number, too
+    }
+  }
+};
+
 }  // namespace
 
 Status validate(const AttentionShape& s) {
@@ -81,6 +111,22 @@ void kv_store(const PointwiseKernels& pw, const KvView& kv, uint32_t page, uint3
         value_scales[lane * (d / 32) + b] =
             quantize32(value + 32 * b, reinterpret_cast<int8_t*>(v) + d + lane * d + 32 * b);
       }
+      return;
+    }
+    case KvFormat::int4: {
+      const auto put_range = [&](uint8_t* head_bytes, const Nibbles& n) {
+        auto* halves = reinterpret_cast<uint16_t*>(head_bytes) + lane;
+        halves[0] = n.scale;
+        halves[kPageTokens] = n.minimum;
+      };
+      const Nibbles keys(key, d), values(value, d);
+      put_range(k, keys);
+      put_range(v, values);
+      for (uint32_t i = 0; i < d; i += 2)
+        k[4 * kPageTokens + 8 * i + lane] = uint8_t(keys.code[i] | keys.code[i + 1] << 4);
+      uint8_t* row = v + 4 * kPageTokens + lane * d / 2;
+      for (uint32_t i = 0; i < d; i += 32)
+        for (uint32_t j = i; j < i + 16; ++j) *row++ = uint8_t(values.code[j] | values.code[j + 16] << 4);
       return;
     }
   }

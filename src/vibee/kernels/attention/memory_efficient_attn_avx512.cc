@@ -6,5 +6,6 @@ namespace vibee {
 VIBEE_ATTENTION(attend_f32_avx512, KvFormat::f32, 12)
 VIBEE_ATTENTION(attend_f16_avx512, KvFormat::f16, 12)
 VIBEE_ATTENTION(attend_q8_0_avx512, KvFormat::q8_0, 12)
+VIBEE_ATTENTION(attend_int4_avx512, KvFormat::int4, 12)
 
 }  // namespace vibee

@@ -6,5 +6,6 @@ namespace vibee {
 VIBEE_ATTENTION(attend_f32_scalar, KvFormat::f32, 4)
 VIBEE_ATTENTION(attend_f16_scalar, KvFormat::f16, 4)
 VIBEE_ATTENTION(attend_q8_0_scalar, KvFormat::q8_0, 4)
+VIBEE_ATTENTION(attend_int4_scalar, KvFormat::int4, 4)
 
 }  // namespace vibee

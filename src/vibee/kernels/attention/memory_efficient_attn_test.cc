@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <vector>
 
 #include "vibee/base/random/philox.h"
-#include "vibee/kernels/attention/attention.h"
+#include "vibee/kernels/attention/attention_cases.h"
 
 namespace vibee {
 namespace {
@@ -103,9 +104,9 @@ TEST(MemoryEfficientAttn, MatchesDoubleSoftmax) {
 }
 
 TEST(MemoryEfficientAttn, BytesDoNotDependOnTilesOrInstructionSet) {
-  for (KvFormat format : {KvFormat::f32, KvFormat::f16, KvFormat::q8_0}) {
+  for (const auto& [format, name, unit] : kKvFormats) {
     for (const Case& c : kCases) {
-      if (format == KvFormat::q8_0 && c.head_dim % 32 != 0) continue;
+      if (c.head_dim % unit != 0) continue;
       const Fixture f(c, format, false);
       std::vector<float> first;
       for (const AttentionKernel& kernel : attention_kernels()) {
@@ -128,6 +129,47 @@ TEST(MemoryEfficientAttn, StoredGarbageBeyondTheSequenceIsNotSeen) {
   for (const AttentionKernel& kernel : attention_kernels()) {
     if (kernel.kv != KvFormat::f32 || !runs_here(kernel, clean.shape)) continue;
     EXPECT_EQ(clean.run(kernel, 2), poisoned.run(kernel, 2)) << kernel.symbol;
+  }
+}
+
+TEST(MemoryEfficientAttn, FourBitsAreWithinHalfAScale) {
+  constexpr uint32_t kDim = 64;
+  std::vector<uint8_t> page(KvLayout{KvFormat::int4, 1, kDim}.layer_bytes() + kKvSlack);
+  const KvView view{page.data(), page.size(), {KvFormat::int4, 1, kDim}};
+  RandomStream random(7, Purpose::test);
+  float x[2][kDim];
+  const auto store = [&](uint32_t lane) { kv_store(pointwise_scalar, view, 0, lane, 0, x[0], x[1]); };
+  const auto expect_near = [&](uint32_t lane, double beyond) {
+    for (int side = 0; side < 2; ++side) {
+      const auto* halves = reinterpret_cast<const uint16_t*>(side == 0 ? view.key(0, 0) : view.value(0, 0));
+      const float scale = half_to_float(halves[lane]), least = *std::min_element(x[side], x[side] + kDim);
+      EXPECT_LE(half_to_float(halves[kPageTokens + lane]), least);
+      for (uint32_t i = 0; i < kDim; ++i) {
+        const float back = side == 0 ? stored_key(view, 0, lane, 0, i) : stored_value(view, 0, lane, 0, i);
+        EXPECT_LE(std::fabs(back - x[side][i]), scale / 2 * (1 + 0x1p-20) + beyond) << side << " " << lane << " " << i;
+      }
+    }
+  };
+  for (uint32_t round = 0; round < 200; ++round) {
+    for (auto& side : x) {
+      const float size = std::exp(random.normal() * 3), center = random.normal() * size * float(round % 3);
+      for (float& v : side) v = center + size * random.normal();
+    }
+    store(round % kPageTokens);
+    expect_near(round % kPageTokens, 0);
+  }
+  for (const float same : {0.0f, 1e-9f, -1e-9f, 3.14159f, -60000.0f}) {  // all alike: the step is that of the minimum
+    for (auto& side : x) std::fill(side, side + kDim, same);
+    store(3);
+    expect_near(3, 0);
+  }
+  // What is beyond halves or no number spoils its own head of its own key alone.
+  for (const float wild : {1e30f, -1e30f, float(INFINITY), -float(INFINITY), float(NAN)}) {
+    for (auto& side : x) std::fill(side, side + kDim, 1.0f);
+    store(4);
+    x[0][5] = x[1][7] = wild;
+    store(5);
+    for (uint32_t i = 0; i < kDim; ++i) EXPECT_NEAR(stored_key(view, 0, 4, 0, i), 1, 1e-3);
   }
 }
 

@@ -163,7 +163,7 @@ TEST_F(Hostile, ConfigurationsAreRefusedByName) {
     const char* says;
   } cases[] = {
       {"gptq", "quant_method", "aqlm",
-       "quant_method \"aqlm\" is not read; gptq, awq, compressed-tensors, bitsandbytes, fp8 are"},
+       "quant_method \"aqlm\" is not read; gptq, marlin, awq, compressed-tensors, bitsandbytes, fp8 are"},
       {"gptq", "quant_method", 7, "quant_method 7"},
       {"gptq", "bits", 5, "bits 5"},
       {"gptq", "bits", 3, "16 words for codes of 3 bits"},
@@ -171,7 +171,10 @@ TEST_F(Hostile, ConfigurationsAreRefusedByName) {
       {"gptq", "group_size", 0, "group_size 0"},
       {"gptq", "group_size", 48, "in groups of 48"},
       {"gptq", "group_size", 64, "qzeros"},
-      {"gptq", "checkpoint_format", "marlin", "checkpoint_format \"marlin\""},
+      {"gptq", "checkpoint_format", "ipex", "checkpoint_format \"ipex\""},
+      {"gptq", "checkpoint_format", "marlin", "g_idx\" is not of model_type"},
+      {"marlin", "bits", 8, "bits 8 of marlin; it has 4"},
+      {"marlin", "group_size", 48, "has 128 inputs, which groups of 48 do not divide"},
       {"awq", "version", "gemv", "version \"gemv\" of awq"},
       {"awq", "zero_point", "yes", "zero_point is \"yes\""},
       {"awq", "group_size", 1ll << 40, "group_size"},
@@ -215,6 +218,9 @@ TEST_F(Hostile, TensorsAreRefusedByName) {
               testing::HasSubstr("more than 32 inputs in group 1"));
   EXPECT_THAT(message("gptq", kSame, poked(".g_idx", std::string("\2\0\0\0", 4))),
               testing::HasSubstr("input 0 in group 2 of 2"));
+  EXPECT_THAT(message("marlin", kSame, reshaped(".B", {8, 128})), testing::HasSubstr(".s\" is [2, 128], not [4, 64]"));
+  EXPECT_THAT(message("marlin", kSame, reshaped(".B", {16, 64})), testing::HasSubstr("is [16, 64]; Marlin stores"));
+  EXPECT_THAT(message("marlin", kSame, poked(".s", nan)), testing::HasSubstr("has nan at element 0"));
   EXPECT_THAT(message("awq", kSame, reshaped(".qweight", {32, 32})), testing::HasSubstr("32 inputs in groups of 64"));
   EXPECT_THAT(message("awq", kSame, poked(".scales", nan)), testing::HasSubstr("has nan"));
   EXPECT_THAT(message("ct-pack", kSame, renamed(".weight_shape", ".shape")), testing::HasSubstr("weight_shape"));

@@ -28,9 +28,9 @@ Status check(const ModelConfig& config, const SessionOptions& o) {
                  o.context, o.max_rows);
   if (o.sequences == 0 || o.sequences > 4096) return error(Code::invalid, "batch {} is not in 1 to 4096", o.sequences);
   if (o.max_rows == 0 || o.max_rows > 65536) return error(Code::invalid, "chunk {} is not in 1 to 65536", o.max_rows);
-  if (o.kv == KvFormat::q8_0 && config.head_dim % 32 != 0)
-    return error(Code::unsupported, "--kv q8_0 needs a head dimension that is a multiple of 32; this model's is {}",
-                 config.head_dim);
+  if (config.head_dim % info(o.kv).unit != 0)
+    return error(Code::unsupported, "--kv {} needs a head dimension that is a multiple of {}; this model's is {}",
+                 info(o.kv).name, info(o.kv).unit, config.head_dim);
   return {};
 }
 

@@ -18,6 +18,7 @@ struct Row {
   Result<std::unique_ptr<QuantizedLayout>> (*layout)(const JsonValue& config);
 };
 constexpr Row kLayouts[] = {{"gptq", gptq_layout},
+                            {"marlin", marlin_layout},
                             {"awq", awq_layout},
                             {"compressed-tensors", compressed_tensors_layout},
                             {"bitsandbytes", bitsandbytes_layout},

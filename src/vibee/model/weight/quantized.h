@@ -66,6 +66,7 @@ class QuantizedLayout {
 };
 
 Result<std::unique_ptr<QuantizedLayout>> gptq_layout(const JsonValue& config);
+Result<std::unique_ptr<QuantizedLayout>> marlin_layout(const JsonValue& config);
 Result<std::unique_ptr<QuantizedLayout>> awq_layout(const JsonValue& config);
 Result<std::unique_ptr<QuantizedLayout>> compressed_tensors_layout(const JsonValue& config);
 Result<std::unique_ptr<QuantizedLayout>> bitsandbytes_layout(const JsonValue& config);

@@ -77,8 +77,10 @@ Result<std::unique_ptr<QuantizedLayout>> gptq_layout(const JsonValue& config) {
   VIBEE_ASSIGN(const uint64_t group, quantization_group(config));
   const JsonValue* version = config.find("checkpoint_format");
   const std::string text = version != nullptr && version->is(JsonValue::Kind::text) ? version->text : "gptq";
+  VIBEE_ASSIGN(const bool marlin, quantization_flag(config, "is_marlin_format", text == "marlin"));  // AutoGPTQ's word
+  if (marlin) return marlin_layout(config);
   if (text != "gptq" && text != "gptq_v2")
-    return error(Code::unsupported, "quantization_config: checkpoint_format {}; gptq and gptq_v2 are read",
+    return error(Code::unsupported, "quantization_config: checkpoint_format {}; gptq, gptq_v2 and marlin are read",
                  version->describe());
   return std::unique_ptr<QuantizedLayout>(std::make_unique<GptqLayout>(uint64_t(bits), group, text == "gptq" ? 1 : 0));
 }

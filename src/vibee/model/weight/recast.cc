@@ -208,7 +208,8 @@ class RecastSource final : public ByteSource {
 
 }  // namespace
 
-Result<Checkpoint> recast_checkpoint(Checkpoint file, std::function<Format(const TensorInfo&)> format) {
+Result<Checkpoint> recast_checkpoint(Checkpoint file, std::function<Format(const TensorInfo&)> format,
+                                     RecastEdit edit) {
   CheckpointParts parts;
   parts.path = file.path();
   parts.directory = file.is_directory() ? file.path() : "";
@@ -216,7 +217,7 @@ Result<Checkpoint> recast_checkpoint(Checkpoint file, std::function<Format(const
   parts.metadata = file.metadata();
   file.forget_metadata();
   auto whole = std::make_unique<const Checkpoint>(std::move(file));
-  VIBEE_ASSIGN(Recast recast, Recast::create(*whole, {.format = std::move(format)}));
+  VIBEE_ASSIGN(Recast recast, Recast::create(*whole, {.format = std::move(format), .edit = std::move(edit)}));
   auto source = std::make_shared<const RecastSource>(std::move(whole), std::move(recast));
   parts.tensors = source->tensors();
   parts.source = std::move(source);

@@ -78,8 +78,9 @@ inline std::function<Format(const TensorInfo&)> all_in(Format format) {
 /// The same of several: a matrix takes the first whose blocks divide its rows.
 std::function<Format(const TensorInfo&)> all_in(std::vector<Format> formats);
 
-/// A checkpoint whose matrices are of other formats when they are read (Recast).
-Result<Checkpoint> recast_checkpoint(Checkpoint file, std::function<Format(const TensorInfo&)> format);
+/// A checkpoint whose matrices are of other formats when they are read (Recast), and edited before.
+Result<Checkpoint> recast_checkpoint(Checkpoint file, std::function<Format(const TensorInfo&)> format,
+                                     RecastEdit edit = {});
 
 /// `general.file_type` (and the version of block formats) as llama.cpp numbers a file whose matrices are mostly
 /// `format`.

@@ -152,12 +152,11 @@ TEST_P(DiskTierTest, StopsWhereLoadingIsSlowerThanComputing) {
   EXPECT_EQ(s.length(), 16u);
 }
 
-INSTANTIATE_TEST_SUITE_P(All, DiskTierTest,
-                         testing::Combine(testing::Values("radix", "hash"),
-                                          testing::Values(KvFormat::f32, KvFormat::f16, KvFormat::q8_0)),
-                         [](const auto& row) {
-                           return std::get<0>(row.param) + std::to_string(int(std::get<1>(row.param)));
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    All, DiskTierTest,
+    testing::Combine(testing::Values("radix", "hash"),
+                     testing::Values(KvFormat::f32, KvFormat::f16, KvFormat::q8_0, KvFormat::int4)),
+    [](const auto& row) { return std::get<0>(row.param) + std::to_string(int(std::get<1>(row.param))); });
 
 TEST(DiskTier, RefusesALimitBelowOneSequence) {
   const KvLayout layers[] = {{KvFormat::f16, 1, 16}};
