@@ -8,6 +8,10 @@
 set(VIBEE_ISA_FLAGS_avx2 -mavx2 -mfma -mf16c -mbmi2)
 set(VIBEE_ISA_FLAGS_avx512 -mavx2 -mfma -mf16c -mbmi2 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mprefer-vector-width=512)
 
+# Where tests spend their time. Under sanitizers the rest is not optimised, which takes half of such a build, with five minutes for a
+# file of Boost.Beast; code of an instruction set always is (unoptimised it has weak symbols, which the linker may take for all).
+set(VIBEE_HOT_FOLDERS "^(base|formats|kernels|dist)/|^(graph/exec|model/token|serve/grammar)$")
+
 add_library(vibee_options INTERFACE)
 target_include_directories(vibee_options INTERFACE ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR}/include ${CMAKE_BINARY_DIR}/generated)
 target_link_libraries(vibee_options INTERFACE Threads::Threads fmt::fmt)
@@ -93,7 +97,7 @@ function(vibee_folder top sub below)
   if(sources)
     add_library(${lib} STATIC ${sources})
     target_compile_options(${lib} PRIVATE ${VIBEE_OPTIONS_${top}_${sub}})
-    if(VIBEE_SANITIZE AND top STREQUAL "app")  # nothing hot there, and five minutes a file of Boost.Beast
+    if(VIBEE_SANITIZE AND NOT "${top}/${sub}" MATCHES "${VIBEE_HOT_FOLDERS}")
       target_compile_options(${lib} PRIVATE -O0)
     endif()
     target_link_libraries(${lib} PUBLIC vibee_options ${below})
@@ -108,7 +112,7 @@ function(vibee_folder top sub below)
   endforeach()
   if(tests AND VIBEE_TESTS)
     set(name ${top}_${sub}_test)
-    if(VIBEE_SANITIZE)  # optimising what is said once takes half of such a build
+    if(VIBEE_SANITIZE)
       set_source_files_properties(${tests} PROPERTIES COMPILE_OPTIONS -O0)
     endif()
     add_executable(${name} ${tests})
