@@ -78,10 +78,10 @@ void encode_row(const float* in, uint64_t n, uint8_t* out) {
       low = std::min(low, w[i]);
       high = std::max(high, w[i]);
     }
-    const auto [step, zero] = SecondLevel::of(steps, w, low, high);
+    const SecondLevel level = SecondLevel::of(steps, w, low, high);
     std::memcpy(out, &half, 2);
-    out[2] = uint8_t((step - 1) | zero << 4);
-    const auto code = [&](uint32_t i) { return SecondLevel::code(steps, step, zero, w[i]); };
+    out[2] = uint8_t((level.step - 1) | level.zero << 4);
+    const auto code = [&](uint32_t i) { return SecondLevel::code(steps, level.step, level.zero, w[i]); };
     for (uint32_t i = 0; i < Group / 2; ++i) {
       const uint32_t at = i / 16 * 32 + i % 16;
       out[3 + i] = uint8_t(code(at) | code(at + 16) << 4);
