@@ -10,7 +10,7 @@ set(VIBEE_ISA_FLAGS_avx512 -mavx2 -mfma -mf16c -mbmi2 -mavx512f -mavx512bw -mavx
 
 # Where tests spend their time. Under sanitizers the rest is not optimised, which takes half of such a build, with five minutes for a
 # file of Boost.Beast; code of an instruction set always is (unoptimised it has weak symbols, which the linker may take for all).
-set(VIBEE_HOT_FOLDERS "^(base|formats|kernels|dist)/|^(graph/exec|model/token|serve/grammar)$")
+set(VIBEE_HOT_FOLDERS "^(base|formats|kernels|dist|compress)/|^(graph/exec|model/token|train/loop|serve/grammar)$")
 
 add_library(vibee_options INTERFACE)
 target_include_directories(vibee_options INTERFACE ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR}/include ${CMAKE_BINARY_DIR}/generated)
@@ -112,7 +112,7 @@ function(vibee_folder top sub below)
   endforeach()
   if(tests AND VIBEE_TESTS)
     set(name ${top}_${sub}_test)
-    if(VIBEE_SANITIZE)
+    if(VIBEE_SANITIZE AND NOT "${top}/${sub}" MATCHES "${VIBEE_HOT_FOLDERS}")
       set_source_files_properties(${tests} PROPERTIES COMPILE_OPTIONS -O0)
     endif()
     add_executable(${name} ${tests})
