@@ -191,9 +191,9 @@ struct Family {
 constexpr Family kFamilies[] = {
     {"llama_f32_kv_f16", "llama", Format::f32, KvFormat::f16, 3, 1, 16, 2000, Isa::avx512},
     {"llama_f32_kv_f32", "llama", Format::f32, KvFormat::f32, 4, 2, 8, 1000, Isa::avx2},
-    {"llama_q8_0_kv_f16", "llama", Format::q8_0, KvFormat::f16, 2, 1, 16, 2000, Isa::avx512},
+    {"llama_q8_0_kv_f16", "llama", Format::q8_0, KvFormat::f16, 2, 1, 16, 1500, Isa::avx512},
     {"llama_q4_1_kv_q8_0", "llama", Format::q4_1, KvFormat::q8_0, 3, 3, 32, 2000, Isa::avx512},
-    {"llama_q8_0_kv_int4", "llama", Format::q8_0, KvFormat::int4, 2, 1, 32, 1000, Isa::avx512},
+    {"llama_q8_0_kv_int4", "llama", Format::q8_0, KvFormat::int4, 2, 1, 32, 500, Isa::avx512},
     {"llama_q5_0_kv_f16", "llama", Format::q5_0, KvFormat::f16, 2, 2, 16, 1000, Isa::avx2},
     {"gemma3_q8_0_kv_f16", "gemma3", Format::q8_0, KvFormat::f16, 2, 1, 32, 1000, Isa::avx512},
     {"gemma3_f32_kv_q8_0", "gemma3", Format::f32, KvFormat::q8_0, 1, 1, 32, 800, Isa::avx512},
