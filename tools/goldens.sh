@@ -10,11 +10,13 @@ build/goldens/bin/pip install --quiet -r tools/goldens.txt
 build/goldens/bin/python tools/make_token_goldens.py --gpt2 "$1" --llama "$2" --out data/golden/token
 build/goldens/bin/python tools/make_pipeline_goldens.py --out data/golden/token
 build/goldens/bin/python tools/make_block_goldens.py data/golden/blocks
+build/goldens/bin/python tools/make_any_precision_goldens.py data/golden
 build/goldens/bin/python tools/make_template_goldens.py data/golden/template
 build/goldens/bin/python tools/make_chat_goldens.py data/golden/chat
 build/goldens/bin/python tools/make_model_goldens.py data/golden/model
 build/goldens/bin/python tools/make_hf_goldens.py data/golden/hf
 build/goldens/bin/python tools/make_quantized_goldens.py data/golden/quantized
+build/goldens/bin/python tools/make_quanto_goldens.py data/golden
 build/goldens/bin/python tools/make_gradient_goldens.py data/golden
 build/goldens/bin/python tools/make_train_goldens.py data/golden
 build/goldens/bin/python tools/make_precision_goldens.py data/golden

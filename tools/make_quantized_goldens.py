@@ -4,8 +4,8 @@
 `transformers` computes from the same weights in float32.
 
 Made with torch 2.15.0 (CPU), transformers 5.24.0, compressed-tensors 0.20.1 and bitsandbytes 0.49:  python tools/make_quantized_goldens.py data/golden/quantized
-  NAME/config.json, NAME/model.safetensors   the directory; compressed-tensors and bitsandbytes pack their own, gptq, awq and
-                                             fp8 are packed here by the layouts that those projects document
+  NAME/config.json, NAME/model.safetensors   the directory; compressed-tensors and bitsandbytes pack their own, gptq, awq, fp8
+                                             and exl2 are packed here by the layouts that those projects document
 With names behind the folder, of these alone.
   NAME/golden.json   `prompt`, `greedy`, `vocab`, and `tensor`: the name of the linear whose float32 values are in weight.bin
   NAME/logits.bin    as in data/golden/hf
@@ -157,6 +157,30 @@ def fp8(w, rows, columns, name):
     return {"weight": codes, name: torch.from_numpy(scale)}, values.reshape(n, k)
 
 
+def exl2(w, widths):
+    """As ExLlamaV2 packs it: inputs sorted (in an order that those of one width share), groups of so many at so many bits, a half a
+    group and a code of 4 bits an output, (code + 1)^2 half / 256; outputs padded to 32 with codes of zero."""
+    n, k = w.shape
+    by, pad = np.random.default_rng(k).permutation(k), -n % 32
+    x, values, words, groups, scales, most, at, row = w[:, by], np.zeros_like(w), [], [], [], [], 0, 0
+    for inputs, bits in widths[k]:
+        part, half = x[:, at:at + inputs], 2 ** (bits - 1)
+        base = np.abs(part).max(1) / (half - 0.5)
+        top = np.float16(base.max())
+        code = np.clip(np.rint(np.sqrt(base / base.max()) * 16), 1, 16).astype(np.int64)
+        scale = ((code * code).astype(np.float32) * np.float32(top) / np.float32(256))[:, None]
+        u = np.clip(np.rint(part / scale) + half, 0, 2 * half - 1)
+        values[:, by[at:at + inputs]] = (u - half).astype(np.float32) * scale
+        words.append(stream(np.pad(u.T, ((0, 0), (0, pad)), constant_values=half), bits))
+        groups += [bits, row]
+        scales.append(np.pad(code - 1, (0, pad)))
+        most.append(top)
+        at, row = at + inputs, row + words[-1].shape[0]
+    assert at == k
+    return dict(q_weight=torch.cat(words), q_scale=pack(np.stack(scales), 1), q_scale_max=torch.from_numpy(np.array(most)),
+                q_groups=torch.tensor(groups, dtype=torch.int16), q_invperm=torch.from_numpy(np.argsort(by).astype(np.int32))), values
+
+
 INT = dict(type="int", dynamic=False, observer="minmax")
 MADE = {
     "gptq": (lambda w: gptq(w, 32), dict(quant_method="gptq", bits=4, group_size=32, desc_act=False, sym=False)),
@@ -171,6 +195,9 @@ MADE["gptq-8"] = (lambda w: gptq_bits(w, 8), dict(GPTQ, bits=8, sym=True))
 MADE["gptq-order"] = (lambda w: gptq_bits(w, 4, order=True), dict(GPTQ, bits=4, desc_act=True))
 MADE["marlin"] = (lambda w: marlin(w, 32), dict(quant_method="marlin", bits=4, group_size=32))
 MADE["marlin-row"] = (lambda w: marlin(w, -1), dict(quant_method="gptq", bits=4, group_size=-1, desc_act=False, sym=True, checkpoint_format="marlin"))
+EXL2 = dict(quant_method="exl2", version="0.3.2", bits=3.0, head_bits=6, calibration=dict(rows=115, length=2048, dataset="(default)"))
+MADE["exl2"] = (lambda w: exl2(w, {64: [(32, 4), (32, 3)], 128: [(32, 4), (64, 3), (32, 2)]}), EXL2)
+MADE["exl2-wide"] = (lambda w: exl2(w, {64: [(32, 8), (32, 5)], 128: [(32, 6), (32, 5), (32, 4), (32, 3)]}), EXL2)
 BNB = dict(quant_method="bitsandbytes", load_in_4bit=True, load_in_8bit=False, bnb_4bit_compute_dtype="float32")
 MADE["bnb-nf4"] = (lambda w: bnb4(w, "nf4", False), dict(BNB, bnb_4bit_quant_type="nf4"))
 MADE["bnb-nf4-nested"] = (lambda w: bnb4(w, "nf4", True), dict(BNB, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True))
@@ -209,7 +236,8 @@ def main():
             tensors, checked = {}, None
             with torch.no_grad():
                 for key, p in model.named_parameters():
-                    if p.dim() != 2 or ".layers." not in key:
+                    head = key == "lm_head.weight" and config["quant_method"] == "exl2"  # the one that packs it
+                    if not head and (p.dim() != 2 or ".layers." not in key):
                         tensors[key] = p.data.half() if p.dim() == 2 else p.data.clone()
                         continue
                     module = key.removesuffix(".weight")

@@ -54,14 +54,16 @@ class FormatTrial {
     }
     return file;
   }
-  /// The model so; `float_rows`: `--act f32`.
+  /// The model so; `float_rows`: `--act f32`; `outlier_threshold` above 0: `--act llm_int8`.
   Result<Run> load(const std::vector<std::string>& formats, bool float_rows = false) const {
     VIBEE_ASSIGN(Checkpoint file, open(formats));
     return load_file(std::move(file), float_rows);
   }
-  Result<Run> load_file(Checkpoint file, bool float_rows, KvFormat kv = KvFormat::f16) const {
+  Result<Run> load_file(Checkpoint file, bool float_rows = false, KvFormat kv = KvFormat::f16,
+                        float outlier_threshold = 0) const {
     ModelOptions options{settings_.threads, settings_.isa, {}, false};
     if (float_rows) options.disable = {"quantize_activations"};
+    if (outlier_threshold > 0) options.disable = {"quantize_outputs"};
     Run run;
     VIBEE_ASSIGN(run.model, Model::load(std::move(file), options));
     SessionOptions session;
@@ -69,9 +71,12 @@ class FormatTrial {
     session.max_rows = session.max_logits = kTokens;
     session.float_rows = float_rows;
     session.kv = kv;
+    session.outlier_threshold = outlier_threshold;
     VIBEE_ASSIGN(run.session, Session::create(*run.model, session));
     return run;
   }
+
+  const std::string& path() const { return path_; }
 
   /// Logits behind each of some tokens of a random text.
   static Result<std::vector<float>> logits(Run& run, uint64_t stream) {
@@ -111,6 +116,9 @@ class FormatTrial {
                                bool prompt = false) const {
     VIBEE_ASSIGN(Run a, load({format}));
     VIBEE_ASSIGN(Run b, load({over}));
+    return speed_of(a, b, pairs, prompt);
+  }
+  static Result<PairedRatio> speed_of(Run& a, Run& b, uint32_t pairs, bool prompt) {
     std::vector<double> mine, theirs;
     for (uint32_t i = 0; i < pairs + 1; ++i) {
       VIBEE_ASSIGN(const double first, seconds(a, prompt));

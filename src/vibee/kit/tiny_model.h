@@ -106,7 +106,7 @@ class TinyModelWriter {
     store(name, m_.format, {k, n}, x);
   }
   void store(const std::string& name, Format format, const std::vector<uint64_t>& shape, const std::vector<float>& x) {
-    std::vector<uint8_t> bytes(info(format).row_bytes(x.size()));
+    std::vector<uint8_t> bytes(x.size() / shape[0] * info(format).row_bytes(shape[0]));
     VIBEE_CHECK(info(format).encode != nullptr && shape[0] % info(format).block_elems == 0, "{}", name);
     info(format).encode_rows(x.data(), x.size() / shape[0], shape[0], nullptr, bytes.data());
     builder_.tensor(name, format, shape, bytes);

@@ -134,11 +134,11 @@ class TrialGraph {
     const bool vector = type.dims.size() == 1, bias = name.ends_with(".bias");
     for (float& x : values) x = vector ? (bias ? 0.0f : 1.0f) : 0.02f * random.normal();
     const auto k = uint64_t(type.dims.back().n), rows = values.size() / k;
-    std::vector<uint8_t> rounded(rounding.row_bytes(values.size()));
+    std::vector<uint8_t> rounded(rows * rounding.row_bytes(k));
     rounding.encode_rows(values.data(), rows, k, nullptr, rounded.data());
-    rounding.decode(rounded.data(), values.size(), values.data());
+    rounding.decode_rows(rounded.data(), rows, k, values.data());
     const NumericFormat& format = info(type.elem.format);
-    weights_[name].resize(format.row_bytes(values.size()));
+    weights_[name].resize(rows * format.row_bytes(k));
     format.encode_rows(values.data(), rows, k, nullptr, weights_[name].data());
   }
 

@@ -33,6 +33,8 @@ struct TrialTraining {
   std::optional<Schedule> rates;  ///< else that of the optimiser
   bool keep_state = true;         ///< the state behind the last step is copied
   uint32_t held_out = 0;          ///< rows at the text's end that are not learnt, on which the loss is measured at last
+  std::vector<uint8_t> start;     ///< a run's state behind `done` steps, on one rank; empty: new weights
+  uint32_t done = 0;
 
   TrialTraining() {
     model.dim = 32;
@@ -142,7 +144,7 @@ struct TrialTraining {
 
   /// The steps, on one rank.
   Status learn(TrainStep& step, Run* out) const {
-    for (uint32_t t = 0; t < steps; ++t) {
+    for (uint32_t t = done; t < done + steps; ++t) {
       const Timer timer;
       if (rates) step.set_rate(rate_at(*rates, t + 1));
       for (uint32_t s = step.shares().first; s < step.shares().end; ++s) {
@@ -210,6 +212,12 @@ struct TrialTraining {
     o.ranks = ranks;
     o.max_rows = length * ((rows + o.shares - 1) / o.shares);
     VIBEE_ASSIGN(const std::unique_ptr<TrainStep> step, TrainStep::create(file, config, o));
+    uint64_t at = 0;
+    for (const StatePart& part : start.empty() ? std::vector<StatePart>() : step->state()) {
+      VIBEE_TRY(part.put(0, std::span(start).subspan(at, part.size())));
+      at += part.size();
+    }
+    if (!start.empty()) VIBEE_TRY(step->resume(done));
     Status status = learn(*step, out);
     if (!status.ok() && ranks != nullptr) ranks->abort(status.message());
     return status;

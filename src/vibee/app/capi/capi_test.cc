@@ -303,6 +303,9 @@ TEST_F(Capi, RefusesMisuseInOneLine) {
   refused(VIBEE_INVALID, "chunk", loading([](auto& o) { o.chunk = UINT32_MAX; }));
   refused(VIBEE_INVALID, "--kv", loading([](auto& o) { o.kv = "f64"; }));
   refused(VIBEE_INVALID, "--act", loading([](auto& o) { o.act = ""; }));
+  EXPECT_EQ(loading([](auto& o) { o.act = "llm_int8"; }), VIBEE_OK) << vibee_last_error();
+  vibee_free(other);
+  other = nullptr;
   refused(VIBEE_INVALID, "prefix", loading([](auto& o) { o.prefix = "tree"; }));
   refused(VIBEE_INVALID, "mmx", loading([](auto& o) { o.isa = "mmx"; }));
   refused(VIBEE_NO_MEMORY, "MiB", loading([](auto& o) { o.memory = 1; }));

@@ -66,6 +66,22 @@ TEST(Cli, EveryVerbRefusesAnUnknownOptionInOneLine) {
   }
 }
 
+TEST(Cli, OutliersHaveAThresholdThatIsANumber) {
+  const auto refused = [](const char* act, const char* threshold, const char* why) {
+    const Outcome o = run({"run", "--act", act, "--outlier-threshold", threshold, "Once upon a time"});
+    EXPECT_NE(o.exit_status, kExitOk) << threshold;
+    EXPECT_EQ(lines(o.err), 1u) << o.err;
+    EXPECT_NE(o.err.find(why), std::string::npos) << o.err;
+    EXPECT_EQ(o.out, "");
+  };
+  refused("llm_int8", "-1", "use a number from 0");
+  refused("llm_int8", "nan", "use a number from 0");
+  refused("int8", "6", "of --act llm_int8");
+  refused("f32", "6", "of --act llm_int8");
+  refused("llm_int8", "six", "--outlier-threshold");
+  refused("llm_int9", "6", "--act");
+}
+
 TEST(Cli, WrongUsageIsOneLineAndExit2) {
   for (const std::vector<std::string>& words :
        std::vector<std::vector<std::string>>{{"nonsense"},

@@ -8,7 +8,7 @@
 #include "vibee/app/cli/cli.h"
 #include "vibee/app/cli/model_args.h"
 #include "vibee/app/cli/read_text.h"
-#include "vibee/app/jobs/eval_text.h"
+#include "vibee/model/eval/eval_text.h"
 #include "vibee/base/text/json_object.h"
 #include "vibee/core/measure/measure.h"
 #include "vibee/model/eval/quality.h"
@@ -46,6 +46,7 @@ int verb_eval(int argc, char** argv) {
     LoadConfig base_config = config;
     base_config.model = base;
     base_config.weights = "keep";  // what --weights does is what is measured
+    base_config.bits = 0;
     base_config.loras.clear();
     auto b = load(base_config);
     if (!b.ok()) return fail("eval", b.status());

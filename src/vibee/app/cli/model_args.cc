@@ -29,11 +29,18 @@ void add_load_args(Args& args, LoadConfig& c, bool with_batch) {
   formats.insert(formats.begin(), "keep");
   args.add("--weights", c.weights, "format that matrices are brought into while they are read, by plain rounding")
       .one_of(formats);
+  args.add("--bits", c.bits, "of a model that stores several widths (quantize --scheme any); 0: its widest")
+      .between(0, 8);
   std::vector<std::string> kv_formats;
   for (const KvFormatInfo& f : kKvFormats) kv_formats.emplace_back(f.name);
   args.add("--kv", c.kv, "format of keys and values").one_of(kv_formats);
-  args.add("--act", c.act, "rows that meet an integer weight: int8, or f32 (slow; no rounding of activations)")
-      .one_of({"int8", "f32"});
+  args.add("--act", c.act,
+           "rows that meet an integer weight: int8, llm_int8 (int8 but for large elements), or f32 (slow; no rounding "
+           "of "
+           "activations)")
+      .one_of({"int8", "llm_int8", "f32"});
+  args.add("--outlier-threshold", c.outlier_threshold,
+           "with --act llm_int8: elements of at least this size stay floats; 0: none; default: 6");
   args.add("--memory", c.memory, "refuse to take more than this many bytes");
   args.add("--attention-split", c.attention_split, "threads share the keys of few rows over long contexts")
       .one_of({"auto", "off"});

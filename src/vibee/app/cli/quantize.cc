@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // vibee quantize: a model in fewer bits.
-#include "vibee/app/jobs/quantize.h"
-
 #include <cstdio>
+#include <map>
 
 #include "vibee/app/cli/args.h"
 #include "vibee/app/cli/cli.h"
 #include "vibee/app/cli/model_args.h"
 #include "vibee/app/cli/read_text.h"
 #include "vibee/app/cli/work_line.h"
+#include "vibee/app/jobs/quantize_any.h"
+#include "vibee/app/jobs/quantize_exl2.h"
+#include "vibee/app/jobs/quantize_quanto.h"
 #include "vibee/base/text/json_object.h"
 
 namespace vibee {
@@ -67,6 +69,7 @@ std::string result_json(const QuantizeConfig& config, const QuantizeResult& r) {
       .text("edit", r.certificate.edit);
   if (r.allocation)
     out.number("predicted_kl", r.allocation->predicted).number("predicted_kl_bound", r.allocation->bound);
+  if (r.allocation && r.allocation->seconds > 0) out.number("predicted_tokens_per_s", 1 / r.allocation->seconds);
   if (r.certificate.quality) out.raw("quality", quality_json(*r.certificate.quality));
   return out.raw("warnings", json_array(warnings))
       .number("encode_seconds", r.encode_seconds)
@@ -96,7 +99,119 @@ void print_result(const QuantizeConfig& config, const QuantizeResult& r) {
                           "{:.6f} by the same sum",
                           r.allocation->predicted, r.allocation->bound)
                   .c_str());
+  if (r.allocation && r.allocation->seconds > 0)
+    std::puts(fmt::format("predicted {:.1f} tokens/s generated here", 1 / r.allocation->seconds).c_str());
   if (r.certificate.quality) std::puts(quality_text(*r.certificate.quality).c_str());
+}
+
+std::string any_json(const QuantizeConfig& config, const AnyPrecisionResult& result) {
+  const AnyPrecisionReport& r = result.report;
+  return JsonObject()
+      .text("source", result.source)
+      .text("path", config.target)
+      .text("scheme", config.scheme)
+      .integer("seed_bits", config.seed_bits)
+      .integer("parent_bits", config.parent_bits)
+      .text("table", config.table)
+      .boolean("weighted", result.weighted)
+      .integer("matrices", r.matrices)
+      .integer("elements", r.elements)
+      .integer("plane_bytes", r.planes)
+      .integer("table_bytes", r.tables)
+      .integer("float_bytes", r.floats)
+      .number("bits_per_weight", r.bits_per_weight())
+      .number("seconds", result.seconds)
+      .str();
+}
+
+void print_any(const QuantizeConfig& config, const AnyPrecisionResult& result) {
+  const AnyPrecisionReport& r = result.report;
+  std::puts(
+      fmt::format("{}: {} matrices at {} to {} bits: {:.1f} MB of planes and {:.1f} MB of {}, {:.3f} bits a weight "
+                  "of theirs; {:.1f} MB of floats beside; {:.1f} s\nrun a width with --bits {}",
+                  config.target, r.matrices, config.seed_bits, config.parent_bits, double(r.planes) / 1e6,
+                  double(r.tables) / 1e6, config.table == "lut" ? "tables" : "scales", r.bits_per_weight(),
+                  double(r.floats) / 1e6, result.seconds, config.seed_bits)
+          .c_str());
+}
+
+/// What EXL2 counts by convention, the layers' linears, and everything in the weight files.
+void print_exl2(const QuantizeConfig& config, const Exl2Result& r) {
+  const auto bpw = [](double bits, uint64_t elements) { return bits / double(elements); };
+  std::puts(
+      fmt::format("{}: {:.1f} MB, {:.3f} bits a weight of the layers, {:.3f} with embedding, head and norms; {:.1f} s",
+                  config.target, double(r.bytes) / 1e6, bpw(double(r.allocation.bits), r.allocation.elements),
+                  bpw(8 * double(r.bytes), r.elements), r.seconds)
+          .c_str());
+  std::map<std::string, uint64_t> counts;
+  for (const auto& [tensor, option] : r.allocation.options) ++counts[option.name()];
+  for (const auto& [option, count] : counts) std::puts(fmt::format("  {:3} linears: {}", count, option).c_str());
+  std::puts(
+      fmt::format("predicted KL divergence {:.6f} nats; no options of this size have less than {:.6f} by the same "
+                  "sum",
+                  r.allocation.predicted, r.allocation.bound)
+          .c_str());
+}
+
+std::string exl2_json(const QuantizeConfig& config, const Exl2Result& r) {
+  JsonObject options;
+  std::vector<std::string> warnings;
+  for (const auto& [tensor, option] : r.allocation.options) options.text(tensor, option.name());
+  for (const std::string& warning : r.warnings) warnings.push_back(json_quote(warning));
+  return JsonObject()
+      .text("source", r.source)
+      .text("path", config.target)
+      .integer("elements", r.elements)
+      .integer("bytes", r.bytes)
+      .integer("layer_elements", r.allocation.elements)
+      .integer("layer_bits", r.allocation.bits)
+      .raw("options", options.str())
+      .integer("float16_matrices", r.left)
+      .number("predicted_kl", r.allocation.predicted)
+      .number("predicted_kl_bound", r.allocation.bound)
+      .raw("warnings", json_array(warnings))
+      .number("seconds", r.seconds)
+      .str();
+}
+
+std::string quanto_json(const QuantizeConfig& config, const QuantoResult& result) {
+  const QuantoReport& r = result.report;
+  return JsonObject()
+      .text("source", result.source)
+      .text("path", config.target)
+      .text("scheme", config.scheme)
+      .text("optimizer", config.optimizer)
+      .integer("matrices", r.matrices)
+      .integer("elements", r.elements)
+      .integer("bytes", r.bytes)
+      .integer("float_bytes", r.floats)
+      .integer("left", r.left)
+      .number("bits_per_weight", r.bits_per_weight())
+      .number("seconds", result.seconds)
+      .str();
+}
+
+void print_quanto(const QuantizeConfig& config, const QuantoResult& result) {
+  const QuantoReport& r = result.report;
+  std::puts(fmt::format("{}: {} matrices in {}: {:.1f} MB, {:.3f} bits a weight of theirs; {} linears and all else "
+                        "stay floats: {:.1f} MB; {:.1f} s",
+                        config.target, r.matrices, config.scheme.substr(kQuantoScheme.size()), double(r.bytes) / 1e6,
+                        r.bits_per_weight(), r.left + r.indivisible, double(r.floats) / 1e6, result.seconds)
+                .c_str());
+}
+
+/// Prints a result or what is wrong with it; the exit status.
+template <class T, class Print, class Json>
+int finish(const QuantizeConfig& config, const Result<T>& result, bool json, Print&& print, Json&& to_json) {
+  if (!result.ok()) return fail("quantize", result.status());
+  for (const std::string& warning : result->warnings)
+    std::fputs(fmt::format("vibee quantize: warning: {}\n", warning).c_str(), stderr);
+  if (json) {
+    std::puts(to_json(config, *result).c_str());
+  } else {
+    print(config, *result);
+  }
+  return kExitOk;
 }
 
 }  // namespace
@@ -105,7 +220,8 @@ int verb_quantize(int argc, char** argv) {
   QuantizeConfig config;
   std::string calib, text, choices;
   bool json = false;
-  std::vector<std::string> recipes;
+  std::vector<std::string> recipes, schemes = {"gguf", "exl2", "any"};
+  for (std::string& scheme : quanto_types()) schemes.push_back(std::move(scheme));
   for (const Recipe& r : all_recipes()) recipes.emplace_back(r.name);
   Args args(
       "quantize",
@@ -114,23 +230,46 @@ int verb_quantize(int argc, char** argv) {
   args.add("SRC", config.source,
            "a GGUF file, a directory with config.json and safetensors, or a name from `vibee list`")
       .required();
-  args.add("DST", config.target, "the file to write").required();
+  args.add("DST", config.target, "the file to write; of another scheme a directory that is not there yet").required();
+  args.add(
+          "--scheme", config.scheme,
+          "gguf: a file in formats of GGUF; exl2: a directory as ExLlamaV2 writes it, inputs sorted by importance, the "
+          "first ones in more bits; any: a directory that every verb runs at any width (--bits) from --seed-bits to "
+          "--parent-bits; quanto: a directory as optimum-quanto saves it")
+      .one_of(schemes);
   args.add("--format", config.format, "a mix of formats as llama.cpp names it, or a number format").one_of(recipes);
   args.add("--pure", config.pure, "every matrix in the one format, head and embedding too");
   args.add("--budget", config.budget,
-           "the file's size at most (4.25bpw, 90MiB): the format of each matrix is chosen by what it costs the model");
+           "the file's size at most (4.25bpw, 90MiB; of exl2 that of the layers' linears), tokens a second that this "
+           "machine "
+           "has to generate (300tok/s), or what may be lost (0.01nats of KL divergence): the format of each matrix is "
+           "chosen "
+           "by what it costs the model");
+  args.add("--head-bits", config.head_bits, "of exl2: about so many bits of a head with weights of its own")
+      .between(2, 8);
   args.add("--choices", choices, "formats that a budget is spent on, comma between; without it those of GGUF");
   args.add("--measurement", config.measurement,
            "a file that keeps what was measured for a budget; read if it is there, for other budgets");
   args.add("--picture", config.picture, "an SVG of what sizes cost");
   args.add("--probe-windows", config.probe_windows, "windows of --calib on which each matrix is measured")
       .between(1, 1 << 20);
+  args.add("--seed-bits", config.seed_bits, "narrowest width of --scheme any").between(3, 8);
+  args.add("--parent-bits", config.parent_bits, "widest width of --scheme any").between(3, 8);
+  args.add("--table", config.table,
+           "values of --scheme any: lut, a table a row and width; affine, a scale and an offset a group of 64")
+      .one_of(std::vector<std::string>{"lut", "affine"});
+  args.add("--optimizer", config.optimizer,
+           "shifts of quanto:qint4 and qint2: max, from the least weight of a group; hqq, searched for small errors")
+      .one_of(std::vector<std::string>{"max", "hqq"});
+  args.add("--include", config.include,
+           "of quanto: modules that are quantised, by wildcards ('*.mlp.*'); without it all linears");
+  args.add("--exclude", config.exclude, "of quanto: modules that are not (lm_head)");
   args.add("--solver", config.solver,
            "search: scales of least error; gptq: columns one behind the other, each making up for those before")
       .one_of(std::vector<std::string>{"search", "gptq"});
   args.add("--smooth-attention", config.smooth_attention,
            "level the channels of keys on --calib for a cache of few bits (--kv int4); attention stays the same");
-  args.add("--calib", calib, "a text that says which columns matter");
+  args.add("--calib", calib, "a text that says which columns matter; of --scheme any, which weights");
   args.add("--imatrix", config.imatrix, "a file that says it, in llama.cpp's form (GGUF)");
   args.add("--save-imatrix", config.save_imatrix, "write what --calib found, in that form");
   args.add("--text", text, "a text that was held out: quality and speed are measured and go into the file");
@@ -142,6 +281,10 @@ int verb_quantize(int argc, char** argv) {
   args.example("vibee quantize ~/models/Llama-3.2-1B llama.gguf --format q5_k_m --text book.txt");
   args.example("vibee quantize gemma3-270m gemma.gguf --format q4_0 --solver gptq --calib wiki.txt");
   args.example("vibee quantize gemma3-270m gemma.gguf --budget 4.5bpw --calib wiki.txt --text book.txt");
+  args.example("vibee quantize gemma3-270m fast.gguf --budget 120tok/s --calib wiki.txt --measurement gemma.json");
+  args.example("vibee quantize gemma3-270m gemma-any --scheme any --calib wiki.txt");
+  args.example("vibee quantize smollm2-135m smollm2-exl2 --scheme exl2 --budget 3.5bpw --calib wiki.txt");
+  args.example("vibee quantize ~/models/Llama-3.2-1B llama-quanto --scheme quanto:qint4 --exclude lm_head");
   args.example("vibee quantize gemma3-270m gemma.gguf --format q3_k_m --calib wiki.txt --save-imatrix gemma.imatrix");
   if (auto exit_status = args.parse(argc, argv)) return *exit_status;
   for (const auto& [path, to] : {std::pair{&calib, &config.calibration}, std::pair{&text, &config.text}}) {
@@ -154,19 +297,29 @@ int verb_quantize(int argc, char** argv) {
     config.choices.push_back(choices.substr(at, end - at));
     at = end + 1;
   }
+  const bool quanto = config.scheme.starts_with(kQuantoScheme);
+  if (!quanto && (config.optimizer != "max" || !config.include.empty() || !config.exclude.empty()))
+    return fail_usage("quantize", "--optimizer, --include and --exclude are of --scheme quanto:TYPE");
   catch_interrupt();
   WorkLine line;
+  if (config.scheme == "any") {
+    const auto result = quantize_any(config, line.on_work());
+    line.clear();
+    return finish(config, result, json, print_any, any_json);
+  }
+  if (config.scheme == "exl2") {
+    const auto result = quantize_exl2(config, line.on_work());
+    line.clear();
+    return finish(config, result, json, print_exl2, exl2_json);
+  }
+  if (quanto) {
+    const auto result = quantize_quanto(config, line.on_work());
+    line.clear();
+    return finish(config, result, json, print_quanto, quanto_json);
+  }
   const auto result = quantize(config, line.on_work());
   line.clear();
-  if (!result.ok()) return fail("quantize", result.status());
-  for (const std::string& warning : result->warnings)
-    std::fputs(fmt::format("vibee quantize: warning: {}\n", warning).c_str(), stderr);
-  if (json) {
-    std::puts(result_json(config, *result).c_str());
-  } else {
-    print_result(config, *result);
-  }
-  return kExitOk;
+  return finish(config, result, json, print_result, result_json);
 }
 
 }  // namespace vibee

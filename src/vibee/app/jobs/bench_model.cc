@@ -32,6 +32,8 @@ Status feed(Session& session, SequenceState* state, std::span<const int32_t> tok
 
 }  // namespace
 
+std::string machine_of(uint32_t threads) { return fmt::format("{}, {} threads", cpu_name(), threads); }
+
 Result<BenchReport> bench_model(const LoadConfig& load_config, const BenchConfig& c,
                                 const std::function<bool(std::string_view, double)>& progress) {
   BenchReport report;

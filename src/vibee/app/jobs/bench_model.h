@@ -29,6 +29,9 @@ struct BenchReport {
   double prompt_fraction() const { return int8_gops > 0 ? prompt_gops / int8_gops : 0; }
 };
 
+/// Which machine a speed is of.
+std::string machine_of(uint32_t threads);
+
 Result<BenchReport> bench_model(const LoadConfig& load, const BenchConfig& config,
                                 const std::function<bool(std::string_view what, double fraction)>& progress);
 std::string bench_json(const BenchReport& report, const LoadConfig& load, const BenchConfig& config);

@@ -20,18 +20,6 @@ bool has_file(const Checkpoint& file, std::string_view name) {
   return file.is_directory() && file.side_file(name).status().code() != Code::not_found;
 }
 
-/// The tokenizer files of a GGUF file. One that they cannot say is left out, by name: the weights are still of use.
-Result<std::vector<TokenizerFile>> carry_to_hf(const Checkpoint& file, ConvertReport* report) {
-  const bool known = file.has("tokenizer.ggml.model");
-  report->tokenizer = known || has_file(file, "tokenizer.json");
-  if (file.is_directory() || !known) return std::vector<TokenizerFile>();
-  auto spec = read_tokenizer(file);
-  auto files = spec.ok() ? write_tokenizer_files(std::move(*spec)) : Result<std::vector<TokenizerFile>>(spec.status());
-  if (files.ok()) return std::move(*files);
-  report->warnings.push_back(fmt::format("tokenizer.json is not written: {}", files.status().message()));
-  return std::vector<TokenizerFile>();
-}
-
 Result<std::vector<ScaledAdapter>> read_adapters(const std::vector<std::string>& names, const ModelConfig& config) {
   constexpr uint32_t kMaxRank = 1024;
   std::vector<ScaledAdapter> adapters;
@@ -50,6 +38,18 @@ Result<std::vector<ScaledAdapter>> read_adapters(const std::vector<std::string>&
 }
 
 }  // namespace
+
+Result<std::vector<TokenizerFile>> carry_to_hf(const Checkpoint& file, bool* tokenizer,
+                                               std::vector<std::string>* warnings) {
+  const bool known = file.has("tokenizer.ggml.model");
+  if (tokenizer) *tokenizer = known || has_file(file, "tokenizer.json");
+  if (file.is_directory() || !known) return std::vector<TokenizerFile>();
+  auto spec = read_tokenizer(file);
+  auto files = spec.ok() ? write_tokenizer_files(std::move(*spec)) : Result<std::vector<TokenizerFile>>(spec.status());
+  if (files.ok()) return std::move(*files);
+  warnings->push_back(fmt::format("tokenizer.json is not written: {}", files.status().message()));
+  return std::vector<TokenizerFile>();
+}
 
 Result<bool> carry_tokenizer(const Checkpoint& file, GgufMetadata* metadata, std::vector<std::string>* warnings) {
   if (file.has("tokenizer.ggml.model")) return true;
@@ -95,7 +95,7 @@ Result<ConvertReport> convert(const ConvertConfig& config, const WriteProgress& 
     VIBEE_ASSIGN(report.tokenizer, carry_tokenizer(file, &metadata, &report.warnings));
     VIBEE_TRY(write_gguf(config.target, metadata, recast.tensors(), recast.reader(), {.progress = progress}));
   } else if (config.to == "hf") {
-    VIBEE_ASSIGN(const std::vector<TokenizerFile> tokenizer, carry_to_hf(file, &report));
+    VIBEE_ASSIGN(const std::vector<TokenizerFile> tokenizer, carry_to_hf(file, &report.tokenizer, &report.warnings));
     VIBEE_TRY(
         write_hf(config.target, hf_architectures(), file, recast.tensors(), recast.reader(), tokenizer, progress));
   } else {

@@ -33,6 +33,11 @@ struct ConvertReport {
 /// Whether the result carries a tokenizer; what GGUF has no words for is a warning.
 Result<bool> carry_tokenizer(const Checkpoint& file, GgufMetadata* metadata, std::vector<std::string>* warnings);
 
+/// The tokenizer files that a directory made of a GGUF file gets; of a directory none, its own are copied. One that
+/// they cannot say is a warning: the weights are still of use. `tokenizer` (or null): whether the result carries one.
+Result<std::vector<TokenizerFile>> carry_to_hf(const Checkpoint& file, bool* tokenizer,
+                                               std::vector<std::string>* warnings);
+
 Result<ConvertReport> convert(const ConvertConfig& config, const WriteProgress& progress);
 
 }  // namespace vibee

@@ -53,7 +53,7 @@ LoraName parse_lora(std::string_view text) {
 
 Result<Resolved> resolve(const LoadConfig& c) {
   VIBEE_ASSIGN(std::string path, resolve_model(c.model));
-  VIBEE_ASSIGN(Checkpoint file, open_checkpoint(path));
+  VIBEE_ASSIGN(Checkpoint file, open_checkpoint(path, c.bits));
   if (c.weights != "keep") {
     auto formats = parse_formats(c.weights);
     if (!formats.ok()) return formats.take_status().within("--weights");
@@ -82,8 +82,18 @@ Result<Resolved> resolve(const LoadConfig& c) {
     }
   }
   if (c.attention_split == "off") session.cut_keys = false;
-  if (c.act != "int8" && c.act != "f32") return error(Code::invalid, "--act {}: unknown; use int8 or f32", c.act);
+  if (c.act != "int8" && c.act != "llm_int8" && c.act != "f32")
+    return error(Code::invalid, "--act {}: unknown; use int8, llm_int8 or f32", c.act);
   if (c.act == "f32") model.disable.push_back("quantize_activations");
+  if (c.act == "llm_int8") {
+    model.disable.push_back("quantize_outputs");
+    session.outlier_threshold = float(c.outlier_threshold.value_or(kOutlierThreshold));
+    if (!(session.outlier_threshold >= 0))
+      return error(Code::invalid, "--outlier-threshold {}: use a number from 0, which leaves no element apart",
+                   *c.outlier_threshold);
+  } else if (c.outlier_threshold) {
+    return error(Code::invalid, "--outlier-threshold {}: is of --act llm_int8, not of {}", *c.outlier_threshold, c.act);
+  }
   session.context = std::min(config.context, 4096u);
   if (config.takes_whole()) session.context = std::min(session.context, config.text_tokens);
   if (c.context) session.context = c.context;

@@ -16,6 +16,9 @@
 
 namespace vibee {
 
+/// Of --act llm_int8 where nothing is said: what the paper found to keep a model's quality.
+inline constexpr double kOutlierThreshold = 6;
+
 struct LoadConfig {
   /// Path, or a name in the cache.
   std::string model = std::string(kBuiltinModel);
@@ -27,13 +30,14 @@ struct LoadConfig {
   uint32_t logits = 0;           ///< rows with logits a step; 0: batch
   std::string weights = "keep";  ///< format of matrices: the file's own, or one that they are brought into
   std::string kv = "f16";
-  std::string act = "int8";              ///< rows that meet an integer weight: int8, or f32 (slow, for comparisons)
-  std::optional<uint64_t> memory;        ///< cap in bytes; empty: what the system has
-  std::string attention_split = "auto";  ///< v1691: auto or off
-  std::string prefix = "radix";          ///< what is kept for sequences that begin alike; off: nothing
-  std::string kv_disk;                   ///< DIR,SIZE: what is kept outlives the process; empty: it does not
-  std::string policy = "chunked";        ///< who runs in a step (serve/batch/batch.h)
-  std::string order = "fcfs";            ///< who of those that wait goes first (serve/batch/order.h)
+  std::string act = "int8";  ///< rows that meet an integer weight: int8, llm_int8, or f32 (slow, for comparisons)
+  std::optional<double> outlier_threshold;  ///< of llm_int8: elements of at least this size stay floats; empty: 6
+  std::optional<uint64_t> memory;           ///< cap in bytes; empty: what the system has
+  std::string attention_split = "auto";     ///< v1691: auto or off
+  std::string prefix = "radix";             ///< what is kept for sequences that begin alike; off: nothing
+  std::string kv_disk;                      ///< DIR,SIZE: what is kept outlives the process; empty: it does not
+  std::string policy = "chunked";           ///< who runs in a step (serve/batch/batch.h)
+  std::string order = "fcfs";               ///< who of those that wait goes first (serve/batch/order.h)
   /// Promised time between tokens, for the policy sarathi; 0: three steps of one row, at least 50 ms.
   double tbt_ms = 0;
   double gather_ms = 10;                           ///< a server hands over what was generated at most so often
@@ -46,6 +50,7 @@ struct LoadConfig {
   std::optional<Output> output = Output::logits;  ///< what steps give; empty: what the model was made to give
   std::optional<Pooling> pooling;                 ///< of embeddings; empty: as the model's files say
   std::shared_ptr<ScheduleLog> log;               ///< of what a server of it decides; null: none is kept
+  uint32_t bits = 0;                              ///< of a model that stores several widths; 0: its widest
 };
 
 /// An adapter as a user names it.

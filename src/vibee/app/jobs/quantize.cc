@@ -9,15 +9,14 @@
 #include "vibee/app/jobs/allocate.h"
 #include "vibee/app/jobs/bench_model.h"
 #include "vibee/app/jobs/convert.h"
-#include "vibee/app/jobs/eval_text.h"
 #include "vibee/app/jobs/load.h"
 #include "vibee/base/text/quote.h"
 #include "vibee/compress/quantize/calibrate.h"
 #include "vibee/compress/quantize/qserve.h"
 #include "vibee/core/measure/measure.h"
-#include "vibee/hw/device/probe.h"
 #include "vibee/model/cache/cache.h"
 #include "vibee/model/cache/digest.h"
+#include "vibee/model/eval/eval_text.h"
 #include "vibee/model/eval/quality.h"
 #include "vibee/model/weight/atomic_file.h"
 
@@ -26,21 +25,12 @@ namespace {
 
 uint32_t threads_of(uint32_t wanted) { return wanted ? wanted : std::max(1u, std::thread::hardware_concurrency()); }
 
-std::string text_hash(const std::string& text) {
-  Digest digest;
-  digest.update(std::string_view(text));
-  return digest.finish();
-}
-
 /// Bytes read, as progress.
 auto reading(const OnWork& on_work, std::string_view what) {
   return [&on_work, what](uint64_t done, uint64_t total) {
     return !on_work || on_work({what, "MB", double(done) / 1e6, double(total) / 1e6});
   };
 }
-
-/// Which machine a speed is of.
-std::string machine_of(uint32_t threads) { return fmt::format("{}, {} threads", cpu_name(), threads); }
 
 struct Measurement {
   std::string file, base;
@@ -87,11 +77,14 @@ Result<Certificate::Quality> measure(const Measurement& m, const OnWork& on_work
   return q;
 }
 
-/// The calibration text as the model reads it.
-struct Calibration {
-  std::vector<int32_t> tokens;
-  CalibrateOptions options;
-};
+}  // namespace
+
+std::string text_hash(const std::string& text) {
+  Digest digest;
+  digest.update(std::string_view(text));
+  return digest.finish();
+}
+
 Result<Calibration> calibration_of(const QuantizeConfig& config, const Checkpoint& file, uint32_t threads,
                                    const OnWork& on_work) {
   VIBEE_ASSIGN(TokenizerSpec spec, read_tokenizer(file));
@@ -107,6 +100,10 @@ Result<Calibration> calibration_of(const QuantizeConfig& config, const Checkpoin
   return Calibration{std::move(*tokens), std::move(options)};
 }
 
+uint64_t hessian_bytes() { return std::min<uint64_t>(available_memory() / 4, 1 << 30); }
+
+namespace {
+
 Result<Importance> importance_of(const QuantizeConfig& config, const Checkpoint& file, const ModelConfig& model,
                                  const Calibration& text) {
   auto importance = calibrate(file, model, text.tokens, text.options);
@@ -116,9 +113,6 @@ Result<Importance> importance_of(const QuantizeConfig& config, const Checkpoint&
                                 uint32_t(text.tokens.size() / config.context), config.context));
   return importance;
 }
-
-/// Memory for sums of products of inputs: a quarter of what is there, a GiB at most.
-uint64_t hessian_bytes() { return std::min<uint64_t>(available_memory() / 4, 1 << 30); }
 
 /// What it is that a measurement is of.
 std::string measured_key(const Certificate& c, const QuantizeConfig& config, const std::vector<Format>& formats) {
@@ -168,29 +162,32 @@ Status check(const QuantizeConfig& c) {
   return {};
 }
 
-Result<Allocation> allocate(const QuantizeConfig& config, const Checkpoint& file, const QuantizeResult& so_far,
-                            const Calibration& text, const Importance* importance, const GgufMetadata& metadata,
-                            Team* team, const OnWork& on_work) {
+Result<Allocation> allocate(const QuantizeConfig& config, const Checkpoint& file, const ModelConfig& model,
+                            const QuantizeResult& so_far, const Calibration& text, const Importance* importance,
+                            const GgufMetadata& metadata, Team* team, const OnWork& on_work) {
   VIBEE_ASSIGN(const std::vector<Format> formats, budget_formats(config));
   uint64_t elements = 0;
   for (const TensorInfo& t : file.tensors()) elements += t.elements();
-  VIBEE_ASSIGN(const uint64_t bytes, parse_budget(config.budget, elements));
+  VIBEE_ASSIGN(const Budget budget, parse_budget(config.budget, elements));
   MeasureMatrices how{so_far.source,
-                      formats,
-                      importance,
+                      format_scheme(file, formats, importance, team),
                       text.tokens,
                       text.options.bos,
                       config.context,
                       config.probe_windows,
                       text.options.threads,
-                      team,
                       config.measurement,
                       measured_key(so_far.certificate, config, formats)};
   how.progress = [&](std::string_view what, std::string_view unit, double done, double total) {
     return !on_work || on_work({what, unit, done, total});
   };
-  VIBEE_ASSIGN(const std::vector<MatrixChoices> matrices, measure_matrices(file, how));
-  auto chosen = allocate_formats(file, metadata, matrices, bytes);
+  if (budget.of == Budget::Of::speed) how.timed = formats;
+  VIBEE_ASSIGN(const Measured measured, measure_matrices(file, how));
+  const std::vector<MatrixChoices>& matrices = measured.matrices;
+  auto chosen = budget.of == Budget::Of::bytes ? allocate_formats(file, metadata, matrices, uint64_t(budget.amount))
+                : budget.of == Budget::Of::damage
+                    ? allocate_damage(file, metadata, matrices, budget.amount)
+                    : allocate_seconds(file, metadata, model, matrices, measured.seconds, 1 / budget.amount);
   if (!chosen.ok()) return chosen.take_status().within("--budget " + config.budget);
   if (!config.picture.empty()) {
     VIBEE_ASSIGN(const std::string svg, allocation_picture(file, metadata, matrices, *chosen));
@@ -247,7 +244,8 @@ Result<QuantizeResult> quantize(const QuantizeConfig& config, const OnWork& on_w
 
   FormatMix mix = recipe_mix(recipe, model, {config.pure, importance.has_value()});
   if (!config.budget.empty()) {
-    VIBEE_ASSIGN(out.allocation, allocate(config, file, out, *calibration, &*importance, metadata, &team, on_work));
+    VIBEE_ASSIGN(out.allocation,
+                 allocate(config, file, model, out, *calibration, &*importance, metadata, &team, on_work));
     mix = {[&](const TensorInfo& t) {
       const auto at = out.allocation->formats.find(t.name);
       return at == out.allocation->formats.end() ? t.format : at->second;

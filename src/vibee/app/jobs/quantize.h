@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "vibee/compress/quantize/allocate.h"
+#include "vibee/compress/quantize/calibrate.h"
 #include "vibee/compress/quantize/certificate.h"
 #include "vibee/compress/quantize/quantize_model.h"
 
@@ -20,10 +21,15 @@ struct NamedText {
 
 struct QuantizeConfig {
   std::string source;                    ///< a path, or a name in the cache
-  std::string target;                    ///< a GGUF file
+  std::string target;                    ///< a GGUF file; of a scheme, a directory
   std::string format = "q4_k_m";         ///< a recipe
+  std::string scheme = "gguf";           ///< or "exl2", "any", "quanto:TYPE": directories (quantize_exl2, ...)
+  uint32_t seed_bits = 3;                ///< its narrowest width
+  uint32_t parent_bits = 8;              ///< its widest
+  std::string table = "lut";             ///< its values: a table a row and width, or "affine"
   bool pure = false;                     ///< every matrix in its base format
-  std::string budget;                    ///< "4.25bpw", "90MiB": formats are chosen a matrix instead (allocate.h)
+  std::string budget;                    ///< "4.25bpw", "90MiB", "300tok/s", "0.01nats": formats are chosen a matrix
+                                         ///< instead (allocate.h)
   std::vector<std::string> choices;      ///< from these; empty: kBudgetFormats
   uint32_t probe_windows = 8;            ///< of the calibration text, on which a matrix is measured
   std::string measurement;               ///< a file that keeps what was measured; empty: none
@@ -37,11 +43,10 @@ struct QuantizeConfig {
   uint32_t context = 512;                ///< tokens of a window, of either text
   uint32_t windows = 0;                  ///< of `text`, at most; 0: all
   uint32_t threads = 0;                  ///< 0: one a core
+  uint32_t head_bits = 6;                ///< of quantize_exl2: about so many of a head with weights of its own
+  std::string optimizer = "max";         ///< of quantize_quanto: or "hqq", shifts are searched
+  std::vector<std::string> include = {}, exclude = {};  ///< its patterns of modules; no include: all
 };
-
-/// What a budget is spent on where nothing else is named: formats of GGUF in blocks of 256 and of 32.
-inline constexpr std::string_view kBudgetFormats[] = {"q2_k", "q3_k",   "iq4_xs", "q4_k", "q5_k",
-                                                      "q6_k", "iq4_nl", "q5_0",   "q8_0"};
 
 /// What is being done, how far it is, of how much and in what; false stops.
 struct WorkProgress {
@@ -49,6 +54,22 @@ struct WorkProgress {
   double done, total;
 };
 using OnWork = std::function<bool(const WorkProgress&)>;
+
+/// SHA-256 of a text.
+std::string text_hash(const std::string& text);
+/// The calibration text as the model reads it.
+struct Calibration {
+  std::vector<int32_t> tokens;
+  CalibrateOptions options;  ///< whose progress is `on_work`'s, which has to outlive this
+};
+Result<Calibration> calibration_of(const QuantizeConfig& config, const Checkpoint& file, uint32_t threads,
+                                   const OnWork& on_work);
+/// Memory for sums of products of inputs: a quarter of what is there, a GiB at most.
+uint64_t hessian_bytes();
+
+/// What a budget is spent on where nothing else is named: formats of GGUF in blocks of 256 and of 32.
+inline constexpr std::string_view kBudgetFormats[] = {"q2_k", "q3_k",   "iq4_xs", "q4_k", "q5_k",
+                                                      "q6_k", "iq4_nl", "q5_0",   "q8_0"};
 
 struct QuantizeResult {
   std::string source;
@@ -59,6 +80,7 @@ struct QuantizeResult {
   double seconds = 0, encode_seconds = 0;
 };
 
+/// A GGUF file; other schemes have jobs of their own (quantize_exl2.h, quantize_any.h).
 Result<QuantizeResult> quantize(const QuantizeConfig& config, const OnWork& on_work);
 
 struct VerifyConfig {

@@ -107,6 +107,31 @@ TEST_F(Quantize, ABudgetIsKeptToTheByteAndItsMeasurementIsKept) {
   ASSERT_TRUE(done.ok()) << done.status().message();
   EXPECT_FALSE(measured) << "the file says it";
   EXPECT_GT(done->report.bits_per_weight(), 6.0);
+  // Time is measured once, too, and a budget of it or of damage is kept by what is predicted.
+  c.budget = "1tok/s";
+  done = quantize(c, nullptr);
+  ASSERT_TRUE(done.ok()) << done.status().message();
+  EXPECT_GT(done->allocation->seconds, 0);
+  EXPECT_LE(done->allocation->seconds, 1);
+  const double least = done->allocation->predicted;  // time enough for the best
+  bool timed = false;
+  c.budget = fmt::format("{}tok/s", 0.99 / done->allocation->seconds);
+  done = quantize(c, [&](const WorkProgress& p) {
+    timed = timed || p.what == "measuring speed";
+    return true;
+  });
+  ASSERT_TRUE(done.ok()) << done.status().message();
+  EXPECT_FALSE(timed) << "the file says it";
+  EXPECT_EQ(done->allocation->predicted, least);
+  c.budget = fmt::format("{}nats", 3 * least);
+  done = quantize(c, nullptr);
+  ASSERT_TRUE(done.ok()) << done.status().message();
+  EXPECT_LE(done->allocation->predicted, 3 * least);
+  EXPECT_GT(done->allocation->predicted, least);
+  c.budget = fmt::format("{}nats", least / 2);
+  EXPECT_THAT(message(c), HasSubstr("add --choices with more bits"));
+  c.budget = "1e12tok/s";
+  EXPECT_THAT(message(c), HasSubstr("with every matrix in its fastest format"));
   // A file that somebody changed: each mistake is named, and nothing is written.
   std::ifstream in(c.measurement);
   const std::string whole{std::istreambuf_iterator<char>(in), {}};

@@ -91,6 +91,7 @@ Result<ServeTimes> serve_times_for(const LoadConfig& c) {
   out.options = fmt::format(
       "--threads {} --isa {} --ctx {} --batch {} --chunk {} --kv {} --act {} --attention-split {}", c.threads,
       c.isa.empty() ? "best" : c.isa, c.context, c.batch, c.chunk, c.kv, c.act, c.attention_split);
+  if (c.outlier_threshold) out.options += fmt::format(" --outlier-threshold {}", *c.outlier_threshold);
   if (c.weights != "keep") out.options += " --weights " + c.weights;
   for (const std::string& id : c.disable) out.options += " --disable " + id;
   return out;

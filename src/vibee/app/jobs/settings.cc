@@ -30,7 +30,8 @@ struct Field {
 };
 constexpr Field kFields[] = {{"--threads", nullptr, &LoadConfig::threads}, {"--isa", &LoadConfig::isa, nullptr},
                              {"--chunk", nullptr, &LoadConfig::chunk},     {"--weights", &LoadConfig::weights, nullptr},
-                             {"--kv", &LoadConfig::kv, nullptr},           {"--act", &LoadConfig::act, nullptr}};
+                             {"--kv", &LoadConfig::kv, nullptr},           {"--act", &LoadConfig::act, nullptr},
+                             {"--bits", nullptr, &LoadConfig::bits}};
 
 const Field* field_of(const std::string& option) {
   for (const Field& f : kFields)
@@ -69,6 +70,7 @@ Status apply(const Setting& s, LoadConfig* config) {
   const Field* f = field_of(s.option);
   if (!f) return error(Code::invalid, "{}: is no option that can be tuned", s.option);
   if (f->text) {
+    if (f->text == &LoadConfig::act) config->outlier_threshold.reset();  // it is of the one that was
     config->*f->text = s.value;
     return {};
   }

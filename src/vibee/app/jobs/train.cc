@@ -227,6 +227,7 @@ class Run {
     if (c_.products != "f32")
       text +=
           fmt::format(", products: {}{}", c_.products, multiplies_int8(*c_.precision.products) ? "" : " (emulated)");
+    if (c_.qat != "none") text += fmt::format(", learnt for {}", c_.qat);
     if (c_.saved_average > 0) {
       text += ", saved values";
       for (const int b : {1, 2, 4, 8})

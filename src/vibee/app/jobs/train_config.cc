@@ -14,6 +14,7 @@
 
 #include "vibee/base/text/byte_count.h"
 #include "vibee/base/text/quote.h"
+#include "vibee/compress/quantize/torchao.h"
 #include "vibee/dist/shard/data_parallel.h"
 #include "vibee/graph/pass/gradient_checkpointing_v2.h"
 #include "vibee/model/token/detokenizer.h"
@@ -227,6 +228,13 @@ Status set_precision(TrainConfig* c) {
                   {A{"max", Fp8Scaling::Amax::most}, A{"latest", Fp8Scaling::Amax::latest}}, &p.fp8.amax));
   if (c->lora.rank > 0 && c->products != "f32")
     return error(Code::invalid, "key 'precision.products': an adapter is trained with products in f32");
+  if (c->qat != "none") {
+    auto formats = prepared_formats(c->qat);
+    if (!formats.ok()) return formats.take_status().within("key 'precision.qat'");
+    p.stored = std::move(*formats);
+    if (c->lora.rank > 0)
+      return error(Code::invalid, "key 'precision.qat': an adapter is trained on weights as they are");
+  }
   VIBEE_TRY(named("optimiser.moments", c->moments, {std::pair{"f32", false}, {"8bit", true}}, &p.narrow_moments));
   if (c->lora.rank > 0 && (!c->master.empty() || p.update != Bf16Sum::nearest || p.gradients != Format::f32))
     return error(Code::invalid,

@@ -51,7 +51,7 @@ struct TrainConfig {
   uint64_t paged = 0;  ///< bytes of moments that are in memory at once; 0: all
   // Names of what `precision` is then; empty: what goes with `compute`.
   std::string compute = "f32", activations, master, gradients = "f32", gradient_sums = "plain", bf16_update = "rne";
-  std::string products = "f32", products_scaling = "delayed", products_amax = "max";
+  std::string products = "f32", products_scaling = "delayed", products_amax = "max", qat = "none";
   TextOrNumber loss_scale;
   Precision precision;
   double clip = 1;

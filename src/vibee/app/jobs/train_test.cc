@@ -214,7 +214,8 @@ TEST_F(Training, LearnsInOtherNumbers) {
       {"optimiser.moments=8bit", "optimiser.block=64", "model.dim=64", "optimiser.paged=200000"},
       {"precision.products=int8-switchback", "precision.compute=bf16", "train.part=2"},
       {"precision.products=fp8-hybrid", "precision.products_history=3", "train.part=2"},
-      {"precision.products=mxfp8", "precision.products_skip=[\"blk.0.\"]"}};
+      {"precision.products=mxfp8", "precision.products_skip=[\"blk.0.\"]"},
+      {"precision.qat=int4", "precision.compute=bf16", "train.part=2"}};
   int k = 0;
   for (std::vector<std::string> way : ways) {
     double first = 0, last = 0;
@@ -225,7 +226,8 @@ TEST_F(Training, LearnsInOtherNumbers) {
     };
     way.push_back("train.steps=40");
     const std::string out = fmt::format("way{}", k++), again = out + "-again";
-    ASSERT_TRUE(train(config(out, way), false, events).ok());
+    const Status done = train(config(out, way), false, events).take_status();
+    ASSERT_TRUE(done.ok()) << done.message();
     EXPECT_LT(last, 0.8 * first) << way[0];
     events.step = [&](const TrainProgress& p) { return p.step < 20; };
     ASSERT_TRUE(train(config(again, way), false, events).ok());
@@ -453,6 +455,9 @@ TEST_F(Training, SaysWhatAConfigurationMayNotSay) {
       "int8-rows rounds weights of which there is a master");
   has(refusal({"precision.products=fp8-hybrid", "precision.products_scaling=block"}), "delayed, current are built");
   has(refusal({"precision.products=fp8-hybrid", "precision.products_history=0"}), "a whole number from 1");
+  has(refusal({"precision.qat=int5"}), "key 'precision.qat': ");
+  has(refusal({"precision.qat=f32"}), "weights are not stored in f32");
+  has(refusal({"precision.qat=q4_0", "precision.products=mxfp8"}), "give one of both");
   has(refusal({"precision.bf16_update=kahan"}), "kahan compensates bf16 weights; weights are fp32 here");
   has(refusal({"precision.gradient_sums=sr"}), "key 'precision.gradient_sums'");
   has(refusal({"precision.loss_scale=-3"}), "none, dynamic or a number");

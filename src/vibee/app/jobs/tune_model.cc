@@ -65,6 +65,7 @@ std::vector<std::string> words_of(const LoadConfig& c) {
   std::vector<std::string> out = {c.model};
   const LoadConfig defaults;
   const auto add = [&](const char* option, const std::string& value) { out.insert(out.end(), {option, value}); };
+  if (c.bits) add("--bits", std::to_string(c.bits));
   if (c.threads) add("--threads", std::to_string(c.threads));
   if (!c.isa.empty()) add("--isa", c.isa);
   if (c.context) add("--ctx", std::to_string(c.context));
@@ -72,6 +73,7 @@ std::vector<std::string> words_of(const LoadConfig& c) {
   if (c.weights != defaults.weights) add("--weights", c.weights);
   if (c.kv != defaults.kv) add("--kv", c.kv);
   if (c.act != defaults.act) add("--act", c.act);
+  if (c.outlier_threshold) add("--outlier-threshold", fmt::format("{}", *c.outlier_threshold));
   if (c.memory) add("--memory", std::to_string(*c.memory));
   if (c.attention_split != defaults.attention_split) add("--attention-split", c.attention_split);
   for (const std::string& id : c.disable) add("--disable", id);

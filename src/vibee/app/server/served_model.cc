@@ -32,8 +32,9 @@ Result<std::unique_ptr<ServedModel>> ServedModel::load(const LoadConfig& config,
       return error(Code::invalid, "--lora {}={}: that name is given twice", name, a.name.path);
   }
   Digest digest;
-  digest.update(fmt::format("{}|{}|{}|{}|{}", out->model().path(), out->worker->loaded().parameters, config.kv,
-                            config.act, name(out->model().isa())));
+  digest.update(fmt::format("{}|{}|{}|{}|{}|{}", out->model().path(), out->worker->loaded().parameters, config.kv,
+                            config.act, config.outlier_threshold.value_or(kOutlierThreshold),
+                            name(out->model().isa())));
   out->fingerprint = "vibee-" + digest.finish().substr(0, 16);
   return out;
 }

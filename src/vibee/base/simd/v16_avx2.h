@@ -98,6 +98,44 @@ inline V16 v_look_up(const uint8_t* p, const float* table) {
   };
   return {look_up8(index(p), table), look_up8(index(p + 8), table)};
 }
+struct U16 {
+  __m256i lo, hi;
+};
+inline U16 u_zero() { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
+inline U16 u_load(const uint8_t* p) {
+  return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)),
+          _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + 32))};
+}
+template <uint32_t kBy>
+inline U16 u_right(U16 a) {
+  return {_mm256_srli_epi32(a.lo, int(kBy)), _mm256_srli_epi32(a.hi, int(kBy))};
+}
+template <uint32_t kBy>
+inline U16 u_left(U16 a) {
+  return {_mm256_slli_epi32(a.lo, int(kBy)), _mm256_slli_epi32(a.hi, int(kBy))};
+}
+inline U16 operator|(U16 a, U16 b) { return {_mm256_or_si256(a.lo, b.lo), _mm256_or_si256(a.hi, b.hi)}; }
+inline U16 u_append_bits(U16 a, uint16_t bits) {
+  const __m256i all = _mm256_set1_epi32(bits), one = _mm256_set1_epi32(1),
+                lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+  const __m256i low = _mm256_srlv_epi32(all, lanes), high = _mm256_srli_epi32(low, 8);
+  return {_mm256_or_si256(_mm256_slli_epi32(a.lo, 1), _mm256_and_si256(low, one)),
+          _mm256_or_si256(_mm256_slli_epi32(a.hi, 1), _mm256_and_si256(high, one))};
+}
+/// Of 8, 16 or 32 elements by permutations of eight, of which bits 3 and 4 choose; larger tables are gathered.
+template <uint32_t kBits>
+inline __m256 table8(__m256i index, const float* table) {
+  if constexpr (kBits == 3) return _mm256_permutevar8x32_ps(_mm256_loadu_ps(table), index);
+  if constexpr (kBits == 4) return look_up8(index, table);
+  if constexpr (kBits == 5)
+    return _mm256_blendv_ps(look_up8(index, table), look_up8(index, table + 16),
+                            _mm256_castsi256_ps(_mm256_slli_epi32(index, 27)));
+  return _mm256_i32gather_ps(table, _mm256_and_si256(index, _mm256_set1_epi32((1 << kBits) - 1)), 4);
+}
+template <uint32_t kBits>
+inline V16 v_table(U16 index, const float* table) {
+  return {table8<kBits>(index.lo, table), table8<kBits>(index.hi, table)};
+}
 inline V16 v_load_i8(const int8_t* p) {
   return {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)))),
           _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p + 8))))};

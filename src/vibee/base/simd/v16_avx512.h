@@ -60,6 +60,37 @@ inline V16 v_look_up(const uint8_t* p, const float* table) {
   const __m512i c = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
   return _mm512_permutexvar_ps(kHigh ? _mm512_srli_epi32(c, 4) : c, _mm512_loadu_ps(table));  // by the low four bits
 }
+struct U16 {
+  __m512i v;
+};
+inline U16 u_zero() { return {_mm512_setzero_si512()}; }
+inline U16 u_load(const uint8_t* p) { return {_mm512_loadu_si512(p)}; }
+template <uint32_t kBy>
+inline U16 u_right(U16 a) {
+  return {_mm512_srli_epi32(a.v, kBy)};
+}
+template <uint32_t kBy>
+inline U16 u_left(U16 a) {
+  return {_mm512_slli_epi32(a.v, kBy)};
+}
+inline U16 operator|(U16 a, U16 b) { return {_mm512_or_si512(a.v, b.v)}; }
+inline U16 u_append_bits(U16 a, uint16_t bits) {
+  const __m512i twice = _mm512_slli_epi32(a.v, 1);
+  return {_mm512_mask_add_epi32(twice, bits, twice, _mm512_set1_epi32(1))};
+}
+/// Tables of 32 are two registers; of larger ones the top bit chooses between halves.
+template <uint32_t kBits>
+inline V16 v_table(U16 index, const float* table) {
+  if constexpr (kBits == 3)
+    return _mm512_permutexvar_ps(_mm512_and_si512(index.v, _mm512_set1_epi32(7)), _mm512_loadu_ps(table));
+  if constexpr (kBits == 4) return _mm512_permutexvar_ps(index.v, _mm512_loadu_ps(table));
+  if constexpr (kBits == 5) return _mm512_permutex2var_ps(_mm512_loadu_ps(table), index.v, _mm512_loadu_ps(table + 16));
+  if constexpr (kBits > 5) {
+    const __mmask16 upper = _mm512_test_epi32_mask(index.v, _mm512_set1_epi32(1 << (kBits - 1)));
+    return _mm512_mask_blend_ps(upper, v_table<kBits - 1>(index, table),
+                                v_table<kBits - 1>(index, table + (1 << (kBits - 1))));
+  }
+}
 inline V16 v_load_i8(const int8_t* p) {
   return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
 }

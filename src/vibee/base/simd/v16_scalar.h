@@ -64,6 +64,40 @@ template <bool kHigh>
 inline V16 v_look_up(const uint8_t* p, const float* table) {
   VIBEE_LANES(table[kHigh ? p[i] >> 4 : p[i] & 15]);
 }
+/// Sixteen whole numbers of 32 bits: indices of tables.
+struct U16 {
+  uint32_t lane[16];
+};
+inline U16 u_zero() { return U16{}; }
+inline U16 u_load(const uint8_t* p) {
+  U16 r;
+  std::memcpy(r.lane, p, sizeof r.lane);
+  return r;
+}
+template <uint32_t kBy>
+inline U16 u_right(U16 a) {
+  for (uint32_t& lane : a.lane) lane >>= kBy;
+  return a;
+}
+template <uint32_t kBy>
+inline U16 u_left(U16 a) {
+  for (uint32_t& lane : a.lane) lane <<= kBy;
+  return a;
+}
+inline U16 operator|(U16 a, U16 b) {
+  for (int i = 0; i < 16; ++i) a.lane[i] |= b.lane[i];
+  return a;
+}
+/// Each lane twice what it was, and its bit of sixteen.
+inline U16 u_append_bits(U16 a, uint16_t bits) {
+  for (int i = 0; i < 16; ++i) a.lane[i] = a.lane[i] << 1 | (bits >> i & 1);
+  return a;
+}
+/// The elements of a table of 2^kBits (at least 16 are there) that the low bits of the lanes name.
+template <uint32_t kBits>
+inline V16 v_table(U16 index, const float* table) {
+  VIBEE_LANES(table[index.lane[i] & ((1u << kBits) - 1)]);
+}
 /// Round to nearest even; NaN stays a quiet NaN.
 inline void v_store_bf16(uint16_t* p, V16 a) {
   for (int i = 0; i < 16; ++i) p[i] = float_to_bf16(a.lane[i]);

@@ -36,6 +36,12 @@ void add_squares(std::span<const float> before, std::span<const float> after, st
 
 }  // namespace
 
+Format MatrixChoices::format(size_t i) const {
+  const auto format = parse_format(choices[i]);
+  VIBEE_CHECK(format.ok(), "{}", choices[i]);
+  return *format;
+}
+
 size_t MatrixChoices::probe() const {
   size_t best = 0;
   const auto off = [&](size_t i) { return std::fabs(std::log(std::max(errors[i], 1e-30) / kProbeError)); };
@@ -75,7 +81,7 @@ Result<std::vector<MatrixChoices>> measure_errors(const Checkpoint& file, const 
     const uint64_t bytes = f.row_bytes(t.row_length());
     raw.resize(to->size() / t.row_length() * bytes);
     VIBEE_TRY(recast.read(t, row * bytes, raw));
-    f.decode(raw.data(), to->size(), to->data());
+    f.decode_rows(raw.data(), to->size() / t.row_length(), t.row_length(), to->data());
     return {};
   };
   for (const TensorInfo& t : exact.tensors()) {
@@ -98,12 +104,12 @@ Result<std::vector<MatrixChoices>> measure_errors(const Checkpoint& file, const 
         add_squares(before, after, o.importance ? o.importance->of(t) : std::span<const float>(), row, k, rows_a_matrix,
                     &squares);
       }
-      m.formats.push_back(to.format);
+      m.choices.emplace_back(info(to.format).name);
       m.errors.push_back(squares.weight > 0 ? squares.error / squares.weight : 0);
     }
     if (o.progress && !o.progress(done, total)) return error(Code::cancelled, "stopped while errors were measured");
     if (floats) continue;
-    if (m.formats.empty())
+    if (m.choices.empty())
       return error(Code::invalid,
                    "tensor {}: no format to choose from divides its rows of {}; add one with blocks of 32",
                    quote(t.name), k);
@@ -123,6 +129,33 @@ uint64_t file_bytes(const Checkpoint& file, const GgufMetadata& metadata,
   return bytes + gguf_header_bytes(all, file.tensors());
 }
 
+namespace {
+
+Allocation allocation_of(const Checkpoint& file, const GgufMetadata& metadata, std::span<const MatrixChoices> matrices,
+                         const KnapsackAnswer& answer) {
+  Allocation out;
+  for (size_t i = 0; i < matrices.size(); ++i) out.formats[matrices[i].tensor] = matrices[i].format(answer.chosen[i]);
+  out.bytes = file_bytes(file, metadata, [&](const TensorInfo& t) {
+    const auto at = out.formats.find(t.name);
+    return at == out.formats.end() ? t.format : at->second;
+  });
+  out.predicted = answer.damage;
+  out.bound = answer.bound;
+  return out;
+}
+
+/// The smallest sum of sizes.
+uint64_t least_size(std::span<const std::vector<KnapsackChoice>> items) {
+  uint64_t sum = 0;
+  for (const auto& choices : items)
+    sum += std::min_element(choices.begin(), choices.end(), [](const auto& a, const auto& b) {
+             return a.size < b.size;
+           })->size;
+  return sum;
+}
+
+}  // namespace
+
 Result<Allocation> allocate_formats(const Checkpoint& file, const GgufMetadata& metadata,
                                     std::span<const MatrixChoices> matrices, uint64_t bytes) {
   std::map<std::string_view, const MatrixChoices*> known;
@@ -130,33 +163,95 @@ Result<Allocation> allocate_formats(const Checkpoint& file, const GgufMetadata& 
   for (const MatrixChoices& m : matrices) {
     known[m.tensor] = &m;
     items.emplace_back();
-    for (size_t i = 0; i < m.formats.size(); ++i) {
-      const NumericFormat& f = info(m.formats[i]);
+    for (size_t i = 0; i < m.choices.size(); ++i) {
+      const NumericFormat& f = info(m.format(i));
       items.back().push_back({gguf_padded_bytes(metadata, m.elements / f.block_elems * f.block_bytes), m.damage(i)});
     }
   }
   // What is not chosen: the file with every matrix in its first format, less these.
   uint64_t fixed = file_bytes(file, metadata, [&](const TensorInfo& t) {
     const auto at = known.find(t.name);
-    return at == known.end() ? t.format : at->second->formats[0];
+    return at == known.end() ? t.format : at->second->format(0);
   });
   for (const auto& choices : items) fixed -= choices[0].size;
-  auto answer = solve_knapsack(items, bytes > fixed ? bytes - fixed : 0);
-  if (!answer.ok()) {
-    uint64_t least = fixed;
-    for (const auto& choices : items)
-      least += std::min_element(choices.begin(), choices.end(), [](const auto& a, const auto& b) {
-                 return a.size < b.size;
-               })->size;
+  const auto answer = solve_knapsack(items, bytes > fixed ? bytes - fixed : 0);
+  if (!answer.ok())
     return error(Code::invalid, "a budget of {} bytes is below {}, the size with every matrix in its smallest format",
-                 bytes, least);
+                 bytes, fixed + least_size(items));
+  return allocation_of(file, metadata, matrices, *answer);
+}
+
+uint64_t read_weights(const Checkpoint& file, const ModelConfig& config, const TensorInfo& t) {
+  const bool table = t.name == "token_embd.weight" ? file.find("output.weight") != nullptr
+                                                   : t.name == "position_embd.weight" || t.name == "token_types.weight";
+  if (table) return 0;
+  return t.shape.size() > 2 ? t.elements() / t.shape[2] * config.experts_used : t.elements();
+}
+
+Result<Allocation> allocate_seconds(const Checkpoint& file, const GgufMetadata& metadata, const ModelConfig& config,
+                                    std::span<const MatrixChoices> matrices, const FormatSeconds& in, double seconds) {
+  constexpr double kTick = 1e-10;  // what sizes are counted in
+  std::vector<double> reads;
+  double all = 0;
+  for (const MatrixChoices& m : matrices) {
+    VIBEE_ASSIGN(const TensorInfo* t, file.tensor(m.tensor));
+    reads.push_back(double(read_weights(file, config, *t)));
+    all += reads.back();
   }
-  Allocation out;
-  for (size_t i = 0; i < matrices.size(); ++i) out.formats[matrices[i].tensor] = matrices[i].formats[answer->chosen[i]];
-  out.bytes = fixed + answer->size;
-  out.predicted = answer->damage;
-  out.bound = answer->bound;
+  std::vector<std::vector<KnapsackChoice>> items;
+  for (size_t at = 0; at < matrices.size(); ++at) {
+    items.emplace_back();
+    for (size_t i = 0; i < matrices[at].choices.size(); ++i) {
+      const auto measured = in.find(matrices[at].format(i));
+      VIBEE_CHECK(measured != in.end(), "{}", matrices[at].choices[i]);
+      items.back().push_back({uint64_t(std::ceil(measured->second * reads[at] / all / kTick)), matrices[at].damage(i)});
+    }
+  }
+  const auto answer = solve_knapsack(items, uint64_t(seconds / kTick));
+  if (!answer.ok())
+    return error(Code::invalid,
+                 "a budget of {:.1f} tokens/s is above {:.1f}, what was measured here with every matrix in its fastest "
+                 "format",
+                 1 / seconds, 1 / (kTick * double(least_size(items))));
+  Allocation out = allocation_of(file, metadata, matrices, *answer);
+  out.seconds = kTick * double(answer->size);
   return out;
+}
+
+Result<Allocation> allocate_damage(const Checkpoint& file, const GgufMetadata& metadata,
+                                   std::span<const MatrixChoices> matrices, double damage) {
+  // Sizes between the smallest and the largest: more bytes never have more damage.
+  uint64_t low = 0, high = 0;
+  const auto most = [&](bool large) {
+    return [&, large](const TensorInfo& t) {
+      const auto m = std::find_if(matrices.begin(), matrices.end(), [&](auto& c) { return c.tensor == t.name; });
+      if (m == matrices.end()) return t.format;
+      Format best = m->format(0);
+      for (size_t i = 1; i < m->choices.size(); ++i)
+        if ((info(m->format(i)).bits_per_weight() > info(best).bits_per_weight()) == large) best = m->format(i);
+      return best;
+    };
+  };
+  low = file_bytes(file, metadata, most(false)), high = file_bytes(file, metadata, most(true));
+  VIBEE_ASSIGN(Allocation best, allocate_formats(file, metadata, matrices, high));
+  if (best.predicted > damage)
+    return error(Code::invalid,
+                 "a budget of {:.6f} nats is below {:.6f}, what is predicted with every matrix in its best format; add "
+                 "--choices with more bits",
+                 damage, best.predicted);
+  VIBEE_ASSIGN(Allocation least, allocate_formats(file, metadata, matrices, low));
+  if (least.predicted <= damage) return least;
+  while (high - low > high / 1000) {
+    const uint64_t middle = low + (high - low) / 2;
+    VIBEE_ASSIGN(Allocation a, allocate_formats(file, metadata, matrices, middle));
+    if (a.predicted <= damage) {
+      high = middle;
+      best = std::move(a);
+    } else {
+      low = middle;
+    }
+  }
+  return best;
 }
 
 }  // namespace vibee

@@ -45,13 +45,13 @@ TEST_F(Allocate, KnowsEveryMatrixInTheFormatsThatDivideIt) {
   EXPECT_EQ(all.size(), matrices);
   for (const MatrixChoices& m : all) {
     const bool rows_of_96 = m.tensor.find("ffn_down") != m.tensor.npos;
-    EXPECT_EQ(m.formats.size(), rows_of_96 ? 2u : 5u) << m.tensor;
-    for (size_t i = 0; i < m.formats.size(); ++i) {
+    EXPECT_EQ(m.choices.size(), rows_of_96 ? 2u : 5u) << m.tensor;
+    for (size_t i = 0; i < m.choices.size(); ++i) {
       EXPECT_GT(m.errors[i], 0) << m.tensor;
       EXPECT_LT(m.errors[i], 0.2) << m.tensor;
     }
     EXPECT_DOUBLE_EQ(m.damage(m.probe()), m.kl);
-    EXPECT_LT(m.damage(m.formats.size() - 1), m.damage(0)) << "eight bits are worth more than the fewest";
+    EXPECT_LT(m.damage(m.choices.size() - 1), m.damage(0)) << "eight bits are worth more than the fewest";
   }
 }
 
@@ -80,6 +80,51 @@ TEST_F(Allocate, NeverAboveTheBudgetAndNoWorseWithMore) {
   const auto best = allocate_formats(file_, file_.metadata(), all, most);
   ASSERT_TRUE(best.ok());
   for (const auto& [tensor, format] : best->formats) EXPECT_EQ(format, Format::q8_0) << tensor;
+}
+
+TEST_F(Allocate, SpendsTimeWhereItIsWorthMost) {
+  const std::vector<MatrixChoices> all = measured();
+  const auto config = read_config(file_);
+  ASSERT_TRUE(config.ok());
+  const FormatSeconds in = {
+      {Format::q2_k, 1.0}, {Format::q4_0, 1.5}, {Format::q4_k, 2.0}, {Format::q6_k, 4.0}, {Format::q8_0, 3.0}};
+  double weights = 0;
+  for (const MatrixChoices& m : all) weights += double(read_weights(file_, *config, *file_.find(m.tensor)));
+  double before = 1e9;
+  for (const double seconds : {1.4, 1.7, 2.0, 2.5, 3.0, 5.0}) {
+    const auto a = allocate_seconds(file_, file_.metadata(), *config, all, in, seconds);
+    ASSERT_TRUE(a.ok()) << a.status().message();
+    double sum = 0;
+    for (const auto& [tensor, format] : a->formats) {
+      EXPECT_NE(format, Format::q6_k) << "q8_0 is faster, and loses less";
+      sum += in.at(format) * double(read_weights(file_, *config, *file_.find(tensor))) / weights;
+    }
+    EXPECT_NEAR(a->seconds, sum, 1e-6);
+    EXPECT_LE(a->seconds, seconds);
+    EXPECT_LE(a->predicted, before);
+    before = a->predicted;
+  }
+  const auto none = allocate_seconds(file_, file_.metadata(), *config, all, in, 0.5);
+  ASSERT_FALSE(none.ok());
+  EXPECT_THAT(none.status().message(), HasSubstr("a budget of 2.0 tokens/s is above "));
+}
+
+TEST_F(Allocate, FindsTheSmallestFileForADamage) {
+  const std::vector<MatrixChoices> all = measured();
+  const auto whole = allocate_formats(file_, file_.metadata(), all, 1 << 30);
+  ASSERT_TRUE(whole.ok());
+  for (const double times : {1.0, 2.0, 10.0, 1e9}) {
+    const auto a = allocate_damage(file_, file_.metadata(), all, times * whole->predicted);
+    ASSERT_TRUE(a.ok()) << a.status().message();
+    EXPECT_LE(a->predicted, times * whole->predicted);
+    EXPECT_LE(a->bytes, whole->bytes);
+    // With a hundredth less there is more damage, unless it is the smallest there is.
+    const auto less = allocate_formats(file_, file_.metadata(), all, a->bytes - a->bytes / 100);
+    EXPECT_TRUE(!less.ok() || less->predicted > times * whole->predicted) << times;
+  }
+  const auto none = allocate_damage(file_, file_.metadata(), all, whole->predicted / 2);
+  ASSERT_FALSE(none.ok());
+  EXPECT_THAT(none.status().message(), HasSubstr("add --choices with more bits"));
 }
 
 TEST_F(Allocate, SaysWhatTheSmallestFileIs) {

@@ -54,7 +54,9 @@ class CalibrationRun::StoredWeights {
       const Type& type = graph.type(node.out[0]);
       const Format format = type.dims.size() > 1 ? type.elem.format : Format::f32;
       out.at_[std::string(node.text("name"))] = bytes;
-      bytes += round_up(info(format).row_bytes(uint64_t(elements(type, {}))), 64);
+      const auto count = uint64_t(elements(type, {})),
+                 row = type.dims.size() > 1 ? uint64_t(type.dims.back().n) : count;
+      bytes += round_up(count / row * info(format).row_bytes(row), 64);
     }
     if (bytes > available_memory())
       return error(Code::no_memory, "{}: calibration holds {} MiB of weights, {} MiB are available", file.path(),
@@ -77,13 +79,14 @@ class CalibrationRun::StoredWeights {
     const NumericFormat& from = info(tensor->format);
     const uint64_t count = uint64_t(elements(type, {})),
                    row = type.dims.size() > 1 ? uint64_t(type.dims.back().n) : count;
-    const uint64_t first = type.dims.size() > 1 ? uint64_t(part.first) * row : uint64_t(part.first);
     uint8_t* const to = place(name);
     if (type.dims.size() > 1 && type.elem.format == tensor->format)
-      return file.read(*tensor, from.row_bytes(first), {to, from.row_bytes(count)});
+      return file.read(*tensor, uint64_t(part.first) * from.row_bytes(row), {to, count / row * from.row_bytes(row)});
     std::vector<uint8_t> raw(from.row_bytes(row));
     for (uint64_t at = 0; at < count; at += row) {
-      VIBEE_TRY(file.read(*tensor, from.row_bytes(first + at), raw));
+      const uint64_t offset = type.dims.size() > 1 ? (uint64_t(part.first) + at / row) * from.row_bytes(row)
+                                                   : from.row_bytes(uint64_t(part.first));
+      VIBEE_TRY(file.read(*tensor, offset, raw));
       from.decode(raw.data(), row, reinterpret_cast<float*>(to) + at);
     }
     return {};

@@ -71,6 +71,33 @@ struct GptqEncoder::Scratch {
   BlockValues values;
 };
 
+GptqBehind::GptqBehind(const GptqFactor& factor, uint32_t first, uint32_t last, Isa isa)
+    : factor_(&factor), first_(first), last_(last) {
+  const uint32_t k = factor.k();
+  if (last == k) return;
+  GemmProblem p;
+  p.m = kGptqRows, p.n = k - last, p.k = last - first;
+  p.alpha = -1, p.beta = 1;
+  p.a.ld = last - first;
+  p.b.ld = p.d.ld = k;
+  auto plan = GemmPlan::make(p, 1, isa);
+  VIBEE_CHECK(plan.ok(), "{}", plan.status().message());
+  plan_ = std::move(*plan);
+}
+
+void GptqBehind::apply(std::span<float> rows, std::span<const float> errors, std::vector<uint8_t>* memory) const {
+  if (!plan_) return;
+  const uint32_t k = factor_->k(), count = uint32_t(rows.size() / k), behind = k - last_;
+  memory->resize(std::max<uint64_t>(memory->size(), plan_->workspace() + 64));
+  uint8_t* const aligned = memory->data() + (64 - uintptr_t(memory->data()) % 64) % 64;
+  GemmData data;
+  data.a = errors;
+  data.b = GemmInput(factor_->row(first_) + last_, uint64_t(last_ - first_ - 1) * k + behind, Format::f32);
+  data.d = rows.subspan(last_);
+  data.c = data.d;
+  plan_->run_part(data, {0, count}, {0, behind}, {aligned, plan_->workspace()});
+}
+
 GptqEncoder::GptqEncoder(const GptqFactor& factor, Format format, Isa isa)
     : factor_(&factor), format_(&info(format)), lazy_(std::max(kLazyColumns, format_->block_elems)) {
   const uint32_t k = factor.k();
@@ -82,16 +109,7 @@ GptqEncoder::GptqEncoder(const GptqFactor& factor, Format format, Isa isa)
     mean += double(weights_.back()) / k;
   }
   for (float& w : weights_) w = mean > 0 ? float(w / mean) : 1.0f;
-  for (uint32_t at = lazy_; at < k; at += lazy_) {
-    GemmProblem p;
-    p.m = kGptqRows, p.n = k - at, p.k = lazy_;
-    p.alpha = -1, p.beta = 1;
-    p.a.ld = lazy_;
-    p.b.ld = p.d.ld = k;
-    auto plan = GemmPlan::make(p, 1, isa);
-    VIBEE_CHECK(plan.ok(), "{}", plan.status().message());
-    plans_.push_back(std::move(*plan));
-  }
+  for (uint32_t at = 0; at < k; at += lazy_) behind_.emplace_back(factor, at, std::min(k, at + lazy_), isa);
 }
 
 void GptqEncoder::encode_block(Scratch* s, uint32_t first, uint32_t last, uint32_t count, uint8_t* out) const {
@@ -108,14 +126,11 @@ void GptqEncoder::encode_block(Scratch* s, uint32_t first, uint32_t last, uint32
       std::copy_n(s->encoded.data() + uint64_t(r) * format_->block_bytes, format_->block_bytes, block);
       s->values.read(block);
       float* const w = s->rows.data() + uint64_t(r) * k;
-      float* const errors = s->errors.data() + uint64_t(r) * lazy_;
+      float* const errors = s->errors.data() + uint64_t(r) * (lazy_end - first);
       for (uint32_t j = at; j < at + n; ++j) {
-        const float* const u = factor_->row(j);
         float value;
         s->codes[j - at] = s->values.nearest(j - at, factor_->dead(j) ? 0.0f : w[j], &value);
-        const float e = factor_->dead(j) ? 0.0f : (w[j] - value) / u[j];
-        errors[j - first] = e;
-        for (uint32_t i = j + 1; i < lazy_end; ++i) w[i] -= e * u[i];
+        errors[j - first] = gptq_column(*factor_, j, lazy_end, value, w);
       }
       format_->put_codes(s->codes.data(), block);
     }
@@ -132,20 +147,10 @@ void GptqEncoder::encode(std::span<float> rows, uint8_t* out) const {
             std::vector<uint8_t>(uint64_t(kGptqRows) * format_->block_bytes),
             std::vector<uint8_t>(n),
             BlockValues(*format_)};
-  uint64_t most = 0;
-  for (const GemmPlan& plan : plans_) most = std::max(most, plan.workspace());
-  std::vector<uint8_t> workspace(most + 64);
-  uint8_t* const aligned = workspace.data() + (64 - uintptr_t(workspace.data()) % 64) % 64;
+  std::vector<uint8_t> memory;
   for (uint32_t at = 0; at < k; at += lazy_) {
     encode_block(&s, at, at + lazy_, count, out);
-    const uint32_t next = at + lazy_;
-    if (next >= k) break;
-    GemmData data;
-    data.a = std::span<const float>(s.errors);
-    data.b = GemmInput(factor_->row(at) + next, uint64_t(lazy_ - 1) * k + (k - next), Format::f32);
-    data.d = rows.subspan(next);
-    data.c = data.d;
-    plans_[at / lazy_].run_part(data, {0, count}, {0, k - next}, {aligned, most});
+    behind_[at / lazy_].apply(rows, s.errors, &memory);
   }
 }
 

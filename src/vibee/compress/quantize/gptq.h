@@ -11,6 +11,7 @@
 // so slices and threads do not change a byte.
 #pragma once
 
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -40,6 +41,29 @@ class GptqFactor {
   std::vector<bool> dead_;
 };
 
+/// Column j of a row becomes `value`: what it loses is made up for by columns j + 1 .. end - 1. Returns the error e.
+inline float gptq_column(const GptqFactor& factor, uint32_t j, uint32_t end, float value, float* row) {
+  const float* const u = factor.row(j);
+  const float e = factor.dead(j) ? 0.0f : (row[j] - value) / u[j];
+  for (uint32_t i = j + 1; i < end; ++i) row[i] -= e * u[i];
+  return e;
+}
+
+/// What columns first .. last - 1 lost, made up for by all behind them at once.
+class GptqBehind {
+ public:
+  /// `factor` must outlive this.
+  GptqBehind(const GptqFactor& factor, uint32_t first, uint32_t last, Isa isa);
+  /// Of at most kGptqRows rows, whose errors are [rows, last - first]. From several threads at once, with memory of
+  /// their own.
+  void apply(std::span<float> rows, std::span<const float> errors, std::vector<uint8_t>* memory) const;
+
+ private:
+  const GptqFactor* factor_;
+  uint32_t first_, last_;
+  std::optional<GemmPlan> plan_;  ///< nothing where no column is behind
+};
+
 /// Encodes rows of k elements in a format that has levels (NumericFormat::put_codes).
 class GptqEncoder {
  public:
@@ -53,9 +77,9 @@ class GptqEncoder {
   void encode_block(Scratch* s, uint32_t first, uint32_t last, uint32_t rows, uint8_t* out) const;
   const GptqFactor* factor_;
   const NumericFormat* format_;
-  uint32_t lazy_;                ///< columns whose errors are kept before those behind them hear of it
-  std::vector<float> weights_;   ///< of columns
-  std::vector<GemmPlan> plans_;  ///< one a lazy block but the last
+  uint32_t lazy_;                   ///< columns whose errors are kept before those behind them hear of it
+  std::vector<float> weights_;      ///< of columns
+  std::vector<GptqBehind> behind_;  ///< one a lazy block
 };
 
 /// tr(dW H dW^T): what rows of differences lose over the inputs that H is of. H [k, k].

@@ -78,7 +78,10 @@ Searched searched(uint64_t seed) {
   for (uint32_t round = 0; round < 4000; ++round) {
     float x[kBlock], back[kBlock];
     uint8_t block[36];
-    for (float& v : x) all += double(v = random.normal()) * v;
+    for (float& v : x) {
+      v = random.normal();
+      all += double(v) * v;
+    }
     f.encode(x, kBlock, nullptr, block);
     f.decode(block, kBlock, back);
     for (uint32_t s = 0; s < kBlock; s += kSub) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Integer codes in groups with a scale in f32 (packed/formats.inc, i4z, i4m, i8s). Every value is rounded once, those
-// with an offset twice.
+// Integer codes in groups with a scale in f32 (packed/formats.inc: i4z, i3m .. i8m, i8s). Every value is rounded once,
+// those with an offset twice.
 #include <algorithm>
 #include <cfloat>
 #include <cmath>
@@ -113,6 +113,79 @@ void encode_signed_bytes(const float* in, uint64_t n, uint8_t* out) {
   }
 }
 
+/// Blocks of 32 codes of `Bits` bits in parts (formats.inc): nibbles, two bits, one.
+template <uint32_t Bits>
+constexpr uint32_t kPairBit = Bits < 4 ? 0 : 4;
+template <uint32_t Bits>
+constexpr uint32_t kPartBytes = 4 * Bits;
+template <uint32_t Bits>
+uint8_t get_part(const uint8_t* block, uint32_t j) {
+  uint32_t code = 0;
+  if constexpr (Bits >= 4) {
+    code = block[j % 16] >> (j < 16 ? 0 : 4) & 15;
+    block += 16;
+  }
+  if constexpr (Bits % 4 >= 2) {
+    code |= uint32_t(block[j % 8] >> (2 * (j / 8)) & 3) << kPairBit<Bits>;
+    block += 8;
+  }
+  if constexpr (Bits % 2 == 1) code |= uint32_t(block[j / 8] >> (j % 8) & 1) << (Bits - 1);
+  return uint8_t(code);
+}
+template <uint32_t Bits>
+void put_part(uint8_t* block, uint32_t j, uint32_t code) {  // onto zeros
+  if constexpr (Bits >= 4) {
+    block[j % 16] = uint8_t(block[j % 16] | (code & 15) << (j < 16 ? 0 : 4));
+    block += 16;
+  }
+  if constexpr (Bits % 4 >= 2) {
+    block[j % 8] = uint8_t(block[j % 8] | (code >> kPairBit<Bits> & 3) << (2 * (j / 8)));
+    block += 8;
+  }
+  if constexpr (Bits % 2 == 1) block[j / 8] = uint8_t(block[j / 8] | (code >> (Bits - 1) & 1) << (j % 8));
+}
+
+/// Groups of 64 of codes of `Bits` bits, of 8 as signed bytes, behind a scale and an offset.
+constexpr uint32_t kPartGroup = 64;
+template <uint32_t Bits>
+constexpr uint32_t kPartGroupBytes = 8 + kPartGroup / 32 * kPartBytes<Bits>;
+template <uint32_t Bits>
+void put_parts(const uint8_t* codes, uint8_t* group) {
+  std::memset(group + 8, 0, kPartGroupBytes<Bits> - 8);
+  for (uint32_t i = 0; i < kPartGroup; ++i) {
+    if constexpr (Bits == 8) {
+      group[8 + i] = uint8_t(codes[i] ^ 0x80);
+    } else {
+      put_part<Bits>(group + 8 + i / 32 * kPartBytes<Bits>, i % 32, codes[i]);
+    }
+  }
+}
+template <uint32_t Bits>
+void decode_parts(const uint8_t* in, uint64_t n, float* out) {
+  for (; n > 0; n -= kPartGroup, out += kPartGroup, in += kPartGroupBytes<Bits>) {
+    const float scale = read_float(in), offset = read_float(in + 4);
+    for (uint32_t i = 0; i < kPartGroup; ++i) {
+      const int code = Bits == 8 ? int(int8_t(in[8 + i])) : get_part<Bits>(in + 8 + i / 32 * kPartBytes<Bits>, i % 32);
+      const float product = scale * float(code);
+      out[i] = product + offset;
+    }
+  }
+}
+template <uint32_t Bits>
+void encode_parts(const float* in, uint64_t n, uint8_t* out) {
+  constexpr int kMost = (1 << Bits) - 1;
+  for (; n > 0; n -= kPartGroup, in += kPartGroup, out += kPartGroupBytes<Bits>) {
+    Extent e = extent<kPartGroup>(in, FLT_MAX, -FLT_MAX);
+    if (e.low > e.high) e = {0, 0};
+    const float scale = usable(e.high / kMost - e.low / kMost);
+    write_float(out, scale);
+    write_float(out + 4, Bits == 8 ? e.low + 128 * scale : e.low);
+    uint8_t codes[kPartGroup];
+    for (uint32_t i = 0; i < kPartGroup; ++i) codes[i] = uint8_t(nearest(in[i] - e.low, scale, 0, kMost));
+    put_parts<Bits>(codes, out);
+  }
+}
+
 /// Code 128 is zero.
 template <uint32_t Group>
 void put_signed_bytes(const uint8_t* codes, uint8_t* block) {
@@ -132,6 +205,16 @@ VIBEE_PUT(i4m32, 32, 8)
 VIBEE_PUT(i4m64, 64, 8)
 VIBEE_PUT(i4m128, 128, 8)
 #undef VIBEE_PUT
+#define VIBEE_PARTS(id, bits)                                                                                   \
+  void put_codes_##id(const uint8_t* codes, uint8_t* block) { put_parts<bits>(codes, block); }                  \
+  void encode_##id(const float* in, uint64_t n, const float*, uint8_t* out) { encode_parts<bits>(in, n, out); } \
+  void decode_##id(const uint8_t* in, uint64_t n, float* out) { decode_parts<bits>(in, n, out); }
+VIBEE_PARTS(i3m64, 3)
+VIBEE_PARTS(i5m64, 5)
+VIBEE_PARTS(i6m64, 6)
+VIBEE_PARTS(i7m64, 7)
+VIBEE_PARTS(i8m64, 8)
+#undef VIBEE_PARTS
 void put_codes_i8s32(const uint8_t* codes, uint8_t* block) { put_signed_bytes<32>(codes, block); }
 void put_codes_i8s64(const uint8_t* codes, uint8_t* block) { put_signed_bytes<64>(codes, block); }
 void put_codes_i8s128(const uint8_t* codes, uint8_t* block) { put_signed_bytes<128>(codes, block); }

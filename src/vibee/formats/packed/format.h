@@ -41,19 +41,30 @@ struct NumericFormat {
   /// Writes the codes (below `levels`) of all elements of one block, whose scales and offsets stay; nullptr as above.
   void (*put_codes)(const uint8_t* codes, uint8_t* block);
 
-  /// Whether all blocks of a row share a scale, so that its encoder has to see where a row ends.
-  bool has_row_scale() const { return format == Format::qoq32 || format == Format::qoq64 || format == Format::qoq128; }
+  /// Bytes in front of a row's blocks: a table that all of them look their codes up in. Such a format decodes and
+  /// encodes whole rows, one at a time.
+  uint32_t head_bytes = 0;
+
+  /// Whether all blocks of a row share a scale or a table, so that its encoder has to see where a row ends.
+  bool knows_rows() const {
+    return format == Format::qoq32 || format == Format::qoq64 || format == Format::qoq128 || head_bytes != 0;
+  }
+  /// Decodes `rows` rows of `k` elements, one after another.
+  void decode_rows(const uint8_t* bytes, uint64_t rows, uint64_t k, float* out) const {
+    if (head_bytes == 0) return decode(bytes, rows * k, out);
+    for (uint64_t r = 0; r < rows; ++r) decode(bytes + r * row_bytes(k), k, out + r * k);
+  }
   /// Encodes `rows` rows of `k` elements, one after another: all at once where blocks know nothing of rows.
   void encode_rows(const float* in, uint64_t rows, uint64_t k, const float* importance, uint8_t* bytes) const {
-    if (!has_row_scale()) return encode(in, rows * k, importance, bytes);
+    if (!knows_rows()) return encode(in, rows * k, importance, bytes);
     for (uint64_t r = 0; r < rows; ++r)
       encode(in + r * k, k, importance ? importance + r * k : nullptr, bytes + r * row_bytes(k));
   }
 
   bool in_gguf() const { return gguf_type != kNoGgufType; }
-  double bits_per_weight() const { return 8.0 * block_bytes / block_elems; }
+  double bits_per_weight() const { return 8.0 * block_bytes / block_elems; }  ///< of blocks alone
   /// Bytes of a row of `n` elements; `n` must be a multiple of block_elems.
-  uint64_t row_bytes(uint64_t n) const { return n / block_elems * block_bytes; }
+  uint64_t row_bytes(uint64_t n) const { return head_bytes + n / block_elems * block_bytes; }
 };
 
 /// All formats, in the order of the enum.

@@ -11,7 +11,7 @@ namespace {
 constexpr auto kFormats = [] {
   auto all = std::to_array<NumericFormat>({
 #define VIBEE_FORMAT(id, gguf_type, block, bytes, encode) \
-  {Format::id, #id, gguf_type, block, bytes, decode_##id, encode, 0, nullptr},
+  {Format::id, #id, gguf_type, block, bytes, decode_##id, encode, 0, nullptr, 0},
 #include "vibee/formats/packed/formats.inc"
 #undef VIBEE_FORMAT
   });
@@ -20,6 +20,7 @@ constexpr auto kFormats = [] {
   all[size_t(Format::id)].put_codes = put_codes_##id;
 #include "vibee/formats/packed/codes.inc"
 #undef VIBEE_CODES
+  for (uint32_t bits = 3; bits <= 8; ++bits) all[size_t(Format::lut3) + bits - 3].head_bytes = 2u << bits;
   return all;
 }();
 

@@ -85,6 +85,7 @@ TEST_P(EveryFormat, CodesArePutOneByOneAndScalesStay) {
 
 TEST_P(EveryFormat, DecodesEachBlockOnItsOwn) {
   const NumericFormat& f = info(GetParam());
+  if (f.head_bytes != 0) GTEST_SKIP() << "blocks of a row share its table";
   const std::vector<uint8_t> blocks = golden(std::string(f.name) + ".blocks");
   const std::vector<float> want = golden_floats(std::string(f.name) + ".floats");
   std::vector<float> got(f.block_elems + 1, 12345.0f);
@@ -137,6 +138,7 @@ double levels_of(const NumericFormat& f) {
     case Format::i8s64:
     case Format::i8s128: return 254;
     default:
+      if (f.head_bytes != 0) return std::exp2(f.name[3] - '0');  // means of uniform numbers are a grid nearly
       return std::exp2(f.name[0] == 'q' || f.name[0] == 'i' ? f.name[1] - '0'
                                                             : 8);  // q5_k has 5-bit codes; bf16 8 significant bits
   }
@@ -198,7 +200,7 @@ TEST_P(Encoder, WritesTheGoldenBytes) {
 }
 
 TEST(Table, FindsByNameAndByType) {
-  ASSERT_EQ(all_formats().size(), 43u);
+  ASSERT_EQ(all_formats().size(), 54u);
   for (const NumericFormat& f : all_formats()) {
     EXPECT_EQ(&info(f.format), &f);
     EXPECT_EQ(*parse_format(f.name), f.format);

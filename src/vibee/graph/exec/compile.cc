@@ -32,6 +32,16 @@ uint32_t slots_for_parts(const PlanOptions& o) {
   return kItemsAThread / 2 * o.threads * ((o.max_context + kSplitKeys - 1) / kSplitKeys);
 }
 
+/// Bytes of `rows` quantised rows as the plan keeps them.
+uint64_t quantized_bytes(const PlanOptions& o, uint32_t rows, uint32_t k) {
+  return act_bytes(rows, k) + (o.outlier_threshold > 0 ? outlier_bytes(rows, k) : 0);
+}
+/// Bytes of a value in a step.
+uint64_t value_bytes(const PlanOptions& o, const Type& type, Sizes sizes) {
+  if (type.elem.kind != Elem::act8) return vibee::bytes(type, sizes);
+  return quantized_bytes(o, uint32_t(value(type.dims[0], sizes)), uint32_t(value(type.dims[1], sizes)));
+}
+
 bool is_expert(Op op) { return op == Op::moe_gated || op == Op::moe_down; }
 /// The input whose memory the output may take; SIZE_MAX: none.
 size_t overwritten_input(const Node& node) {
@@ -139,6 +149,9 @@ Result<Plan::Layout> Plan::Layout::make(const Graph& g, const PlanOptions& o) {
       return error(Code::unsupported, "node {} ({}) has no kernel for running; only the interpreter evaluates it", i,
                    info(node.op).name);
     VIBEE_TRY(check_runnable(g, node).within(fmt::format("node {}", i)));
+    if (o.outlier_threshold > 0 && node.integer("quantized") != 0)
+      return error(Code::unsupported, "node {} ({}) keeps no outliers apart; disable the pass quantize_outputs", i,
+                   info(node.op).name);
     // Experts multiply a few rows at a time, gathered into the thread's own memory; so does the router.
     const bool moe = is_expert(node.op) || node.op == Op::moe_route;
     if (moe || (!o.float_rows && quantizes_rows(g, node))) {
@@ -146,7 +159,7 @@ Result<Plan::Layout> Plan::Layout::make(const Graph& g, const PlanOptions& o) {
       const uint32_t rows = moe ? std::min(kExpertRows, o.max_rows) : o.max_rows;
       const auto k = uint32_t(weight.back().n);
       if (!o.float_rows && quantizes_rows(g, node))
-        l.quantized_stride = std::max<uint64_t>(l.quantized_stride, round_up(act_bytes(rows, k), 64));
+        l.quantized_stride = std::max<uint64_t>(l.quantized_stride, round_up(quantized_bytes(o, rows, k), 64));
       const uint64_t gathered = node.op == Op::moe_route ? uint64_t(weight[0].n) : k;
       if (moe) l.gathered_stride = std::max<uint64_t>(l.gathered_stride, round_up(4 * rows * gathered, 64));
     }
@@ -247,9 +260,9 @@ Result<Plan::Layout> Plan::Layout::make(const Graph& g, const PlanOptions& o) {
       request_of[id] = request_of[owner];
       continue;
     }
-    uint64_t size = vibee::bytes(g.type(id), most);
+    uint64_t size = value_bytes(o, g.type(id), most);
     if (p.repeated) {
-      p.stride = round_up(vibee::bytes(g.type(id), few), 64);
+      p.stride = round_up(value_bytes(o, g.type(id), few), 64);
       size = std::max(size, p.stride * o.threads);
     }
     request_of[id] = uint32_t(requests.size());

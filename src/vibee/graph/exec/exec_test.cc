@@ -30,7 +30,7 @@ struct Work {
 
 /// Logits of step 1, then of step 2.
 std::vector<float> run_plan(const Graph& graph, const SampleWeights& weights, const Work& work, Isa isa,
-                            uint32_t threads, KvFormat kv = KvFormat::f32) {
+                            uint32_t threads, KvFormat kv = KvFormat::f32, float outlier_threshold = 0) {
   PlanOptions o;
   o.max_rows = 40;
   o.max_logits = 4;
@@ -38,6 +38,7 @@ std::vector<float> run_plan(const Graph& graph, const SampleWeights& weights, co
   o.threads = threads;
   o.isa = isa;
   o.kv = kv;
+  o.outlier_threshold = outlier_threshold;
   auto plan = Plan::compile(graph, weights.table(), o);
   EXPECT_TRUE(plan.ok()) << plan.status().message();
   if (!plan.ok()) return {};
@@ -64,8 +65,8 @@ std::vector<float> run_plan(const Graph& graph, const SampleWeights& weights, co
   return logits;
 }
 
-std::vector<float> run_interpreter(const Graph& graph, const SampleWeights& weights, const Work& work,
-                                   Noise noise = {}) {
+std::vector<float> run_interpreter(const Graph& graph, const SampleWeights& weights, const Work& work, Noise noise = {},
+                                   float outlier_threshold = 0) {
   std::vector<std::vector<LayerKv>> state(work.tokens.size());
   std::vector<float> logits;
   for (const bool second : {false, true})
@@ -77,6 +78,7 @@ std::vector<float> run_interpreter(const Graph& graph, const SampleWeights& weig
         in.integers["positions"].push_back(int32_t(first + i));
       }
       in.state = state[s];
+      in.outlier_threshold = outlier_threshold;
       noise.seed = noise.seed * 31 + s + 1;
       auto out = interpret(graph, in, weights.files(), {int64_t(n), second ? 1 : work.wanted(s)}, noise);
       EXPECT_TRUE(out.ok()) << out.status().message();
@@ -99,10 +101,12 @@ double size_of(const std::vector<float>& a) { return distance(a, std::vector<flo
 /// kTerms roundings of its size; the interpreter with results perturbed by that much shows what it does to the logits
 /// (with integer formats also by codes that round the other way). Twice the largest of several perturbations.
 constexpr double kTerms = 192;
-double tolerance(const Graph& graph, const SampleWeights& weights, const Work& work, const std::vector<float>& exact) {
+double tolerance(const Graph& graph, const SampleWeights& weights, const Work& work, const std::vector<float>& exact,
+                 float outlier_threshold = 0) {
   double most = 0;
   for (uint64_t seed = 1; seed <= 6; ++seed)
-    most = std::max(most, distance(exact, run_interpreter(graph, weights, work, {kTerms * 0x1p-24, seed})));
+    most = std::max(
+        most, distance(exact, run_interpreter(graph, weights, work, {kTerms * 0x1p-24, seed}, outlier_threshold)));
   return 2 * most;
 }
 
@@ -174,6 +178,55 @@ TEST_P(PlanOf, EveryPassIsExact) {
 INSTANTIATE_TEST_SUITE_P(Formats, PlanOf,
                          testing::Values(Format::f32, Format::q8_0, Format::q4_0, Format::q4_1, Format::q5_0),
                          [](const auto& row) { return std::string(format_name(row.param)); });
+
+/// Rows that a call makes, that a pass makes for several, and that a norm makes keep the same elements apart.
+TEST(PlanOfOutliers, GivesTheInterpretersLogits) {
+  RandomStream random(61, Purpose::test);
+  for (const Format format : {Format::q8_0, Format::q4_1})
+    for (const float threshold : {0.5f, 1.5f}) {
+      for (uint32_t rows : {1u, 5u, 40u}) {
+        const SampleDecoder decoder = random_decoder(random, format);
+        const Graph graph = sample_decoder(decoder);
+        const std::string disabled = "quantize_outputs";
+        auto lowered = run_passes(graph, {&disabled, 1});
+        ASSERT_TRUE(lowered.ok());
+        const Work work(rows, decoder.vocab, random);
+        std::vector<float> first;
+        for (Isa isa : {Isa::scalar, Isa::avx2, Isa::avx512}) {
+          if (isa > detected_isa()) continue;
+          auto weights = SampleWeights::make(graph, isa, rows);
+          ASSERT_TRUE(weights.ok());
+          for (uint32_t threads : {1u, 2u})
+            for (const bool passes : {false, true}) {
+              const Graph& g = passes ? *lowered : graph;
+              const auto got = run_plan(g, *weights, work, isa, threads, KvFormat::f32, threshold);
+              ASSERT_FALSE(got.empty());
+              if (first.empty()) {
+                first = got;
+                const auto want = run_interpreter(graph, *weights, work, {}, threshold);
+                EXPECT_LE(distance(got, want), tolerance(graph, *weights, work, want, threshold)) << print(graph);
+                EXPECT_GT(distance(got, run_plan(g, *weights, work, isa, threads)), 0);
+                const auto plain = run_plan(g, *weights, work, isa, threads, KvFormat::f32, 1e30f);
+                EXPECT_EQ(plain, run_plan(g, *weights, work, isa, threads));
+              }
+              ASSERT_EQ(0, std::memcmp(got.data(), first.data(), first.size() * 4))
+                  << name(isa) << " threads " << threads << " rows " << rows;
+            }
+        }
+      }
+    }
+}
+
+TEST(PlanOfOutliers, RefusesRowsThatAreQuantisedBlockByBlock) {
+  SampleDecoder decoder;
+  decoder.format = Format::q8_0;
+  decoder.head_dim = 32;
+  auto lowered = run_passes(sample_decoder(decoder));
+  ASSERT_TRUE(lowered.ok());
+  PlanOptions o;
+  o.outlier_threshold = 6;
+  EXPECT_NE(Plan::arena_bytes(*lowered, o).status().message().find("quantize_outputs"), std::string::npos);
+}
 
 /// A wrong model must not pass the comparison above.
 TEST(Plan, ASmallChangeOfTheModelIsSeen) {

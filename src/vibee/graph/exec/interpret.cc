@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "vibee/base/random/philox.h"
+#include "vibee/graph/pass/quantize_aware.h"
 #include "vibee/kernels/pointwise/compress.h"
 
 namespace vibee {
@@ -15,10 +16,12 @@ Status read_weight(const FileWeights& weights, std::string_view name, TensorValu
   if (v->type.elem.kind != Elem::stored)
     return error(Code::invalid, "weight '{}' has type {}", name, to_string(v->type));
   const NumericFormat& format = info(v->type.elem.format);
-  if (v->f.size() % format.block_elems != 0 || at->second.size() != format.row_bytes(v->f.size()))
+  const auto k = v->type.dims.empty() ? v->f.size() : uint64_t(v->type.dims.back().n);
+  const uint64_t rows = v->f.size() / k, wanted = rows * format.row_bytes(k);
+  if (k % format.block_elems != 0 || at->second.size() != wanted)
     return error(Code::invalid, "weight '{}' has {} bytes; {} takes {}", name, at->second.size(), to_string(v->type),
-                 format.row_bytes(v->f.size()));
-  format.decode(at->second.data(), v->f.size(), v->f.data());
+                 wanted);
+  format.decode_rows(at->second.data(), rows, k, v->f.data());
   return {};
 }
 Status read_weight(const NamedNumbers<double>& weights, std::string_view name, TensorOf<double>* v) {
@@ -98,17 +101,18 @@ Result<std::vector<TensorOf<T>>> run(const Graph& g, const InterpretInputsOf<T>&
     std::vector<const TensorOf<T>*> in;
     for (ValueId id : node.in) in.push_back(&values[id]);
     std::vector<TensorOf<T>> rounded;
-    if (is_rounded_product(node)) {
-      rounded = rounded_operands<T>(node, in);
+    if (is_rounded_product(node) || is_stored_product(node)) {
+      rounded = is_stored_product(node) ? stored_operands<T>(node, in) : rounded_operands<T>(node, in);
       for (size_t i = 0; i < in.size(); ++i) in[i] = &rounded[i];
     }
     const OpLevel level = info(node.op).level;
+    const float apart = inputs.outlier_threshold;
     if (node.op == Op::compress) evaluate_compress(node, *in[0], inputs.rounding, &out[0]);
     VIBEE_TRY((node.op == Op::compress       ? Status()
                : level == OpLevel::source    ? read_source(node, inputs, weights, &out[0])
-               : is_lora(node.op)            ? evaluate_lora<T>(node, in, inputs.lora, &out[0])
+               : is_lora(node.op)            ? evaluate_lora<T>(node, in, inputs.lora, apart, &out[0])
                : level == OpLevel::primitive ? evaluate_primitive<T>(node, in, &out[0])
-                                             : evaluate_composite<T>(node, in, logits_rows, out))
+                                             : evaluate_composite<T>(node, in, logits_rows, apart, out))
                   .within(where));
     for (size_t i = 0; i < out.size(); ++i) {
       if (noise.relative > 0 && level != OpLevel::source)

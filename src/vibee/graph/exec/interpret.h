@@ -28,6 +28,7 @@ struct InterpretInputsOf {
   std::span<const LoraWeights> lora;  ///< of the sequence's adapter, one an adapted product; empty: none
   std::vector<LayerKvOf<T>> state;    ///< what the sequence holds before the step, by layer; empty at its start
   RoundingKey rounding = {};          ///< seed and step of what `compress` rounds at random
+  float outlier_threshold = 0;        ///< of quantised rows (kernels/gemm/outliers.h); 0: none has outliers
 };
 using InterpretInputs = InterpretInputsOf<float>;
 
@@ -52,7 +53,7 @@ Result<std::vector<TensorOf<double>>> interpret_exact(const Graph& graph, const 
 /// output.
 template <class T>
 Status evaluate_composite(const Node& node, std::span<const TensorOf<T>* const> in,
-                          std::span<const int32_t> logits_rows, std::span<TensorOf<T>> out);
+                          std::span<const int32_t> logits_rows, float outlier_threshold, std::span<TensorOf<T>> out);
 
 /// Composites of training graphs: attention among the step's rows, the loss, gradients (interpret_training.cc).
 template <class T>
@@ -62,11 +63,14 @@ Status evaluate_training(const Node& node, std::span<const TensorOf<T>* const> i
 /// (interpret_rounded.cc).
 template <class T>
 std::vector<TensorOf<T>> rounded_operands(const Node& node, std::span<const TensorOf<T>* const> in);
+/// The same of a product by a weight that is stored (graph/pass/quantize_aware.h).
+template <class T>
+std::vector<TensorOf<T>> stored_operands(const Node& node, std::span<const TensorOf<T>* const> in);
 
 /// lora_down, lora_up or linear_lora with the sequence's adapter; without one lora_down gives zeros and the others add
 /// nothing.
 template <class T>
 Status evaluate_lora(const Node& node, std::span<const TensorOf<T>* const> in, std::span<const LoraWeights> adapter,
-                     TensorOf<T>* out);
+                     float outlier_threshold, TensorOf<T>* out);
 
 }  // namespace vibee

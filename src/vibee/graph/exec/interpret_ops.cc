@@ -140,27 +140,28 @@ Rows<T> moe_route(const Rows<T>& logits, int64_t experts, int64_t k, bool normal
 
 template <class T>
 Rows<T> moe_gated(const TensorOf<T>& x, const TensorOf<T>& route, const TensorOf<T>& gate, const TensorOf<T>& up,
-                  std::string_view kind) {
+                  std::string_view kind, float threshold) {
   Rows<T> y;
   const int64_t k = route.width() / 2;
   for (int64_t r = 0; r < x.rows(); ++r)
     for (int64_t j = 0; j < k; ++j) {
       const int64_t e = std::llround(route.f[size_t(r * 2 * k + j)]);
       const TensorOf<T> row = one_row(x.f, size_t(r), size_t(x.width()));
-      const Rows<T> h = gated(product(row, one_expert(gate, e)), product(row, one_expert(up, e)), kind);
+      const Rows<T> h =
+          gated(product(row, one_expert(gate, e), threshold), product(row, one_expert(up, e), threshold), kind);
       y.insert(y.end(), h.begin(), h.end());
     }
   return y;
 }
 
 template <class T>
-Rows<T> moe_down(const TensorOf<T>& h, const TensorOf<T>& route, const TensorOf<T>& down) {
+Rows<T> moe_down(const TensorOf<T>& h, const TensorOf<T>& route, const TensorOf<T>& down, float threshold) {
   const int64_t k = route.width() / 2, n = down.type.dims[1].n;
   Rows<T> y(size_t(h.rows() * n));
   for (int64_t r = 0; r < h.rows(); ++r)
     for (int64_t j = 0; j < k; ++j) {
       const TensorOf<T> row = one_row(h.f, size_t(r * k + j), size_t(h.width() / k));
-      const Rows<T> out = product(row, one_expert(down, std::llround(route.f[size_t(r * 2 * k + j)])));
+      const Rows<T> out = product(row, one_expert(down, std::llround(route.f[size_t(r * 2 * k + j)])), threshold);
       for (int64_t i = 0; i < n; ++i) y[size_t(r * n + i)] += out[size_t(i)] * route.f[size_t(r * 2 * k + k + j)];
     }
   return y;
@@ -170,7 +171,7 @@ Rows<T> moe_down(const TensorOf<T>& h, const TensorOf<T>& route, const TensorOf<
 
 template <class T>
 Status evaluate_lora(const Node& node, std::span<const TensorOf<T>* const> in, std::span<const LoraWeights> adapter,
-                     TensorOf<T>* out) {
+                     float threshold, TensorOf<T>* out) {
   const auto target = size_t(node.integer("target"));
   const LoraWeights w = target < adapter.size() ? adapter[target] : LoraWeights{};
   const auto width = size_t(out->width());
@@ -185,7 +186,7 @@ Status evaluate_lora(const Node& node, std::span<const TensorOf<T>* const> in, s
       }
     return {};
   }
-  out->f = node.op == Op::linear_lora ? product(*in[0], *in[1]) : in[0]->f;
+  out->f = node.op == Op::linear_lora ? product(*in[0], *in[1], threshold) : in[0]->f;
   const TensorOf<T>& h = *in.back();
   for (size_t r = 0; r < size_t(out->rows()); ++r)
     for (size_t c = 0; c < width && w.rank; ++c) {
@@ -198,7 +199,7 @@ Status evaluate_lora(const Node& node, std::span<const TensorOf<T>* const> in, s
 
 template <class T>
 Status evaluate_composite(const Node& node, std::span<const TensorOf<T>* const> in,
-                          std::span<const int32_t> logits_rows, std::span<TensorOf<T>> out) {
+                          std::span<const int32_t> logits_rows, float threshold, std::span<TensorOf<T>> out) {
   Rows<T>& y = out[0].f;
   const bool quantized = node.integer("quantized") != 0, split = node.text("pairs") == "split";
   switch (node.op) {
@@ -226,10 +227,11 @@ Status evaluate_composite(const Node& node, std::span<const TensorOf<T>* const> 
       for (size_t i = 0; i < y.size(); ++i) y[i] = T(gate_of(node.text("kind"), in[0]->f[i]));
       return {};
     case Op::moe_route:
-      y = moe_route(product(*in[0], *in[1]), in[1]->rows(), node.integer("k"), node.integer("normalise") != 0);
+      y = moe_route(product(*in[0], *in[1], threshold), in[1]->rows(), node.integer("k"),
+                    node.integer("normalise") != 0);
       return {};
-    case Op::moe_gated: y = moe_gated(*in[0], *in[1], *in[2], *in[3], node.text("gate")); return {};
-    case Op::moe_down: y = moe_down(*in[0], *in[1], *in[2]); return {};
+    case Op::moe_gated: y = moe_gated(*in[0], *in[1], *in[2], *in[3], node.text("gate"), threshold); return {};
+    case Op::moe_down: y = moe_down(*in[0], *in[1], *in[2], threshold); return {};
     case Op::gated: y = gated(in[0]->f, in[1]->f, node.text("gate")); return {};
     case Op::soft_cap:
       for (size_t i = 0; i < y.size(); ++i) y[i] = T(node.number("cap") * std::tanh(in[0]->f[i] / node.number("cap")));
@@ -237,7 +239,7 @@ Status evaluate_composite(const Node& node, std::span<const TensorOf<T>* const> 
     case Op::scale:
       for (size_t i = 0; i < y.size(); ++i) y[i] = T(in[0]->f[i] * node.number("by", 1));
       return {};
-    case Op::linear: y = product(*in[0], *in[1]); return {};
+    case Op::linear: y = product(*in[0], *in[1], threshold); return {};
     case Op::rope_table: rope_table(node, in, &y); return {};
     case Op::rope:
       y = rope(in[0]->f, in[0]->width(), *in[1], node.integer("head_dim"), split, node.integer("inverse") != 0);
@@ -245,7 +247,7 @@ Status evaluate_composite(const Node& node, std::span<const TensorOf<T>* const> 
     case Op::kv_append: append(node, *in[0], in[1]->f, in[2]->f, &out[0]); return {};
     case Op::attention: {
       VIBEE_TRY(attention(node, *in[0], *in[1], &y));
-      if (quantized) y = quantize(y);
+      if (quantized) y = quantize(y, threshold);
       return {};
     }
     case Op::take_rows:
@@ -258,21 +260,21 @@ Status evaluate_composite(const Node& node, std::span<const TensorOf<T>* const> 
         return error(Code::invalid, "[pool_rows] gives one row a sequence, {} are wanted", out[0].rows());
       y = pool_rows(*in[0], *find_pooling(node.text("kind")));
       return {};
-    case Op::quantize: y = quantize(in[0]->f, out[0].type.elem.rule, in[0]->width()); return {};
+    case Op::quantize: y = quantize(in[0]->f, threshold, out[0].type.elem.rule, in[0]->width()); return {};
     case Op::norm_quantize:
-      y = quantize(rms_norm(in[0]->f, in[1]->f, node.number("eps")), out[0].type.elem.rule, in[0]->width());
+      y = quantize(rms_norm(in[0]->f, in[1]->f, node.number("eps")), threshold, out[0].type.elem.rule, in[0]->width());
       return {};
     case Op::linear_add:
-      y = product(*in[0], *in[1]);
+      y = product(*in[0], *in[1], threshold);
       for (size_t i = 0; i < y.size(); ++i) y[i] = in[2]->f[i] + y[i];
       return {};
     case Op::linear_gated:
-      y = gated(product(*in[0], *in[1]), product(*in[0], *in[2]), node.text("gate"));
-      if (quantized) y = quantize(y);
+      y = gated(product(*in[0], *in[1], threshold), product(*in[0], *in[2], threshold), node.text("gate"));
+      if (quantized) y = quantize(y, threshold);
       return {};
     case Op::linear_qkv: {
       for (size_t i = 0; i < 3; ++i) {
-        out[i].f = product(*in[0], *in[1 + i]);
+        out[i].f = product(*in[0], *in[1 + i], threshold);
         if (i == 2) break;  // values are neither normed nor turned
         if (in.size() == 8) out[i].f = rms_norm(out[i].f, in[6 + i]->f, node.number("eps"));
         out[i].f = rope(out[i].f, out[i].width(), *in[4], node.integer("head_dim"), split);
@@ -284,11 +286,11 @@ Status evaluate_composite(const Node& node, std::span<const TensorOf<T>* const> 
   }
 }
 
-#define VIBEE_INTERPRET(T)                                                                                       \
-  template Status evaluate_lora(const Node&, std::span<const TensorOf<T>* const>, std::span<const LoraWeights>,  \
-                                TensorOf<T>*);                                                                   \
-  template Status evaluate_composite(const Node&, std::span<const TensorOf<T>* const>, std::span<const int32_t>, \
-                                     std::span<TensorOf<T>>);
+#define VIBEE_INTERPRET(T)                                                                                             \
+  template Status evaluate_lora(const Node&, std::span<const TensorOf<T>* const>, std::span<const LoraWeights>, float, \
+                                TensorOf<T>*);                                                                         \
+  template Status evaluate_composite(const Node&, std::span<const TensorOf<T>* const>, std::span<const int32_t>,       \
+                                     float, std::span<TensorOf<T>>);
 VIBEE_INTERPRET(float)
 VIBEE_INTERPRET(double)
 #undef VIBEE_INTERPRET

@@ -34,10 +34,14 @@ Rows<T> linear(const TensorOf<T>& x, const TensorOf<T>& w) {
   return y;
 }
 
-/// The numbers that the codes of quantised rows of `width` stand for, by the contract of quantize_block.
+/// The numbers that the codes of quantised rows of `width` stand for, by the contract of quantize_block; elements of at
+/// least `threshold` stay as they are, unless it is 0 (kernels/gemm/outliers.h).
 template <class T>
-Rows<T> quantize(const Rows<T>& x, ActRule rule = ActRule::block, int64_t width = kActBlock) {
-  Rows<T> y(x.size());
+Rows<T> quantize(const Rows<T>& all, float threshold = 0, ActRule rule = ActRule::block, int64_t width = kActBlock) {
+  Rows<T> x = all, y(x.size());
+  const auto is_apart = [&](T v) { return threshold > 0 && std::fabs(float(v)) >= threshold && std::isfinite(v); };
+  for (T& v : x)
+    if (is_apart(v)) v = 0;
   float largest = 0;
   for (size_t at = 0; at < x.size(); at += kActBlock) {
     if (rule == ActRule::row && at % size_t(width) == 0) {
@@ -51,18 +55,19 @@ Rows<T> quantize(const Rows<T>& x, ActRule rule = ActRule::block, int64_t width 
     std::copy_n(x.begin() + long(at), kActBlock, block);
     if (rule == ActRule::block) largest = pointwise_scalar.largest(block, kActBlock);
     pointwise_scalar.quantize_by(block, largest, q, &da, &das, &ns, &ns0);
-    for (uint32_t i = 0; i < kActBlock; ++i) y[at + i] = T(float(q[i]) * da);
+    for (uint32_t i = 0; i < kActBlock; ++i) y[at + i] = is_apart(all[at + i]) ? all[at + i] : T(float(q[i]) * da);
   }
   return y;
 }
 
-/// A product whose weight is an integer format reads quantised rows, whether a quantize node stands before it or not.
+/// A product whose weight is an integer format reads quantised rows, whether a quantize node stands before it or not,
+/// with outliers of at least `threshold`.
 template <class T>
-Rows<T> product(const TensorOf<T>& x, const TensorOf<T>& w) {
+Rows<T> product(const TensorOf<T>& x, const TensorOf<T>& w, float threshold) {
   const ActRule rule = act_rule(w.type.elem.format);
   if (rule == ActRule::floats || x.type.elem.kind == Elem::act8) return linear(x, w);
   TensorOf<T> q = x;
-  q.f = quantize(x.f, rule, x.width());
+  q.f = quantize(x.f, threshold, rule, x.width());
   return linear(q, w);
 }
 

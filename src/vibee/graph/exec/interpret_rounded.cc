@@ -7,7 +7,9 @@
 #include "vibee/formats/float/fp8_e5m2.h"
 #include "vibee/formats/float/minifloat.h"
 #include "vibee/graph/exec/interpret.h"
+#include "vibee/graph/exec/row_calls.h"
 #include "vibee/kernels/gemm/int8_gemm.h"
+#include "vibee/kernels/gemm/panel.h"
 #include "vibee/kernels/gemm/round_operand.h"
 
 namespace vibee {
@@ -78,7 +80,33 @@ std::vector<TensorOf<T>> rounded_operands(const Node& node, std::span<const Tens
   return out;
 }
 
+template <class T>
+std::vector<TensorOf<T>> stored_operands(const Node& node, std::span<const TensorOf<T>* const> in) {
+  std::vector<TensorOf<T>> out = {*in[0], *in[1]};
+  const NumericFormat& format = info(*parse_format(node.text("format")));
+  const auto rows = uint64_t(in[1]->rows()), k = uint64_t(in[1]->width());
+  std::vector<float> numbers(in[1]->f.begin(), in[1]->f.end());
+  std::vector<uint8_t> bytes(rows * format.row_bytes(k));
+  format.encode_rows(numbers.data(), rows, k, nullptr, bytes.data());
+  format.decode_rows(bytes.data(), rows, k, numbers.data());
+  std::copy(numbers.begin(), numbers.end(), out[1].f.begin());
+  const ActRule rule = act_rule(format.format);
+  if (node.op != Op::linear || rule == ActRule::floats) return out;
+  std::vector<uint8_t> act(act_bytes(1, uint32_t(k)));
+  const ActRow codes = act_row(act.data(), 1, uint32_t(k), 0);
+  for (uint64_t r = 0; r < uint64_t(in[0]->rows()); ++r) {
+    const auto from = in[0]->f.begin() + ptrdiff_t(r * k);
+    numbers.assign(from, from + ptrdiff_t(k));
+    quantize_row(pointwise(Isa::scalar), rule, numbers.data(), uint32_t(k), codes);
+    for (uint32_t i = 0; i < k; ++i)
+      out[0].f[r * k + i] = T(double(codes.q(i / kActBlock)[i % kActBlock]) * double(*codes.da(i / kActBlock)));
+  }
+  return out;
+}
+
 template std::vector<TensorOf<float>> rounded_operands(const Node&, std::span<const TensorOf<float>* const>);
 template std::vector<TensorOf<double>> rounded_operands(const Node&, std::span<const TensorOf<double>* const>);
+template std::vector<TensorOf<float>> stored_operands(const Node&, std::span<const TensorOf<float>* const>);
+template std::vector<TensorOf<double>> stored_operands(const Node&, std::span<const TensorOf<double>* const>);
 
 }  // namespace vibee

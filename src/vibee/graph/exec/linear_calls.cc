@@ -10,21 +10,14 @@
 namespace vibee {
 namespace {
 
-MatmulInput input(const Call& c, const Worker& w, uint32_t rows) {
-  MatmulInput in;
-  in.rows = rows;
-  if (c.quantizes_rows) {
-    const float* x = w.plan.pointer<float>(c.in[0], w.tid, w.small);
-    uint8_t* act = w.plan.quantized_rows(w.tid);
-    const uint32_t k = c.weight[0]->k;
-    for (uint32_t r = 0; r < rows; ++r) quantize_row(*c.pw, c.rule, x + uint64_t(r) * k, k, act_row(act, rows, k, r));
-    in.act = act;
-  } else if (c.quantized_rows) {
-    in.act = w.plan.pointer<uint8_t>(c.in[0], w.tid, w.small);
-  } else {
-    in.x = w.plan.pointer<float>(c.in[0], w.tid, w.small);
-  }
-  return in;
+RowsInput input(const Call& c, const Worker& w, uint32_t rows) {
+  const uint32_t k = c.weight[0]->k;
+  if (c.quantized_rows) return quantized_input(w, w.plan.pointer<uint8_t>(c.in[0], w.tid, w.small), rows, k);
+  const float* x = w.plan.pointer<float>(c.in[0], w.tid, w.small);
+  if (!c.quantizes_rows) return {{nullptr, x, rows}, nullptr};
+  uint8_t* act = w.plan.quantized_rows(w.tid);
+  for (uint32_t r = 0; r < rows; ++r) quantize_row(c, w, x + uint64_t(r) * k, k, act, rows, r);
+  return quantized_input(w, act, rows, k);
 }
 
 /// A row of a tile: nearly always a panel's 16 or 8 columns, which are a few instructions and no call.
@@ -78,7 +71,7 @@ void run_linear_gated(const Call& c, Worker& w) {
   const PackedWeight &gate = *c.weight[0], &up = *c.weight[1];
   const uint32_t rows = w.plan.rows_of(c.in[0], w.sizes), n = gate.n;
   const Range blocks = share((n + 31) / 32, w.tid, w.threads);
-  const MatmulInput in = input(c, w, rows);
+  const RowsInput in = input(c, w, rows);
   auto* act = c.quantized ? w.plan.pointer<uint8_t>(c.out[0], w.tid, w.small) : nullptr;
   auto* out = c.quantized ? nullptr : w.plan.pointer<float>(c.out[0], w.tid, w.small);
   const uint32_t g = act_group(rows), chunk = matmul_chunk(rows, gate.k);
@@ -101,9 +94,11 @@ void run_linear_gated(const Call& c, Worker& w) {
       for (uint32_t row = begin; row < end;) {
         const uint32_t m = tile_rows_at(row, end, g, most);
         for (uint32_t side = 0; side < 2; ++side) {
-          const uint32_t nr = side ? up.nr : gate.nr;
+          const PackedWeight& weight = side ? up : gate;
+          const uint32_t nr = weight.nr;
           for (uint32_t p = 0; p * nr < count; ++p) {
             product[side][p]->tile(row, m, tile);
+            add_outliers(*c.gemm[side], weight, in, column / nr + p, row, m, tile);
             for (uint32_t i = 0; i < m; ++i) copy_columns(&both[side][i][p * nr], tile + i * nr, nr);
           }
         }
@@ -137,7 +132,7 @@ void append_row(const Call& c, Worker& w, const SequenceRows& s, uint32_t i, uin
 void run_linear_qkv(const Call& c, Worker& w) {
   const auto t = uint32_t(w.sizes.t);
   const uint32_t d = c.shape.head_dim, heads = c.shape.heads, kv_heads = c.shape.kv_heads;
-  const MatmulInput in = input(c, w, t);
+  const RowsInput in = input(c, w, t);
   const float* table = w.plan.pointer<float>(c.in[4], w.tid, w.small);
   float* out[3];
   for (uint32_t i = 0; i < 3; ++i) out[i] = w.plan.pointer<float>(c.out[i], w.tid, w.small);

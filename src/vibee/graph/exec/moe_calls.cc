@@ -13,17 +13,11 @@ namespace {
 
 /// `rows` float rows of width k as the input of a product, quantised into the thread's memory where the weight wants
 /// it.
-MatmulInput input_of(const Call& c, const Worker& w, const float* x, uint32_t rows, uint32_t k) {
-  MatmulInput in;
-  in.rows = rows;
-  if (!c.quantizes_rows) {
-    in.x = x;
-    return in;
-  }
+RowsInput input_of(const Call& c, const Worker& w, const float* x, uint32_t rows, uint32_t k) {
+  if (!c.quantizes_rows) return {{nullptr, x, rows}, nullptr};
   uint8_t* act = w.plan.quantized_rows(w.tid);
-  for (uint32_t r = 0; r < rows; ++r) quantize_row(*c.pw, c.rule, x + uint64_t(r) * k, k, act_row(act, rows, k, r));
-  in.act = act;
-  return in;
+  for (uint32_t r = 0; r < rows; ++r) quantize_row(c, w, x + uint64_t(r) * k, k, act, rows, r);
+  return quantized_input(w, act, rows, k);
 }
 
 /// A row and which of its k experts.
@@ -99,7 +93,7 @@ void run_moe_gated(const Call& c, Worker& w) {
   float* gathered = w.plan.gathered_rows(w.tid);
   each_expert(c, w, rows, [&](uint32_t e, std::span<const Choice> chosen) {
     for (size_t i = 0; i < chosen.size(); ++i) std::memcpy(gathered + i * k, x + uint64_t(chosen[i].row) * k, k * 4);
-    const MatmulInput in = input_of(c, w, gathered, uint32_t(chosen.size()), k);
+    const RowsInput in = input_of(c, w, gathered, uint32_t(chosen.size()), k);
     const auto place = [&](uint32_t row) {
       return out + (uint64_t(chosen[row].row) * c.chosen + chosen[row].slot) * n;
     };

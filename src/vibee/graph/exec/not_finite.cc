@@ -44,7 +44,8 @@ Result<std::optional<std::string>> TrainPlan::first_not_finite(Team& team, const
     if (type.elem.is_f32() && floats_[id] != nullptr) return bad_element({floats_[id], count});
     if (!type.elem.is_float() || stored_[id] == nullptr) return std::optional<Found>();
     widened.resize(count);
-    info(type.elem.format).decode(stored_[id], count, widened.data());
+    const auto k = uint64_t(type.dims.back().n);
+    info(type.elem.format).decode_rows(stored_[id], count / k, k, widened.data());
     return bad_element(widened);
   };
   for (const Node& node : graph_.nodes) {

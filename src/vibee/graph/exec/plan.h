@@ -16,7 +16,7 @@
 #include "vibee/base/thread/team.h"
 #include "vibee/graph/ir/ir.h"
 #include "vibee/kernels/attention/flashinfer.h"
-#include "vibee/kernels/gemm/gemm.h"
+#include "vibee/kernels/gemm/outliers.h"
 #include "vibee/kernels/pointwise/pointwise.h"
 
 namespace vibee {
@@ -53,6 +53,9 @@ struct PlanOptions {
   bool cut_keys = true;           ///< v1691: threads share the keys of few rows
   bool cascade = true;            ///< v1675: rows that share pages read them once
   bool float_rows = false;  ///< float rows meet integer weights as floats instead of being quantised (`--act f32`)
+  /// Elements of quantised rows that stay floats (kernels/gemm/outliers.h, `--act llm_int8`): those of at least this
+  /// size; 0: none. The pass quantize_outputs must be off.
+  float outlier_threshold = 0;
 };
 
 class Plan;

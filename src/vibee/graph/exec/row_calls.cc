@@ -20,6 +20,20 @@ void quantize_row(const PointwiseKernels& pw, ActRule rule, const float* x, uint
     pw.quantize_block(x + b * kActBlock, row.q(b), row.da(b), row.das(b), row.ns(b), row.ns0(b));
 }
 
+void quantize_row(const Call& c, const Worker& w, const float* x, uint32_t k, uint8_t* act, uint32_t rows,
+                  uint32_t row) {
+  const ActRow to = act_row(act, rows, k, row);
+  const float threshold = w.plan.options().outlier_threshold;
+  if (threshold > 0) return quantize_apart(*c.pw, c.rule, threshold, x, k, to, outlier_row(act, rows, k, row));
+  quantize_row(*c.pw, c.rule, x, k, to);
+}
+
+RowsInput quantized_input(const Worker& w, const uint8_t* act, uint32_t rows, uint32_t k) {
+  RowsInput in{{act, nullptr, rows}, nullptr};
+  if (w.plan.options().outlier_threshold > 0) in.outliers = outlier_row(const_cast<uint8_t*>(act), rows, k, 0);
+  return in;
+}
+
 void run_embed(const Call& c, Worker& w) {
   const Range rows = w.rows(uint32_t(w.sizes.t));
   const std::span<const int32_t> ids = c.ids == RowIds::tokens      ? w.batch.tokens
@@ -57,7 +71,7 @@ void run_norm_quantize(const Call& c, Worker& w) {
   for (uint32_t r = rows.begin; r < rows.end; ++r) {
     for (uint32_t i = 0; i < c.width; i += c.norm_width)
       c.pw->rms_norm(x + uint64_t(r) * c.width + i, c.vector[0], c.norm_width, c.eps, normed + i);
-    quantize_row(*c.pw, c.rule, normed, c.width, act_row(out, t, c.width, r));
+    quantize_row(c, w, normed, c.width, out, t, r);
   }
 }
 
@@ -66,8 +80,7 @@ void run_quantize(const Call& c, Worker& w) {
   const Range rows = w.rows(n);
   const float* x = w.plan.pointer<float>(c.in[0], w.tid, w.small);
   auto* out = w.plan.pointer<uint8_t>(c.out[0], w.tid, w.small);
-  for (uint32_t r = rows.begin; r < rows.end; ++r)
-    quantize_row(*c.pw, c.rule, x + uint64_t(r) * c.width, c.width, act_row(out, n, c.width, r));
+  for (uint32_t r = rows.begin; r < rows.end; ++r) quantize_row(c, w, x + uint64_t(r) * c.width, c.width, out, n, r);
 }
 
 namespace {

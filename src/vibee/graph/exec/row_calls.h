@@ -9,8 +9,14 @@ namespace vibee {
 /// Widest row that a fused norm keeps on the stack.
 inline constexpr uint32_t kMaxRowWidth = 16384;
 
-/// By a rule that is not ActRule::floats.
+/// A row by a rule that is not ActRule::floats.
 void quantize_row(const PointwiseKernels& pw, ActRule rule, const float* x, uint32_t k, const ActRow& row);
+/// Row `row` of `rows` at `act`, by the call's rule, which is not ActRule::floats; with its outliers where the plan has
+/// a threshold.
+void quantize_row(const Call& c, const Worker& w, const float* x, uint32_t k, uint8_t* act, uint32_t rows,
+                  uint32_t row);
+/// Rows so quantised as the input of a product.
+RowsInput quantized_input(const Worker& w, const uint8_t* act, uint32_t rows, uint32_t k);
 
 void run_embed(const Call&, Worker&);
 void run_rms_norm(const Call&, Worker&);

@@ -27,8 +27,8 @@ Result<SampleWeights> SampleWeights::make(const Graph& g, Isa isa, uint64_t seed
     const bool matrix = type.dims.size() >= 2;
     for (float& v : x)
       v = matrix ? random.normal() / std::sqrt(float(type.dims[rank - 1].n)) : 1 + 0.2f * random.normal();
-    std::vector<uint8_t> bytes(format.row_bytes(count));
     const auto k = uint64_t(type.dims.back().n);
+    std::vector<uint8_t> bytes(count / k * format.row_bytes(k));
     format.encode_rows(x.data(), count / k, k, nullptr, bytes.data());
     if (matrix) {
       PackedWeight p{type.elem.format,

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "vibee/base/math/trig.h"
+#include "vibee/graph/exec/stored_products.h"
 #include "vibee/graph/exec/train_call.h"
 #include "vibee/graph/exec/train_gemm.h"
 #include "vibee/graph/exec/train_products.h"
@@ -145,6 +146,7 @@ void scatter(const Node& node, const TrainWorker& w) {
 /// on from block to block.
 void linear(const Node& node, const TrainWorker& w) {
   if (is_rounded_product(node)) return rounded_product(node, w);
+  if (is_stored_product(node)) return stored_product(node, w);
   const TrainCall c{node, w};
   const auto k = uint32_t(c.in_type(1).dims[1].n);
   c.weight_rows(1, [&](Range rows, const DenseOperand& weight) {
@@ -154,6 +156,7 @@ void linear(const Node& node, const TrainWorker& w) {
 }
 void linear_dx(const Node& node, const TrainWorker& w) {
   if (is_rounded_product(node)) return rounded_product(node, w);
+  if (is_stored_product(node)) return stored_product(node, w);
   const TrainCall c{node, w};
   const auto n = uint64_t(c.in_type(1).dims[0].n);
   c.weight_rows(1, [&](Range rows, const DenseOperand& weight) {
@@ -367,6 +370,7 @@ Status check_trainable(const Graph& g, const Node& node) {
     }
   };
   if (is_rounded_product(node)) VIBEE_TRY(check_rounded_product(g, node));
+  if (is_stored_product(node)) VIBEE_TRY(check_stored_product(g, node));
   for (size_t i = 0; i < node.in.size(); ++i)
     if (!reads(i)) return no(fmt::format("does not read {} as input {}", to_string(type(i)), i));
   const auto& dims = g.type(node.out[0]).dims;

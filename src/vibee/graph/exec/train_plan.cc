@@ -5,6 +5,7 @@
 
 #include "vibee/base/memory/checked.h"
 #include "vibee/graph/cost/cost.h"
+#include "vibee/graph/exec/stored_products.h"
 #include "vibee/graph/exec/train_call.h"
 #include "vibee/graph/exec/train_gemm.h"
 #include "vibee/graph/exec/train_products.h"
@@ -23,14 +24,15 @@ bool is_moe(Op op) {
 }
 /// The dense products of a node at most, but for a mixture of experts.
 std::vector<GemmProblem> dense_products(const Graph& g, const Node& node, const TrainOptions& o) {
-  if (is_rounded_product(node)) return {};
+  if (is_rounded_product(node) || (is_stored_product(node) && node.op == Op::linear)) return {};
   const auto dim = [&](ValueId id, size_t i) {
     const Dim& d = g.type(id).dims[i];
     return uint32_t(value(d, {int64_t(o.max_rows), 0}));
   };
   const auto layout = [&](size_t in, bool transposed) {
     const Type& type = g.type(node.in[in]);
-    return GemmLayout{is_blocks(type) ? Format::f32 : type.elem.format, transposed};  // blocks are decoded
+    const bool decoded = is_blocks(type) || (in == 1 && is_stored_product(node));
+    return GemmLayout{decoded ? Format::f32 : type.elem.format, transposed};
   };
   const auto product = [](uint32_t m, uint32_t n, uint32_t k, const GemmLayout& a, const GemmLayout& b) {
     GemmProblem p;
@@ -60,6 +62,7 @@ std::vector<GemmProblem> dense_products(const Graph& g, const Node& node, const 
 uint64_t products_of(const Graph& g, const Node& node, const TrainOptions& o) {
   if (is_moe(node.op)) return train_moe_products(g, node, o);
   if (is_rounded_product(node)) return rounded_product_workspace(g, node, o);
+  if (is_stored_product(node)) return stored_product_workspace(g, node, o);
   uint64_t most = 0;
   for (const GemmProblem& p : dense_products(g, node, o)) most = std::max(most, dense_workspace(p.m, p.n, p.k, o));
   return most;
@@ -116,6 +119,7 @@ Result<TrainPlan::Layout> TrainPlan::plan(const Graph& g, const TrainOptions& o)
     l.goes_on[n] = node.op == Op::moe_gated_dw && g.nodes[n - 1].op == Op::moe_gated_dx && g.nodes[n - 1].in == node.in;
     products = std::max(products, products_of(g, node, o));
     if (is_rounded_product(node)) want_rounded_weight(g, node, &l.rounded);
+    if (is_stored_product(node)) want_stored_weight(g, node, o, &l.rounded);
     for (ValueId id : node.in)
       if (const Type& type = g.type(id); is_blocks(type))
         decoded = std::max(decoded, 4 * uint64_t(decoded_rows(type)) * uint64_t(type.dims[1].n));
@@ -298,7 +302,8 @@ Status TrainPlan::run(Team& team, const TrainInputs& inputs, size_t nodes, bool 
     const TrainWorker worker{*this,           team,          tid, team.size(), rows_, loss_only, documents_,
                              inputs.rounding, inputs.scales, pw,  gradients};
     if (inputs.weights == 0 || inputs.weights != rounded_for_) {
-      for (const RoundedWeight& weight : layout_.rounded) round_weight(worker, weight);
+      for (const RoundedWeight& weight : layout_.rounded)
+        weight.format == Format::f32 ? round_weight(worker, weight) : store_weight(worker, weight);
       team.barrier();
     }
     if (tid == 0 && !loss_only) tell_weights(worker);
@@ -334,7 +339,7 @@ void TrainPlan::decode(ValueId id, Range rows, float* out) const {
   const Type& type = graph_.type(id);
   const NumericFormat& format = info(type.elem.format);
   const auto k = uint64_t(type.dims[1].n);
-  format.decode(stored_[id] + rows.begin * format.row_bytes(k), (rows.end - rows.begin) * k, out);
+  format.decode_rows(stored_[id] + rows.begin * format.row_bytes(k), rows.end - rows.begin, k, out);
 }
 
 std::span<const float> TrainPlan::output(size_t i) const {

@@ -47,13 +47,14 @@ struct TrainInputs {
 
 class TrainPlan;
 
-/// A weight as products read it that round it to another form (train_products.h).
+/// A weight as products read it that round it to another form (train_products.h), or store it (stored_products.h).
 struct RoundedWeight {
   ValueId value;
   OperandForm form;
   bool across;
-  uint32_t slot;       ///< of its scale
-  uint64_t at, bytes;  ///< among all of them; behind them its scale and the largest size, 2 floats
+  uint32_t slot;                ///< of its scale
+  uint64_t at, bytes;           ///< among all of them; behind them its scale and the largest size, 2 floats
+  Format format = Format::f32;  ///< that it is stored in, if not f32
 };
 
 /// Nodes whose results a loss makes with its own, each null where there is none.

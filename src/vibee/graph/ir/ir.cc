@@ -36,7 +36,10 @@ uint64_t bytes(const Type& type, Sizes sizes) {
     case Elem::compressed:
       return uint64_t(value(type.dims[0], sizes)) *
              compressed_bytes(uint64_t(value(type.dims[1], sizes)), type.elem.bits);
-    case Elem::stored: return info(type.elem.format).row_bytes(uint64_t(elements(type, sizes)));
+    case Elem::stored: {
+      const uint64_t k = type.dims.empty() ? 1 : uint64_t(value(type.dims.back(), sizes));
+      return k == 0 ? 0 : uint64_t(elements(type, sizes)) / k * info(type.elem.format).row_bytes(k);
+    }
   }
   return 0;
 }

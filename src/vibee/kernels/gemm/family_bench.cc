@@ -34,7 +34,7 @@ double time_rows(const GemmKernel& kernel, const PackedWeight& w, const std::vec
   const std::vector<uint8_t> act = is_integer(w.format) ? quantize(w.format, x, rows, w.k) : std::vector<uint8_t>();
   float sink = 0;
   const double seconds = median_seconds(runs, [&] {
-    matmul(kernel, w, {act.data(), act.empty() ? x.data() : nullptr, rows}, 0, w.panels(),
+    matmul(kernel, w, MatmulInput{act.data(), act.empty() ? x.data() : nullptr, rows}, 0, w.panels(),
            [&](uint32_t, uint32_t, uint32_t, const float* tile) { sink += tile[0]; });
   });
   return sink == sink ? seconds : 0;

@@ -17,7 +17,11 @@ struct Tally {
 
 /// One matrix through every row of the technique that multiplies its format and may run here.
 void run_case(std::string_view id, Format format, Isa most, uint32_t rows, RandomStream& random, Tally& tally) {
-  const uint32_t unit = row_unit(format), n = 1 + random.below(50), k = unit * (unit == 1 ? 77 : unit == 256 ? 2 : 5);
+  const uint32_t unit = row_unit(format), n = 1 + random.below(50),
+                 k = unit * (unit == 1          ? 77
+                             : unit == 256      ? 2
+                             : is_table(format) ? 35
+                                                : 5);
   const std::vector<uint8_t> bytes = random_rows(format, n, k, random);
   std::vector<float> x(uint64_t(rows) * k);
   for (float& v : x) v = random.normal();

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The matmul family: out = x * w^T for weights in panels. Integer formats follow the arithmetic contract of
-// tree/precision.md S4 (order int_block32, or int_row where a
-// row has one scale), float formats one fma chain over k (order fma_k): for one row the bytes are
-// the same whatever the instruction set, the number of rows beside it, or the thread.
+// tree/precision.md S4 (order int_block32, or int_row where a row has one scale), float formats one fma chain over k
+// (order fma_k), those of tables sixteen (fma_16): for one row the bytes are the same whatever the instruction set, the
+// number of rows beside it, or the thread.
 #pragma once
 
 #include <cstdint>

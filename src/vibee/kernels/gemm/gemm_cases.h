@@ -20,6 +20,15 @@ namespace vibee {
 inline std::vector<uint8_t> random_rows(Format format, uint32_t n, uint32_t k, RandomStream& random) {
   std::vector<uint8_t> bytes(n * info(format).row_bytes(k));
   const PanelHeader header = panel_layout(format).header;
+  if (is_table(format)) {
+    for (uint8_t& b : bytes) b = uint8_t(random.bits());
+    for (uint64_t row = 0; row < bytes.size(); row += info(format).row_bytes(k))
+      for (uint32_t i = 0; i < info(format).head_bytes; i += 2) {
+        const uint16_t h = random.below(16) ? float_to_half(random.normal()) : uint16_t(random.below(1024));
+        std::memcpy(bytes.data() + row + i, &h, 2);
+      }
+    return bytes;
+  }
   if (!is_integer(format) && header == PanelHeader::none) {
     for (uint64_t i = 0; i < uint64_t(n) * k; ++i) {
       const float x = random.normal();
@@ -148,11 +157,16 @@ inline std::vector<float> reference(Format format, const std::vector<uint8_t>& r
         }
         if (act_rule(format) == ActRule::row) acc = float(row_sum) * row_scale * *a.da(0);
       } else {
+        float lane[16] = {};  // of a format of tables: every sixteenth, then halves onto halves
         for (uint32_t e = 0; e < k; ++e) {
-          acc = std::fma(x[i * k + e], w[e], acc);
+          float& chain = is_table(format) ? lane[e % 16] : acc;
+          chain = std::fma(x[i * k + e], w[e], chain);
           sum += double(x[i * k + e]) * w[e];
           size += std::fabs(double(x[i * k + e]) * w[e]);
         }
+        for (uint32_t half = 8; is_table(format) && half > 0; half /= 2)
+          for (uint32_t l = 0; l < half; ++l) lane[l] += lane[l + half];
+        if (is_table(format)) acc = lane[0];
       }
       out[i * n + j] = acc;
       (*exact)[i * n + j] = sum;

@@ -81,7 +81,8 @@ Result<uint64_t> differing(const Linear& l) {
   VIBEE_ASSIGN(SafetensorsSet set, SafetensorsSet::of(std::move(parsed)));
   VIBEE_ASSIGN(const JsonValue config, parse_json(fmt::format(R"({{"quant_method":"marlin","group_size":{}}})",
                                                               l.group == l.k ? -1 : int64_t(l.group))));
-  VIBEE_ASSIGN(const SafetensorsSet read, unpack_quantized(std::move(set), config));
+  VIBEE_ASSIGN(const auto layout, quantized_layout(config));
+  VIBEE_ASSIGN(const SafetensorsSet read, unpack_quantized(std::move(set), *layout));
   const auto& place = read.tensors().at("l.weight");
   std::vector<uint8_t> raw(place.tensor->bytes);
   VIBEE_TRY(place.file->read(*place.tensor, 0, raw));

@@ -11,6 +11,7 @@
 #include "vibee/formats/float/minifloat.h"
 #include "vibee/formats/float/nf4_quantization.h"
 #include "vibee/formats/integer/k_blocks.h"
+#include "vibee/kernels/gemm/table_panel.h"
 
 namespace vibee {
 namespace {
@@ -69,6 +70,29 @@ void file_codes(Format format, const uint8_t* row, uint32_t block, uint8_t code[
       }
       return;
     }
+    case Format::i3m64:
+    case Format::i5m64:
+    case Format::i6m64:
+    case Format::i7m64: {
+      const CodeParts parts = code_parts(panel_layout(format).codes);
+      const uint8_t* at = group_codes(format, row, block);
+      std::memset(code, 0, 32);
+      if (parts.nibbles) {
+        for (int j = 0; j < 16; ++j) {
+          code[j] = at[j] & 15;
+          code[j + 16] = at[j] >> 4;
+        }
+        at += 16;
+      }
+      if (parts.pair_bit >= 0) {
+        for (int j = 0; j < 32; ++j) code[j] = uint8_t(code[j] | (at[j % 8] >> (j / 8 * 2) & 3) << parts.pair_bit);
+        at += 8;
+      }
+      for (int j = 0; j < 32 && parts.single_bit >= 0; ++j)
+        code[j] = uint8_t(code[j] | (read32(at) >> j & 1) << parts.single_bit);
+      return;
+    }
+    case Format::i8m64:
     case Format::i8s32:
     case Format::i8s64:
     case Format::i8s128: {
@@ -217,6 +241,7 @@ bool copy_block(Format format, const uint8_t* row, uint32_t block, uint32_t nr, 
       for (uint32_t p = 0; p < 4; ++p) write32(out + (p * nr + r) * 4, read32(words + 4 * p));
       return true;
     }
+    case Format::i8m64:
     case Format::i8s32:
     case Format::i8s64:
     case Format::i8s128:
@@ -382,6 +407,7 @@ float scaled_float(const PackedWeight& w, uint32_t row, uint32_t i) {
 
 void pack_floats(Format format, uint32_t nr, uint32_t k, uint32_t rows, const uint8_t* in, uint8_t* panel) {
   if (is_scaled_float(format)) return pack_scaled_floats(format, nr, k, rows, in, panel);
+  if (is_table(format)) return pack_table_panel(format, nr, k, rows, in, panel);
   const uint32_t size = format == Format::f32 ? 4 : 2;
   std::memset(panel, 0, panel_bytes(format, nr, k));
   for (uint32_t r = 0; r < rows; ++r)
@@ -530,6 +556,7 @@ Block32 panel_block(const PackedWeight& w, uint32_t row, uint32_t block) {
 }
 
 void decode_row(const PackedWeight& w, uint32_t row, float* out) {
+  if (is_table(w.format)) return decode_table_row(w, row, out);
   if (is_scaled_float(w.format)) {
     for (uint32_t i = 0; i < w.k; ++i) out[i] = scaled_float(w, row, i);
     return;

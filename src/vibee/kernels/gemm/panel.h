@@ -18,6 +18,9 @@
 //   k bytes
 //             [32][NR] of e4m3 and e5m2, or nibbles [16][NR]: low nibble k, high nibble k + 16; behind those of six
 //             bits pairs [8][NR]: bits 2i of byte j are the top two of k = j + 8i
+//   format of tables (lut3 .. lut8): row after row, each its table f16[2^b], then for each 512 k sixteen streams of b
+//             bits, of which stream l has k = l, 16 + l, 32 + l, ..., word after word of all sixteen: b x u32[16]; what
+//             is left over of a row stays in the file's blocks of 32
 #pragma once
 
 #include <cstdint>
@@ -32,8 +35,31 @@ namespace vibee {
 
 /// How 32 codes of a row are kept; iq4 and e2m1 are nibbles that name a value of a table (formats/codebook/tables.h).
 /// From `floats` on values are floats, whose rows meet floats: e4m3 and e5m2 are bytes, e2m3 and e3m2 have six bits,
-/// nf4 and fp4 are nibbles of a table of floats.
-enum class Codes : uint8_t { u2, u3, u4, u5, u6, iq4, e2m1, s8, floats, e4m3, e5m2, e2m3, e3m2, nf4, fp4 };
+/// nf4 and fp4 are nibbles of a table of floats, and from lut3 on a row has a table of its own.
+enum class Codes : uint8_t {
+  u2,
+  u3,
+  u4,
+  u5,
+  u6,
+  u7,
+  iq4,
+  e2m1,
+  s8,
+  floats,
+  e4m3,
+  e5m2,
+  e2m3,
+  e3m2,
+  nf4,
+  fp4,
+  lut3,
+  lut4,
+  lut5,
+  lut6,
+  lut7,
+  lut8
+};
 enum class PanelHeader : uint8_t {
   d,
   dm,
@@ -94,6 +120,11 @@ constexpr PanelLayout panel_layout(Format format) {
     case Format::i4m32: return {Codes::u4, PanelHeader::m32, 0};
     case Format::i4m64: return {Codes::u4, PanelHeader::m64, 0};
     case Format::i4m128: return {Codes::u4, PanelHeader::m128, 0};
+    case Format::i3m64: return {Codes::u3, PanelHeader::m64, 0};
+    case Format::i5m64: return {Codes::u5, PanelHeader::m64, 0};
+    case Format::i6m64: return {Codes::u6, PanelHeader::m64, 0};
+    case Format::i7m64: return {Codes::u7, PanelHeader::m64, 0};
+    case Format::i8m64: return {Codes::s8, PanelHeader::m64, 128};
     case Format::i8s32: return {Codes::s8, PanelHeader::s32, 128};
     case Format::i8s64: return {Codes::s8, PanelHeader::s64, 128};
     case Format::i8s128: return {Codes::s8, PanelHeader::s128, 128};
@@ -112,6 +143,12 @@ constexpr PanelLayout panel_layout(Format format) {
     case Format::mxfp6e3m2: return {Codes::e3m2, PanelHeader::e8, 0};
     case Format::nf4s64: return {Codes::nf4, PanelHeader::s64, 0};
     case Format::fp4s64: return {Codes::fp4, PanelHeader::s64, 0};
+    case Format::lut3: return {Codes::lut3, PanelHeader::none, 0};
+    case Format::lut4: return {Codes::lut4, PanelHeader::none, 0};
+    case Format::lut5: return {Codes::lut5, PanelHeader::none, 0};
+    case Format::lut6: return {Codes::lut6, PanelHeader::none, 0};
+    case Format::lut7: return {Codes::lut7, PanelHeader::none, 0};
+    case Format::lut8: return {Codes::lut8, PanelHeader::none, 0};
     case Format::f32:
     case Format::f16:
     case Format::bf16: break;
@@ -128,7 +165,19 @@ constexpr ActRule act_rule(Format format) {
 /// Elements that are floats themselves: f32, f16, bf16.
 constexpr bool is_plain_float(Format format) { return panel_layout(format).codes == Codes::floats; }
 /// Codes of floats behind scales.
-constexpr bool is_scaled_float(Format format) { return panel_layout(format).codes > Codes::floats; }
+constexpr bool is_scaled_float(Format format) {
+  const Codes codes = panel_layout(format).codes;
+  return codes > Codes::floats && codes < Codes::lut3;
+}
+/// Codes of a table that each row has of its own; their width, the table's bytes, and how many k have their codes in
+/// streams together.
+constexpr bool is_table(Format format) { return panel_layout(format).codes >= Codes::lut3; }
+constexpr uint32_t table_bits(Codes codes) { return uint32_t(codes) - uint32_t(Codes::lut3) + 3; }
+constexpr uint32_t table_bytes(uint32_t bits) { return 2u << bits; }
+inline constexpr uint32_t kStreamed = 512;
+constexpr uint64_t table_row_bytes(uint32_t bits, uint32_t k) {
+  return table_bytes(bits) + uint64_t(k / 32) * 4 * bits;
+}
 constexpr bool has_six_bits(Codes codes) { return codes == Codes::e2m3 || codes == Codes::e3m2; }
 
 /// The parts that codes of up to 6 bits are kept in: nibbles for the lowest four bits or none, two bits from `pair_bit`
@@ -143,6 +192,7 @@ constexpr CodeParts code_parts(Codes codes) {
     case Codes::u3: return {false, 0, 2};
     case Codes::u5: return {true, -1, 4};
     case Codes::u6: return {true, 4, -1};
+    case Codes::u7: return {true, 4, 6};
     default: return {true, -1, -1};
   }
 }
@@ -223,6 +273,7 @@ constexpr bool halves(PanelHeader header) {
 constexpr uint64_t panel_bytes(Format format, uint32_t nr, uint32_t k) {
   const PanelLayout p = panel_layout(format);
   if (p.codes == Codes::floats) return uint64_t(k) * nr * (format == Format::f32 ? 4 : 2);
+  if (is_table(format)) return nr * table_row_bytes(table_bits(p.codes), k);
   const uint32_t sb = superblock(p.header);
   return uint64_t(k / sb) * (header_bytes(p.header, nr) + sb / 32 * code_bytes(p.codes, nr));
 }

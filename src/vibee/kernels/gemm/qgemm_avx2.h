@@ -59,6 +59,7 @@ constexpr int max_code(Codes codes) {
     case Codes::u4: return 15;
     case Codes::e2m1: return 24;
     case Codes::u5: return 31;
+    case Codes::u7: return 127;
     default: return 63;
   }
 }

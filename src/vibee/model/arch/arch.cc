@@ -199,9 +199,14 @@ Status not_built(const Checkpoint& file, const std::string& architecture) {
 
 }  // namespace
 
-Result<Checkpoint> open_checkpoint(const std::string& path) {
+Result<Checkpoint> open_checkpoint(const std::string& path, uint32_t bits) {
   std::error_code ignored;
-  return std::filesystem::is_directory(path, ignored) ? open_hf(path, hf_architectures()) : open_gguf(path);
+  if (std::filesystem::is_directory(path, ignored)) return open_hf(path, hf_architectures(), bits);
+  if (bits != 0)
+    return error(Code::invalid,
+                 "--bits {}: {} stores one width; directories of `vibee quantize --scheme any` store several", bits,
+                 quote(path, 400));
+  return open_gguf(path);
 }
 
 std::span<const Architecture> architectures() { return kArchitectures; }

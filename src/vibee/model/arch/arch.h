@@ -21,8 +21,8 @@ std::span<const Architecture> architectures();
 std::span<const HfArchitecture* const> hf_architectures();
 
 /// Opens what a user names: a GGUF file (also the first of several parts), or a directory with config.json and
-/// safetensors.
-Result<Checkpoint> open_checkpoint(const std::string& path);
+/// safetensors. `bits`: of a directory that stores several widths, 0: its widest; refused for others.
+Result<Checkpoint> open_checkpoint(const std::string& path, uint32_t bits = 0);
 
 /// The configuration of a file, checked against the shapes of its tensors before anything is allocated. Errors name
 /// file and key.

@@ -119,13 +119,20 @@ class Hostile : public testing::Test {
     std::filesystem::create_directories(dir_);
   }
   void TearDown() override { std::filesystem::remove_all(dir_); }
-  /// The message of opening and reading golden `name`, with its config and its header changed.
+  /// The message of opening and reading golden `name`, with its config (of quanto, its map) and its header changed.
   std::string message(const std::string& name, const std::function<void(nlohmann::json&)>& config,
                       const std::function<void(nlohmann::json&, std::string&)>& tensors = {}) {
     const std::string from = VIBEE_SOURCE_DIR "/data/golden/quantized/" + name;
     std::ifstream in(from + "/config.json");
     auto json = nlohmann::json::parse(in);
-    config(json["quantization_config"]);
+    std::filesystem::remove(dir_ + "/quanto_qmap.json");
+    if (std::ifstream map(from + "/quanto_qmap.json"); map) {
+      auto modules = nlohmann::json::parse(map);
+      config(modules);
+      std::ofstream(dir_ + "/quanto_qmap.json") << modules.dump();
+    } else {
+      config(json["quantization_config"]);
+    }
     std::ofstream(dir_ + "/config.json") << json.dump();
     std::ifstream weights(from + "/model.safetensors", std::ios::binary);
     std::string all{std::istreambuf_iterator<char>(weights), {}};
@@ -163,7 +170,7 @@ TEST_F(Hostile, ConfigurationsAreRefusedByName) {
     const char* says;
   } cases[] = {
       {"gptq", "quant_method", "aqlm",
-       "quant_method \"aqlm\" is not read; gptq, marlin, awq, compressed-tensors, bitsandbytes, fp8 are"},
+       "quant_method \"aqlm\" is not read; gptq, marlin, awq, compressed-tensors, bitsandbytes, fp8, exl2 are"},
       {"gptq", "quant_method", 7, "quant_method 7"},
       {"gptq", "bits", 5, "bits 5"},
       {"gptq", "bits", 3, "16 words for codes of 3 bits"},
@@ -232,6 +239,65 @@ TEST_F(Hostile, TensorsAreRefusedByName) {
   EXPECT_THAT(message("ct-mxfp4", kSame, reshaped(".weight_scale", {2, 128})), testing::HasSubstr("is not [128, 2]"));
   EXPECT_THAT(message("ct-mxfp4", kSame, poked(".weight_scale", "\xff")), testing::HasSubstr("has nan at element 0"));
   EXPECT_THAT(message("ct-int8", kSame, reshaped(".weight_scale", {1, 128})), testing::HasSubstr("is not [128, 1]"));
+
+  // The first group of up_proj has 32 inputs at 4 bits in packed rows 0 to 3, the second the rest at 3 bits.
+  const auto half = [](int v) { return std::string(1, char(v)) + std::string(1, '\0'); };
+  const auto groups = [&](int a, int b, int c, int d) {
+    return poked(".q_groups", half(a) + half(b) + half(c) + half(d));
+  };
+  EXPECT_EQ(message("exl2", kSame), "no error");
+  EXPECT_THAT(message("exl2", kSame, renamed(".q_scale", ".scale")), testing::HasSubstr("q_scale\" is missing"));
+  EXPECT_THAT(message("exl2", kSame, groups(7, 0, 3, 4)), testing::HasSubstr("7 bits in group 0; 2 to 6 and 8"));
+  EXPECT_THAT(message("exl2", kSame, groups(3, 0, 4, 4)), testing::HasSubstr("4 bits in group 1 behind 3"));
+  EXPECT_THAT(message("exl2", kSame, groups(4, 1, 3, 4)), testing::HasSubstr("begins group 0 at packed row 1"));
+  EXPECT_THAT(message("exl2", kSame, groups(4, 0, 3, 0)), testing::HasSubstr("begins group 1 at packed row 0"));
+  EXPECT_THAT(message("exl2", kSame, groups(4, 0, 3, 7)), testing::HasSubstr("begins group 1 at packed row 7 of 7"));
+  EXPECT_THAT(message("exl2", kSame, groups(4, 0, 4, 4)), testing::HasSubstr("does not cover the 64 inputs: group 1"));
+  EXPECT_THAT(message("exl2", kSame, groups(4, 0, 3, 2)), testing::HasSubstr("ends group 0 at input 16"));
+  EXPECT_THAT(message("exl2", kSame, reshaped(".q_groups", {2, 2})), testing::HasSubstr("2 dimensions, not 1"));
+  EXPECT_THAT(message("exl2", kSame, poked(".q_invperm", std::string("\x40\0\0\0", 4))),
+              testing::HasSubstr("has row 64 of 64"));
+  EXPECT_THAT(message("exl2", kSame,
+                      [](nlohmann::json& said, std::string& data) {
+                        const auto at = said[std::string(kLinear) + ".q_invperm"]["data_offsets"][0].get<size_t>();
+                        data.replace(at + 4, 4, data.substr(at, 4));
+                      }),
+              testing::HasSubstr("appears twice"));
+  EXPECT_THAT(message("exl2", kSame, reshaped(".q_scale", {16, 2})), testing::HasSubstr("is not [2, 128 codes"));
+  EXPECT_THAT(message("exl2", kSame, poked(".q_scale_max", nan)), testing::HasSubstr("has nan at element 0"));
+}
+
+TEST_F(Hostile, MapsOfQuantoAreRefusedByName) {
+  const auto module = [](const char* name, const nlohmann::json& value) {
+    return [name, value](nlohmann::json& map) { map[name] = value; };
+  };
+  const auto reshaped = [](const char* suffix, const nlohmann::json& shape) {
+    return
+        [suffix, shape](nlohmann::json& said, std::string&) { said[std::string(kLinear) + suffix]["shape"] = shape; };
+  };
+  EXPECT_EQ(message("quanto-int4", kSame), "no error");
+  EXPECT_THAT(message("quanto-int4", module("model.layers.7.mlp.up_proj", {{"weights", "qint4"}})),
+              testing::HasSubstr("names the module \"model.layers.7.mlp.up_proj\", of which the model has no weight"));
+  EXPECT_THAT(message("quanto-int4", module(kLinear, {{"weights", "qfloat8_e5m2"}})),
+              testing::HasSubstr("up_proj\": weights of \"qfloat8_e5m2\"; qint2, qint4, qint8 and qfloat8_e4m3fn"));
+  EXPECT_THAT(message("quanto-int4", module(kLinear, {{"weights", 4}})), testing::HasSubstr("\"weights\" is 4"));
+  EXPECT_THAT(message("quanto-int4", module(kLinear, 7)), testing::HasSubstr("\"weights\" is missing"));
+  EXPECT_THAT(message("quanto-int4", module(kLinear, {{"weights", "none"}})),
+              testing::HasSubstr("a module whose type quanto_qmap.json does not say"));
+  EXPECT_THAT(message("quanto-int4", module(kLinear, {{"weights", "qint8"}})), testing::HasSubstr("is missing"));
+  EXPECT_THAT(message("quanto-int4", module(kLinear, {{"weights", "qint2"}})),
+              testing::HasSubstr("has 80 rows for 160 groups, 4 a byte"));
+  EXPECT_THAT(message("quanto-int4", [](nlohmann::json& map) { map = nlohmann::json::array(); }),
+              testing::HasSubstr("quanto_qmap.json\": is"));
+  // up_proj [160, 32] lies in groups of its whole rows: 80 x 32 bytes.
+  EXPECT_THAT(message("quanto-int4", kSame, reshaped(".weight._data._data", {2560})),
+              testing::HasSubstr("1 dimensions, not 2"));
+  EXPECT_THAT(message("quanto-int4", kSame, reshaped(".weight._data._data", {160, 16})),
+              testing::HasSubstr("has 160 rows for 160 groups, 2 a byte"));
+  EXPECT_THAT(message("quanto-int4", kSame, reshaped(".weight._shift", {80, 2})),
+              testing::HasSubstr("is not [160, 1]"));
+  EXPECT_THAT(message("quanto-mixed", module("model.layers.0.mlp.up_proj", {{"weights", "qint8"}})),
+              testing::HasSubstr("is F8_E4M3; I8 is read there"));
 }
 
 }  // namespace

@@ -28,6 +28,8 @@ Status check(const ModelConfig& config, const SessionOptions& o) {
                  o.context, o.max_rows);
   if (o.sequences == 0 || o.sequences > 4096) return error(Code::invalid, "batch {} is not in 1 to 4096", o.sequences);
   if (o.max_rows == 0 || o.max_rows > 65536) return error(Code::invalid, "chunk {} is not in 1 to 65536", o.max_rows);
+  if (!(o.outlier_threshold >= 0))
+    return error(Code::invalid, "outlier threshold {} is not a number from 0", o.outlier_threshold);
   if (config.head_dim % info(o.kv).unit != 0)
     return error(Code::unsupported, "--kv {} needs a head dimension that is a multiple of {}; this model's is {}",
                  info(o.kv).name, info(o.kv).unit, config.head_dim);
@@ -50,6 +52,7 @@ PlanOptions plan_options(const SessionOptions& o, uint32_t threads, Isa isa) {
   p.cut_keys = o.cut_keys;
   p.cascade = o.cascade;
   p.float_rows = o.float_rows;
+  p.outlier_threshold = o.outlier_threshold;
   return p;
 }
 

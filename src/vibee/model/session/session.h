@@ -21,7 +21,10 @@ struct SessionOptions {
   bool cut_keys = true;           ///< off with `--disable flash_decoding`
   bool cascade = true;            ///< off with `--disable cascade_inference`
   bool float_rows = false;  ///< `--act f32`: rows are not quantised (slow; the pass quantize_activations must be off)
-  uint32_t pages = 0;       ///< of keys and values; 0: the full context of all sequences
+  /// `--act llm_int8`: elements of rows of at least this size are not quantised; 0: all are (else the pass
+  /// quantize_outputs must be off).
+  float outlier_threshold = 0;
+  uint32_t pages = 0;  ///< of keys and values; 0: the full context of all sequences
 };
 
 /// What a session will take, known before anything is loaded.

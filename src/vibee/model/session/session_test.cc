@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <limits>
+
 #include "vibee/kit/tiny_model.h"
 #include "vibee/model/session/session.h"
 
@@ -146,6 +148,11 @@ TEST_F(SessionInput, OptionsOutOfRange) {
   refuses({16, 1, 1, 1, KvFormat::q8_0}, "--kv q8_0 needs a head dimension that is a multiple of 32");
   refuses({1u << 20, 4096, 16, 1, KvFormat::f32}, "are available; use --ctx");
   refuses({1u << 26, 4096, 16, 1, KvFormat::f32}, "4096 sequences of 67108864 tokens need 17179869184 KV pages");
+  SessionOptions apart{16, 1, 1, 1, KvFormat::f16};
+  for (const float threshold : {-1.0f, std::numeric_limits<float>::quiet_NaN()}) {
+    apart.outlier_threshold = threshold;
+    refuses(apart, "is not a number from 0");
+  }
   const auto file = open_checkpoint(file_.path());
   ASSERT_TRUE(file.ok());
   const auto plan = Session::plan_memory(*file, model_->config(), {1, detected_isa(), {}, false},

@@ -73,8 +73,10 @@ struct HfArchitecture {
 extern const HfArchitecture kHfDecoder;
 
 /// Reads the directory; errors name the file, the tensor or the key. Metadata that config.json has no key for comes
-/// from metadata.gguf where write_hf left one.
-Result<Checkpoint> open_hf(const std::string& directory, std::span<const HfArchitecture* const> known);
+/// from metadata.gguf where write_hf left one. `bits`: of a model that stores several widths (quantized.h), 0: its
+/// widest.
+Result<Checkpoint> open_hf(const std::string& directory, std::span<const HfArchitecture* const> known,
+                           uint32_t bits = 0);
 
 /// Writes a directory that `transformers` loads and open_hf reads back: config.json, generation_config.json,
 /// model.safetensors (shards of at most `shard_bytes` and their index), `tokenizer` (of a directory its own files

@@ -8,6 +8,7 @@
 
 #include "vibee/base/text/edit_distance.h"
 #include "vibee/base/text/quote.h"
+#include "vibee/formats/packed/little_endian.h"
 #include "vibee/model/weight/hf_config.h"
 
 namespace vibee {
@@ -61,6 +62,21 @@ const HfTensorRule* hf_rule_of(std::span<const HfTensorRule> rules, const HfArch
   for (const HfTensorRule& rule : rules)
     if (rule.hf.starts_with(hf.prefix) && hf_matches(rule.hf.substr(hf.prefix.size()), name, match)) return &rule;
   return nullptr;
+}
+
+uint64_t hf_inputs_of(const HfTensorRule& rule, const HfArchitecture& hf, const GgufMetadata& metadata) {
+  const auto key = [&](std::string_view name) -> uint64_t {
+    const auto at = metadata.find(fmt::format("{}.{}", hf.id, name));
+    return at == metadata.end() || at->second.type != GgufType::u32 ? 0 : load_u32(at->second.bytes.data());
+  };
+  if (rule.gguf.ends_with(".ffn_down.weight")) return key("feed_forward_length");
+  if (rule.gguf.ends_with(".ffn_down_exps.weight")) {
+    const uint64_t of_expert = key("expert_feed_forward_length");
+    return of_expert ? of_expert : key("feed_forward_length");
+  }
+  const uint64_t heads = key("attention.head_count"), head = key("attention.value_length");
+  if (rule.gguf.ends_with(".attn_output.weight") && head != 0) return heads * head;
+  return key("embedding_length");
 }
 
 std::string hf_nearest(std::span<const HfArchitecture* const> known, std::span<const std::string> names, bool gguf,

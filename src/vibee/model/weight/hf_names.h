@@ -20,6 +20,9 @@ bool hf_matches(std::string_view pattern, std::string_view name, HfMatch* match)
 const HfTensorRule* hf_rule_of(std::span<const HfTensorRule> rules, const HfArchitecture& hf, std::string_view name,
                                HfMatch* match);
 
+/// How many columns the matrix of a rule has by the keys of GGUF, 0 where they do not say.
+uint64_t hf_inputs_of(const HfTensorRule& rule, const HfArchitecture& hf, const GgufMetadata& metadata);
+
 /// For a model that is not built: the architecture that knows the most of its tensors, by their names in a directory or
 /// in GGUF (`gguf`), and among equals the one whose model_type is spelled most like `type`; and what it does not know.
 /// "; the nearest is "llama", where tensors of these kinds are missing: "blk.{}.ssm_in.weight", ...".

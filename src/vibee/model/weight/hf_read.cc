@@ -35,8 +35,8 @@ struct Draft {
 
 class HfReader {
  public:
-  HfReader(const std::string& directory, std::span<const HfArchitecture* const> known)
-      : directory_(directory), known_(known) {}
+  HfReader(const std::string& directory, std::span<const HfArchitecture* const> known, uint32_t bits)
+      : directory_(directory), known_(known), bits_(bits) {}
 
   Result<Checkpoint> run() {
     const std::string path = directory_ + "/config.json";
@@ -44,19 +44,28 @@ class HfReader {
     auto config = parse_json(text);
     if (!config.ok()) return config.take_status().within(quote(path, 400));
     VIBEE_ASSIGN(SafetensorsSet files, open_safetensors_directory(directory_));
-    if (const JsonValue* quantization = config->find("quantization_config"); quantization != nullptr) {
-      auto unpacked = unpack_quantized(std::move(files), *quantization);
-      if (!unpacked.ok()) return unpacked.take_status().within(quote(path, 400));
-      files = std::move(*unpacked);
-    }
     auto found = find_hf_architecture(*config, known_);
-    if (!found.ok()) return unknown(found.take_status().within(quote(path, 400)), *config, files);
-    hf_ = *found;
-
     CheckpointParts parts;
     parts.path = parts.directory = directory_;
-    VIBEE_TRY(left_by_writer(&parts.metadata));
-    VIBEE_TRY(read_hf_config(*config, *hf_, &parts.metadata, &computed_).within(quote(path, 400)));
+    if (found.ok()) {
+      hf_ = *found;
+      rules_ = hf_tensors(*hf_);
+      VIBEE_TRY(left_by_writer(&parts.metadata));
+      VIBEE_TRY(read_hf_config(*config, *hf_, &parts.metadata, &computed_).within(quote(path, 400)));
+    }
+    const auto inputs = [&](std::string_view module) -> uint64_t {
+      HfMatch match;
+      const HfTensorRule* rule =
+          hf_ == nullptr ? nullptr : hf_rule_of(rules_, *hf_, std::string(module) + ".weight", &match);
+      return rule == nullptr ? 0 : hf_inputs_of(*rule, *hf_, parts.metadata);
+    };
+    VIBEE_ASSIGN(const std::unique_ptr<QuantizedLayout> layout, layout_of(*config, path, inputs));
+    if (layout != nullptr) {
+      auto unpacked = unpack_quantized(std::move(files), *layout);
+      if (!unpacked.ok()) return (found.ok() ? unpacked.take_status() : found.take_status()).within(quote(path, 400));
+      files = std::move(*unpacked);
+    }
+    if (!found.ok()) return unknown(found.take_status().within(quote(path, 400)), *config, files);
     VIBEE_TRY(read_hf_pooling(directory_, hf_->id, &parts.metadata));
     VIBEE_TRY(read_hf_generation(directory_, &parts.metadata));
     if (!parts.metadata.contains("general.name"))
@@ -106,8 +115,23 @@ class HfReader {
     return {};
   }
 
+  /// What config.json or a map beside it says of how linears lie; null: as they are.
+  Result<std::unique_ptr<QuantizedLayout>> layout_of(const JsonValue& config, const std::string& path,
+                                                     const LinearInputs& inputs) const {
+    auto layout = find_quantized_layout(config, bits_);
+    if (!layout.ok()) return layout.take_status().within(quote(path, 400));
+    const std::string beside = fmt::format("{}/{}", directory_, kQuantoMap);
+    std::error_code ignored;
+    if (*layout != nullptr || !std::filesystem::exists(beside, ignored)) return layout;
+    VIBEE_ASSIGN(const std::string text, read_small_file(beside, kMaxConfig));
+    auto map = parse_json(text);
+    if (!map.ok()) return map.take_status().within(quote(beside, 400));
+    layout = quanto_layout(*map, inputs);
+    if (!layout.ok()) return layout.take_status().within(quote(beside, 400));
+    return layout;
+  }
+
   Status collect(const SafetensorsSet& files) {
-    rules_ = hf_tensors(*hf_);
     for (const auto& [name, place] : files.tensors()) {
       HfMatch match;
       const bool order = name.ends_with(kOrderSuffix);  // has the rule of its weight
@@ -192,6 +216,7 @@ class HfReader {
 
   const std::string& directory_;
   std::span<const HfArchitecture* const> known_;
+  uint32_t bits_;
   const HfArchitecture* hf_ = nullptr;
   bool tied_ = false;
   std::vector<HfTensorRule> rules_;
@@ -201,8 +226,8 @@ class HfReader {
 
 }  // namespace
 
-Result<Checkpoint> open_hf(const std::string& directory, std::span<const HfArchitecture* const> known) {
-  return HfReader(directory, known).run();
+Result<Checkpoint> open_hf(const std::string& directory, std::span<const HfArchitecture* const> known, uint32_t bits) {
+  return HfReader(directory, known, bits).run();
 }
 
 }  // namespace vibee

@@ -9,6 +9,7 @@
 #include "vibee/base/text/quote.h"
 #include "vibee/formats/packed/little_endian.h"
 #include "vibee/model/weight/atomic_file.h"
+#include "vibee/model/weight/hf_linears.h"
 #include "vibee/model/weight/hf_source.h"
 #include "vibee/model/weight/hf_write_config.h"
 #include "vibee/model/weight/sampling_defaults.h"
@@ -19,6 +20,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr uint64_t kSlice = 4 << 20;
+constexpr std::string_view kWeight = ".weight";
+constexpr uint64_t kShardBytes = 5'000'000'000;
 
 /// A tensor of the directory, and where its bytes come from.
 struct Output {
@@ -30,6 +33,8 @@ struct Output {
   HfTransform transform;
   uint64_t head = 1;   // rows of a head
   uint64_t first = 0;  // byte of an expert
+  std::string dtype = {};
+  std::optional<size_t> part = {};  // of a linear in another project's tensors
 };
 
 /// Removes a directory unless it was taken over.
@@ -62,8 +67,8 @@ bool computed(std::string_view name) { return name.starts_with("rope_f"); }
 class HfWriter {
  public:
   HfWriter(const Checkpoint& file, std::span<const TensorInfo> tensors, const TensorBytes& read,
-           std::span<const TokenizerFile> tokenizer, const WriteProgress& progress)
-      : file_(file), tensors_(tensors), read_(read), tokenizer_(tokenizer), progress_(progress) {}
+           std::span<const TokenizerFile> tokenizer, const WriteProgress& progress, const HfLinears* linears)
+      : file_(file), tensors_(tensors), read_(read), tokenizer_(tokenizer), progress_(progress), linears_(linears) {}
 
   Status run(const std::string& directory, std::span<const HfArchitecture* const> known, uint64_t shard_bytes) {
     std::error_code failed;
@@ -73,8 +78,12 @@ class HfWriter {
     VIBEE_TRY(plan());
     Format format = Format::f32;
     for (const Output& o : outputs_)
-      if (o.shape.size() > 1) format = o.format;
-    auto config = write_hf_config(*hf_, file_, format);
+      if (o.shape.size() > 1 && !o.part) format = o.format;
+    std::string said;
+    if (linears_) {
+      VIBEE_ASSIGN(said, linears_->config(modules_));
+    }
+    auto config = write_hf_config(*hf_, file_, format, linears_ ? linears_->key : "", said);
     if (!config.ok()) return config.take_status().within(quote(file_.path(), 400));
 
     std::string plain = directory;
@@ -83,6 +92,8 @@ class HfWriter {
     if (!fs::create_directory(place.path, failed))
       return error(Code::io, "{}: cannot be created: {}", quote(place.path, 400), failed.message());
     VIBEE_TRY(small_file(place.path + "/config.json", *config));
+    if (linears_ && !linears_->file.empty())
+      VIBEE_TRY(small_file(fmt::format("{}/{}", place.path, linears_->file), said + "\n"));
     VIBEE_TRY(side_files(place.path));
     VIBEE_TRY(write_gguf(place.path + "/metadata.gguf", file_.metadata(), {}, read_));
     VIBEE_TRY(shards(place.path, shard_bytes));
@@ -130,12 +141,16 @@ class HfWriter {
     const std::vector<HfTensorRule> rules = hf_tensors(*hf_);
     for (const TensorInfo& t : tensors_) {
       if (computed(t.name)) continue;
-      if (info(t.format).block_elems != 1)
-        return error(Code::unsupported, "{}: tensor {} is {}, which safetensors do not hold; use --format f16 or bf16",
-                     quote(file_.path(), 400), quote(t.name), info(t.format).name);
       uint64_t layer = 0;
       const std::string pattern = pattern_of(t.name, &layer);
       const auto rule = std::find_if(rules.begin(), rules.end(), [&](auto& r) { return r.gguf == pattern; });
+      const bool linear = linears_ != nullptr && rule->transform != HfTransform::transpose &&
+                          rule->hf.ends_with(kWeight) && rule->hf.find("{e}") == std::string_view::npos;
+      const std::vector<HfPart> parts =
+          linear && taken(numbered(rule->hf, "{}", layer)) ? linears_->parts(t) : std::vector<HfPart>();
+      if (parts.empty() && info(t.format).block_elems != 1)
+        return error(Code::unsupported, "{}: tensor {} is {}, which safetensors do not hold; use --format f16 or bf16",
+                     quote(file_.path(), 400), quote(t.name), info(t.format).name);
       Output o{
           numbered(rule->hf, "{}", layer), {t.shape.rbegin(), t.shape.rend()}, t.format, t.bytes, &t, rule->transform};
       if (o.transform == HfTransform::transpose) std::swap(o.shape[0], o.shape[1]);
@@ -146,6 +161,11 @@ class HfWriter {
                        o.shape[0], n);
         o.head = o.shape[0] / n;
       }
+      if (!parts.empty()) {
+        plan_parts(std::move(o), parts);
+        continue;
+      }
+      o.dtype = t.format == Format::f32 ? "F32" : t.format == Format::f16 ? "F16" : "BF16";
       const uint64_t experts = rule->hf.find("{e}") == std::string_view::npos ? 1 : o.shape[0];
       if (rule->hf.find("{e}") != std::string_view::npos) {
         o.shape.erase(o.shape.begin());
@@ -159,6 +179,25 @@ class HfWriter {
       total_ += t.bytes;
     }
     return {};
+  }
+
+  bool taken(std::string_view weight) const {
+    return !linears_->takes || linears_->takes(weight.substr(0, weight.size() - kWeight.size()));
+  }
+
+  void plan_parts(Output o, std::span<const HfPart> parts) {
+    o.name.resize(o.name.size() - kWeight.size());
+    modules_.push_back(o.name);
+    for (size_t i = 0; i < parts.size(); ++i) {
+      outputs_.push_back(o);
+      Output& part = outputs_.back();
+      part.name += parts[i].suffix;
+      part.dtype = parts[i].dtype;
+      part.shape = parts[i].shape;
+      part.bytes = parts[i].bytes;
+      part.part = i;
+      total_ += part.bytes;
+    }
   }
 
   static Status small_file(const std::string& path, std::string_view text) {
@@ -222,9 +261,8 @@ class HfWriter {
     for (const Output& o : part) {
       std::vector<std::string> shape;
       for (uint64_t n : o.shape) shape.push_back(std::to_string(n));
-      const char* dtype = o.format == Format::f32 ? "F32" : o.format == Format::f16 ? "F16" : "BF16";
       header.raw(o.name, JsonObject()
-                             .text("dtype", dtype)
+                             .text("dtype", o.dtype)
                              .raw("shape", json_array(shape))
                              .raw("data_offsets", fmt::format("[{}, {}]", at, at + o.bytes))
                              .str());
@@ -244,6 +282,7 @@ class HfWriter {
   /// Rows of the GGUF tensor, put in the directory's order. Heads are permuted a head at a time; a transposed matrix
   /// and a vector are taken whole.
   Status tensor(const Output& o, AtomicFile& out) {
+    if (o.part) return part(o, out);
     const uint64_t row = info(o.format).row_bytes(o.from->row_length());
     const bool permute = o.transform == HfTransform::permute_heads || o.transform == HfTransform::permute_kv_heads;
     const bool whole = o.shape.size() == 1 || o.transform == HfTransform::transpose;
@@ -268,10 +307,29 @@ class HfWriter {
         moved.swap(slice);
       }
       VIBEE_TRY(out.append(moved));
-      done_ += moved.size();
-      if (progress_ && !progress_(done_, total_))
-        return error(Code::cancelled, "{}: stopped; nothing was written", quote(file_.path(), 400));
+      VIBEE_TRY(count(moved.size()));
     }
+    return {};
+  }
+
+  Status part(const Output& o, AtomicFile& out) {
+    if (made_of_ != o.from) {
+      made_of_ = nullptr;
+      const bool permute = o.transform == HfTransform::permute_heads || o.transform == HfTransform::permute_kv_heads;
+      VIBEE_ASSIGN(made_, linears_->make(*o.from, [permute, head = o.head](uint64_t row) {
+        return permute ? gguf_row_of(row, head) : row;
+      }));
+      made_of_ = o.from;
+    }
+    VIBEE_CHECK(made_[*o.part].size() == o.bytes, "{} of {}", made_[*o.part].size(), o.bytes);
+    VIBEE_TRY(out.append(made_[*o.part]));
+    return count(o.bytes);
+  }
+
+  Status count(uint64_t bytes) {
+    done_ += bytes;
+    if (progress_ && !progress_(done_, total_))
+      return error(Code::cancelled, "{}: stopped; nothing was written", quote(file_.path(), 400));
     return {};
   }
 
@@ -287,6 +345,10 @@ class HfWriter {
   const TensorBytes& read_;
   std::span<const TokenizerFile> tokenizer_;
   const WriteProgress& progress_;
+  const HfLinears* linears_;
+  std::vector<std::string> modules_;     // that are written in parts
+  const TensorInfo* made_of_ = nullptr;  // whose parts are held
+  std::vector<std::vector<uint8_t>> made_;
   const HfArchitecture* hf_ = nullptr;
   std::vector<Output> outputs_;
   uint64_t total_ = 0, done_ = 0;
@@ -297,7 +359,14 @@ class HfWriter {
 Status write_hf(const std::string& directory, std::span<const HfArchitecture* const> known, const Checkpoint& file,
                 std::span<const TensorInfo> tensors, const TensorBytes& read, std::span<const TokenizerFile> tokenizer,
                 const WriteProgress& progress, uint64_t shard_bytes) {
-  return HfWriter(file, tensors, read, tokenizer, progress).run(directory, known, shard_bytes);
+  return HfWriter(file, tensors, read, tokenizer, progress, nullptr).run(directory, known, shard_bytes);
+}
+
+Status write_hf_linears(const std::string& directory, std::span<const HfArchitecture* const> known,
+                        const Checkpoint& file, std::span<const TensorInfo> tensors, const TensorBytes& read,
+                        const HfLinears& linears, std::span<const TokenizerFile> tokenizer,
+                        const WriteProgress& progress) {
+  return HfWriter(file, tensors, read, tokenizer, progress, &linears).run(directory, known, kShardBytes);
 }
 
 }  // namespace vibee

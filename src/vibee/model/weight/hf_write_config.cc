@@ -67,7 +67,8 @@ Status write_rope(const HfArchitecture& hf, const Checkpoint& file, uint64_t hea
 
 }  // namespace
 
-Result<std::string> write_hf_config(const HfArchitecture& hf, const Checkpoint& file, Format format) {
+Result<std::string> write_hf_config(const HfArchitecture& hf, const Checkpoint& file, Format format,
+                                    std::string_view more, const std::string& value) {
   JsonObject config;
   const bool classifies = file.find("cls.output.weight") != nullptr && !hf.classifier_name.empty();
   config.raw("architectures", json_array({json_quote(classifies ? hf.classifier_name : hf.class_name)}));
@@ -114,6 +115,7 @@ Result<std::string> write_hf_config(const HfArchitecture& hf, const Checkpoint& 
     config.integer(fmt::format("{}_token_id", token), v);
   }
   if (hf.complete) hf.complete(file, &config);
+  if (!more.empty()) config.raw(more, value);
   return config.str() + "\n";
 }
 

@@ -6,7 +6,9 @@
 
 namespace vibee {
 
-/// The text of config.json; an error names the key that it cannot say.
-Result<std::string> write_hf_config(const HfArchitecture& hf, const Checkpoint& file, Format format);
+/// The text of config.json; an error names the key that it cannot say. `more`: one more, whose value is the JSON object
+/// `value`; empty: none.
+Result<std::string> write_hf_config(const HfArchitecture& hf, const Checkpoint& file, Format format,
+                                    std::string_view more = {}, const std::string& value = {});
 
 }  // namespace vibee

@@ -22,7 +22,8 @@ constexpr Row kLayouts[] = {{"gptq", gptq_layout},
                             {"awq", awq_layout},
                             {"compressed-tensors", compressed_tensors_layout},
                             {"bitsandbytes", bitsandbytes_layout},
-                            {"fp8", fp8_layout}};
+                            {"fp8", fp8_layout},
+                            {"exl2", exl2_layout}};
 
 /// The linears of a set, one behind the other, each made whole when a byte of it is read; the last one is kept.
 class UnpackSource final : public ByteSource {
@@ -66,7 +67,11 @@ class UnpackSource final : public ByteSource {
 }  // namespace
 
 const SafetensorsTensor* LinearParts::find(std::string_view suffix) const {
-  const auto at = files_->tensors().find(name_ + std::string(suffix));
+  return beside(name_ + std::string(suffix));
+}
+
+const SafetensorsTensor* LinearParts::beside(std::string_view tensor) const {
+  const auto at = files_->tensors().find(tensor);
   return at == files_->tensors().end() ? nullptr : at->second.tensor;
 }
 
@@ -93,8 +98,14 @@ Result<const SafetensorsTensor*> LinearParts::need(std::string_view suffix,
 Result<std::vector<uint8_t>> LinearParts::bytes(std::string_view suffix) const {
   const auto at = files_->tensors().find(name_ + std::string(suffix));
   VIBEE_CHECK(at != files_->tensors().end());
-  std::vector<uint8_t> out(at->second.tensor->bytes);
-  VIBEE_TRY(at->second.file->read(*at->second.tensor, 0, out));
+  return bytes(suffix, 0, at->second.tensor->bytes);
+}
+
+Result<std::vector<uint8_t>> LinearParts::bytes(std::string_view suffix, uint64_t offset, uint64_t count) const {
+  const auto at = files_->tensors().find(name_ + std::string(suffix));
+  VIBEE_CHECK(at != files_->tensors().end());
+  std::vector<uint8_t> out(count);
+  VIBEE_TRY(at->second.file->read(*at->second.tensor, offset, out));
   return out;
 }
 
@@ -177,13 +188,23 @@ Result<std::vector<uint32_t>> sorted_inputs(const LinearParts& parts, std::strin
 }
 
 Format group_format(GroupKind kind, uint64_t group) {
-  const bool nibbles = kind == GroupKind::i4z;
-  if (group % 128 == 0) return nibbles ? Format::i4z128 : Format::i8s128;
-  if (group % 64 == 0) return nibbles ? Format::i4z64 : Format::i8s64;
-  return nibbles ? Format::i4z32 : Format::i8s32;
+  constexpr Format kFormats[][3] = {{Format::i4z32, Format::i4z64, Format::i4z128},
+                                    {Format::i4m32, Format::i4m64, Format::i4m128},
+                                    {Format::i8s32, Format::i8s64, Format::i8s128}};
+  return kFormats[size_t(kind)][group % 128 == 0 ? 2 : group % 64 == 0 ? 1 : 0];
 }
 
-Result<SafetensorsSet> unpack_quantized(SafetensorsSet set, const JsonValue& config) {
+Result<std::unique_ptr<QuantizedLayout>> find_quantized_layout(const JsonValue& model, uint32_t bits) {
+  if (const JsonValue* nested = model.find("anyprec"); nested != nullptr) return any_precision_layout(*nested, bits);
+  if (bits != 0)
+    return error(Code::invalid,
+                 "--bits {}: this model stores one width; directories of `vibee quantize --scheme any` store several",
+                 bits);
+  const JsonValue* config = model.find("quantization_config");
+  return config == nullptr ? std::unique_ptr<QuantizedLayout>() : quantized_layout(*config);
+}
+
+Result<std::unique_ptr<QuantizedLayout>> quantized_layout(const JsonValue& config) {
   const JsonValue* method = config.find("quant_method");
   std::string known;
   for (const Row& row : kLayouts) known += fmt::format("{}{}", known.empty() ? "" : ", ", row.method);
@@ -193,19 +214,25 @@ Result<SafetensorsSet> unpack_quantized(SafetensorsSet set, const JsonValue& con
   if (found == nullptr)
     return error(Code::unsupported, "quantization_config: quant_method {} is not read; {} are",
                  method ? method->describe() : "missing", known);
-  VIBEE_ASSIGN(const auto layout, found->layout(config));
+  return found->layout(config);
+}
+
+Result<SafetensorsSet> unpack_quantized(SafetensorsSet set, const QuantizedLayout& layout) {
   auto files = std::make_unique<const SafetensorsSet>(std::move(set));
   std::vector<QuantizedLinear> linears;
   std::vector<SafetensorsTensor> tensors;
   std::set<std::string, std::less<>> taken;
+  VIBEE_TRY(layout.check(*files));
   for (const auto& [name, place] : files->tensors()) {
-    if (!name.ends_with(layout->key())) continue;
-    const LinearParts parts(*files, name.substr(0, name.size() - layout->key().size()));
-    VIBEE_ASSIGN(QuantizedLinear linear, layout->linear(parts));
+    for (const std::string_view suffix : layout.unread())
+      if (name.ends_with(suffix)) taken.insert(name);
+    if (!name.ends_with(layout.key())) continue;
+    const LinearParts parts(*files, name.substr(0, name.size() - layout.key().size()));
+    VIBEE_ASSIGN(QuantizedLinear linear, layout.linear(parts));
     const NumericFormat& format = info(linear.format);
     const auto bytes = checked_mul(format.row_bytes(linear.k), linear.n);
-    if (!bytes || *bytes > std::numeric_limits<int64_t>::max()) return parts.bad(layout->key(), "is more than memory");
-    for (const std::string_view suffix : layout->parts()) taken.insert(parts.name() + std::string(suffix));
+    if (!bytes || *bytes > std::numeric_limits<int64_t>::max()) return parts.bad(layout.key(), "is more than memory");
+    for (const std::string_view suffix : layout.parts()) taken.insert(parts.name() + std::string(suffix));
     tensors.push_back(
         {parts.name() + ".weight", std::string(format.name), linear.format, {linear.n, linear.k}, 0, *bytes});
     const std::vector<uint32_t> order = std::move(linear.order);

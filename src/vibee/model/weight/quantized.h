@@ -13,6 +13,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "vibee/model/weight/checkpoint.h"
@@ -42,9 +43,13 @@ class LinearParts {
   /// One that has to be there, with one of these dtypes and so many dimensions.
   Result<const SafetensorsTensor*> need(std::string_view suffix, std::initializer_list<std::string_view> dtypes,
                                         size_t rank) const;
+  /// A tensor of the directory by its whole name; null where there is none.
+  const SafetensorsTensor* beside(std::string_view tensor) const;
   /// An error at a part of this linear.
   Status bad(std::string_view suffix, std::string_view what) const;
   Result<std::vector<uint8_t>> bytes(std::string_view suffix) const;
+  /// Some of them, which are there.
+  Result<std::vector<uint8_t>> bytes(std::string_view suffix, uint64_t offset, uint64_t count) const;
   Result<std::vector<uint32_t>> words(std::string_view suffix) const;  ///< of an I32 or U32 tensor
   /// Of a tensor of floats; every one is finite.
   Result<std::vector<float>> floats(std::string_view suffix) const;
@@ -61,6 +66,10 @@ class QuantizedLayout {
   virtual std::string_view key() const = 0;
   /// The suffixes that are taken away with it.
   virtual std::span<const std::string_view> parts() const = 0;
+  /// Suffixes of tensors that say nothing about weights and are left out wherever they stand.
+  virtual std::span<const std::string_view> unread() const { return {}; }
+  /// What can be wrong with the directory as a whole; looked at before any linear is.
+  virtual Status check(const SafetensorsSet&) const { return {}; }
   /// The parts have been read from headers alone; shapes and dtypes are checked here.
   virtual Result<QuantizedLinear> linear(const LinearParts& parts) const = 0;
 };
@@ -71,13 +80,26 @@ Result<std::unique_ptr<QuantizedLayout>> awq_layout(const JsonValue& config);
 Result<std::unique_ptr<QuantizedLayout>> compressed_tensors_layout(const JsonValue& config);
 Result<std::unique_ptr<QuantizedLayout>> bitsandbytes_layout(const JsonValue& config);
 Result<std::unique_ptr<QuantizedLayout>> fp8_layout(const JsonValue& config);
+/// `config`: anyprec of config.json; `bits`: how many of the planes are read, 0 for all.
+Result<std::unique_ptr<QuantizedLayout>> any_precision_layout(const JsonValue& config, uint32_t bits);
+Result<std::unique_ptr<QuantizedLayout>> exl2_layout(const JsonValue& config);
+/// How many inputs the linear of a module has by config.json, 0 where it does not say: for layouts without shapes.
+using LinearInputs = std::function<uint64_t(std::string_view module)>;
+/// `map`: the file kQuantoMap of the directory.
+Result<std::unique_ptr<QuantizedLayout>> quanto_layout(const JsonValue& map, LinearInputs inputs);
+inline constexpr std::string_view kQuantoMap = "quanto_qmap.json";
 /// FP8 with a weight_scale a row or a matrix, as compressed-tensors calls it too.
 std::unique_ptr<QuantizedLayout> fp8_rows_layout();
 /// Codes of E2M1 in blocks of 32 behind a power of two, as compressed-tensors packs them.
 std::unique_ptr<QuantizedLayout> mxfp4_layout();
 
-/// The set with its quantised linears as tensors of ours. `config`: quantization_config of config.json.
-Result<SafetensorsSet> unpack_quantized(SafetensorsSet files, const JsonValue& config);
+/// The set with its quantised linears as tensors of ours.
+Result<SafetensorsSet> unpack_quantized(SafetensorsSet files, const QuantizedLayout& layout);
+/// `config`: quantization_config of config.json.
+Result<std::unique_ptr<QuantizedLayout>> quantized_layout(const JsonValue& config);
+/// The layout that config.json speaks of, null where it speaks of none. `bits`: of a model that stores several widths,
+/// 0: its widest; refused for others.
+Result<std::unique_ptr<QuantizedLayout>> find_quantized_layout(const JsonValue& config, uint32_t bits);
 
 /// A whole number of a quantization_config, or what stands there instead.
 Result<int64_t> quantization_integer(const JsonValue& config, std::string_view key, std::optional<int64_t> otherwise);
@@ -101,14 +123,15 @@ uint32_t code_at(uint64_t i, uint64_t bits, Word&& word) {
   return uint32_t(both >> shift & ((1u << bits) - 1));
 }
 
-/// Kinds of groups (formats.inc): an integer zero point, or none.
-enum class GroupKind : uint8_t { i4z, i8s };
+/// Kinds of groups (formats.inc): an integer zero point, an offset, or neither.
+enum class GroupKind : uint8_t { i4z, i4m, i8s };
 /// The format whose groups are the largest of 128, 64 and 32 that divide a layout's groups; `group` is a multiple
 /// of 32.
 Format group_format(GroupKind kind, uint64_t group);
 
 /// Writes a matrix in a format of groups from code(row, k, 32 of them), scale(row, group) and zero(row, group), `group`
-/// of the layout's own length. Codes of bytes are written as they are; only i4z has zero points.
+/// of the layout's own length. Codes of bytes are written as they are; only i4z has zero points, whole numbers, and i4m
+/// offsets, floats.
 template <class Code, class Scale, class Zero>
 void write_groups(Format format, uint64_t n, uint64_t k, uint64_t group, Code&& code, Scale&& scale, Zero&& zero,
                   uint8_t* out) {
@@ -119,7 +142,13 @@ void write_groups(Format format, uint64_t n, uint64_t k, uint64_t group, Code&& 
       const float s = scale(row, at / group);
       std::memcpy(out, &s, 4);
       out += 4;
-      if (zeros) *out++ = uint8_t(zero(row, at / group));
+      if constexpr (std::is_floating_point_v<decltype(zero(row, at))>) {
+        const float offset = zero(row, at / group);
+        std::memcpy(out, &offset, 4);
+        out += 4;
+      } else if (zeros) {
+        *out++ = uint8_t(zero(row, at / group));
+      }
       for (uint64_t i = at; i < at + unit; i += 32) {
         uint8_t codes[32];
         code(row, i, codes);

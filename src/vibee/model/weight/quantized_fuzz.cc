@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A quantization_config on the first line, a safetensors file behind it: a message of one line, or linears that can be
-// read.
+// A quantization_config, an anyprec, or the map of quanto in "quanto", on the first line, a safetensors file behind it:
+// a message of one line, or linears that can be read.
 #include <cstdlib>
 #include <cstring>
 
@@ -20,7 +20,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     if (status.message().find('\n') != std::string::npos) std::abort();
     return 0;
   };
-  const auto set = unpack_quantized(std::move(*files), *config);
+  const JsonValue* quanto = config->find("quanto");
+  const auto layout = quanto != nullptr ? quanto_layout(*quanto, [](std::string_view) { return 192; })
+                      : config->find("seed_precision") != nullptr ? any_precision_layout(*config, size % 2 == 0 ? 4 : 0)
+                                                                  : quantized_layout(*config);
+  if (!layout.ok()) return told(layout.status());
+  const auto set = unpack_quantized(std::move(*files), **layout);
   if (!set.ok()) return told(set.status());
   for (const auto& [name, place] : set->tensors()) {
     if (place.tensor->bytes > 1 << 20) continue;

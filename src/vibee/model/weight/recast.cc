@@ -84,7 +84,7 @@ Status Recast::recast_rows(const Rows& r, uint64_t first, uint64_t count, Scratc
   const uint64_t k = r.tensor.row_length();
   std::vector<float>& floats = scratch->floats;
   floats.resize(count * k);
-  r.from.decode(r.raw + (first - r.first) * r.from.row_bytes(k), floats.size(), floats.data());
+  r.from.decode_rows(r.raw + (first - r.first) * r.from.row_bytes(k), count, k, floats.data());
   if (!r.order.empty()) {
     scratch->sorted = floats;
     for (uint64_t at = 0; at < floats.size(); at += k)
@@ -210,6 +210,10 @@ class RecastSource final : public ByteSource {
 
 Result<Checkpoint> recast_checkpoint(Checkpoint file, std::function<Format(const TensorInfo&)> format,
                                      RecastEdit edit) {
+  return recast_checkpoint(std::move(file), RecastOptions{.format = std::move(format), .edit = std::move(edit)});
+}
+
+Result<Checkpoint> recast_checkpoint(Checkpoint file, RecastOptions options) {
   CheckpointParts parts;
   parts.path = file.path();
   parts.directory = file.is_directory() ? file.path() : "";
@@ -217,7 +221,7 @@ Result<Checkpoint> recast_checkpoint(Checkpoint file, std::function<Format(const
   parts.metadata = file.metadata();
   file.forget_metadata();
   auto whole = std::make_unique<const Checkpoint>(std::move(file));
-  VIBEE_ASSIGN(Recast recast, Recast::create(*whole, {.format = std::move(format), .edit = std::move(edit)}));
+  VIBEE_ASSIGN(Recast recast, Recast::create(*whole, std::move(options)));
   auto source = std::make_shared<const RecastSource>(std::move(whole), std::move(recast));
   parts.tensors = source->tensors();
   parts.source = std::move(source);

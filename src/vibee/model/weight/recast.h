@@ -78,7 +78,9 @@ inline std::function<Format(const TensorInfo&)> all_in(Format format) {
 /// The same of several: a matrix takes the first whose blocks divide its rows.
 std::function<Format(const TensorInfo&)> all_in(std::vector<Format> formats);
 
-/// A checkpoint whose matrices are of other formats when they are read (Recast), and edited before.
+/// A checkpoint that is recast when it is read (Recast), on the caller's thread.
+Result<Checkpoint> recast_checkpoint(Checkpoint file, RecastOptions options);
+/// The same, of other formats alone, edited before.
 Result<Checkpoint> recast_checkpoint(Checkpoint file, std::function<Format(const TensorInfo&)> format,
                                      RecastEdit edit = {});
 

@@ -296,8 +296,8 @@ Status decoding(Trials& trials, Grids* grids) {
       const Timer timer;
       trials.team().run([&](uint32_t tid) {
         const Range mine = share(kRows, tid, trials.threads());
-        format.decode(from.data() + mine.begin * format.row_bytes(kWidth), uint64_t(mine.end - mine.begin) * kWidth,
-                      to.as<float>(uint64_t(mine.begin) * kWidth * 4));
+        format.decode_rows(from.data() + mine.begin * format.row_bytes(kWidth), mine.end - mine.begin, kWidth,
+                           to.as<float>(uint64_t(mine.begin) * kWidth * 4));
       });
       return timer.seconds();
     });

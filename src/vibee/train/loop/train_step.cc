@@ -10,6 +10,7 @@
 #include "vibee/core/measure/measure.h"
 #include "vibee/dist/shard/data_parallel.h"
 #include "vibee/graph/autodiff/differentiate.h"
+#include "vibee/graph/pass/quantize_aware.h"
 #include "vibee/graph/pass/store_activations.h"
 #include "vibee/train/precision/bnb_optimization.h"
 #include "vibee/train/precision/mixed_precision_master.h"
@@ -49,6 +50,8 @@ Result<Joint> joint_of(const Checkpoint& file, const ModelConfig& config, const 
   VIBEE_ASSIGN(Graph joint, differentiate(loss, names));
   if (const ProductRecipe* const recipe = options.precision.products; recipe != nullptr && whole)
     round_products(&joint, *recipe, options.precision.products_skip);
+  if (!options.precision.stored.empty() && whole)
+    quantize_aware(&joint, options.precision.stored, options.precision.products_skip);
   const Graph stored = store_activations(joint, options.precision.activations);
   const Graph kept = options.recompute_layers.empty() ? recompute(stored, options.recompute)
                                                       : recompute(stored, options.recompute_layers);
@@ -68,7 +71,7 @@ Result<Joint> joint_of(const Checkpoint& file, const ModelConfig& config, const 
     const bool narrow = trained && narrow_moments(options.precision, name, count);
     j.weights.push_back({name, format, matrix, trained, bytes, matrix ? count / uint64_t(type.dims.back().n) : count,
                          count, form, j.rest_bytes, j.moment_bytes, narrow});
-    bytes += round_up(info(format).row_bytes(count), 64);
+    bytes += round_up(j.weights.back().rows * info(format).row_bytes(count / j.weights.back().rows), 64);
     if (!trained) continue;
     j.rest_bytes += round_up(info(form).rest_bytes * count, 64);
     j.moment_bytes += moment_bytes(options.precision, options.optimiser.rule, narrow, count);

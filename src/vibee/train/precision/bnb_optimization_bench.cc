@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <cmath>
 
 #include "vibee/core/technique/context.h"
 #include "vibee/hw/device/probe.h"
+#include "vibee/kit/format_trial.h"
+#include "vibee/kit/inject_outliers.h"
 #include "vibee/kit/temp_folder.h"
 #include "vibee/kit/trial_training.h"
 #include "vibee/kit/trial_update.h"
+#include "vibee/model/eval/quality.h"
+#include "vibee/model/weight/builtin_model.h"
 
 namespace vibee {
 namespace {
@@ -31,6 +36,60 @@ Result<double> learnt(TrialTraining trial, bool narrow, uint64_t seed, uint32_t 
     loss += run.held_out / seeds;
   }
   return loss;
+}
+
+/// A trial's model in q8_0, every `each`-th channel behind norms 64 times as large.
+Result<FormatTrial::Run> with_outliers(const FormatTrial& trial, uint32_t each, bool float_rows, float threshold) {
+  VIBEE_ASSIGN(Checkpoint floats, trial.open({"f32"}));
+  VIBEE_ASSIGN(const ModelConfig config, read_config(floats));
+  VIBEE_ASSIGN(Checkpoint other, recast_checkpoint(std::move(floats), {}, inject_outliers(config, each, 64)));
+  VIBEE_ASSIGN(other, recast_checkpoint(std::move(other), all_in(Format::q8_0)));
+  return trial.load_file(std::move(other), float_rows, KvFormat::f16, threshold);
+}
+
+/// LLM.int8(): the time of prompts beside rows of floats and plain rows of 8 bits, and what rows of 8 bits cost the
+/// perplexity of stories.
+Status bench_llm_int8(BenchContext& context) {
+  const RunSettings& settings = context.settings();
+  constexpr float kThreshold = 6;
+  VIBEE_ASSIGN(const FormatTrial wide, FormatTrial::make(settings, true));
+  const uint32_t pairs = settings.quick ? 7 : 15, each = 256;  // the paper finds 0.1 % of a large model's channels
+  VIBEE_ASSIGN(FormatTrial::Run floats, with_outliers(wide, each, true, 0));
+  VIBEE_ASSIGN(FormatTrial::Run plain, with_outliers(wide, each, false, 0));
+  VIBEE_ASSIGN(FormatTrial::Run apart, with_outliers(wide, each, false, kThreshold));
+  VIBEE_ASSIGN(const PairedRatio over_floats, FormatTrial::speed_of(apart, floats, pairs, true));
+  context.target(
+      "reading a prompt, llm_int8 over rows of floats", over_floats.ratio, "x", 1.4,
+      fmt::format("{:.2f} to {:.2f}; q8_0, a channel in {} is large", over_floats.low, over_floats.high, each));
+  VIBEE_ASSIGN(const PairedRatio over_plain, FormatTrial::speed_of(apart, plain, pairs, true));
+  context.figure("share of a prompt's time that outliers cost", 1 - over_plain.ratio, "", 0,
+                 fmt::format("{:.2f} to {:.2f}", 1 - over_plain.high, 1 - over_plain.low));
+
+  RunSettings told = settings;
+  if (told.model.empty()) told.model = kBuiltinPath;
+  VIBEE_ASSIGN(const FormatTrial trial, FormatTrial::make(told, false));
+  VIBEE_ASSIGN(const std::unique_ptr<Model> reader,
+               Model::load(trial.path(), {settings.threads, settings.isa, {}, true}));
+  TrialTraining stories;
+  VIBEE_TRY(stories.tell_stories(settings.quick ? 30'000 : 200'000));
+  std::vector<int32_t> tokens;
+  VIBEE_TRY(reader->tokenizer().encode(stories.text, false, &tokens));
+  VIBEE_ASSIGN(FormatTrial::Run base, with_outliers(trial, 32, true, 0));
+  constexpr uint32_t kWindow = 64;
+  for (const float threshold : {0.0f, kThreshold}) {
+    VIBEE_ASSIGN(FormatTrial::Run other, with_outliers(trial, 32, false, threshold));
+    VIBEE_ASSIGN(const QualityReport q,
+                 measure_quality(*other.session, base.session.get(), tokens, kWindow, reader->tokenizer().bos(), 0,
+                                 [](uint32_t, uint32_t, const QualityReport&) { return true; }));
+    const double change = 100 * std::fabs(std::expm1(q.log_ratio));
+    const std::string how = fmt::format("{:.3f} of {:.3f}, {} positions, a channel in 32 is large, KL {:.2g}",
+                                        q.perplexity, q.base_perplexity, q.scored, q.kl);
+    if (threshold == 0)
+      context.figure("change of perplexity by plain rows of 8 bits", change, "%", 0, how);
+    else
+      context.target("0.2 % over the change of perplexity by llm_int8", 0.2 / std::max(change, 1e-9), "x", 1, how);
+  }
+  return {};
 }
 
 }  // namespace
@@ -124,7 +183,8 @@ Status bench_bnb_optimization(BenchContext& context) {
                                        stories.rows * stories.length, seeds);
   context.figure("held-out loss, moments in f32", loss, "nats", 0, told);
   context.target("loss of f32 over that of 8 bits", loss / loss_8, "x", 1 / 1.003, told);
-  return {};
+  if (!context.proceed("LLM.int8()", 0.8)) return {};
+  return bench_llm_int8(context);
 }
 
 }  // namespace vibee

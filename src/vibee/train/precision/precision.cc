@@ -35,6 +35,8 @@ Status check(const Precision& p) {
     return error(Code::invalid, "key 'optimiser.block': {}; a power of two from {} to {} is asked for", p.moment_block,
                  kLeastMomentBlock, kMostMomentBlock);
   VIBEE_TRY(check_int8_training(p));
+  if (!p.stored.empty() && p.products != nullptr && !p.products->forward.plain())
+    return wrong("qat", "says what products compute, as precision.products does; give one of both");
   if (p.loss_scale.window == 0) return wrong("loss_scale_window", "a step at least is asked for");
   if (p.loss_scale.hysteresis == 0) return wrong("loss_scale_hysteresis", "an overflow at least is asked for");
   return {};

@@ -27,6 +27,8 @@ struct Precision {
   const ProductRecipe* products = nullptr;  ///< of every linear; null: as they are
   std::vector<std::string> products_skip;   ///< weights whose names contain one of these keep their products
   Fp8Scaling fp8;                           ///< of products in 8-bit floats
+  /// Weights are learnt for a format of this family, the best first (quantize_aware); empty: for floats.
+  std::vector<Format> stored;
   LossScaling loss_scale;
   uint64_t seed = 0;  ///< of what is rounded at random
 };

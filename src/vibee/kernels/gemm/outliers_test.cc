@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+// Rows with outliers apart against the contract of outliers.h by memcmp: every integer row of kernels.inc.
+#include <gtest/gtest.h>
+
+#include <limits>
+
+#include "vibee/kernels/gemm/outlier_cases.h"
+
+namespace vibee {
+namespace {
+
+std::vector<float> normal_rows(uint32_t count, RandomStream& random) {
+  std::vector<float> x(count);
+  for (float& v : x) v = random.normal();
+  return x;
+}
+
+/// Thresholds from one that leaves nothing to the codes to one that nothing reaches.
+TEST(Outliers, EveryKernelGivesTheReferencesBytes) {
+  RandomStream random(31, Purpose::test);
+  for (const GemmKernel& kernel : gemm_kernels()) {
+    if (kernel.isa > detected_isa() || !is_integer(kernel.format)) continue;
+    const Format format = kernel.format;
+    const uint32_t unit = row_unit(format), nr = panel_rows(format, kernel.isa);
+    for (const uint32_t rows : {1u, 2u, 4u, 5u, 12u, 13u, 29u})
+      for (const float threshold : {1e-30f, 1.0f, 2.5f, 100.0f}) {
+        const uint32_t n = 1 + random.below(40), k = unit * (1 + random.below(unit == 32 ? 5 : 2));
+        const auto bytes = random_rows(format, n, k, random);
+        const auto x = normal_rows(rows * k, random);
+        const auto panels = pack(format, nr, n, k, bytes);
+        const PackedWeight w{format, n, k, nr, panels.data()};
+        const auto want = reference_apart(format, threshold, bytes, n, k, x, rows);
+        const auto act = quantize_rows_apart(format, threshold, x, rows, k, kernel.isa);
+        const auto got = multiply_apart(kernel, w, act, rows);
+        ASSERT_EQ(0, std::memcmp(want.data(), got.data(), want.size() * 4))
+            << kernel.symbol << " rows " << rows << " n " << n << " k " << k << " threshold " << threshold;
+      }
+  }
+}
+
+TEST(Outliers, ARowsBytesAreItsOwn) {
+  RandomStream random(32, Purpose::test);
+  constexpr uint32_t k = 256, n = 24, rows = 13;
+  for (const Format format : {Format::q8_0, Format::q4_k, Format::qoq128}) {
+    const GemmKernel& kernel = gemm_kernel(format, detected_isa());
+    const auto bytes = random_rows(format, n, k, random);
+    const auto panels = pack(format, panel_rows(format, kernel.isa), n, k, bytes);
+    const PackedWeight w{format, n, k, panel_rows(format, kernel.isa), panels.data()};
+    const auto x = normal_rows(rows * k, random);
+    const auto all = multiply_apart(kernel, w, quantize_rows_apart(format, 2, x, rows, k, kernel.isa), rows);
+    for (uint32_t r = 0; r < rows; ++r) {
+      const std::vector<float> one(x.begin() + r * k, x.begin() + (r + 1) * k);
+      const auto alone = multiply_apart(kernel, w, quantize_rows_apart(format, 2, one, 1, k, kernel.isa), 1);
+      EXPECT_EQ(0, std::memcmp(alone.data(), &all[r * n], n * 4)) << info(format).name << " row " << r;
+    }
+  }
+}
+
+TEST(Outliers, WithoutAnyRowsAreThoseOfPlainQuantisation) {
+  RandomStream random(33, Purpose::test);
+  constexpr uint32_t k = 160;
+  for (const bool finite : {true, false})
+    for (const uint32_t rows : {1u, 7u}) {
+      auto x = normal_rows(rows * k, random);
+      if (!finite) {  // what is not finite is no outlier
+        x[3] = std::numeric_limits<float>::infinity();
+        x[k - 1] = std::numeric_limits<float>::quiet_NaN();
+      }
+      for (const Format format : {Format::q8_0, Format::qoq32}) {
+        const auto plain = quantize(format, x, rows, k);
+        const auto apart =
+            quantize_rows_apart(format, std::numeric_limits<float>::infinity(), x, rows, k, detected_isa());
+        EXPECT_EQ(0, std::memcmp(plain.data(), apart.data(), plain.size())) << info(format).name << finite;
+        for (uint32_t r = 0; r < rows; ++r)
+          EXPECT_EQ(outlier_row(const_cast<uint8_t*>(apart.data()), rows, k, r)->column, 0u);
+      }
+    }
+}
+
+TEST(Outliers, AreListedInOrderAndLeftOutOfTheScale) {
+  constexpr uint32_t k = 64;
+  std::vector<float> x(k, 0.5f);
+  x[2] = -6, x[31] = 5.99f, x[40] = 1e30f, x[63] = 7;
+  const auto act = quantize_rows_apart(Format::q8_0, 6, x, 1, k, detected_isa());
+  const Outlier* o = outlier_row(const_cast<uint8_t*>(act.data()), 1, k, 0);
+  ASSERT_EQ(o[0].column, 3u);
+  const uint32_t columns[] = {2, 40, 63};
+  for (uint32_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(o[1 + i].column, columns[i]);
+    EXPECT_EQ(o[1 + i].value, x[columns[i]]);
+  }
+  const ActRow row = act_row(const_cast<uint8_t*>(act.data()), 1, k, 0);
+  EXPECT_EQ(*row.da(0), 5.99f / 127);
+  EXPECT_EQ(*row.da(1), 0.5f / 127);
+  EXPECT_EQ(row.q(0)[2], 0);
+  EXPECT_EQ(row.q(1)[8], 0);
+  EXPECT_EQ(row.q(1)[0], 127);
+}
+
+}  // namespace
+}  // namespace vibee
