@@ -17,6 +17,8 @@ build/goldens/bin/python tools/make_model_goldens.py data/golden/model
 build/goldens/bin/python tools/make_hf_goldens.py data/golden/hf
 build/goldens/bin/python tools/make_quantized_goldens.py data/golden/quantized
 build/goldens/bin/python tools/make_quanto_goldens.py data/golden
+build/goldens/bin/python tools/make_hqq_goldens.py data/golden
+build/goldens/bin/python tools/make_torchao_goldens.py data/golden
 build/goldens/bin/python tools/make_gradient_goldens.py data/golden
 build/goldens/bin/python tools/make_train_goldens.py data/golden
 build/goldens/bin/python tools/make_precision_goldens.py data/golden

@@ -160,6 +160,42 @@ def qoq_bytes(scale, step, zero, codes):
     return np.hstack([scale.view(np.uint8).reshape(count, 2), (step - 1 | zero << 4).astype(np.uint8), packed])
 
 
+def write_atom(out, rng, x):
+    """Atom (Zhao et al., arXiv:2310.19102, section 5.1) in numpy: i4aN are groups of four bits behind a half, of atomN the last group
+    of a row has eight, whose upper four stand as nibbles before all groups."""
+    def nibbles(codes):
+        halves = codes.astype(np.uint8).reshape(*codes.shape[:-1], codes.shape[-1] // 32, 2, 16)
+        return (halves[..., 0, :] | halves[..., 1, :] << 4).reshape(*codes.shape[:-1], codes.shape[-1] // 2)
+
+    def row_bytes(scale, codes, kept):
+        """scale [rows, groups] halves; codes [rows, groups, group]."""
+        blocks = np.concatenate([scale.view(np.uint8).reshape(*scale.shape, 2), nibbles(codes & 15)], -1).reshape(len(scale), -1)
+        return (np.hstack([nibbles(codes[:, -1] >> 4), blocks]) if kept else blocks).tobytes()
+
+    for group in (32, 64, 128):
+        for kept in (False, True):
+            name = f"{'atom' if kept else 'i4a'}{group}"
+            scale = finite_halves(rng, 4096 // group).reshape(1, -1)
+            codes, zero = rng.integers(0, 16, (1, 4096 // group, group)), np.full((1, 4096 // group, 1), 8)
+            if kept:
+                codes[:, -1], zero[:, -1] = rng.integers(0, 256, (1, group)), 128
+            floats = scale.view(np.float16).astype(np.float32)[..., None] * (codes - zero).astype(np.float32)
+            (out / f"{name}.blocks.bin").write_bytes(row_bytes(scale, codes, kept))
+            (out / f"{name}.floats.bin").write_bytes(floats.tobytes())
+
+            rows = x.reshape(-1, 2 if kept else max(group, 64) // group, group)
+            largest = np.abs(rows).max(-1)
+            wanted, levels = largest * np.float32(0.85) / np.float32(7), np.full(rows.shape[1], 7)
+            if kept:
+                wanted[:, -1], levels[-1] = largest[:, -1] / np.float32(127), 127
+            scale = np.minimum(wanted, np.float32(65504)).astype(np.float16).view(np.uint16)
+            scale[(scale == 0) & (largest > 0)] = 1
+            s = scale.view(np.float16).astype(np.float32)[..., None]
+            q = np.rint(np.divide(rows, s, out=np.zeros_like(rows), where=s > 0))
+            codes = (np.clip(q, -levels[:, None] - 1, levels[:, None]) + levels[:, None] + 1).astype(int)
+            (out / f"{name}.encoded.bin").write_bytes(row_bytes(scale, codes, kept))
+
+
 def write_small_floats(out, rng):
     """Six bits in groups, and the Microscaling formats: values of ml_dtypes times a float or a power of two."""
     kinds = {"e2m3s32": (ml_dtypes.float6_e2m3fn, 32), "e2m3s128": (ml_dtypes.float6_e2m3fn, 128),
@@ -226,6 +262,7 @@ def main():
     write_minifloats(out)
     write_small_floats(out, np.random.default_rng(20251201))
     write_qoq(out, np.random.default_rng(20251203), x)
+    write_atom(out, np.random.default_rng(20251230), x)
     for name in ENCODED + LATER_ENCODED:
         (out / f"{name}.encoded.bin").write_bytes(quantize(x.reshape(-1, 256), T[name.upper()]).tobytes())
 

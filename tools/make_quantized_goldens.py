@@ -4,8 +4,9 @@
 `transformers` computes from the same weights in float32.
 
 Made with torch 2.15.0 (CPU), transformers 5.24.0, compressed-tensors 0.20.1 and bitsandbytes 0.49:  python tools/make_quantized_goldens.py data/golden/quantized
-  NAME/config.json, NAME/model.safetensors   the directory; compressed-tensors and bitsandbytes pack their own, gptq, awq, fp8
-                                             and exl2 are packed here by the layouts that those projects document
+  NAME/config.json, NAME/model.safetensors   the directory; compressed-tensors and bitsandbytes pack their own, gptq, awq, fp8,
+                                             exl2 and qoq are packed here by the layouts that those projects document
+  ../../fuzz/quantized_fuzz/qoq*   one linear each
 With names behind the folder, of these alone.
   NAME/golden.json   `prompt`, `greedy`, `vocab`, and `tensor`: the name of the linear whose float32 values are in weight.bin
   NAME/logits.bin    as in data/golden/hf
@@ -17,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import transformers as t
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 
 import make_hf_goldens as hf
 
@@ -181,6 +182,37 @@ def exl2(w, widths):
                 q_groups=torch.tensor(groups, dtype=torch.int16), q_invperm=torch.from_numpy(np.argsort(by).astype(np.int32))), values
 
 
+def qserve_tiles(u):
+    """As W4A8OF16LinearDynamicInputScale packs codes of 4 bits."""
+    n, k = u.shape
+    x = u.astype(np.uint8).reshape(n // 32, 2, 2, 8, k // 32, 2, 4, 4).transpose(0, 4, 3, 6, 5, 2, 7, 1)
+    return torch.from_numpy((x[..., 0] | x[..., 1] << 4).reshape(n, k // 2).view(np.int8))
+
+
+def qserve(w, group):
+    """Rows of bytes by s1, and groups of those by whole s2 and zeros; or, with -1, rows of 4 bits by s1 alone."""
+    n, k = w.shape
+    if group == -1:
+        codes, scale, zero, _ = affine(w, k)
+        offset = (zero * scale.astype(np.float32)).astype(np.float16)
+        return (dict(qweight=qserve_tiles(codes), s1_scales=torch.from_numpy(scale[:, 0].copy()), s1_szeros=torch.from_numpy(offset[:, 0].copy())),
+                scale.astype(np.float32) * codes.astype(np.float32) - offset.astype(np.float32))
+    scale = (np.abs(w).max(1) / 119).astype(np.float16)
+    s1 = scale.astype(np.float32)[:, None]
+    first = np.clip(np.rint(w / s1), -119, 119).astype(np.int64).reshape(n, k // group, group)
+    low, high = np.minimum(first.min(-1), 0), np.maximum(first.max(-1), 0)
+    step = np.clip(-(-(high - low) // 15), 1, 16)
+    zero = np.clip(np.rint(-low / step).astype(np.int64), 0, 15)
+    codes = np.clip(np.rint(first / step[..., None]).astype(np.int64) + zero[..., None], 0, 15)
+    second = step[..., None] * (codes - zero[..., None])
+    assert np.abs(second).max() <= 127
+
+    def columns(x):  # [groups, n], each 32 as 0, 8, 16, 24, 1, ...
+        return torch.from_numpy(np.ascontiguousarray(x.T.reshape(-1, n // 32, 4, 8).transpose(0, 1, 3, 2)).reshape(-1, n).astype(np.uint8).view(np.int8))
+    return (dict(qweight=qserve_tiles(codes.reshape(n, k)), s1_scales=torch.from_numpy(scale), s2_scales=columns(step), s2_zeros=columns(-zero * step % 256)),
+            (s1 * second.reshape(n, k)).astype(np.float32))
+
+
 INT = dict(type="int", dynamic=False, observer="minmax")
 MADE = {
     "gptq": (lambda w: gptq(w, 32), dict(quant_method="gptq", bits=4, group_size=32, desc_act=False, sym=False)),
@@ -198,6 +230,8 @@ MADE["marlin-row"] = (lambda w: marlin(w, -1), dict(quant_method="gptq", bits=4,
 EXL2 = dict(quant_method="exl2", version="0.3.2", bits=3.0, head_bits=6, calibration=dict(rows=115, length=2048, dataset="(default)"))
 MADE["exl2"] = (lambda w: exl2(w, {64: [(32, 4), (32, 3)], 128: [(32, 4), (64, 3), (32, 2)]}), EXL2)
 MADE["exl2-wide"] = (lambda w: exl2(w, {64: [(32, 8), (32, 5)], 128: [(32, 6), (32, 5), (32, 4), (32, 3)]}), EXL2)
+MADE["qoq"] = (lambda w: qserve(w, 128), dict(quant_method="qoq", wbits=4, group_size=128))
+MADE["qoq-row"] = (lambda w: qserve(w, -1), dict(quant_method="qoq", wbits=4, group_size=-1))
 BNB = dict(quant_method="bitsandbytes", load_in_4bit=True, load_in_8bit=False, bnb_4bit_compute_dtype="float32")
 MADE["bnb-nf4"] = (lambda w: bnb4(w, "nf4", False), dict(BNB, bnb_4bit_quant_type="nf4"))
 MADE["bnb-nf4-nested"] = (lambda w: bnb4(w, "nf4", True), dict(BNB, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True))
@@ -231,6 +265,7 @@ def main():
             continue
         for seed in range(500):
             sizes = dict(SIZES, num_key_value_heads=4) if name.startswith("marlin") else SIZES  # outputs in 64s
+            sizes = dict(SIZES, hidden_size=128) if name == "qoq" else sizes  # inputs in 128s
             model = t.LlamaForCausalLM(t.LlamaConfig(**sizes)).float().eval()
             hf.randomise(model, name, 7919 * seed + sum(map(ord, name)))
             tensors, checked = {}, None
@@ -262,6 +297,10 @@ def main():
         checked.astype(np.float32).tofile(folder / "weight.bin")
         (folder / "golden.json").write_text(json.dumps(dict(prompt=prompt, greedy=tokens[hf.PROMPT:], vocab=60, seed=seed,
                                                             tensor="blk.1.ffn_down.weight")) + "\n")
+        if config["quant_method"] == "qoq":
+            parts, _ = quantise(np.random.default_rng(7).normal(size=(32, 128)).astype(np.float32))
+            seeds = out.resolve().parents[2] / "fuzz" / "quantized_fuzz"
+            (seeds / name).write_bytes(json.dumps(config).encode() + b"\n" + save({f"a.{k}": v for k, v in parts.items()}))
         print(name, "seed", seed, sum(f.stat().st_size for f in folder.iterdir()), "bytes", sorted(tensors)[-8:])
 
 

@@ -114,6 +114,32 @@ struct TrialTraining {
     return std::move(runs[0]);
   }
 
+  /// Whether runs on other machines, as it were, have the bytes of one with two shares on one thread, and that one's.
+  struct Elsewhere {
+    std::vector<uint8_t> state;
+    std::vector<std::pair<std::string_view, bool>> same;
+  };
+  Result<Elsewhere> elsewhere() const {
+    TrialTraining trial = *this;
+    trial.options.shares = 2, trial.options.threads = 1;
+    VIBEE_ASSIGN(Run one, trial.run(0));
+    Elsewhere out{std::move(one.state), {}};
+    const auto add = [&](std::string_view what, const TrialTraining& other, uint32_t ranks) -> Status {
+      VIBEE_ASSIGN(const Run run, other.run(ranks));
+      out.same.emplace_back(what, run.state == out.state);
+      return {};
+    };
+    VIBEE_TRY(add("on 2 ranks", trial, 2));
+    TrialTraining other = trial;
+    other.options.threads = 3;
+    VIBEE_TRY(add("on 3 threads", other, 0));
+    other = trial, other.options.isa = Isa::scalar;
+    VIBEE_TRY(add("on scalar code", other, 0));
+    other = trial, other.options.recompute = Recompute::full;
+    VIBEE_TRY(add("with the forward pass computed again", other, 0));
+    return out;
+  }
+
   /// What a step takes on one rank.
   Result<TrainStep::Memory> memory() const {
     VIBEE_ASSIGN(const Checkpoint file, new_checkpoint(model, {}));

@@ -9,7 +9,9 @@
 #include "vibee/app/cli/read_text.h"
 #include "vibee/app/cli/work_line.h"
 #include "vibee/app/jobs/quantize_any.h"
+#include "vibee/app/jobs/quantize_atom.h"
 #include "vibee/app/jobs/quantize_exl2.h"
+#include "vibee/app/jobs/quantize_groups.h"
 #include "vibee/app/jobs/quantize_quanto.h"
 #include "vibee/base/text/json_object.h"
 
@@ -174,6 +176,32 @@ std::string exl2_json(const QuantizeConfig& config, const Exl2Result& r) {
       .str();
 }
 
+std::string atom_json(const QuantizeConfig& config, const AtomResult& result) {
+  const AtomReport& r = result.report;
+  return JsonObject()
+      .text("source", result.source)
+      .text("path", config.target)
+      .text("scheme", config.scheme)
+      .integer("matrices", r.matrices)
+      .integer("elements", r.elements)
+      .integer("bytes", r.bytes)
+      .integer("float_bytes", r.floats)
+      .integer("left", r.left)
+      .number("bits_per_weight", r.bits_per_weight())
+      .number("seconds", result.seconds)
+      .str();
+}
+
+void print_atom(const QuantizeConfig& config, const AtomResult& result) {
+  const AtomReport& r = result.report;
+  std::puts(fmt::format("{}: {} matrices of four bits, their largest inputs of eight: {:.1f} MB, {:.3f} bits a weight "
+                        "of theirs; {} matrices and all vectors stay floats: {:.1f} MB; {:.1f} s",
+                        config.target, r.matrices, double(r.bytes) / 1e6, r.bits_per_weight(), r.left,
+                        double(r.floats) / 1e6, result.seconds)
+                .c_str());
+  std::puts("its rows have four bits too (--act f32 keeps floats); --kv int4 stores keys and values so");
+}
+
 std::string quanto_json(const QuantizeConfig& config, const QuantoResult& result) {
   const QuantoReport& r = result.report;
   return JsonObject()
@@ -200,6 +228,42 @@ void print_quanto(const QuantizeConfig& config, const QuantoResult& result) {
                 .c_str());
 }
 
+std::string groups_json(const QuantizeConfig& config, const GroupsResult& result) {
+  const GroupReport& r = result.report;
+  std::vector<std::string> warnings;
+  for (const std::string& warning : result.warnings) warnings.push_back(json_quote(warning));
+  return JsonObject()
+      .text("source", result.source)
+      .text("path", config.target)
+      .text("scheme", config.scheme)
+      .integer("bits", r.scheme.bits)
+      .integer("group", r.scheme.group)
+      .boolean("symmetric", r.scheme.symmetric)
+      .boolean("taken", r.taken)
+      .integer("matrices", r.matrices)
+      .integer("elements", r.elements)
+      .integer("bytes", r.bytes)
+      .integer("float_bytes", r.floats)
+      .integer("left", r.left + r.indivisible)
+      .number("bits_per_weight", r.bits_per_weight())
+      .raw("warnings", json_array(warnings))
+      .number("seconds", result.seconds)
+      .str();
+}
+
+void print_groups(const QuantizeConfig& config, const GroupsResult& result) {
+  const GroupReport& r = result.report;
+  const std::string groups = r.scheme.group == 0 ? "rows" : fmt::format("groups of {}", r.scheme.group);
+  std::puts(
+      fmt::format("{}: {} matrices in {}, {} bits in {}{}{}: {:.1f} MB, {:.3f} bits a weight of theirs; {} linears and "
+                  "all else stay floats: {:.1f} MB; {:.1f} s",
+                  config.target, r.matrices, config.scheme, r.scheme.bits, groups,
+                  r.scheme.symmetric ? "" : " with zero points", r.taken ? ", codes as the source has them" : "",
+                  double(r.bytes) / 1e6, r.bits_per_weight(), r.left + r.indivisible, double(r.floats) / 1e6,
+                  result.seconds)
+          .c_str());
+}
+
 /// Prints a result or what is wrong with it; the exit status.
 template <class T, class Print, class Json>
 int finish(const QuantizeConfig& config, const Result<T>& result, bool json, Print&& print, Json&& to_json) {
@@ -220,8 +284,9 @@ int verb_quantize(int argc, char** argv) {
   QuantizeConfig config;
   std::string calib, text, choices;
   bool json = false;
-  std::vector<std::string> recipes, schemes = {"gguf", "exl2", "any"};
+  std::vector<std::string> recipes, schemes = {"gguf", "exl2", "any", "atom"};
   for (std::string& scheme : quanto_types()) schemes.push_back(std::move(scheme));
+  for (std::string& scheme : group_schemes()) schemes.push_back(std::move(scheme));
   for (const Recipe& r : all_recipes()) recipes.emplace_back(r.name);
   Args args(
       "quantize",
@@ -235,7 +300,9 @@ int verb_quantize(int argc, char** argv) {
           "--scheme", config.scheme,
           "gguf: a file in formats of GGUF; exl2: a directory as ExLlamaV2 writes it, inputs sorted by importance, the "
           "first ones in more bits; any: a directory that every verb runs at any width (--bits) from --seed-bits to "
-          "--parent-bits; quanto: a directory as optimum-quanto saves it")
+          "--parent-bits; atom: a directory whose weights and rows have four bits, but for the inputs that --calib "
+          "finds largest; quanto: a directory as optimum-quanto saves it; gptq, awq, compressed-tensors "
+          "(pack-quantized), bitsandbytes: directories in these layouts, with the codes of SRC where it is one of them")
       .one_of(schemes);
   args.add("--format", config.format, "a mix of formats as llama.cpp names it, or a number format").one_of(recipes);
   args.add("--pure", config.pure, "every matrix in the one format, head and embedding too");
@@ -261,9 +328,20 @@ int verb_quantize(int argc, char** argv) {
   args.add("--optimizer", config.optimizer,
            "shifts of quanto:qint4 and qint2: max, from the least weight of a group; hqq, searched for small errors")
       .one_of(std::vector<std::string>{"max", "hqq"});
+  args.add("--bits", config.bits,
+           "of gptq and compressed-tensors: 2, 3, 4 or 8 bits of a code; 0: as SRC where it has codes, else 4")
+      .between(0, 8);
+  args.add("--group", config.group,
+           "of gptq, awq, compressed-tensors and atom: weights of a row behind one scale: 32, 64, 128, or -1 for the "
+           "row "
+           "(not atom); 0: as SRC where it has groups, else what divides all rows, of atom each matrix's own")
+      .between(-1, 128);
+  args.add("--asymmetric", config.asymmetric,
+           "of gptq and compressed-tensors: groups have zero points, as those of awq always do");
   args.add("--include", config.include,
-           "of quanto: modules that are quantised, by wildcards ('*.mlp.*'); without it all linears");
-  args.add("--exclude", config.exclude, "of quanto: modules that are not (lm_head)");
+           "of quanto, gptq, awq, compressed-tensors, bitsandbytes: modules that are quantised, by wildcards "
+           "('*.mlp.*'); without it all linears");
+  args.add("--exclude", config.exclude, "of these: modules that are not (lm_head)");
   args.add("--solver", config.solver,
            "search: scales of least error; gptq: columns one behind the other, each making up for those before")
       .one_of(std::vector<std::string>{"search", "gptq"});
@@ -284,7 +362,9 @@ int verb_quantize(int argc, char** argv) {
   args.example("vibee quantize gemma3-270m fast.gguf --budget 120tok/s --calib wiki.txt --measurement gemma.json");
   args.example("vibee quantize gemma3-270m gemma-any --scheme any --calib wiki.txt");
   args.example("vibee quantize smollm2-135m smollm2-exl2 --scheme exl2 --budget 3.5bpw --calib wiki.txt");
+  args.example("vibee quantize smollm2-135m smollm2-atom --scheme atom --calib wiki.txt");
   args.example("vibee quantize ~/models/Llama-3.2-1B llama-quanto --scheme quanto:qint4 --exclude lm_head");
+  args.example("vibee quantize smollm2-135m smollm2-gptq --scheme gptq --calib wiki.txt");
   args.example("vibee quantize gemma3-270m gemma.gguf --format q3_k_m --calib wiki.txt --save-imatrix gemma.imatrix");
   if (auto exit_status = args.parse(argc, argv)) return *exit_status;
   for (const auto& [path, to] : {std::pair{&calib, &config.calibration}, std::pair{&text, &config.text}}) {
@@ -298,8 +378,14 @@ int verb_quantize(int argc, char** argv) {
     at = end + 1;
   }
   const bool quanto = config.scheme.starts_with(kQuantoScheme);
-  if (!quanto && (config.optimizer != "max" || !config.include.empty() || !config.exclude.empty()))
-    return fail_usage("quantize", "--optimizer, --include and --exclude are of --scheme quanto:TYPE");
+  const bool groups = find_group_layout(config.scheme) != nullptr;
+  if (!quanto && config.optimizer != "max") return fail_usage("quantize", "--optimizer is of --scheme quanto:TYPE");
+  if (!quanto && !groups && (!config.include.empty() || !config.exclude.empty()))
+    return fail_usage("quantize", "--include and --exclude are of --scheme quanto:TYPE, gptq, awq, ...");
+  if (!groups && (config.bits != 0 || config.asymmetric))
+    return fail_usage("quantize", "--bits and --asymmetric are of --scheme gptq, awq, ...");
+  if (!groups && config.scheme != "atom" && config.group != 0)
+    return fail_usage("quantize", "--group is of --scheme gptq, awq, atom, ...");
   catch_interrupt();
   WorkLine line;
   if (config.scheme == "any") {
@@ -311,6 +397,16 @@ int verb_quantize(int argc, char** argv) {
     const auto result = quantize_exl2(config, line.on_work());
     line.clear();
     return finish(config, result, json, print_exl2, exl2_json);
+  }
+  if (config.scheme == "atom") {
+    const auto result = quantize_atom(config, line.on_work());
+    line.clear();
+    return finish(config, result, json, print_atom, atom_json);
+  }
+  if (groups) {
+    const auto result = quantize_groups(config, line.on_work());
+    line.clear();
+    return finish(config, result, json, print_groups, groups_json);
   }
   if (quanto) {
     const auto result = quantize_quanto(config, line.on_work());

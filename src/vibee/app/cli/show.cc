@@ -12,16 +12,40 @@
 
 namespace vibee {
 
+namespace {
+
+void print_tensors(const Checkpoint& file, bool json) {
+  std::vector<std::string> all;
+  for (const TensorInfo& t : file.tensors()) {
+    std::string shape;
+    for (uint64_t n : t.shape) shape += (shape.empty() ? "" : json ? ", " : " x ") + std::to_string(n);
+    if (json) {
+      all.push_back(JsonObject()
+                        .text("name", t.name)
+                        .raw("shape", "[" + shape + "]")
+                        .text("format", info(t.format).name)
+                        .integer("bytes", t.bytes)
+                        .str());
+    } else {
+      std::puts(fmt::format("{:<36} {:>18} {:<8} {:>12} bytes", t.name, shape, info(t.format).name, t.bytes).c_str());
+    }
+  }
+  if (json) std::puts(json_array(all).c_str());
+}
+
+}  // namespace
+
 int verb_show(int argc, char** argv) {
   LoadConfig config;
   config.output.reset();  // the model's own
-  bool json = false, graph_text = false, metadata = false;
+  bool json = false, graph_text = false, metadata = false, tensors = false;
   Args args(
       "show",
       "What a model is, and the memory that a run with these settings takes: weights, work arena, keys and values.");
   add_model_args(args, config, true);
   args.add("--graph", graph_text, "print the graph as the executor runs it");
   args.add("--metadata", metadata, "print every key of the file");
+  args.add("--tensors", tensors, "print every tensor: its shape, rows' length first, its format and bytes");
   args.add("--json", json, "print an object");
   args.example("vibee show smollm2-135m --ctx 8192 --batch 16 --kv q8_0");
   if (auto exit_status = args.parse(argc, argv)) return *exit_status;
@@ -32,6 +56,10 @@ int verb_show(int argc, char** argv) {
       (void)value;
       std::puts(r->file.describe(key).c_str());
     }
+    return kExitOk;
+  }
+  if (tensors) {
+    print_tensors(r->file, json);
     return kExitOk;
   }
   auto graph = Model::graph_of(r->file, r->config, r->model);
@@ -51,7 +79,6 @@ int verb_show(int argc, char** argv) {
   const ModelConfig& c = r->config;
   const StepCost decode = step_cost(*graph, {1, 1}, {r->session.context, r->session.kv});
   if (json) {
-    std::string tensors;
     JsonObject by_format;
     for (const auto& [format, n] : formats)
       by_format.raw(format, JsonObject().integer("tensors", n.first).integer("bytes", n.second).str());

@@ -23,7 +23,7 @@ struct QuantizeConfig {
   std::string source;                    ///< a path, or a name in the cache
   std::string target;                    ///< a GGUF file; of a scheme, a directory
   std::string format = "q4_k_m";         ///< a recipe
-  std::string scheme = "gguf";           ///< or "exl2", "any", "quanto:TYPE": directories (quantize_exl2, ...)
+  std::string scheme = "gguf";           ///< or "exl2", "any", "atom", "quanto:TYPE", "gptq", ...: directories
   uint32_t seed_bits = 3;                ///< its narrowest width
   uint32_t parent_bits = 8;              ///< its widest
   std::string table = "lut";             ///< its values: a table a row and width, or "affine"
@@ -45,7 +45,10 @@ struct QuantizeConfig {
   uint32_t threads = 0;                  ///< 0: one a core
   uint32_t head_bits = 6;                ///< of quantize_exl2: about so many of a head with weights of its own
   std::string optimizer = "max";         ///< of quantize_quanto: or "hqq", shifts are searched
-  std::vector<std::string> include = {}, exclude = {};  ///< its patterns of modules; no include: all
+  uint32_t bits = 0;                     ///< of quantize_groups: of a code; 0: as the source, 4
+  int64_t group = 0;                     ///< and quantize_atom: elements of a group; -1: a row; 0: as fits
+  bool asymmetric = false;               ///< zero points are chosen
+  std::vector<std::string> include = {}, exclude = {};  ///< patterns of modules of both; no include: all
 };
 
 /// What is being done, how far it is, of how much and in what; false stops.

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vibee/base/text/glob.h"
 
+#include <algorithm>
+
 namespace vibee {
 namespace {
 
@@ -62,6 +64,10 @@ bool glob_matches(std::string_view pattern, std::string_view name) {
   }
   while (at < pattern.size() && pattern[at] == '*') ++at;
   return at == pattern.size();
+}
+
+bool any_glob_matches(std::span<const std::string> patterns, std::string_view name) {
+  return std::any_of(patterns.begin(), patterns.end(), [&](auto& pattern) { return glob_matches(pattern, name); });
 }
 
 }  // namespace vibee

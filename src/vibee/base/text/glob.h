@@ -3,10 +3,13 @@
 // one character, `[a-z]` one of a set, `[!a-z]` one that is not; a bracket without its end stands for itself.
 #pragma once
 
+#include <span>
+#include <string>
 #include <string_view>
 
 namespace vibee {
 
 bool glob_matches(std::string_view pattern, std::string_view name);
+bool any_glob_matches(std::span<const std::string> patterns, std::string_view name);
 
 }  // namespace vibee

@@ -58,7 +58,7 @@ class Writer {
     }
     const HfLinears linears{"anyprec",
                             {},
-                            [&](std::span<const std::string> modules) { return config(modules); },
+                            [&](const HfModules& modules) { return config(modules.written); },
                             [&](const TensorInfo& t) { return parts(t); },
                             [&](const TensorInfo& t, const auto& row_of) { return make(t, row_of); }};
     VIBEE_TRY(write_hf_linears(directory, hf_architectures(), file_, recast.tensors(), recast.reader(), linears,

@@ -2,7 +2,6 @@
 #include "vibee/compress/quantize/exl2.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <numeric>
 
@@ -44,20 +43,10 @@ double shrink_error(const float* w, uint32_t count, float scale, Levels levels) 
   return sum;
 }
 
-/// Runs work(slice, tid) for slices of kGptqRows rows.
-template <class F>
-void for_slices(uint32_t rows, Team& team, F&& work) {
-  const uint32_t slices = (rows + kGptqRows - 1) / kGptqRows;
-  std::atomic<uint32_t> next{0};
-  team.run([&](uint32_t tid) {
-    for (uint32_t at; (at = next.fetch_add(1)) < slices;) work(at, tid);
-  });
-}
-
 /// A matrix whose inputs are sorted, on its way.
 class Solve {
  public:
-  Solve(const Exl2Inputs& inputs, std::vector<float> rows, Exl2Matrix* out, Team& team, Isa isa)
+  Solve(const SortedInputs& inputs, std::vector<float> rows, Exl2Matrix* out, Team& team, Isa isa)
       : factor_(inputs.factor()),
         rows_(std::move(rows)),
         out_(*out),
@@ -71,7 +60,7 @@ class Solve {
     const Exl2Group& group = out_.groups[g];
     const GptqBehind behind(factor_, group.first, group.end, isa_);
     std::vector<double> losses(slices_);
-    for_slices(out_.n, team_, [&](uint32_t slice, uint32_t tid) { losses[slice] = codes(g, slice, tid, behind); });
+    for_gptq_slices(out_.n, team_, [&](uint32_t slice, uint32_t tid) { losses[slice] = codes(g, slice, tid, behind); });
     out_.loss += std::accumulate(losses.begin(), losses.end(), 0.0);
   }
 
@@ -89,7 +78,7 @@ class Solve {
     const uint32_t n = out_.n, count = group.end - group.first;
     const Levels levels(group.bits);
     std::vector<float> base(n);
-    for_slices(n, team_, [&](uint32_t slice, uint32_t) {
+    for_gptq_slices(n, team_, [&](uint32_t slice, uint32_t) {
       for (uint32_t r = first_row(slice); r < end_row(slice); ++r) {
         float most = 1e-12f;
         for (uint32_t j = group.first; j < group.end; ++j) most = std::max(most, std::fabs(row(r)[j]));
@@ -104,7 +93,7 @@ class Solve {
     for (uint32_t i = 0; i < kShrinks; ++i)
       halves.push_back(usable_half(top * (kLeastShrink + (kMostShrink - kLeastShrink) * float(i) / (kShrinks - 1))));
     std::vector<double> errors(uint64_t(slices_) * kShrinks);
-    for_slices(n, team_, [&](uint32_t slice, uint32_t) {
+    for_gptq_slices(n, team_, [&](uint32_t slice, uint32_t) {
       for (uint32_t i = 0; i < kShrinks; ++i)
         for (uint32_t r = first_row(slice); r < end_row(slice); ++r)
           errors[uint64_t(slice) * kShrinks + i] +=
@@ -151,21 +140,13 @@ class Solve {
 
 }  // namespace
 
-Result<Exl2Inputs> Exl2Inputs::make(std::span<const float> h, uint32_t k, Team& team, Isa isa, double damping) {
-  VIBEE_CHECK(h.size() == uint64_t(k) * k, "{} of {}", h.size(), k);
-  Exl2Inputs out;
-  out.order_.resize(k);
-  std::iota(out.order_.begin(), out.order_.end(), 0);
-  for (uint32_t j = 0; j < k; ++j)
-    if (!std::isfinite(h[uint64_t(j) * (k + 1)]))
-      return error(Code::invalid, "the inputs of column {} are not finite", j);
-  std::stable_sort(out.order_.begin(), out.order_.end(),
+Result<SortedInputs> exl2_inputs(std::span<const float> h, uint32_t k, Team& team, Isa isa, double damping) {
+  std::vector<uint32_t> order(k);
+  std::iota(order.begin(), order.end(), 0);
+  VIBEE_TRY(SortedInputs::check(h, k));
+  std::stable_sort(order.begin(), order.end(),
                    [&](uint32_t a, uint32_t b) { return h[uint64_t(a) * (k + 1)] > h[uint64_t(b) * (k + 1)]; });
-  std::vector<float> sorted(h.size());
-  for (uint32_t i = 0; i < k; ++i)
-    for (uint32_t j = 0; j < k; ++j) sorted[uint64_t(i) * k + j] = h[uint64_t(out.order_[i]) * k + out.order_[j]];
-  VIBEE_ASSIGN(out.factor_, GptqFactor::make(std::move(sorted), k, damping, team, isa));
-  return out;
+  return SortedInputs::make(h, std::move(order), damping, team, isa);
 }
 
 float Exl2Matrix::scale(size_t group, uint32_t row) const { return scale_of(scales[group * n + row], most[group]); }
@@ -182,7 +163,7 @@ std::vector<float> Exl2Matrix::values() const {
   return out;
 }
 
-Exl2Matrix exl2_quantize(const Exl2Inputs& inputs, std::span<const float> weights, std::span<const Exl2Group> groups,
+Exl2Matrix exl2_quantize(const SortedInputs& inputs, std::span<const float> weights, std::span<const Exl2Group> groups,
                          Team& team, Isa isa) {
   const uint32_t k = inputs.k(), n = uint32_t(weights.size() / k);
   VIBEE_CHECK(n > 0 && weights.size() % k == 0 && !groups.empty() && groups.back().end == k, "{} of {}", n, k);
@@ -193,10 +174,7 @@ Exl2Matrix exl2_quantize(const Exl2Inputs& inputs, std::span<const float> weight
   out.codes.resize(weights.size());
   out.scales.resize(groups.size() * n);
   out.most.resize(groups.size());
-  std::vector<float> rows(weights.size());
-  for (uint32_t r = 0; r < n; ++r)
-    for (uint32_t j = 0; j < k; ++j) rows[uint64_t(r) * k + j] = weights[uint64_t(r) * k + out.order[j]];
-  Solve solve(inputs, std::move(rows), &out, team, isa);
+  Solve solve(inputs, inputs.sort(weights), &out, team, isa);
   for (size_t g = 0; g < groups.size(); ++g) solve.group(g);
   return out;
 }

@@ -17,26 +17,14 @@ namespace vibee {
 /// Damping of H, times its mean diagonal; doubled where it has no factor.
 inline constexpr double kExl2Damping = 0.12;
 
-/// What matrices that read the same rows share.
-class Exl2Inputs {
- public:
-  /// `hessian` [k, k] in the inputs' order; `damping` as GptqFactor takes it.
-  static Result<Exl2Inputs> make(std::span<const float> hessian, uint32_t k, Team& team, Isa isa,
+/// The inputs of a matrix by the diagonal of `hessian` [k, k], the largest first.
+Result<SortedInputs> exl2_inputs(std::span<const float> hessian, uint32_t k, Team& team, Isa isa,
                                  double damping = kExl2Damping);
-  uint32_t k() const { return factor_.k(); }
-  /// The input at each sorted place.
-  std::span<const uint32_t> order() const { return order_; }
-  const GptqFactor& factor() const { return factor_; }  ///< of the sorted inputs
-
- private:
-  std::vector<uint32_t> order_;
-  GptqFactor factor_;
-};
 
 struct Exl2Matrix {
   uint32_t n = 0, k = 0;
   std::vector<Exl2Group> groups;
-  std::vector<uint32_t> order;  ///< Exl2Inputs::order
+  std::vector<uint32_t> order;  ///< SortedInputs::order
   std::vector<uint8_t> codes;   ///< [n, k], inputs sorted
   std::vector<uint8_t> scales;  ///< [groups, n], 0 .. 15
   std::vector<uint16_t> most;   ///< [groups], halves
@@ -49,7 +37,7 @@ struct Exl2Matrix {
 };
 
 /// `weights` [n, k] in the inputs' order, finite. The team and its size do not change a byte.
-Exl2Matrix exl2_quantize(const Exl2Inputs& inputs, std::span<const float> weights, std::span<const Exl2Group> groups,
+Exl2Matrix exl2_quantize(const SortedInputs& inputs, std::span<const float> weights, std::span<const Exl2Group> groups,
                          Team& team, Isa isa);
 
 }  // namespace vibee

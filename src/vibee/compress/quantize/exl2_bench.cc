@@ -31,7 +31,7 @@ Result<std::string> stories(uint64_t seed, uint64_t bytes) {
 }
 
 /// GPTQ of `w` [n, k] at one width, as floats.
-std::vector<float> one_width(const Exl2Inputs& in, std::span<const float> w, uint32_t bits, Isa isa) {
+std::vector<float> one_width(const SortedInputs& in, std::span<const float> w, uint32_t bits, Isa isa) {
   const uint32_t k = in.k(), n = uint32_t(w.size() / k);
   const auto most = float((1u << bits) - 1);
   std::vector<float> rows(w.size()), out(w.size());
@@ -105,8 +105,8 @@ class Comparison {
       std::vector<float> w(t.elements());
       VIBEE_TRY(exact.read(t, 0, {reinterpret_cast<uint8_t*>(w.data()), 4 * w.size()}));
       VIBEE_ASSIGN(const std::span<const float> h, hessians_->of(t.name));
-      VIBEE_ASSIGN(const Exl2Inputs in,
-                   Exl2Inputs::make(h, uint32_t(t.row_length()), team_, settings_.isa, GptqSolver::kDamping));
+      VIBEE_ASSIGN(const SortedInputs in,
+                   exl2_inputs(h, uint32_t(t.row_length()), team_, settings_.isa, GptqSolver::kDamping));
       values[t.name] = one_width(in, w, bits, settings_.isa);
     }
     RecastOptions how;

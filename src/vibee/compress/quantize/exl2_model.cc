@@ -2,7 +2,6 @@
 #include "vibee/compress/quantize/exl2_model.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "vibee/base/text/quote.h"
 #include "vibee/core/allocate/knapsack.h"
@@ -35,12 +34,12 @@ Result<Exl2Model> Exl2Model::open(const Checkpoint& file, Hessians& hessians, Te
   return out;
 }
 
-Result<const Exl2Inputs*> Exl2Model::inputs(const TensorInfo& linear) {
+Result<const SortedInputs*> Exl2Model::inputs(const TensorInfo& linear) {
   if (const std::string& shared = hessians_->shared_by(linear.name); shared != factored_) {
     inputs_.reset();
     factored_.clear();
     VIBEE_ASSIGN(const std::span<const float> h, hessians_->of(linear.name));
-    auto made = Exl2Inputs::make(h, inputs_of(linear), *team_, isa_);
+    auto made = exl2_inputs(h, inputs_of(linear), *team_, isa_);
     if (!made.ok()) return made.take_status().within("tensor " + linear.name);
     inputs_ = std::move(*made);
     factored_ = shared;
@@ -48,22 +47,9 @@ Result<const Exl2Inputs*> Exl2Model::inputs(const TensorInfo& linear) {
   return &*inputs_;
 }
 
-Result<std::vector<float>> Exl2Model::weights(const TensorInfo& linear) const {
-  const auto all = exact_.tensors();
-  const auto as_floats = std::find_if(all.begin(), all.end(), [&](auto& t) { return t.name == linear.name; });
-  VIBEE_CHECK(as_floats != all.end(), "{}", linear.name);
-  std::vector<float> out(linear.elements());
-  VIBEE_TRY(exact_.read(*as_floats, 0, {reinterpret_cast<uint8_t*>(out.data()), out.size() * sizeof(float)}));
-  for (size_t i = 0; i < out.size(); ++i)
-    if (!std::isfinite(out[i]))
-      return error(Code::invalid, "tensor {} holds {} in row {}; EXL2 can only hold finite numbers", quote(linear.name),
-                   out[i], i / linear.row_length());
-  return out;
-}
-
 Result<Exl2Matrix> Exl2Model::quantize(const TensorInfo& linear, const Exl2Option& option) {
-  VIBEE_ASSIGN(const Exl2Inputs* in, inputs(linear));
-  VIBEE_ASSIGN(const std::vector<float> w, weights(linear));
+  VIBEE_ASSIGN(const SortedInputs* in, inputs(linear));
+  VIBEE_ASSIGN(const std::vector<float> w, finite_floats(exact_, linear.name, "EXL2"));
   return exl2_quantize(*in, w, exl2_groups(option, inputs_of(linear)), *team_, isa_);
 }
 
@@ -73,8 +59,8 @@ Result<std::vector<MatrixChoices>> Exl2Model::measure(const std::function<bool(u
     if (progress && !progress(out.size(), linears_.size()))
       return error(Code::cancelled, "stopped after {} of {} linears", out.size(), linears_.size());
     const uint32_t k = inputs_of(t);
-    VIBEE_ASSIGN(const Exl2Inputs* in, inputs(t));
-    VIBEE_ASSIGN(const std::vector<float> w, weights(t));
+    VIBEE_ASSIGN(const SortedInputs* in, inputs(t));
+    VIBEE_ASSIGN(const std::vector<float> w, finite_floats(exact_, t.name, "EXL2"));
     VIBEE_ASSIGN(const std::span<const float> h, hessians_->of(t.name));
     const double whole = hessian_loss(w, h, k);
     MatrixChoices m{t.name, t.elements(), {}, {}};
@@ -156,7 +142,7 @@ Status Exl2Model::write(const Exl2Allocation& allocation, const Write& how) {
     return at == options.end() ? nullptr : &at->second;
   };
   HfLinears linears;
-  linears.config = [&](std::span<const std::string>) {
+  linears.config = [&](const HfModules&) {
     return JsonObject()
         .text("quant_method", "exl2")
         .text("version", "0.3.2")

@@ -59,8 +59,7 @@ class Exl2Model {
  private:
   Exl2Model(const Checkpoint& file, Recast exact, Hessians& hessians, Team& team, Isa isa)
       : file_(&file), exact_(std::move(exact)), hessians_(&hessians), team_(&team), isa_(isa) {}
-  Result<const Exl2Inputs*> inputs(const TensorInfo& linear);
-  Result<std::vector<float>> weights(const TensorInfo& linear) const;
+  Result<const SortedInputs*> inputs(const TensorInfo& linear);
   const Checkpoint* file_;
   Recast exact_;  ///< in floats
   Hessians* hessians_;
@@ -70,7 +69,7 @@ class Exl2Model {
   std::optional<TensorInfo> head_;
   uint64_t left_ = 0;
   std::string factored_;  ///< whose inputs are kept
-  std::optional<Exl2Inputs> inputs_;
+  std::optional<SortedInputs> inputs_;
 };
 
 }  // namespace vibee

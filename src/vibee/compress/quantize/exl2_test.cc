@@ -36,7 +36,7 @@ class Exl2 : public testing::Test {
   }
   Exl2Matrix quantized(std::vector<Exl2Part> parts, uint32_t threads = 2) const {
     Team team(threads);
-    auto inputs = Exl2Inputs::make(hessian_, kInputs, team, detected_isa());
+    auto inputs = exl2_inputs(hessian_, kInputs, team, detected_isa());
     VIBEE_CHECK(inputs.ok(), "{}", inputs.status().message());
     return exl2_quantize(*inputs, weights_, exl2_groups({std::move(parts)}, kInputs), team, detected_isa());
   }

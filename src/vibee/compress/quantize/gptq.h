@@ -11,6 +11,7 @@
 // so slices and threads do not change a byte.
 #pragma once
 
+#include <atomic>
 #include <optional>
 #include <span>
 #include <vector>
@@ -41,6 +42,25 @@ class GptqFactor {
   std::vector<bool> dead_;
 };
 
+/// What matrices that read the same rows share where their columns are solved in another order than the inputs'.
+class SortedInputs {
+ public:
+  /// That H [k, k] has a diagonal to sort by.
+  static Status check(std::span<const float> hessian, uint32_t k);
+  /// `order`: the input at each place; H [k, k] in the inputs' order; `damping` as GptqFactor takes it.
+  static Result<SortedInputs> make(std::span<const float> hessian, std::vector<uint32_t> order, double damping,
+                                   Team& team, Isa isa);
+  uint32_t k() const { return factor_.k(); }
+  std::span<const uint32_t> order() const { return order_; }
+  const GptqFactor& factor() const { return factor_; }  ///< of the sorted inputs
+  /// The columns of rows [n, k], sorted.
+  std::vector<float> sort(std::span<const float> rows) const;
+
+ private:
+  std::vector<uint32_t> order_;
+  GptqFactor factor_;
+};
+
 /// Column j of a row becomes `value`: what it loses is made up for by columns j + 1 .. end - 1. Returns the error e.
 inline float gptq_column(const GptqFactor& factor, uint32_t j, uint32_t end, float value, float* row) {
   const float* const u = factor.row(j);
@@ -63,6 +83,16 @@ class GptqBehind {
   uint32_t first_, last_;
   std::optional<GemmPlan> plan_;  ///< nothing where no column is behind
 };
+
+/// Runs work(slice, tid) for slices of kGptqRows of so many rows.
+template <class F>
+void for_gptq_slices(uint32_t rows, Team& team, F&& work) {
+  const uint32_t slices = (rows + kGptqRows - 1) / kGptqRows;
+  std::atomic<uint32_t> next{0};
+  team.run([&](uint32_t tid) {
+    for (uint32_t at; (at = next.fetch_add(1)) < slices;) work(at, tid);
+  });
+}
 
 /// Encodes rows of k elements in a format that has levels (NumericFormat::put_codes).
 class GptqEncoder {

@@ -141,4 +141,33 @@ double hessian_loss(std::span<const float> differences, std::span<const float> h
   return sum;
 }
 
+Status SortedInputs::check(std::span<const float> h, uint32_t k) {
+  VIBEE_CHECK(h.size() == uint64_t(k) * k, "{} of {}", h.size(), k);
+  for (uint32_t j = 0; j < k; ++j)
+    if (!std::isfinite(h[uint64_t(j) * (k + 1)]))
+      return error(Code::invalid, "the inputs of column {} are not finite", j);
+  return {};
+}
+
+Result<SortedInputs> SortedInputs::make(std::span<const float> h, std::vector<uint32_t> order, double damping,
+                                        Team& team, Isa isa) {
+  const auto k = uint32_t(order.size());
+  VIBEE_TRY(check(h, k));
+  SortedInputs out;
+  out.order_ = std::move(order);
+  std::vector<float> sorted(h.size());
+  for (uint32_t i = 0; i < k; ++i)
+    for (uint32_t j = 0; j < k; ++j) sorted[uint64_t(i) * k + j] = h[uint64_t(out.order_[i]) * k + out.order_[j]];
+  VIBEE_ASSIGN(out.factor_, GptqFactor::make(std::move(sorted), k, damping, team, isa));
+  return out;
+}
+
+std::vector<float> SortedInputs::sort(std::span<const float> rows) const {
+  const size_t k = order_.size();
+  std::vector<float> out(rows.size());
+  for (size_t at = 0; at < rows.size(); at += k)
+    for (size_t j = 0; j < k; ++j) out[at + j] = rows[at + order_[j]];
+  return out;
+}
+
 }  // namespace vibee

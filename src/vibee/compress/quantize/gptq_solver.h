@@ -16,7 +16,7 @@ namespace vibee {
 /// Sums over a calibration text of x x^T, x what a product reads, divided by the rows.
 class Hessians {
  public:
-  /// `bytes`: of all matrices that are held at a time, one at least.
+  /// `bytes`: of all matrices that are held at a time, one at least. The tokens must outlive this.
   static Result<Hessians> open(const Checkpoint& file, const ModelConfig& config, std::span<const int32_t> tokens,
                                CalibrateOptions options, uint64_t bytes);
   /// Of the rows that a tensor multiplies, [k, k]; empty for a tensor that none does, and for experts, each of which

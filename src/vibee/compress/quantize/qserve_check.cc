@@ -144,7 +144,9 @@ Status check_model(CheckContext& context) {
 }  // namespace
 
 Status check_qserve(CheckContext& context) {
-  context.not_built("checkpoints of QServe; scales of channels alone; rotation, smoothing of outputs, clip search");
+  context.not_built(
+      "writing checkpoints of QServe; quantising with scales of channels alone; rotation, smoothing of outputs, clip "
+      "search");
   context.not_built("CUDA kernels");
   if (context.describe_only()) return {};
   const Groups groups = every_group();

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vibee/compress/quantize/quanto_model.h"
 
-#include <algorithm>
 #include <cmath>
 
 #include "vibee/base/text/glob.h"
@@ -18,15 +17,7 @@ namespace {
 /// What the formats that such a directory is read in are made of.
 constexpr uint64_t kUnit = 32;
 
-bool is_linear(const TensorInfo& t) {
-  return t.shape.size() == 2 &&
-         (t.name == "output.weight" ||
-          (t.name.starts_with("blk.") && t.name.ends_with(".weight") && !t.name.ends_with("ffn_gate_inp.weight")));
-}
-
-bool any_matches(std::span<const std::string> patterns, std::string_view name) {
-  return std::any_of(patterns.begin(), patterns.end(), [&](auto& pattern) { return glob_matches(pattern, name); });
-}
+bool is_linear(const TensorInfo& t) { return is_layer_linear(t) || (t.name == "output.weight" && t.shape.size() == 2); }
 
 std::string_view dtype_of(Format format) {
   return format == Format::f32 ? "F32" : format == Format::f16 ? "F16" : "BF16";
@@ -42,7 +33,7 @@ class QuantoWriter {
     recast_ = &recast;
     const HfLinears linears{"",
                             std::string(kQuantoMap),
-                            [&](std::span<const std::string> modules) { return map_of(modules); },
+                            [&](const HfModules& modules) { return map_of(modules.written); },
                             [&](const TensorInfo& t) { return parts(t); },
                             [&](const TensorInfo& t, const auto& row_of) { return make(t, row_of); },
                             [&](std::string_view module) { return takes(module); }};
@@ -59,8 +50,8 @@ class QuantoWriter {
 
  private:
   bool takes(std::string_view module) const {
-    return (options_.include.empty() || any_matches(options_.include, module)) &&
-           !any_matches(options_.exclude, module);
+    return (options_.include.empty() || any_glob_matches(options_.include, module)) &&
+           !any_glob_matches(options_.exclude, module);
   }
 
   Result<std::string> map_of(std::span<const std::string> modules) const {

@@ -12,7 +12,7 @@ namespace vibee {
 
 Status check_nf4_quantization(CheckContext& context) {
   context.not_built("scales that are quantised themselves when written (nested ones are read)");
-  context.not_built("bitsandbytes directories are read; they are not written");
+  context.not_built("nested scales of bitsandbytes are read; they are not written");
   context.not_built("integer products of codes; CUDA kernels; adapters in PEFT's form");
   if (context.describe_only()) return {};
 

@@ -21,6 +21,8 @@ constexpr auto kFormats = [] {
 #include "vibee/formats/packed/codes.inc"
 #undef VIBEE_CODES
   for (uint32_t bits = 3; bits <= 8; ++bits) all[size_t(Format::lut3) + bits - 3].head_bytes = 2u << bits;
+  for (const Format atom : {Format::atom32, Format::atom64, Format::atom128})
+    all[size_t(atom)].head_bytes = all[size_t(atom)].block_elems / 2;
   return all;
 }();
 
@@ -40,6 +42,8 @@ const std::vector<Family>& families() {
   static const std::vector<Family> all = {{"int4", {Format::i4z128, Format::i4z64, Format::i4z32}},
                                           {"int8", {Format::i8s128, Format::i8s64, Format::i8s32}},
                                           {"qoq", {Format::qoq128, Format::qoq64, Format::qoq32}},
+                                          {"w4a4", {Format::i4a128, Format::i4a64, Format::i4a32}},
+                                          {"atom", {Format::atom128, Format::atom64, Format::atom32}},
                                           {"fp8", {Format::e4m3s128, Format::e4m3s32}},
                                           {"fp6", {Format::e2m3s128, Format::e2m3s32}},
                                           {"fp6e3m2", {Format::e3m2s128, Format::e3m2s32}},

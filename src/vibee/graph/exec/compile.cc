@@ -63,13 +63,14 @@ bool takes_weight(const Graph& g, const Node& node, size_t i) {
   switch (node.op) {
     case Op::embed:
     case Op::rms_norm:
-    case Op::norm_quantize:
+    case Op::quantize:
     case Op::permute_columns:
     case Op::linear:
     case Op::linear_add:
     case Op::linear_lora:
     case Op::moe_route:
     case Op::rope_table: return i == 1;
+    case Op::norm_quantize:
     case Op::linear_gated:
     case Op::layer_norm: return i == 1 || i == 2;
     case Op::linear_qkv: return i != 0 && i != 4 && i != 5;
@@ -344,7 +345,7 @@ Result<std::unique_ptr<Plan>> Plan::compile(const Graph& g, const WeightTable& w
         if (v == nullptr) return error(Code::not_found, "the graph needs a tensor '{}' that was not loaded", name);
         VIBEE_CHECK(vectors < 3);
         call.vector[vectors++] = v;
-        call.norm_width = uint32_t(g.type(id).dims[0].n);
+        if (node.op != Op::norm_quantize || vectors == 1) call.norm_width = uint32_t(g.type(id).dims[0].n);
         if (call.label.empty()) call.label = name;
       }
     }

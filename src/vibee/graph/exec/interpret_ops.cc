@@ -23,6 +23,19 @@ Rows<T> rms_norm(const Rows<T>& x, const Rows<T>& weight, double eps) {
   return y;
 }
 
+/// Columns of rows in the order that a vector of their width says.
+template <class T>
+Result<Rows<T>> permuted(const Rows<T>& x, const Rows<T>& order) {
+  Rows<T> y(x.size());
+  const size_t width = order.size();
+  for (size_t i = 0; i < width; ++i) {
+    if (!(order[i] >= 0 && double(order[i]) < double(width)))
+      return error(Code::invalid, "column {} of {} in an order", double(order[i]), width);
+    for (size_t at = 0; at < x.size(); at += width) y[at + i] = x[at + size_t(order[i])];
+  }
+  return y;
+}
+
 /// Rotates each head of each row by the row's table: cos[pairs], then sin[pairs]; `inverse`: the other way round.
 template <class T>
 Rows<T> rope(const Rows<T>& x, int64_t width, const TensorOf<T>& table, int64_t head_dim, bool split,
@@ -260,10 +273,15 @@ Status evaluate_composite(const Node& node, std::span<const TensorOf<T>* const> 
         return error(Code::invalid, "[pool_rows] gives one row a sequence, {} are wanted", out[0].rows());
       y = pool_rows(*in[0], *find_pooling(node.text("kind")));
       return {};
-    case Op::quantize: y = quantize(in[0]->f, threshold, out[0].type.elem.rule, in[0]->width()); return {};
-    case Op::norm_quantize:
-      y = quantize(rms_norm(in[0]->f, in[1]->f, node.number("eps")), threshold, out[0].type.elem.rule, in[0]->width());
+    case Op::quantize:
+    case Op::norm_quantize: {
+      Rows<T> x = node.op == Op::quantize ? in[0]->f : rms_norm(in[0]->f, in[1]->f, node.number("eps"));
+      if (const size_t order = node.op == Op::quantize ? 1 : 2; in.size() > order) {
+        VIBEE_ASSIGN(x, permuted(x, in[order]->f));
+      }
+      y = quantize(x, threshold, out[0].type.elem.rule, in[0]->width());
       return {};
+    }
     case Op::linear_add:
       y = product(*in[0], *in[1], threshold);
       for (size_t i = 0; i < y.size(); ++i) y[i] = in[2]->f[i] + y[i];

@@ -7,7 +7,7 @@
 
 #include "vibee/graph/exec/interpret.h"
 #include "vibee/kernels/gemm/panel.h"
-#include "vibee/kernels/pointwise/pointwise.h"
+#include "vibee/kernels/gemm/quantize_row.h"
 
 namespace vibee {
 
@@ -34,28 +34,23 @@ Rows<T> linear(const TensorOf<T>& x, const TensorOf<T>& w) {
   return y;
 }
 
-/// The numbers that the codes of quantised rows of `width` stand for, by the contract of quantize_block; elements of at
+/// The numbers that the codes of quantised rows of `width` stand for (quantize_row); elements of at
 /// least `threshold` stay as they are, unless it is 0 (kernels/gemm/outliers.h).
 template <class T>
 Rows<T> quantize(const Rows<T>& all, float threshold = 0, ActRule rule = ActRule::block, int64_t width = kActBlock) {
-  Rows<T> x = all, y(x.size());
-  const auto is_apart = [&](T v) { return threshold > 0 && std::fabs(float(v)) >= threshold && std::isfinite(v); };
-  for (T& v : x)
-    if (is_apart(v)) v = 0;
-  float largest = 0;
-  for (size_t at = 0; at < x.size(); at += kActBlock) {
-    if (rule == ActRule::row && at % size_t(width) == 0) {
-      const std::vector<float> row(x.begin() + long(at), x.begin() + long(at) + width);
-      largest = pointwise_scalar.largest(row.data(), uint32_t(width));
+  Rows<T> y(all.size());
+  const bool some_apart = threshold > 0 && act_rule_group(rule) == 0;  // rows of four bits have none
+  const auto is_apart = [&](T v) { return some_apart && std::fabs(float(v)) >= threshold && std::isfinite(v); };
+  std::vector<float> row(static_cast<size_t>(width));
+  std::vector<uint8_t> act(act_bytes(1, uint32_t(width)));
+  const ActRow codes = act_row(act.data(), 1, uint32_t(width), 0);
+  for (size_t at = 0; at < all.size(); at += row.size()) {
+    for (size_t i = 0; i < row.size(); ++i) row[i] = is_apart(all[at + i]) ? 0.0f : float(all[at + i]);
+    quantize_row(pointwise_scalar, rule, row.data(), uint32_t(width), codes);
+    for (uint32_t i = 0; i < row.size(); ++i) {
+      const uint32_t b = i / kActBlock;
+      y[at + i] = is_apart(all[at + i]) ? all[at + i] : T(float(codes.q(b)[i % kActBlock]) * *codes.da(b));
     }
-    int8_t q[kActBlock];
-    float da, das;
-    int32_t ns, ns0;
-    float block[kActBlock];
-    std::copy_n(x.begin() + long(at), kActBlock, block);
-    if (rule == ActRule::block) largest = pointwise_scalar.largest(block, kActBlock);
-    pointwise_scalar.quantize_by(block, largest, q, &da, &das, &ns, &ns0);
-    for (uint32_t i = 0; i < kActBlock; ++i) y[at + i] = is_apart(all[at + i]) ? all[at + i] : T(float(q[i]) * da);
   }
   return y;
 }

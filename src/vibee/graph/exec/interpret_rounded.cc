@@ -7,9 +7,9 @@
 #include "vibee/formats/float/fp8_e5m2.h"
 #include "vibee/formats/float/minifloat.h"
 #include "vibee/graph/exec/interpret.h"
-#include "vibee/graph/exec/row_calls.h"
 #include "vibee/kernels/gemm/int8_gemm.h"
 #include "vibee/kernels/gemm/panel.h"
+#include "vibee/kernels/gemm/quantize_row.h"
 #include "vibee/kernels/gemm/round_operand.h"
 
 namespace vibee {

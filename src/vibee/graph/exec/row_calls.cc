@@ -9,23 +9,17 @@
 
 namespace vibee {
 
-void quantize_row(const PointwiseKernels& pw, ActRule rule, const float* x, uint32_t k, const ActRow& row) {
-  if (rule == ActRule::row) {
-    const float largest = pw.largest(x, k);
-    for (uint32_t b = 0; b < k / kActBlock; ++b)
-      pw.quantize_by(x + b * kActBlock, largest, row.q(b), row.da(b), row.das(b), row.ns(b), row.ns0(b));
-    return;
-  }
-  for (uint32_t b = 0; b < k / kActBlock; ++b)
-    pw.quantize_block(x + b * kActBlock, row.q(b), row.da(b), row.das(b), row.ns(b), row.ns0(b));
-}
-
 void quantize_row(const Call& c, const Worker& w, const float* x, uint32_t k, uint8_t* act, uint32_t rows,
                   uint32_t row) {
   const ActRow to = act_row(act, rows, k, row);
   const float threshold = w.plan.options().outlier_threshold;
   if (threshold > 0) return quantize_apart(*c.pw, c.rule, threshold, x, k, to, outlier_row(act, rows, k, row));
   quantize_row(*c.pw, c.rule, x, k, to);
+}
+
+/// out[i] = x[order[i]].
+static void permute(const float* x, const float* order, uint32_t width, float* out) {
+  for (uint32_t i = 0; i < width; ++i) out[i] = x[uint32_t(order[i])];
 }
 
 RowsInput quantized_input(const Worker& w, const uint8_t* act, uint32_t rows, uint32_t k) {
@@ -67,11 +61,12 @@ void run_norm_quantize(const Call& c, Worker& w) {
   const Range rows = w.rows(t);
   const float* x = w.plan.pointer<float>(c.in[0], w.tid, w.small);
   auto* out = w.plan.pointer<uint8_t>(c.out[0], w.tid, w.small);
-  alignas(64) float normed[kMaxRowWidth];
+  alignas(64) float normed[kMaxRowWidth], sorted[kMaxRowWidth];
   for (uint32_t r = rows.begin; r < rows.end; ++r) {
     for (uint32_t i = 0; i < c.width; i += c.norm_width)
       c.pw->rms_norm(x + uint64_t(r) * c.width + i, c.vector[0], c.norm_width, c.eps, normed + i);
-    quantize_row(c, w, normed, c.width, out, t, r);
+    if (c.vector[1]) permute(normed, c.vector[1], c.width, sorted);
+    quantize_row(c, w, c.vector[1] ? sorted : normed, c.width, out, t, r);
   }
 }
 
@@ -80,7 +75,12 @@ void run_quantize(const Call& c, Worker& w) {
   const Range rows = w.rows(n);
   const float* x = w.plan.pointer<float>(c.in[0], w.tid, w.small);
   auto* out = w.plan.pointer<uint8_t>(c.out[0], w.tid, w.small);
-  for (uint32_t r = rows.begin; r < rows.end; ++r) quantize_row(c, w, x + uint64_t(r) * c.width, c.width, out, n, r);
+  alignas(64) float sorted[kMaxRowWidth];
+  for (uint32_t r = rows.begin; r < rows.end; ++r) {
+    const float* const row = x + uint64_t(r) * c.width;
+    if (c.vector[0]) permute(row, c.vector[0], c.width, sorted);
+    quantize_row(c, w, c.vector[0] ? sorted : row, c.width, out, n, r);
+  }
 }
 
 namespace {
@@ -127,7 +127,7 @@ void run_permute_columns(const Call& c, Worker& w) {
   const float* x = w.plan.pointer<float>(c.in[0], w.tid, w.small);
   float* out = w.plan.pointer<float>(c.out[0], w.tid, w.small);
   for (uint64_t at = uint64_t(rows.begin) * c.width; at < uint64_t(rows.end) * c.width; at += c.width)
-    for (uint32_t i = 0; i < c.width; ++i) out[at + i] = x[at + uint32_t(c.vector[0][i])];
+    permute(x + at, c.vector[0], c.width, out + at);
 }
 
 void run_rope_table(const Call& c, Worker& w) {

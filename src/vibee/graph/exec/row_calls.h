@@ -3,14 +3,13 @@
 #pragma once
 
 #include "vibee/graph/exec/plan.h"
+#include "vibee/kernels/gemm/quantize_row.h"
 
 namespace vibee {
 
-/// Widest row that a fused norm keeps on the stack.
+/// Widest row that a fused norm or order keeps on the stack.
 inline constexpr uint32_t kMaxRowWidth = 16384;
 
-/// A row by a rule that is not ActRule::floats.
-void quantize_row(const PointwiseKernels& pw, ActRule rule, const float* x, uint32_t k, const ActRow& row);
 /// Row `row` of `rows` at `act`, by the call's rule, which is not ActRule::floats; with its outliers where the plan has
 /// a threshold.
 void quantize_row(const Call& c, const Worker& w, const float* x, uint32_t k, uint8_t* act, uint32_t rows,

@@ -5,9 +5,9 @@
 #include <cstring>
 
 #include "vibee/base/memory/checked.h"
-#include "vibee/graph/exec/row_calls.h"
 #include "vibee/graph/exec/train_call.h"
 #include "vibee/kernels/gemm/gemm.h"
+#include "vibee/kernels/gemm/quantize_row.h"
 
 namespace vibee {
 namespace {

@@ -58,9 +58,14 @@ bool Rule::heads(int64_t* heads, int64_t* kv, int64_t* d) const {
 }
 
 Result<Elem> Rule::act_elem() const {
-  if (node.text("rule").empty()) return kAct8;
-  if (node.text("rule") == "row") return kRow8;
-  return wrong("needs rule=\"row\" or none");
+  const std::string_view rule = node.text("rule");
+  if (rule.empty()) return kAct8;
+  if (rule == "row") return kRow8;
+  const auto elem = find_quantized(rule);
+  const uint32_t group = elem ? act_rule_group(elem->rule) : 0;
+  if (group == 0) return wrong("needs rule=\"row\", int4xN, atomN or none");
+  if (in(0).dims.back().n % group != 0) return wrong(fmt::format("has rows of no multiple of {}", group));
+  return *elem;
 }
 
 Result<Type> Rule::quantizable(Dim rows, int64_t n) const {
@@ -272,6 +277,7 @@ Result<std::vector<Type>> Rule::run() const {
       if (node.op == Op::norm_quantize && in(0).dims[1].n % 32 != 0)
         return wrong("can only quantise rows of a multiple of 32");
       if (node.op == Op::rms_norm) return Types{in(0)};
+      if (node.in.size() > 2 && in(2) != Type{kF32, {in(0).dims[1]}}) return wrong("takes an order [k] of its columns");
       VIBEE_ASSIGN(const Elem quantised, act_elem());
       return Types{{quantised, in(0).dims}};
     }
@@ -289,6 +295,7 @@ Result<std::vector<Type>> Rule::run() const {
     case Op::quantize: {
       if (!f32(0, 2) || in(0).dims[1].symbol || in(0).dims[1].n % 32 != 0)
         return wrong("takes f32 rows of a multiple of 32");
+      if (node.in.size() > 1 && in(1) != Type{kF32, {in(0).dims[1]}}) return wrong("takes an order [k] of its columns");
       VIBEE_ASSIGN(const Elem quantised, act_elem());
       return Types{{quantised, in(0).dims}};
     }

@@ -44,9 +44,15 @@ uint64_t bytes(const Type& type, Sizes sizes) {
   return 0;
 }
 
+std::optional<Elem> find_quantized(std::string_view text) {
+  for (auto rule = uint8_t(ActRule::block); rule <= uint8_t(ActRule::atom128); ++rule)
+    if (name(ActRule(rule)) == text) return Elem{Elem::act8, Format::f32, 0, ActRule(rule)};
+  return std::nullopt;
+}
+
 std::string to_string(const Type& type) {
   std::string s = type.elem.kind == Elem::i32          ? "i32"
-                  : type.elem.kind == Elem::act8       ? (type.elem.rule == ActRule::row ? "row8" : "act8")
+                  : type.elem.kind == Elem::act8       ? std::string(name(type.elem.rule))
                   : type.elem.kind == Elem::state      ? "state"
                   : type.elem.kind == Elem::compressed ? fmt::format("bits{}", type.elem.bits)
                                                        : std::string(info(type.elem.format).name);

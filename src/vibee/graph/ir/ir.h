@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -42,7 +43,7 @@ struct Elem {
   enum Kind : uint8_t { stored, i32, act8, state, compressed } kind = stored;
   Format format = Format::f32;    ///< for kind == stored
   uint8_t bits = 0;               ///< for kind == compressed: 1, 2, 4, 8
-  ActRule rule = ActRule::block;  ///< for kind == act8: by block or by row
+  ActRule rule = ActRule::block;  ///< for kind == act8
   bool operator==(const Elem&) const = default;
   bool is_f32() const { return kind == stored && format == Format::f32; }
   /// f32, or floats of 16 bits.
@@ -50,6 +51,8 @@ struct Elem {
 };
 inline constexpr Elem kF32{Elem::stored, Format::f32}, kI32{Elem::i32, Format::f32}, kAct8{Elem::act8, Format::f32},
     kState{Elem::state, Format::f32}, kRow8{Elem::act8, Format::f32, 0, ActRule::row};
+/// Rows quantised by the rule of this name (act.h).
+std::optional<Elem> find_quantized(std::string_view name);
 
 /// n, or n times a symbol: 'T' rows of the step, 'S' rows whose logits are wanted (one a sequence where rows are
 /// pooled).
@@ -93,7 +96,8 @@ struct Node {
   const Attr* find(std::string_view key) const;
   bool has(std::string_view key) const { return find(key) != nullptr; }
 };
-/// A product whose operands are rounded to the forms that its attributes `a` and `b` name (kernels/gemm/operand_form.h).
+/// A product whose operands are rounded to the forms that its attributes `a` and `b` name
+/// (kernels/gemm/operand_form.h).
 inline bool is_rounded_product(const Node& node) {
   return (node.op == Op::linear || node.op == Op::linear_dx || node.op == Op::linear_dw) && node.has("a");
 }

@@ -117,10 +117,8 @@ class Parser {
     if (n == "state") return Type{kState, {}};
     if (n == "i32") {
       t.elem = kI32;
-    } else if (n == "act8") {
-      t.elem = kAct8;
-    } else if (n == "row8") {
-      t.elem = kRow8;
+    } else if (const auto quantized = find_quantized(n)) {
+      t.elem = *quantized;
     } else if (n == "bits1" || n == "bits2" || n == "bits4" || n == "bits8") {
       t.elem = {Elem::compressed, Format::f32, uint8_t(n.back() - '0')};
     } else {

@@ -12,7 +12,9 @@ Graph pass_merge_norm(const Graph& graph) {
       return false;  // a fused norm keeps its row on the stack
     Attrs attrs = norm->attrs;
     attrs.insert(attrs.end(), node.attrs.begin(), node.attrs.end());
-    rw.map(node.out[0], rw.emit(Op::norm_quantize, {rw.to(norm->in[0]), rw.to(norm->in[1])}, std::move(attrs)));
+    std::vector<ValueId> in = {rw.to(norm->in[0]), rw.to(norm->in[1])};
+    if (node.in.size() > 1) in.push_back(rw.to(node.in[1]));  // an order of columns
+    rw.map(node.out[0], rw.emit(Op::norm_quantize, std::move(in), std::move(attrs)));
     return true;
   });
 }

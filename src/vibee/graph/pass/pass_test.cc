@@ -97,6 +97,19 @@ TEST(MergeNorm, NormAndQuantisation) {
       sources + "  %2:f32[T,64] = rms_norm(%0, %1) {eps=1e-05}\n  %3:act8[T,64] = quantize(%2)\n  return %3, %2\n");
 }
 
+TEST(MergeOrder, OrderAndQuantisationAndANormBeforeThem) {
+  const std::string order = kX + "  %1:f32[64] = weight {name=\"order\"}\n";
+  const std::string sorted = "  %2:f32[T,64] = permute_columns(%0, %1)\n  %3:act8[T,64] = quantize(%2)\n";
+  expect_becomes(pass_merge_order, order + sorted + "  return %3\n",
+                 order + "  %2:act8[T,64] = quantize(%0, %1)\n  return %2\n");
+  expect_stays(pass_merge_order, order + sorted + "  return %3, %2\n");
+  const std::string sources = kX + "  %1:f32[64] = weight {name=\"w\"}\n  %2:f32[64] = weight {name=\"order\"}\n";
+  expect_becomes(
+      pass_merge_norm,
+      sources + "  %3:f32[T,64] = rms_norm(%0, %1) {eps=1e-05}\n  %4:act8[T,64] = quantize(%3, %2)\n  return %4\n",
+      sources + "  %3:act8[T,64] = norm_quantize(%0, %1, %2) {eps=1e-05}\n  return %3\n");
+}
+
 TEST(QuantizeOutputs, AttentionAndGatedProductsWriteCodes) {
   const std::string sources = kX + "  %1:state = state\n  %2:f32[32,64] = weight {name=\"w\"}\n";
   const std::string heads = "heads=2, kv_heads=2, head_dim=32";
@@ -105,6 +118,9 @@ TEST(QuantizeOutputs, AttentionAndGatedProductsWriteCodes) {
       sources + "  %3:f32[T,64] = attention(%0, %1) {" + heads + "}\n  %4:act8[T,64] = quantize(%3)\n  return %4\n",
       "  %0:f32[T,64] = input {name=\"x\"}\n  %1:state = state\n  %2:act8[T,64] = attention(%0, %1) {" + heads +
           ", quantized=1}\n  return %2\n");
+  expect_stays(pass_quantize_outputs,
+               kX + "  %1:state = state\n  %2:f32[64] = weight {name=\"order\"}\n  %3:f32[T,64] = attention(%0, %1) {" +
+                   heads + "}\n  %4:act8[T,64] = quantize(%3, %2)\n  return %4\n");
   expect_becomes(pass_quantize_outputs,
                  kX + "  %1:f32[32,64] = weight {name=\"w\"}\n  %2:f32[T,32] = linear_gated(%0, %1, %1) "
                       "{gate=\"silu\"}\n  %3:act8[T,32] = quantize(%2)\n  return %3\n",

@@ -14,7 +14,8 @@ Graph pass_quantize_activations(const Graph& graph) {
     const ActRule rule = act_rule(graph.type(node.in[1]).elem.format);
     if (rule == ActRule::floats) return false;
     auto [at, is_new] = quantized.try_emplace({node.in[0], rule}, 0);
-    const Attrs attrs = rule == ActRule::row ? Attrs{{"rule", std::string("row")}} : Attrs{};
+    Attrs attrs;
+    if (rule != ActRule::block) attrs.emplace_back("rule", std::string(rule == ActRule::row ? "row" : name(rule)));
     if (is_new) at->second = rw.emit(Op::quantize, {rw.to(node.in[0])}, attrs);
     rw.map(node.out[0], rw.emit(Op::linear, {at->second, rw.to(node.in[1])}, node.attrs));
     return true;

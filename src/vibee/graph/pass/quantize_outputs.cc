@@ -5,9 +5,9 @@ namespace vibee {
 
 Graph pass_quantize_outputs(const Graph& graph) {
   Rewrite rw(graph);
-  // Producers whose only reader is a quantisation block by block, and whose slices are whole blocks.
+  // Producers whose only reader is a quantisation block by block, in their order, and whose slices are whole blocks.
   const auto producer = [&](const Node& quantize) -> const Node* {
-    if (graph.type(quantize.out[0]).elem != kAct8) return nullptr;
+    if (graph.type(quantize.out[0]).elem != kAct8 || quantize.in.size() > 1) return nullptr;
     if (const Node* n = rw.only(quantize.in[0], Op::attention)) return n->integer("head_dim") % 32 == 0 ? n : nullptr;
     return rw.only(quantize.in[0], Op::linear_gated);
   };

@@ -4,13 +4,30 @@
 // row of its tile from one pointer: [rows/G][K/32]{ q[G][32], da[G], das[G], ns[G], ns0[G] }.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <string_view>
 
 namespace vibee {
 
-/// How rows are quantised for a product (panel.h says which format wants what): `row` has one scale for all of a row,
-/// which then stands in each of its blocks.
-enum class ActRule : uint8_t { floats, block, row };
+/// How rows are quantised for a product (panel.h says which format wants what): each block of 32 by its largest
+/// magnitude; `row` by one scale for all of a row; from int4x32 on groups of so many elements by four bits (q = RNE(x *
+/// 7 / (0.9 amax)), at most 7 and at least -8); of atom32 and so on the last group by eight. A scale stands in each
+/// block that it is of; -S of a group stands in its first block, and the others have none.
+enum class ActRule : uint8_t { floats, block, row, int4x32, int4x64, int4x128, atom32, atom64, atom128 };
+
+/// The name of rows that are quantised so.
+constexpr std::string_view name(ActRule rule) {
+  constexpr std::string_view kNames[] = {"",         "act8",   "row8",   "int4x32", "int4x64",
+                                         "int4x128", "atom32", "atom64", "atom128"};
+  return kNames[size_t(rule)];
+}
+/// Elements of a group of a rule that has any, else 0.
+constexpr uint32_t act_rule_group(ActRule rule) {
+  return rule < ActRule::int4x32 ? 0 : 32u << (uint32_t(rule) - uint32_t(ActRule::int4x32)) % 3;
+}
+/// Whether the last group has eight bits.
+constexpr bool keeps_last(ActRule rule) { return rule >= ActRule::atom32; }
 
 inline constexpr uint32_t kActBlock = 32;
 inline constexpr uint32_t kActMaxGroup = 12;

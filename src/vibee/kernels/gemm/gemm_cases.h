@@ -12,6 +12,7 @@
 #include "vibee/base/math/half.h"
 #include "vibee/base/random/philox.h"
 #include "vibee/kernels/gemm/gemm.h"
+#include "vibee/kernels/gemm/quantize_row.h"
 #include "vibee/kernels/pointwise/pointwise.h"
 
 namespace vibee {
@@ -49,6 +50,7 @@ inline std::vector<uint8_t> random_rows(Format format, uint32_t n, uint32_t k, R
                                    : float_to_half(0.1f * random.normal());
     std::memcpy(at, &h, 2);
   };
+  const uint32_t head = info(format).head_bytes;  // of an integer format: codes
   // The halves of a block; MXFP4's exponents are kept near 2^-4, NVFP4's scales are as random as the codes.
   std::vector<uint32_t> halves = {0};
   switch (format) {
@@ -84,11 +86,12 @@ inline std::vector<uint8_t> random_rows(Format format, uint32_t n, uint32_t k, R
         std::memmove(bytes.data() + at, bytes.data() + row, 2);
     }
   }
-  for (uint64_t at = 0; at < bytes.size(); at += info(format).block_bytes) {
-    for (const uint32_t offset : halves) scale(bytes.data() + at + offset);
-    if (header == PanelHeader::e8)
-      bytes[at] = random.below(16) ? uint8_t(118 + random.below(10)) : uint8_t(random.below(3));
-  }
+  for (uint64_t row = 0; row < bytes.size(); row += info(format).row_bytes(k))
+    for (uint64_t at = row + head; at < row + info(format).row_bytes(k); at += info(format).block_bytes) {
+      for (const uint32_t offset : halves) scale(bytes.data() + at + offset);
+      if (header == PanelHeader::e8)
+        bytes[at] = random.below(16) ? uint8_t(118 + random.below(10)) : uint8_t(random.below(3));
+    }
   return bytes;
 }
 
@@ -105,15 +108,8 @@ inline std::vector<uint8_t> pack(Format format, uint32_t nr, uint32_t n, uint32_
 /// `rows` float rows as the integer kernels take them.
 inline std::vector<uint8_t> quantize(Format format, const std::vector<float>& x, uint32_t rows, uint32_t k) {
   std::vector<uint8_t> act(act_bytes(rows, k));
-  for (uint32_t r = 0; r < rows; ++r) {
-    const ActRow row = act_row(act.data(), rows, k, r);
-    const float whole = pointwise_scalar.largest(&x[r * k], k);
-    for (uint32_t b = 0; b < k / 32; ++b) {
-      const float* block = &x[r * k + b * 32];
-      const float largest = act_rule(format) == ActRule::row ? whole : pointwise_scalar.largest(block, 32);
-      pointwise_scalar.quantize_by(block, largest, row.q(b), row.da(b), row.das(b), row.ns(b), row.ns0(b));
-    }
-  }
+  for (uint32_t r = 0; r < rows; ++r)
+    quantize_row(pointwise_scalar, act_rule(format), &x[r * k], k, act_row(act.data(), rows, k, r));
   return act;
 }
 
@@ -136,14 +132,19 @@ inline std::vector<float> reference(Format format, const std::vector<uint8_t>& r
       if (is_integer(format)) {
         const ActRow a = act_row(act.data(), m, k, i);
         for (uint32_t b = 0; b < k / 32; ++b) {
-          const Block32 block = file_block(format, row, b);
+          const Block32 block = file_block(format, row, k, b);
           int32_t isum[2] = {0, 0}, qsum = 0;
           for (uint32_t e = 0; e < 32; ++e) {
             isum[e / 16] += block.sc[e / 16] * (int32_t(block.code[e]) - block.zero) * a.q(b)[e];
             qsum += block.mn[e / 16] * a.q(b)[e];
           }
+          const uint32_t group = act_rule_group(act_rule(format)) / 32;
           row_sum += isum[0] + isum[1];
           row_scale = block.dw[0];
+          if (group != 0) {  // all of it meets the scales at once
+            isum[0] = (b + 1) % group == 0 ? std::exchange(row_sum, 0) : 0;
+            isum[1] = 0;
+          }
           if (!block.split) isum[0] = std::exchange(isum[1], 0) + isum[0];
           for (uint32_t h = 0; h < (block.split ? 2u : 1u); ++h) {
             acc = std::fma(float(isum[h]) * block.dw[h], *a.da(b), acc);

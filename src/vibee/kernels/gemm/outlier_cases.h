@@ -14,8 +14,8 @@ inline std::vector<uint8_t> quantize_rows_apart(Format format, float threshold, 
                                                 uint32_t rows, uint32_t k, Isa isa) {
   std::vector<uint8_t> act(act_bytes(rows, k) + outlier_bytes(rows, k));
   for (uint32_t r = 0; r < rows; ++r)
-    quantize_apart(pointwise(isa), act_rule(format), threshold, &x[uint64_t(r) * k], k,
-                   act_row(act.data(), rows, k, r), outlier_row(act.data(), rows, k, r));
+    quantize_apart(pointwise(isa), act_rule(format), threshold, &x[uint64_t(r) * k], k, act_row(act.data(), rows, k, r),
+                   outlier_row(act.data(), rows, k, r));
   return act;
 }
 

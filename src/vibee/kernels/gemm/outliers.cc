@@ -5,6 +5,8 @@
 #include <cmath>
 #include <limits>
 
+#include "vibee/kernels/gemm/quantize_row.h"
+
 namespace vibee {
 namespace {
 
@@ -35,6 +37,11 @@ AddColumn add_column(Isa isa) {
 
 void quantize_apart(const PointwiseKernels& pw, ActRule rule, float threshold, const float* x, uint32_t k,
                     const ActRow& row, Outlier* outliers) {
+  if (act_rule_group(rule) != 0) {
+    quantize_row(pw, rule, x, k, row);
+    *outliers = {0, 0};
+    return;
+  }
   alignas(64) float rest[kActBlock];
   Outlier* next = outliers + 1;
   float whole = 0;  // the largest of the row's rest; NaN stays

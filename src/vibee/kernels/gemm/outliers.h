@@ -25,7 +25,8 @@ inline Outlier* outlier_row(uint8_t* act, uint32_t rows, uint32_t k, uint32_t ro
 }
 
 /// A row by a rule that is not ActRule::floats, its elements of at least `threshold` (above 0) apart. What is not
-/// finite is no outlier: it makes the row NaN as it does without a threshold.
+/// finite is no outlier: it makes the row NaN as it does without a threshold. Rows of four bits have none: what keeps
+/// theirs is the group of eight (ActRule).
 void quantize_apart(const PointwiseKernels& pw, ActRule rule, float threshold, const float* x, uint32_t k,
                     const ActRow& row, Outlier* outliers);
 

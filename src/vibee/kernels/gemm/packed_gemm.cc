@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The integer matmul in plain words: the rows that every faster kernel of the family equals byte for byte.
 #include <cmath>
+#include <utility>
 
 #include "vibee/kernels/gemm/gemm.h"
 
@@ -27,6 +28,9 @@ void scalar_tile(Format format, const uint8_t* panel, uint32_t k, const uint8_t*
         if (act_rule(format) == ActRule::row) {
           row_sum += isum[0] + isum[1];
           row_scale = b.dw[0];
+        } else if (const uint32_t group = act_rule_group(act_rule(format)) / 32; group != 0) {
+          row_sum += isum[0] + isum[1];
+          if ((block + 1) % group == 0) acc = std::fma(float(std::exchange(row_sum, 0)) * b.dw[0], da, acc);
         } else if (b.split) {
           for (uint32_t h = 0; h < 2; ++h) acc = std::fma(float(isum[h]) * b.dw[h], da, acc);
         } else {
@@ -79,6 +83,12 @@ VIBEE_SCALAR(i8s128)
 VIBEE_SCALAR(qoq32)
 VIBEE_SCALAR(qoq64)
 VIBEE_SCALAR(qoq128)
+VIBEE_SCALAR(i4a32)
+VIBEE_SCALAR(i4a64)
+VIBEE_SCALAR(i4a128)
+VIBEE_SCALAR(atom32)
+VIBEE_SCALAR(atom64)
+VIBEE_SCALAR(atom128)
 #undef VIBEE_SCALAR
 
 }  // namespace vibee

@@ -8,9 +8,8 @@
 #include "vibee/base/math/half.h"
 #include "vibee/formats/codebook/tables.h"
 #include "vibee/formats/float/microscaling.h"
-#include "vibee/formats/float/minifloat.h"
-#include "vibee/formats/float/nf4_quantization.h"
 #include "vibee/formats/integer/k_blocks.h"
+#include "vibee/kernels/gemm/float_panel.h"
 #include "vibee/kernels/gemm/table_panel.h"
 
 namespace vibee {
@@ -33,8 +32,25 @@ void write32(uint8_t* p, uint32_t v) { std::memcpy(p, &v, 4); }
 const uint8_t* group_codes(Format format, const uint8_t* row, uint32_t block) {
   const PanelLayout p = panel_layout(format);
   const uint32_t blocks = superblock(p.header) / 32;
-  return row + block / blocks * info(format).block_bytes + header_bytes(p.header, 1) +
+  return row + info(format).head_bytes + block / blocks * info(format).block_bytes + header_bytes(p.header, 1) +
          block % blocks * code_bytes(p.codes, 1);
+}
+/// Codes of nibbles: element j in the low and j + 16 in the high nibble of byte j.
+void read_nibbles(const uint8_t* qs, uint8_t code[32]) {
+  for (int j = 0; j < 16; ++j) {
+    code[j] = qs[j] & 15;
+    code[j + 16] = qs[j] >> 4;
+  }
+}
+/// Which 32-block of the group that is kept in bytes a block is; -1: it is of another.
+int kept_block(const PanelLayout& p, uint32_t k, uint32_t block) {
+  const uint32_t first = (k - superblock(p.header)) / 32;
+  return p.keeps_last && block >= first ? int(block - first) : -1;
+}
+/// Codes of bytes from their low nibbles and their high ones.
+void join_nibbles(const uint8_t high[32], Block32& b) {
+  for (int j = 0; j < 32; ++j) b.code[j] = uint8_t(b.code[j] | high[j] << 4);
+  b.zero = kKeptZero;
 }
 
 /// The 32 codes of block `block` (32-element blocks counted along the row).
@@ -48,11 +64,7 @@ void file_codes(Format format, const uint8_t* row, uint32_t block, uint8_t code[
     case Format::mxfp4: {
       const uint8_t* qs = format == Format::iq4_xs ? row + block / 8 * 136 + 8 + in_super * 16
                                                    : row + (block + 1) * info(format).block_bytes - 16;
-      for (int j = 0; j < 16; ++j) {
-        code[j] = qs[j] & 15;
-        code[j + 16] = qs[j] >> 4;
-      }
-      return;
+      return read_nibbles(qs, code);
     }
     case Format::i4z32:
     case Format::i4z64:
@@ -62,14 +74,13 @@ void file_codes(Format format, const uint8_t* row, uint32_t block, uint8_t code[
     case Format::i4m128:
     case Format::qoq32:
     case Format::qoq64:
-    case Format::qoq128: {
-      const uint8_t* qs = group_codes(format, row, block);
-      for (int j = 0; j < 16; ++j) {
-        code[j] = qs[j] & 15;
-        code[j + 16] = qs[j] >> 4;
-      }
-      return;
-    }
+    case Format::qoq128:
+    case Format::i4a32:
+    case Format::i4a64:
+    case Format::i4a128:
+    case Format::atom32:
+    case Format::atom64:
+    case Format::atom128: return read_nibbles(group_codes(format, row, block), code);
     case Format::i3m64:
     case Format::i5m64:
     case Format::i6m64:
@@ -78,10 +89,7 @@ void file_codes(Format format, const uint8_t* row, uint32_t block, uint8_t code[
       const uint8_t* at = group_codes(format, row, block);
       std::memset(code, 0, 32);
       if (parts.nibbles) {
-        for (int j = 0; j < 16; ++j) {
-          code[j] = at[j] & 15;
-          code[j + 16] = at[j] >> 4;
-        }
+        read_nibbles(at, code);
         at += 16;
       }
       if (parts.pair_bit >= 0) {
@@ -236,7 +244,13 @@ bool copy_block(Format format, const uint8_t* row, uint32_t block, uint32_t nr, 
     case Format::i4m128:
     case Format::qoq32:
     case Format::qoq64:
-    case Format::qoq128: {
+    case Format::qoq128:
+    case Format::i4a32:
+    case Format::i4a64:
+    case Format::i4a128:
+    case Format::atom32:
+    case Format::atom64:
+    case Format::atom128: {
       const uint8_t* words = group_codes(format, row, block);
       for (uint32_t p = 0; p < 4; ++p) write32(out + (p * nr + r) * 4, read32(words + 4 * p));
       return true;
@@ -309,7 +323,8 @@ int8_t signed_scale(Format format, const uint8_t* at, uint32_t j) {
 }
 /// The superblock `super` of panel superblocks; a block of NVFP4 holds two.
 const uint8_t* file_super(Format format, const uint8_t* row, uint32_t super) {
-  return row + super * superblock(panel_layout(format).header) / info(format).block_elems * info(format).block_bytes;
+  return row + info(format).head_bytes +
+         super * superblock(panel_layout(format).header) / info(format).block_elems * info(format).block_bytes;
 }
 /// The scale of half `h` of 32-block `block` as panels keep it: the NaN of E4M3, which GGUF reads as zero, is zero, and
 /// 0x7f means 480, which the file says as 0xff.
@@ -351,75 +366,12 @@ void place_header(Format format, uint32_t nr, uint32_t r, const uint8_t* row, ui
     out[(2 + j) * nr + r] = uint8_t(signed_scale(format, at, j));
 }
 
-/// The codes of a 32-block of a scaled float format, `step` bytes from one k to the next: 1 in a file's row, NR in a
-/// panel.
-uint8_t get_float_code(Codes codes, const uint8_t* p, uint32_t step, uint32_t j) {
-  if (codes == Codes::e4m3 || codes == Codes::e5m2) return p[j * step];
-  const uint32_t low = p[j % 16 * step] >> (j < 16 ? 0 : 4) & 15;
-  return uint8_t(has_six_bits(codes) ? low | (p[(16 + j % 8) * step] >> (2 * (j / 8)) & 3) << 4 : low);
-}
-void put_float_code(Codes codes, uint8_t* p, uint32_t step, uint32_t j, uint8_t code) {  // onto zeros
-  if (codes == Codes::e4m3 || codes == Codes::e5m2) {
-    p[j * step] = code;
-    return;
-  }
-  p[j % 16 * step] = uint8_t(p[j % 16 * step] | (code & 15) << (j < 16 ? 0 : 4));
-  if (has_six_bits(codes)) p[(16 + j % 8) * step] = uint8_t(p[(16 + j % 8) * step] | code >> 4 << (2 * (j / 8)));
-}
-/// Bytes from a row's or a panel's begin to the codes of the 32-block of element i, for nr rows.
-uint64_t float_codes_at(const PanelLayout& p, uint32_t nr, uint32_t i) {
-  const uint32_t sb = superblock(p.header), codes = code_bytes(p.codes, nr);
-  return uint64_t(i / sb) * (header_bytes(p.header, nr) + sb / 32 * codes) + header_bytes(p.header, nr) +
-         i % sb / 32 * codes;
-}
-
-void pack_scaled_floats(Format format, uint32_t nr, uint32_t k, uint32_t rows, const uint8_t* in, uint8_t* panel) {
-  const PanelLayout p = panel_layout(format);
-  const uint32_t sb = superblock(p.header), scale = header_bytes(p.header, 1);
-  std::memset(panel, 0, panel_bytes(format, nr, k));
-  for (uint32_t r = 0; r < rows; ++r)
-    for (uint32_t i = 0; i < k; i += 32) {
-      const uint8_t* row = in + r * info(format).row_bytes(k);
-      const uint64_t to = float_codes_at(p, nr, i), from = float_codes_at(p, 1, i);
-      if (i % sb == 0) std::memcpy(panel + to - scale * nr + scale * r, row + from - scale, scale);
-      for (uint32_t j = 0; j < 32; ++j)
-        put_float_code(p.codes, panel + to + r, nr, j, get_float_code(p.codes, row + from, 1, j));
-    }
-}
-float float_of_code(Codes codes, uint8_t code) {
-  switch (codes) {
-    case Codes::e4m3: return E4m3::decode(code);
-    case Codes::e5m2: return E5m2::decode(code);
-    case Codes::e2m3: return E2m3::decode(code);
-    case Codes::e3m2: return E3m2::decode(code);
-    case Codes::nf4: return kNf4Values[code];
-    default: return kBnbFp4Values[code];
-  }
-}
-float scaled_float(const PackedWeight& w, uint32_t row, uint32_t i) {
-  const PanelLayout p = panel_layout(w.format);
-  const uint8_t* panel = w.data + row / w.nr * w.stride();
-  const uint32_t r = row % w.nr, sb = superblock(p.header);
-  const uint8_t* header = panel + float_codes_at(p, w.nr, i / sb * sb) - header_bytes(p.header, w.nr);
-  const float scale = p.header == PanelHeader::e8 ? e8m0(header[r]) : std::bit_cast<float>(read32(header + 4 * r));
-  return scale * float_of_code(p.codes, get_float_code(p.codes, panel + float_codes_at(p, w.nr, i) + r, w.nr, i % 32));
-}
-
-void pack_floats(Format format, uint32_t nr, uint32_t k, uint32_t rows, const uint8_t* in, uint8_t* panel) {
-  if (is_scaled_float(format)) return pack_scaled_floats(format, nr, k, rows, in, panel);
-  if (is_table(format)) return pack_table_panel(format, nr, k, rows, in, panel);
-  const uint32_t size = format == Format::f32 ? 4 : 2;
-  std::memset(panel, 0, panel_bytes(format, nr, k));
-  for (uint32_t r = 0; r < rows; ++r)
-    for (uint32_t i = 0; i < k; ++i)
-      std::memcpy(panel + (uint64_t(i) * nr + r) * size, in + (uint64_t(r) * k + i) * size, size);
-}
-
 }  // namespace
 
 void pack_panel(Format format, uint32_t nr, uint32_t k, uint32_t rows, const uint8_t* in, uint8_t* panel) {
   const PanelLayout p = panel_layout(format);
-  if (!is_integer(format)) return pack_floats(format, nr, k, rows, in, panel);
+  if (is_table(format)) return pack_table_panel(format, nr, k, rows, in, panel);
+  if (!is_integer(format)) return pack_float_panel(format, nr, k, rows, in, panel);
   const uint64_t row_bytes = info(format).row_bytes(k);
   const uint32_t sb = superblock(p.header), blocks = sb / 32, head = header_bytes(p.header, nr),
                  group = code_bytes(p.codes, nr);
@@ -437,6 +389,13 @@ void pack_panel(Format format, uint32_t nr, uint32_t k, uint32_t rows, const uin
       }
     }
   }
+  uint8_t* const high = panel + uint64_t(k / sb) * (head + blocks * group);
+  for (uint32_t r = 0; p.keeps_last && r < rows; ++r)
+    for (uint32_t b = 0; b < blocks; ++b) {
+      uint8_t code[32];
+      read_nibbles(in + r * row_bytes + 16 * b, code);
+      place_codes(Codes::u4, nr, r, code, high + b * group);
+    }
 }
 
 namespace {
@@ -466,11 +425,16 @@ void set_group(Block32& b, PanelHeader header, const uint8_t* at, uint32_t nr, u
 
 }  // namespace
 
-Block32 file_block(Format format, const uint8_t* row, uint32_t block) {
+Block32 file_block(Format format, const uint8_t* row, uint32_t k, uint32_t block) {
   const PanelLayout p = panel_layout(format);
   Block32 b = empty_block(p);
   file_codes(format, row, block, b.code);
   map_codes(p.codes, b.code);
+  if (const int kept = kept_block(p, k, block); kept >= 0) {
+    uint8_t high[32];
+    read_nibbles(row + 16 * kept, high);
+    join_nibbles(high, b);
+  }
   const uint8_t* at = file_super(format, row, block / (superblock(p.header) / 32));
   const uint32_t in_super = block % 8;
   if (p.header == PanelHeader::e8) {
@@ -518,6 +482,12 @@ Block32 panel_block(const PackedWeight& w, uint32_t row, uint32_t block) {
   Block32 b = empty_block(p);
   fetch_codes(p.codes, nr, r, at + head + j * group, b.code);
   map_codes(p.codes, b.code);
+  if (const int kept = kept_block(p, w.k, block); kept >= 0) {
+    uint8_t high[32];
+    fetch_codes(Codes::u4, nr, r, w.data + (row / nr + 1) * w.stride() - kept_bytes(p, nr) + uint32_t(kept) * group,
+                high);
+    join_nibbles(high, b);
+  }
   if (p.header == PanelHeader::e8) {
     set_scale(b, e8m0_half(at[r]));
     return b;
@@ -557,20 +527,7 @@ Block32 panel_block(const PackedWeight& w, uint32_t row, uint32_t block) {
 
 void decode_row(const PackedWeight& w, uint32_t row, float* out) {
   if (is_table(w.format)) return decode_table_row(w, row, out);
-  if (is_scaled_float(w.format)) {
-    for (uint32_t i = 0; i < w.k; ++i) out[i] = scaled_float(w, row, i);
-    return;
-  }
-  if (!is_integer(w.format)) {
-    const uint64_t first = (row / w.nr * uint64_t(w.k)) * w.nr + row % w.nr;
-    for (uint32_t i = 0; i < w.k; ++i) {
-      const uint64_t at = first + uint64_t(i) * w.nr;
-      if (w.format == Format::f32) std::memcpy(out + i, w.data + 4 * at, 4);
-      if (w.format == Format::f16) out[i] = half_to_float(read16(w.data + 2 * at));
-      if (w.format == Format::bf16) out[i] = bf16_to_float(read16(w.data + 2 * at));
-    }
-    return;
-  }
+  if (!is_integer(w.format)) return decode_float_row(w, row, out);
   for (uint32_t block = 0; block < w.k / 32; ++block) {
     const Block32 b = panel_block(w, row, block);
     for (uint32_t i = 0; i < 32; ++i) {

@@ -8,14 +8,16 @@
 //             k: d f16[NR], dmin f16[NR], sc u8[8][NR], mn u8[8][NR]          k6: d f16[NR], sc i8[16][NR]
 //             k2: d f16[NR], dmin f16[NR], (sc | mn << 4) u8[16][NR]          ks: d f16[NR], sc i8[8][NR]
 //             z: scale f32[NR], zero u8[NR]    m: scale f32[NR], offset f32[NR]    s: scale f32[NR]
+//             a: scale f16[NR], whose rows have four bits in groups too
 //             r: the row's scale f16[NR], (the group's integer scale - 1 | zero << 4) u8[NR]
 //     codes   those of up to 6 bits in parts, one after another (code_parts below):
 //               nibbles: 4 x (NR x 4) bytes, vector p: low nibble k = 4p.., high nibble k = 4(p+4)..
 //               pairs: 2 x (NR x 4) bytes of four 2-bit fields, vector v, field j: k = 4(4v+j)..
 //               bits: for each of 8 k-groups NR*4 bits
 //             s8: 8 x (NR x 4) bytes; stored with the top bit flipped (value + 128) where NR is 16
-//   float format: [k][NR] elements; with scales (s and e8 headers): superblocks of the scales f32[NR], then for each 32
-//   k bytes
+//   behind all superblocks of a format that keeps its last group in bytes: the high nibbles of that group, as codes
+//   above float format: [k][NR] elements; with scales (s and e8 headers): superblocks of the scales f32[NR], then for
+//   each 32 k bytes
 //             [32][NR] of e4m3 and e5m2, or nibbles [16][NR]: low nibble k, high nibble k + 16; behind those of six
 //             bits pairs [8][NR]: bits 2i of byte j are the top two of k = j + 8i
 //   format of tables (lut3 .. lut8): row after row, each its table f16[2^b], then for each 512 k sixteen streams of b
@@ -82,6 +84,9 @@ enum class PanelHeader : uint8_t {
   r32,
   r64,
   r128,
+  a32,
+  a64,
+  a128,
   none
 };
 
@@ -90,12 +95,19 @@ constexpr bool has_row_scales(PanelHeader h) {
   return h == PanelHeader::r32 || h == PanelHeader::r64 || h == PanelHeader::r128;
 }
 
+/// Headers of groups whose rows have four bits in groups of that length too.
+constexpr bool has_four_bit_rows(PanelHeader h) {
+  return h == PanelHeader::a32 || h == PanelHeader::a64 || h == PanelHeader::a128;
+}
+
 /// How a format's codes and scales stand in a panel.
 struct PanelLayout {
   Codes codes;
   PanelHeader header;
-  uint8_t zero;  ///< the integer zero point of unsigned codes, where a header has none
+  uint8_t zero;             ///< the integer zero point of unsigned codes, where a header has none
+  bool keeps_last = false;  ///< the last group of a row has codes of eight bits, zero point kKeptZero
 };
+inline constexpr uint8_t kKeptZero = 128;
 constexpr PanelLayout panel_layout(Format format) {
   switch (format) {
     case Format::q4_0: return {Codes::u4, PanelHeader::d, 8};
@@ -131,6 +143,12 @@ constexpr PanelLayout panel_layout(Format format) {
     case Format::qoq32: return {Codes::u4, PanelHeader::r32, 0};
     case Format::qoq64: return {Codes::u4, PanelHeader::r64, 0};
     case Format::qoq128: return {Codes::u4, PanelHeader::r128, 0};
+    case Format::i4a32: return {Codes::u4, PanelHeader::a32, 8};
+    case Format::i4a64: return {Codes::u4, PanelHeader::a64, 8};
+    case Format::i4a128: return {Codes::u4, PanelHeader::a128, 8};
+    case Format::atom32: return {Codes::u4, PanelHeader::a32, 8, true};
+    case Format::atom64: return {Codes::u4, PanelHeader::a64, 8, true};
+    case Format::atom128: return {Codes::u4, PanelHeader::a128, 8, true};
     case Format::e4m3s32: return {Codes::e4m3, PanelHeader::s32, 0};
     case Format::e4m3s128: return {Codes::e4m3, PanelHeader::s128, 0};
     case Format::e2m3s32: return {Codes::e2m3, PanelHeader::s32, 0};
@@ -156,11 +174,14 @@ constexpr PanelLayout panel_layout(Format format) {
   return {Codes::floats, PanelHeader::none, 0};
 }
 constexpr bool is_integer(Format format) { return panel_layout(format).codes < Codes::floats; }
-/// How the rows that meet a format are quantised: not at all, each 32-block by its largest magnitude, or all of a row
-/// by its own (act.h).
+/// How the rows that meet a format are quantised (act.h).
 constexpr ActRule act_rule(Format format) {
   if (!is_integer(format)) return ActRule::floats;
-  return has_row_scales(panel_layout(format).header) ? ActRule::row : ActRule::block;
+  const PanelLayout p = panel_layout(format);
+  if (has_four_bit_rows(p.header))
+    return ActRule(uint32_t(p.keeps_last ? ActRule::atom32 : ActRule::int4x32) + uint32_t(p.header) -
+                   uint32_t(PanelHeader::a32));
+  return has_row_scales(p.header) ? ActRule::row : ActRule::block;
 }
 /// Elements that are floats themselves: f32, f16, bf16.
 constexpr bool is_plain_float(Format format) { return panel_layout(format).codes == Codes::floats; }
@@ -219,6 +240,9 @@ constexpr uint32_t header_bytes(PanelHeader header, uint32_t nr) {
     case PanelHeader::e8: return nr;
     case PanelHeader::d:
     case PanelHeader::d256:
+    case PanelHeader::a32:
+    case PanelHeader::a64:
+    case PanelHeader::a128:
     case PanelHeader::e4: return 2 * nr;
     case PanelHeader::dm: return 4 * nr;
     case PanelHeader::ks: return 10 * nr;
@@ -250,15 +274,18 @@ constexpr uint32_t superblock(PanelHeader header) {
     case PanelHeader::z32:
     case PanelHeader::m32:
     case PanelHeader::s32:
-    case PanelHeader::r32: return 32;
+    case PanelHeader::r32:
+    case PanelHeader::a32: return 32;
     case PanelHeader::z64:
     case PanelHeader::m64:
     case PanelHeader::s64:
-    case PanelHeader::r64: return 64;
+    case PanelHeader::r64:
+    case PanelHeader::a64: return 64;
     case PanelHeader::z128:
     case PanelHeader::m128:
     case PanelHeader::s128:
-    case PanelHeader::r128: return 128;
+    case PanelHeader::r128:
+    case PanelHeader::a128: return 128;
     default: return 256;
   }
 }
@@ -269,13 +296,17 @@ constexpr bool has_min(PanelHeader header) {
 constexpr bool halves(PanelHeader header) {
   return header == PanelHeader::k2 || header == PanelHeader::k6 || header == PanelHeader::e4;
 }
+/// Bytes of the high nibbles of what is kept in bytes, behind a panel's superblocks.
+constexpr uint32_t kept_bytes(const PanelLayout& p, uint32_t nr) {
+  return p.keeps_last ? superblock(p.header) / 32 * code_bytes(Codes::u4, nr) : 0;
+}
 /// Bytes of one panel of `nr` rows of `k` elements.
 constexpr uint64_t panel_bytes(Format format, uint32_t nr, uint32_t k) {
   const PanelLayout p = panel_layout(format);
   if (p.codes == Codes::floats) return uint64_t(k) * nr * (format == Format::f32 ? 4 : 2);
   if (is_table(format)) return nr * table_row_bytes(table_bits(p.codes), k);
   const uint32_t sb = superblock(p.header);
-  return uint64_t(k / sb) * (header_bytes(p.header, nr) + sb / 32 * code_bytes(p.codes, nr));
+  return uint64_t(k / sb) * (header_bytes(p.header, nr) + sb / 32 * code_bytes(p.codes, nr)) + kept_bytes(p, nr);
 }
 /// Rows a panel: what the instruction set's vectors hold.
 constexpr uint32_t panel_rows(Format format, Isa isa) { return is_integer(format) && isa == Isa::avx2 ? 8 : 16; }
@@ -300,7 +331,8 @@ void pack_panel(Format format, uint32_t nr, uint32_t k, uint32_t rows, const uin
 /// One 32-element block of one row as the integer contract sees it: value = dw[half] * sc[half] * (code - zero) + mw *
 /// mn[half]. Codebook codes stand as their values plus the zero point. The sums of the halves meet as integers,
 /// sc[0]*isum[0] + sc[1]*isum[1], and each block is one fma; only where `split` are the scales floats of their own
-/// (NVFP4), and each half is one fma. Where the rule is ActRule::row, blocks meet as integers too.
+/// (NVFP4), and each half is one fma. Where the rule is ActRule::row, blocks meet as integers too, and where it has
+/// groups (act_rule_group) those of a group do.
 struct Block32 {
   uint8_t code[32];
   int32_t zero;
@@ -308,8 +340,8 @@ struct Block32 {
   float dw[2], mw;
   bool has_min, split;
 };
-/// The block read from the file's bytes (row start) and from a panel; both give the same.
-Block32 file_block(Format format, const uint8_t* row, uint32_t block);
+/// The block read from the file's bytes (row start, of k elements) and from a panel; both give the same.
+Block32 file_block(Format format, const uint8_t* row, uint32_t k, uint32_t block);
 Block32 panel_block(const PackedWeight& w, uint32_t row, uint32_t block);
 
 /// Row `row` of the matrix decoded to `k` floats, bit-equal to NumericFormat::decode of the file's row.

@@ -177,6 +177,81 @@ void tile_whole_rows(const uint8_t* panel, uint32_t k, const uint8_t* group, uin
   }
 }
 
+/// Where rows have four bits in the weight's groups: a code times another is at most 15 * 8, so all of a group is
+/// summed in int16. The last group may have bytes on both sides, which meet as signed ones do below.
+template <Format F, uint32_t G, uint32_t M>
+void tile_groups(const uint8_t* panel, uint32_t k, const uint8_t* group, uint32_t row0, float* out) {
+  constexpr PanelLayout kLayout = panel_layout(F);
+  constexpr Codes C = kLayout.codes;
+  constexpr PanelHeader H = kLayout.header;
+  constexpr uint32_t kBlocks = superblock(H) / 32, kBytes = code_bytes(C, 8);
+  static_assert(max_code(C) * 8 * 2 * 8 * int(kBlocks) <= 32767);
+  using Record = ActRecord<G>;
+  const __m256i ones = _mm256_set1_epi16(1);
+  __m256 acc[M];
+#pragma GCC unroll 6
+  for (uint32_t m = 0; m < M; ++m) acc[m] = _mm256_setzero_ps();
+  const uint8_t* act = group;
+  const uint8_t* at = panel;
+  const uint32_t supers = k / superblock(H);
+  for (uint32_t super = 0; super < supers - (kLayout.keeps_last ? 1 : 0); ++super) {
+    const __m256 d = load_half8(at);
+    const uint8_t* codes = at + header_bytes(H, 8);
+    const uint8_t* const first = act;
+    __m256i sum16[M];
+#pragma GCC unroll 6
+    for (uint32_t m = 0; m < M; ++m) sum16[m] = _mm256_setzero_si256();
+    for (uint32_t j = 0; j < kBlocks; ++j, codes += kBytes, act += Record::bytes) {
+      const uint8_t* q = act + Record::q + 32 * row0;
+#pragma GCC unroll 8
+      for (uint32_t g = 0; g < 8; ++g) {
+        const __m256i u = unpack_group<C>(codes, g);
+#pragma GCC unroll 6
+        for (uint32_t m = 0; m < M; ++m)
+          sum16[m] = _mm256_add_epi16(sum16[m], _mm256_maddubs_epi16(u, broadcast32(q + 32 * m + 4 * g)));
+      }
+    }
+#pragma GCC unroll 6
+    for (uint32_t m = 0; m < M; ++m) {
+      const __m256i zero = times_zero<kLayout.zero>(broadcast32(first + Record::ns + 4 * (row0 + m)));
+      const __m256i sum = _mm256_add_epi32(_mm256_madd_epi16(sum16[m], ones), zero);
+      acc[m] = _mm256_fmadd_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(sum), d),
+                               broadcast_float(first + Record::da + 4 * (row0 + m)), acc[m]);
+    }
+    at = codes;
+  }
+  if constexpr (kLayout.keeps_last) {
+    const uint8_t* codes = at + header_bytes(H, 8);
+    const uint8_t* high = codes + kBlocks * kBytes;
+    const uint8_t* const first = act;
+    __m256i sum[M];
+#pragma GCC unroll 6
+    for (uint32_t m = 0; m < M; ++m) sum[m] = _mm256_setzero_si256();
+    for (uint32_t j = 0; j < kBlocks; ++j, codes += kBytes, high += kBytes, act += Record::bytes) {
+      const uint8_t* q = act + Record::q + 32 * row0;
+#pragma GCC unroll 8
+      for (uint32_t g = 0; g < 8; ++g) {
+        const __m256i upper = _mm256_slli_epi16(unpack_group<C>(high, g), 4);  // of nibbles: no bit leaves its byte
+        const __m256i w =
+            _mm256_xor_si256(_mm256_or_si256(unpack_group<C>(codes, g), upper), _mm256_set1_epi8(char(kKeptZero)));
+        const __m256i magnitude = _mm256_abs_epi8(w);
+#pragma GCC unroll 6
+        for (uint32_t m = 0; m < M; ++m) {
+          const __m256i signed_q = _mm256_sign_epi8(broadcast32(q + 32 * m + 4 * g), w);
+          sum[m] = _mm256_add_epi32(sum[m], _mm256_madd_epi16(_mm256_maddubs_epi16(magnitude, signed_q), ones));
+        }
+      }
+    }
+    const __m256 d = load_half8(at);
+#pragma GCC unroll 6
+    for (uint32_t m = 0; m < M; ++m)
+      acc[m] = _mm256_fmadd_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(sum[m]), d),
+                               broadcast_float(first + Record::da + 4 * (row0 + m)), acc[m]);
+  }
+#pragma GCC unroll 6
+  for (uint32_t m = 0; m < M; ++m) _mm256_storeu_ps(out + 8 * m, acc[m]);
+}
+
 template <Format F, uint32_t G, uint32_t M>
 void tile_blocks(const uint8_t* panel, uint32_t k, const uint8_t* group, uint32_t row0, float* out) {
   constexpr PanelLayout kLayout = panel_layout(F);
@@ -302,6 +377,8 @@ template <Format F, uint32_t G, uint32_t M>
 void tile_entry(const uint8_t* panel, uint32_t k, const uint8_t* group, uint32_t row0, float* out) {
   if constexpr (act_rule(F) == ActRule::row) {
     tile_whole_rows<F, G, M>(panel, k, group, row0, out);
+  } else if constexpr (act_rule_group(act_rule(F)) != 0) {
+    tile_groups<F, G, M>(panel, k, group, row0, out);
   } else {
     tile_blocks<F, G, M>(panel, k, group, row0, out);
   }

@@ -227,6 +227,62 @@ inline __attribute__((always_inline)) void tile_rows(const uint8_t* panel, uint3
   for (uint32_t m = 0; m < M; ++m) _mm512_storeu_ps(out + 16 * m, acc[m]);
 }
 
+/// The same where rows have four bits in the weight's groups, or bytes in the last one: a group is one integer sum.
+template <Format F, uint32_t G, uint32_t M>
+inline __attribute__((always_inline)) void tile_groups(const uint8_t* panel, uint32_t k, const uint8_t* group,
+                                                       uint32_t row0, float* out) {
+  constexpr PanelLayout kLayout = panel_layout(F);
+  constexpr Codes C = kLayout.codes;
+  constexpr PanelHeader H = kLayout.header;
+  constexpr uint32_t kBlocks = superblock(H) / 32, kBytes = code_bytes(C, 16);
+  using Record = ActRecord<G>;
+  __m512 acc[M];
+#pragma GCC unroll 12
+  for (uint32_t m = 0; m < M; ++m) acc[m] = _mm512_setzero_ps();
+  const uint8_t* act = group;
+  const uint8_t* at = panel;
+  const uint32_t supers = k / superblock(H);
+  for (uint32_t super = 0; super < supers; ++super) {
+    const bool kept = kLayout.keeps_last && super + 1 == supers;
+    const __m512 d = load_half16(at);
+    const uint8_t* codes = at + header_bytes(H, 16);
+    const uint8_t* const first = act;
+    const uint8_t* high = codes + kBlocks * kBytes;  // where they are kept
+    __m512i sum[M];
+#pragma GCC unroll 12
+    for (uint32_t m = 0; m < M; ++m) {
+      const __m512i ns = broadcast32(first + Record::ns + 4 * (row0 + m));
+      sum[m] = kept ? times_zero<kKeptZero>(ns) : times_zero<kLayout.zero>(ns);
+    }
+    for (uint32_t j = 0; j < kBlocks; ++j, codes += kBytes, high += kBytes, act += Record::bytes) {
+      const uint8_t* q = act + Record::q + 32 * row0;
+#pragma GCC unroll 4
+      for (uint32_t p = 0; p < 4; ++p) {
+        __m512i lo, hi;
+        unpack_pair<C>(codes, p, &lo, &hi);
+        if (kept) {
+          __m512i upper_lo, upper_hi;
+          unpack_pair<C>(high, p, &upper_lo, &upper_hi);
+          lo = _mm512_or_si512(lo, _mm512_slli_epi16(upper_lo, 4));
+          hi = _mm512_or_si512(hi, _mm512_slli_epi16(upper_hi, 4));
+        }
+#pragma GCC unroll 12
+        for (uint32_t m = 0; m < M; ++m) sum[m] = _mm512_dpbusd_epi32(sum[m], lo, broadcast32(q + 32 * m + 4 * p));
+#pragma GCC unroll 12
+        for (uint32_t m = 0; m < M; ++m)
+          sum[m] = _mm512_dpbusd_epi32(sum[m], hi, broadcast32(q + 32 * m + 4 * (p + 4)));
+      }
+    }
+#pragma GCC unroll 12
+    for (uint32_t m = 0; m < M; ++m)
+      acc[m] = _mm512_fmadd_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sum[m]), d),
+                               broadcast_float(first + Record::da + 4 * (row0 + m)), acc[m]);
+    at = codes;
+  }
+#pragma GCC unroll 12
+  for (uint32_t m = 0; m < M; ++m) _mm512_storeu_ps(out + 16 * m, acc[m]);
+}
+
 /// The same where rows have one scale: a code times its group's integer scale is a byte without a sign (15 * 16), two
 /// of them a multiplication of 16 bits, so all of k is one integer sum, which zero points enter as products with -S.
 template <Format F, uint32_t G, uint32_t M>
@@ -279,6 +335,8 @@ template <Format F, uint32_t G, uint32_t M>
 void tile_entry(const uint8_t* panel, uint32_t k, const uint8_t* group, uint32_t row0, float* out) {
   if constexpr (act_rule(F) == ActRule::row) {
     tile_whole_rows<F, G, M>(panel, k, group, row0, out);
+  } else if constexpr (act_rule_group(act_rule(F)) != 0) {
+    tile_groups<F, G, M>(panel, k, group, row0, out);
   } else {
     tile_rows<F, G, M>(panel, k, group, row0, out);
   }

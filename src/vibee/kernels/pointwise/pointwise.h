@@ -43,6 +43,8 @@ struct PointwiseKernels {
   float (*largest)(const float* x, uint32_t n);
   /// quantize_block by a given largest magnitude (NaN: as where the block has one).
   void (*quantize_by)(const float* x, float largest, int8_t* q, float* da, float* das, int32_t* ns, int32_t* ns0);
+  /// The same in four bits, clipped: q = RNE(x * 7 / (0.9 largest)), at most 7 and at least -8; da = 0.9 largest / 7.
+  void (*quantize4_by)(const float* x, float largest, int8_t* q, float* da, float* das, int32_t* ns, int32_t* ns0);
   /// Index of the largest value, the first among equals; NaN never wins. n > 0.
   uint32_t (*argmax)(const float* x, uint32_t n);
   float (*max)(const float* x, uint32_t n);

@@ -95,7 +95,10 @@ float largest(const float* x, uint32_t n) {
   return all ? v_hmax(most) : std::numeric_limits<float>::quiet_NaN();
 }
 
-void quantize_by(const float* x, float amax, int8_t* q, float* da, float* das, int32_t* ns, int32_t* ns0) {
+/// A block by levels / amax, codes in low .. levels; amax may be less than the largest magnitude where that clips.
+template <int kLevels, bool kClips>
+void quantize_block_by(const float* x, float amax, int8_t* q, float* da, float* das, int32_t* ns, int32_t* ns0) {
+  constexpr float kHigh = kLevels;
   const V16 a = v_load(x), b = v_load(x + 16);
   if (amax != amax) [[unlikely]] {
     for (int i = 0; i < 32; ++i) q[i] = 0;
@@ -105,15 +108,26 @@ void quantize_by(const float* x, float amax, int8_t* q, float* da, float* das, i
   }
   // 127/amax overflows for amax below 4e-37: such a block is zero to f32 accuracy of any sum it enters.
   const bool zero = amax < 1e-36f;
-  const float id = zero ? 0.0f : 127.0f / amax;
-  const V16 qa = v_round(a * v_set(id)), qb = v_round(b * v_set(id));
+  const float id = zero ? 0.0f : kHigh / amax;
+  V16 qa = v_round(a * v_set(id)), qb = v_round(b * v_set(id));
+  if constexpr (kClips) {
+    qa = v_max(v_min(qa, v_set(kHigh)), v_set(-kHigh - 1));
+    qb = v_max(v_min(qb, v_set(kHigh)), v_set(-kHigh - 1));
+  }
   v_store_i8(q, qa);
   v_store_i8(q + 16, qb);
   const float first = v_sum(qa), last = v_sum(qb);  // whole numbers below 2^12: exact
-  *da = amax / 127.0f;
+  *da = amax / kHigh;
   *das = *da * (first + last);
   *ns = -int32_t(first + last);
   *ns0 = -int32_t(first);
+}
+void quantize_by(const float* x, float amax, int8_t* q, float* da, float* das, int32_t* ns, int32_t* ns0) {
+  quantize_block_by<127, false>(x, amax, q, da, das, ns, ns0);
+}
+void quantize4_by(const float* x, float amax, int8_t* q, float* da, float* das, int32_t* ns, int32_t* ns0) {
+  constexpr float kClip = 0.9f;  // Atom (arXiv:2310.19102), section 5.1
+  quantize_block_by<7, true>(x, kClip * amax, q, da, das, ns, ns0);
 }
 
 void quantize_block(const float* x, int8_t* q, float* da, float* das, int32_t* ns, int32_t* ns0) {
@@ -242,6 +256,7 @@ constexpr PointwiseKernels kTable = {rms_norm,
                                      quantize_block,
                                      largest,
                                      quantize_by,
+                                     quantize4_by,
                                      argmax,
                                      max,
                                      sum_exp,

@@ -19,12 +19,24 @@ struct HfPart {
   uint64_t bytes;
 };
 
+/// Modules with a matrix of their own, as the directory names them; embeddings are none.
+struct HfModules {
+  std::vector<std::string> written;  ///< in parts
+  std::vector<std::string> left;     ///< as they are: experts and routers too
+};
+
+/// Whether a tensor is a matrix of a layer, which rows are multiplied by: no stack of experts and no router.
+inline bool is_layer_linear(const TensorInfo& t) {
+  return t.shape.size() == 2 && t.name.starts_with("blk.") && t.name.ends_with(".weight") &&
+         !t.name.ends_with("ffn_gate_inp.weight");
+}
+
 /// Linears that are written in tensors NAME.SUFFIX instead of NAME.weight.
 struct HfLinears {
   std::string key = "quantization_config";  ///< of config.json; empty: `file` instead
   std::string file = {};                    ///< a name in the directory
-  /// Its value or text, a JSON object, by the modules that are written so.
-  std::function<Result<std::string>(std::span<const std::string> modules)> config;
+  /// Its value or text, a JSON object.
+  std::function<Result<std::string>(const HfModules& modules)> config;
   /// Empty: the tensor is written as it is, as experts and matrices that the directory holds transposed are.
   std::function<std::vector<HfPart>(const TensorInfo&)> parts;
   /// The bytes of those parts; row r of the directory's matrix is row row_of(r) of the tensor.

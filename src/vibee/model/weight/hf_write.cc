@@ -165,6 +165,8 @@ class HfWriter {
         plan_parts(std::move(o), parts);
         continue;
       }
+      const bool module = o.name.ends_with(kWeight) && t.shape.size() > 1 && !t.name.starts_with("token") &&
+                          !t.name.starts_with("position");
       o.dtype = t.format == Format::f32 ? "F32" : t.format == Format::f16 ? "F16" : "BF16";
       const uint64_t experts = rule->hf.find("{e}") == std::string_view::npos ? 1 : o.shape[0];
       if (rule->hf.find("{e}") != std::string_view::npos) {
@@ -175,19 +177,21 @@ class HfWriter {
         outputs_.push_back(o);
         outputs_.back().name = numbered(o.name, "{e}", e);
         outputs_.back().first = e * o.bytes;
+        if (module) modules_.left.push_back(module_of(outputs_.back().name));
       }
       total_ += t.bytes;
     }
     return {};
   }
 
-  bool taken(std::string_view weight) const {
-    return !linears_->takes || linears_->takes(weight.substr(0, weight.size() - kWeight.size()));
+  static std::string module_of(std::string_view weight) {
+    return std::string(weight.substr(0, weight.size() - kWeight.size()));
   }
+  bool taken(std::string_view weight) const { return !linears_->takes || linears_->takes(module_of(weight)); }
 
   void plan_parts(Output o, std::span<const HfPart> parts) {
     o.name.resize(o.name.size() - kWeight.size());
-    modules_.push_back(o.name);
+    modules_.written.push_back(o.name);
     for (size_t i = 0; i < parts.size(); ++i) {
       outputs_.push_back(o);
       Output& part = outputs_.back();
@@ -346,7 +350,7 @@ class HfWriter {
   std::span<const TokenizerFile> tokenizer_;
   const WriteProgress& progress_;
   const HfLinears* linears_;
-  std::vector<std::string> modules_;     // that are written in parts
+  HfModules modules_;
   const TensorInfo* made_of_ = nullptr;  // whose parts are held
   std::vector<std::vector<uint8_t>> made_;
   const HfArchitecture* hf_ = nullptr;

@@ -23,7 +23,11 @@ constexpr Row kLayouts[] = {{"gptq", gptq_layout},
                             {"compressed-tensors", compressed_tensors_layout},
                             {"bitsandbytes", bitsandbytes_layout},
                             {"fp8", fp8_layout},
-                            {"exl2", exl2_layout}};
+                            {"exl2", exl2_layout},
+                            {"atom", atom_layout},
+                            {"hqq", hqq_layout},
+                            {"qoq", qserve_layout},
+                            {"torchao", torchao_layout}};
 
 /// The linears of a set, one behind the other, each made whole when a byte of it is read; the last one is kept.
 class UnpackSource final : public ByteSource {
@@ -73,6 +77,13 @@ const SafetensorsTensor* LinearParts::find(std::string_view suffix) const {
 const SafetensorsTensor* LinearParts::beside(std::string_view tensor) const {
   const auto at = files_->tensors().find(tensor);
   return at == files_->tensors().end() ? nullptr : at->second.tensor;
+}
+
+const std::string* LinearParts::header_says(std::string_view suffix, const std::string& key) const {
+  const auto at = files_->tensors().find(name_ + std::string(suffix));
+  if (at == files_->tensors().end()) return nullptr;
+  const auto said = at->second.file->metadata().find(key);
+  return said == at->second.file->metadata().end() ? nullptr : &said->second;
 }
 
 Status LinearParts::bad(std::string_view suffix, std::string_view what) const {

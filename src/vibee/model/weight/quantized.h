@@ -45,6 +45,8 @@ class LinearParts {
                                         size_t rank) const;
   /// A tensor of the directory by its whole name; null where there is none.
   const SafetensorsTensor* beside(std::string_view tensor) const;
+  /// What the header of the file that holds a part says under `key`; null where it says nothing.
+  const std::string* header_says(std::string_view suffix, const std::string& key) const;
   /// An error at a part of this linear.
   Status bad(std::string_view suffix, std::string_view what) const;
   Result<std::vector<uint8_t>> bytes(std::string_view suffix) const;
@@ -83,6 +85,10 @@ Result<std::unique_ptr<QuantizedLayout>> fp8_layout(const JsonValue& config);
 /// `config`: anyprec of config.json; `bits`: how many of the planes are read, 0 for all.
 Result<std::unique_ptr<QuantizedLayout>> any_precision_layout(const JsonValue& config, uint32_t bits);
 Result<std::unique_ptr<QuantizedLayout>> exl2_layout(const JsonValue& config);
+Result<std::unique_ptr<QuantizedLayout>> atom_layout(const JsonValue& config);
+Result<std::unique_ptr<QuantizedLayout>> hqq_layout(const JsonValue& config);
+Result<std::unique_ptr<QuantizedLayout>> qserve_layout(const JsonValue& config);
+Result<std::unique_ptr<QuantizedLayout>> torchao_layout(const JsonValue& config);
 /// How many inputs the linear of a module has by config.json, 0 where it does not say: for layouts without shapes.
 using LinearInputs = std::function<uint64_t(std::string_view module)>;
 /// `map`: the file kQuantoMap of the directory.
@@ -90,8 +96,15 @@ Result<std::unique_ptr<QuantizedLayout>> quanto_layout(const JsonValue& map, Lin
 inline constexpr std::string_view kQuantoMap = "quanto_qmap.json";
 /// FP8 with a weight_scale a row or a matrix, as compressed-tensors calls it too.
 std::unique_ptr<QuantizedLayout> fp8_rows_layout();
+/// A linear of codes E4M3 [n, k] and scales of blocks of so many rows and columns; rows of 0: of each row, or of the
+/// matrix, as many as there are.
+Result<QuantizedLinear> fp8_linear(const LinearParts& parts, std::string_view codes, std::string_view scales,
+                                   uint64_t rows, uint64_t columns);
 /// Codes of E2M1 in blocks of 32 behind a power of two, as compressed-tensors packs them.
 std::unique_ptr<QuantizedLayout> mxfp4_layout();
+/// 32 codes of 4 bits, the first of two in the low nibble of a byte, as a block of GGUF's mxfp4 has them behind its
+/// exponent: elements j and j + 16 in byte j.
+void mxfp4_nibbles(const uint8_t* pairs, uint8_t* out);
 
 /// The set with its quantised linears as tensors of ours.
 Result<SafetensorsSet> unpack_quantized(SafetensorsSet files, const QuantizedLayout& layout);
@@ -131,12 +144,12 @@ Format group_format(GroupKind kind, uint64_t group);
 
 /// Writes a matrix in a format of groups from code(row, k, 32 of them), scale(row, group) and zero(row, group), `group`
 /// of the layout's own length. Codes of bytes are written as they are; only i4z has zero points, whole numbers, and i4m
-/// offsets, floats.
+/// and i8m offsets, floats.
 template <class Code, class Scale, class Zero>
 void write_groups(Format format, uint64_t n, uint64_t k, uint64_t group, Code&& code, Scale&& scale, Zero&& zero,
                   uint8_t* out) {
   const uint32_t unit = info(format).block_elems;
-  const bool bytes = info(format).block_bytes == 4 + unit, zeros = info(format).block_bytes == 5 + unit / 2;
+  const bool bytes = info(format).block_bytes >= 4 + unit, zeros = info(format).block_bytes == 5 + unit / 2;
   for (uint64_t row = 0; row < n; ++row)
     for (uint64_t at = 0; at < k; at += unit) {
       const float s = scale(row, at / group);

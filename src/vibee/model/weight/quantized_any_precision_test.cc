@@ -9,8 +9,8 @@
 #include <iterator>
 
 #include "vibee/base/math/half.h"
-#include "vibee/base/text/json_object.h"
 #include "vibee/formats/packed/little_endian.h"
+#include "vibee/kit/safetensors_builder.h"
 #include "vibee/model/weight/quantized.h"
 
 namespace vibee {
@@ -18,40 +18,13 @@ namespace {
 
 using testing::HasSubstr;
 
-struct Tensor {
-  std::string name, dtype;
-  std::vector<uint64_t> shape;
-  std::vector<uint8_t> bytes;
-};
-
-std::vector<uint8_t> safetensors(const std::vector<Tensor>& tensors) {
-  JsonObject header;
-  std::vector<uint8_t> data;
-  for (const Tensor& t : tensors) {
-    std::vector<std::string> shape;
-    for (const uint64_t n : t.shape) shape.push_back(std::to_string(n));
-    header.raw(t.name, JsonObject()
-                           .text("dtype", t.dtype)
-                           .raw("shape", json_array(shape))
-                           .raw("data_offsets", fmt::format("[{}, {}]", data.size(), data.size() + t.bytes.size()))
-                           .str());
-    data.insert(data.end(), t.bytes.begin(), t.bytes.end());
-  }
-  const std::string text = header.str();
-  std::vector<uint8_t> out(8);
-  store_u64(out.data(), text.size());
-  out.insert(out.end(), text.begin(), text.end());
-  out.insert(out.end(), data.begin(), data.end());
-  return out;
-}
-
 /// A linear of codes and their planes, with tables in which code c of width b is b + c / 256.
 struct Golden {
   uint32_t n = 0, k = 0;
   std::vector<uint8_t> codes, planes;
   static float value(uint32_t bits, uint32_t code) { return float(bits) + float(code) / 256; }
-  std::vector<Tensor> tensors() const {
-    std::vector<Tensor> out = {{"a.qweight", "I32", {8, n, k / 32}, planes}};
+  std::vector<SafetensorsPart> tensors() const {
+    std::vector<SafetensorsPart> out = {{"a.qweight", "I32", {8, n, k / 32}, planes}};
     for (uint32_t bits = 3; bits <= 8; ++bits) {
       std::vector<uint8_t> table(n << (bits + 1));
       for (uint32_t i = 0; i < n << bits; ++i) {
@@ -80,10 +53,10 @@ std::vector<Golden> goldens() {
   return out;
 }
 
-Result<SafetensorsSet> open(const std::vector<Tensor>& tensors, const std::string& config, uint32_t bits) {
+Result<SafetensorsSet> open(const std::vector<SafetensorsPart>& tensors, const std::string& config, uint32_t bits) {
   VIBEE_ASSIGN(const JsonValue json, parse_json(config));
   VIBEE_ASSIGN(const auto layout, any_precision_layout(json, bits));
-  VIBEE_ASSIGN(Safetensors file, parse_safetensors(safetensors(tensors), "test"));
+  VIBEE_ASSIGN(Safetensors file, parse_safetensors(build_safetensors(tensors), "test"));
   VIBEE_ASSIGN(SafetensorsSet set, SafetensorsSet::of(std::move(file)));
   return unpack_quantized(std::move(set), *layout);
 }
@@ -101,7 +74,7 @@ std::vector<float> values(const SafetensorsSet& set) {
 TEST(AnyPrecisionLayout, EveryWidthIsTheTopOfTheCodesAndLooksAtNoPlaneBehind) {
   for (const Golden& g : goldens())
     for (uint32_t bits = 3; bits <= 8; ++bits) {
-      std::vector<Tensor> tensors = g.tensors();
+      std::vector<SafetensorsPart> tensors = g.tensors();
       const size_t behind = tensors[0].bytes.size() / 8 * bits;
       std::fill(tensors[0].bytes.begin() + std::ptrdiff_t(behind), tensors[0].bytes.end(), 0xa5);
       const auto set = open(tensors, kConfig, bits);
@@ -123,9 +96,9 @@ TEST(AnyPrecisionLayout, AffineCodesAreMiddlesOfTheirCells) {
       scale.insert(scale.end(), reinterpret_cast<const uint8_t*>(&s), reinterpret_cast<const uint8_t*>(&s) + 4);
       low.insert(low.end(), reinterpret_cast<const uint8_t*>(&l), reinterpret_cast<const uint8_t*>(&l) + 4);
     }
-    const std::vector<Tensor> tensors = {{"a.qweight", "I32", {8, g.n, g.k / 32}, g.planes},
-                                         {"a.scale", "F32", {g.n, g.k / 64}, scale},
-                                         {"a.low", "F32", {g.n, g.k / 64}, low}};
+    const std::vector<SafetensorsPart> tensors = {{"a.qweight", "I32", {8, g.n, g.k / 32}, g.planes},
+                                                  {"a.scale", "F32", {g.n, g.k / 64}, scale},
+                                                  {"a.low", "F32", {g.n, g.k / 64}, low}};
     for (uint32_t bits = 3; bits <= 8; ++bits) {
       const auto set = open(tensors, R"({"seed_precision": 3, "parent_precision": 8, "table": "affine"})", bits);
       ASSERT_TRUE(set.ok()) << set.status().message();
@@ -140,8 +113,8 @@ TEST(AnyPrecisionLayout, AffineCodesAreMiddlesOfTheirCells) {
 }
 
 TEST(AnyPrecisionLayout, WhatDoesNotFitIsSaidInALine) {
-  const std::vector<Tensor> good = goldens()[1].tensors();
-  const auto message = [&](const std::vector<Tensor>& tensors, const std::string& config, uint32_t bits) {
+  const std::vector<SafetensorsPart> good = goldens()[1].tensors();
+  const auto message = [&](const std::vector<SafetensorsPart>& tensors, const std::string& config, uint32_t bits) {
     const auto set = open(tensors, config, bits);
     EXPECT_FALSE(set.ok());
     return set.ok() ? std::string() : std::string(set.status().message());
@@ -154,7 +127,7 @@ TEST(AnyPrecisionLayout, WhatDoesNotFitIsSaidInALine) {
   EXPECT_THAT(message(good, R"({"seed_precision": 5, "parent_precision": 4})", 0), HasSubstr("is above"));
   EXPECT_THAT(message(good, R"({"seed_precision": 3, "parent_precision": 8, "table": "x"})", 0),
               HasSubstr("lut and affine are read"));
-  std::vector<Tensor> bad = good;
+  std::vector<SafetensorsPart> bad = good;
   bad[2].shape = {2, 8}, bad[2].bytes.resize(32);
   EXPECT_THAT(message(bad, kConfig, 4), HasSubstr("\"a.lut4\" is not [2, 16]"));
   bad = good;

@@ -21,41 +21,7 @@ class Fp8Layout final : public QuantizedLayout {
   }
 
   Result<QuantizedLinear> linear(const LinearParts& parts) const override {
-    VIBEE_ASSIGN(const SafetensorsTensor* codes, parts.need(".weight", {"F8_E4M3"}, 2));
-    const uint64_t n = codes->shape[0], k = codes->shape[1];
-    const SafetensorsTensor* scales = parts.find(key());
-    if (!scales->format || scales->bytes == 0)
-      return parts.bad(key(), fmt::format("is {}; F32, BF16, F16 is read there", scales->dtype));
-    const uint64_t count = scales->bytes / info(*scales->format).block_bytes;
-    // A scale is of so many rows and columns.
-    uint64_t rows = rows_, columns = columns_;
-    if (rows == 0) {
-      columns = k;
-      rows = count == 1 ? n : 1;
-    }
-    const uint64_t across = (k + columns - 1) / columns, down = (n + rows - 1) / rows;
-    if (count != across * down)
-      return parts.bad(key(),
-                       fmt::format("has {} scales for {} x {} in blocks of {} x {}", count, n, k, rows, columns));
-    if (k % 32 != 0 || (columns < k && columns % 32 != 0))
-      return parts.bad(".weight", fmt::format("has {} inputs in blocks of {}; multiples of 32 are read", k, columns));
-    const bool wide = k % 128 == 0 && (columns >= k || columns % 128 == 0);
-    QuantizedLinear out{n, k, wide ? Format::e4m3s128 : Format::e4m3s32, {}};
-    out.unpack = [parts, out, rows, columns, across, at = key()](std::span<uint8_t> to) -> Status {
-      VIBEE_ASSIGN(const std::vector<uint8_t> codes, parts.bytes(".weight"));
-      VIBEE_ASSIGN(const std::vector<float> scale, parts.floats(at));
-      for (size_t i = 0; i < codes.size(); ++i)
-        if ((codes[i] & 0x7f) > E4m3::kLargest)
-          return parts.bad(".weight", fmt::format("is not a number in row {}, column {}", i / out.k, i % out.k));
-      const uint64_t group = info(out.format).block_elems;
-      write_groups(
-          out.format, out.n, out.k, group,
-          [&](uint64_t row, uint64_t i, uint8_t* code) { std::memcpy(code, codes.data() + row * out.k + i, 32); },
-          [&](uint64_t row, uint64_t g) { return scale[row / rows * across + g * group / columns]; },
-          [](uint64_t, uint64_t) { return 0; }, to.data());
-      return {};
-    };
-    return out;
+    return fp8_linear(parts, ".weight", key(), rows_, columns_);
   }
 
  private:
@@ -64,6 +30,44 @@ class Fp8Layout final : public QuantizedLayout {
 };
 
 }  // namespace
+
+Result<QuantizedLinear> fp8_linear(const LinearParts& parts, std::string_view codes_at, std::string_view scales_at,
+                                   uint64_t rows, uint64_t columns) {
+  VIBEE_ASSIGN(const SafetensorsTensor* codes, parts.need(codes_at, {"F8_E4M3"}, 2));
+  const uint64_t n = codes->shape[0], k = codes->shape[1];
+  const SafetensorsTensor* scales = parts.find(scales_at);
+  if (!scales->format || scales->bytes == 0)
+    return parts.bad(scales_at, fmt::format("is {}; F32, BF16, F16 is read there", scales->dtype));
+  const uint64_t count = scales->bytes / info(*scales->format).block_bytes;
+  // A scale is of so many rows and columns.
+  if (rows == 0) {
+    columns = k;
+    rows = count == 1 ? n : 1;
+  }
+  const uint64_t across = (k + columns - 1) / columns, down = (n + rows - 1) / rows;
+  if (count != across * down)
+    return parts.bad(scales_at,
+                     fmt::format("has {} scales for {} x {} in blocks of {} x {}", count, n, k, rows, columns));
+  if (k % 32 != 0 || (columns < k && columns % 32 != 0))
+    return parts.bad(codes_at, fmt::format("has {} inputs in blocks of {}; multiples of 32 are read", k, columns));
+  const bool wide = k % 128 == 0 && (columns >= k || columns % 128 == 0);
+  QuantizedLinear out{n, k, wide ? Format::e4m3s128 : Format::e4m3s32, {}};
+  out.unpack = [parts, out, rows, columns, across, codes_at, scales_at](std::span<uint8_t> to) -> Status {
+    VIBEE_ASSIGN(const std::vector<uint8_t> codes, parts.bytes(codes_at));
+    VIBEE_ASSIGN(const std::vector<float> scale, parts.floats(scales_at));
+    for (size_t i = 0; i < codes.size(); ++i)
+      if ((codes[i] & 0x7f) > E4m3::kLargest)
+        return parts.bad(codes_at, fmt::format("is not a number in row {}, column {}", i / out.k, i % out.k));
+    const uint64_t group = info(out.format).block_elems;
+    write_groups(
+        out.format, out.n, out.k, group,
+        [&](uint64_t row, uint64_t i, uint8_t* code) { std::memcpy(code, codes.data() + row * out.k + i, 32); },
+        [&](uint64_t row, uint64_t g) { return scale[row / rows * across + g * group / columns]; },
+        [](uint64_t, uint64_t) { return 0; }, to.data());
+    return {};
+  };
+  return out;
+}
 
 std::unique_ptr<QuantizedLayout> fp8_rows_layout() { return std::make_unique<Fp8Layout>(false, 0, 0); }
 

@@ -27,13 +27,8 @@ class Mxfp4Layout final : public QuantizedLayout {
       VIBEE_ASSIGN(const std::vector<uint8_t> scales, parts.bytes(".weight_scale"));
       for (size_t b = 0; b < scales.size(); ++b) {
         if (scales[b] == 255) return parts.bad(".weight_scale", fmt::format("has nan at element {}", b));
-        uint8_t* const block = to.data() + 17 * b;
-        const uint8_t* const from = codes.data() + 16 * b;
-        block[0] = scales[b];
-        for (size_t j = 0; j < 16; ++j) {  // elements j and j + 16
-          const auto code = [&](size_t i) { return from[i / 2] >> (4 * (i % 2)) & 15; };
-          block[1 + j] = uint8_t(code(j) | code(j + 16) << 4);
-        }
+        to[17 * b] = scales[b];
+        mxfp4_nibbles(codes.data() + 16 * b, to.data() + 17 * b + 1);
       }
       return {};
     };
@@ -42,6 +37,11 @@ class Mxfp4Layout final : public QuantizedLayout {
 };
 
 }  // namespace
+
+void mxfp4_nibbles(const uint8_t* pairs, uint8_t* out) {
+  const auto code = [&](size_t i) { return pairs[i / 2] >> (4 * (i % 2)) & 15; };
+  for (size_t j = 0; j < 16; ++j) out[j] = uint8_t(code(j) | code(j + 16) << 4);
+}
 
 std::unique_ptr<QuantizedLayout> mxfp4_layout() { return std::make_unique<Mxfp4Layout>(); }
 

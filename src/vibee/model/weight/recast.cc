@@ -208,6 +208,21 @@ class RecastSource final : public ByteSource {
 
 }  // namespace
 
+Result<std::vector<float>> finite_floats(const Recast& recast, std::string_view tensor, std::string_view holder) {
+  const auto all = recast.tensors();
+  const auto t = std::find_if(all.begin(), all.end(), [&](auto& other) { return other.name == tensor; });
+  VIBEE_CHECK(t != all.end(), "{}", tensor);
+  std::vector<uint8_t> raw(t->bytes);
+  VIBEE_TRY(recast.read(*t, 0, raw));
+  std::vector<float> out(t->elements());
+  info(t->format).decode_rows(raw.data(), t->rows(), t->row_length(), out.data());
+  for (size_t i = 0; i < out.size(); ++i)
+    if (!std::isfinite(out[i]))
+      return error(Code::invalid, "tensor {} holds {} in row {}; {} can only hold finite numbers", quote(tensor),
+                   out[i], i / t->row_length(), holder);
+  return out;
+}
+
 Result<Checkpoint> recast_checkpoint(Checkpoint file, std::function<Format(const TensorInfo&)> format,
                                      RecastEdit edit) {
   return recast_checkpoint(std::move(file), RecastOptions{.format = std::move(format), .edit = std::move(edit)});

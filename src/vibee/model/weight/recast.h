@@ -78,6 +78,9 @@ inline std::function<Format(const TensorInfo&)> all_in(Format format) {
 /// The same of several: a matrix takes the first whose blocks divide its rows.
 std::function<Format(const TensorInfo&)> all_in(std::vector<Format> formats);
 
+/// A tensor of a recast as floats, for `holder`, which can only hold finite numbers: others are an error.
+Result<std::vector<float>> finite_floats(const Recast& recast, std::string_view tensor, std::string_view holder);
+
 /// A checkpoint that is recast when it is read (Recast), on the caller's thread.
 Result<Checkpoint> recast_checkpoint(Checkpoint file, RecastOptions options);
 /// The same, of other formats alone, edited before.

@@ -26,9 +26,10 @@ struct Dtype {
 constexpr Dtype kDtypes[] = {
     {"F32", 4, Format::f32}, {"F16", 2, Format::f16}, {"BF16", 2, Format::bf16},
     {"F64", 8, {}},          {"F8_E4M3", 1, {}},      {"F8_E5M2", 1, {}},
-    {"BOOL", 1, {}},         {"U8", 1, {}},           {"I8", 1, {}},
-    {"U16", 2, {}},          {"I16", 2, {}},          {"U32", 4, {}},
-    {"I32", 4, {}},          {"U64", 8, {}},          {"I64", 8, {}},
+    {"F8_E8M0", 1, {}},      {"BOOL", 1, {}},         {"U8", 1, {}},
+    {"I8", 1, {}},           {"U16", 2, {}},          {"I16", 2, {}},
+    {"U32", 4, {}},          {"I32", 4, {}},          {"U64", 8, {}},
+    {"I64", 8, {}},
 };
 
 }  // namespace
@@ -233,9 +234,12 @@ Result<SafetensorsSet> open_safetensors_directory(const std::string& directory) 
     if (!fs::exists(one, ignored)) {
       const bool pickle = fs::exists(directory + "/pytorch_model.bin", ignored) ||
                           fs::exists(directory + "/pytorch_model.bin.index.json", ignored);
-      return error(Code::not_found, "{}: has neither model.safetensors nor model.safetensors.index.json{}",
-                   quote(directory, 400),
-                   pickle ? "; pytorch_model.bin is a pickle, which is never read: save the model as safetensors" : "");
+      return error(
+          Code::not_found, "{}: has neither model.safetensors nor model.safetensors.index.json{}",
+          quote(directory, 400),
+          pickle ? "; pytorch_model.bin is a pickle, which is never read: load it where it was made and save it as "
+                   "safetensors (transformers 5 saves so, models of torchao 0.16 and later too)"
+                 : "");
     }
     VIBEE_ASSIGN(Safetensors file, open_safetensors(one));
     VIBEE_TRY(set.add(std::move(file)));

@@ -125,22 +125,13 @@ Status check_int8_training(CheckContext& context) {
   TrialTraining trial;
   trial.options.isa = context.settings().isa;
   trial.options.precision.products = find_product_recipe("int8-switchback");
-  trial.options.shares = 2;
   trial.steps = 10;
-  VIBEE_ASSIGN(const TrialTraining::Run one, trial.run(0));
-  trial.options.threads = 3;
-  VIBEE_ASSIGN(const TrialTraining::Run three, trial.run(0));
-  context.equal("10 steps on 1 and 3 threads: the same bytes", one.state == three.state, 1);
-  trial.options.threads = 1;
-  trial.options.isa = Isa::scalar;
-  VIBEE_ASSIGN(const TrialTraining::Run scalar, trial.run(0));
-  context.equal("on scalar code: the same bytes", one.state == scalar.state, 1);
-  VIBEE_ASSIGN(TrialTraining::Run ranks, trial.run(2));
-  ranks.state.resize(one.state.size());  // rank 0's
-  context.equal("on 2 ranks: the same bytes", one.state == ranks.state, 1);
+  VIBEE_ASSIGN(const TrialTraining::Elsewhere runs, trial.elsewhere());
+  for (const auto& [what, same] : runs.same) context.equal(fmt::format("10 steps {}: the same bytes", what), same, 1);
+  trial.options.shares = 2;
   trial.options.precision.products = nullptr;
   VIBEE_ASSIGN(const TrialTraining::Run floats, trial.run(0));
-  context.equal("and not those of products in floats", one.state != floats.state, 1);
+  context.equal("and not those of products in floats", runs.state != floats.state, 1);
   return {};
 }
 
