@@ -15,9 +15,9 @@
 //               pairs: 2 x (NR x 4) bytes of four 2-bit fields, vector v, field j: k = 4(4v+j)..
 //               bits: for each of 8 k-groups NR*4 bits
 //             s8: 8 x (NR x 4) bytes; stored with the top bit flipped (value + 128) where NR is 16
-//   behind all superblocks of a format that keeps its last group in bytes: the high nibbles of that group, as codes
-//   above float format: [k][NR] elements; with scales (s and e8 headers): superblocks of the scales f32[NR], then for
-//   each 32 k bytes
+//   behind all superblocks, where the last group is kept in bytes: its high nibbles, as codes above
+//   float format: [k][NR] elements; with scales (s and e8 headers): superblocks of the scales f32[NR], then for each 32
+//   k bytes
 //             [32][NR] of e4m3 and e5m2, or nibbles [16][NR]: low nibble k, high nibble k + 16; behind those of six
 //             bits pairs [8][NR]: bits 2i of byte j are the top two of k = j + 8i
 //   format of tables (lut3 .. lut8): row after row, each its table f16[2^b], then for each 512 k sixteen streams of b
