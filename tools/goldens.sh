@@ -18,6 +18,7 @@ build/goldens/bin/python tools/make_hf_goldens.py data/golden/hf
 build/goldens/bin/python tools/make_quantized_goldens.py data/golden/quantized
 build/goldens/bin/python tools/make_quanto_goldens.py data/golden
 build/goldens/bin/python tools/make_hqq_goldens.py data/golden
+build/goldens/bin/python tools/make_llm_int8_goldens.py data/golden
 build/goldens/bin/python tools/make_torchao_goldens.py data/golden
 build/goldens/bin/python tools/make_gradient_goldens.py data/golden
 build/goldens/bin/python tools/make_train_goldens.py data/golden

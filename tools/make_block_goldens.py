@@ -160,6 +160,15 @@ def qoq_bytes(scale, step, zero, codes):
     return np.hstack([scale.view(np.uint8).reshape(count, 2), (step - 1 | zero << 4).astype(np.uint8), packed])
 
 
+def write_row_nvfp4(out, rng):
+    """One row of NVFP4 behind a scale in f32."""
+    blocks = (out / "nvfp4.blocks.bin").read_bytes()
+    floats = np.frombuffer((out / "nvfp4.floats.bin").read_bytes(), np.float32)
+    scale = np.float32(rng.standard_normal() * 0.001)
+    (out / "nvfp4s.blocks.bin").write_bytes(scale.tobytes() + blocks)
+    (out / "nvfp4s.floats.bin").write_bytes((scale * floats).tobytes())
+
+
 def write_atom(out, rng, x):
     """Atom (Zhao et al., arXiv:2310.19102, section 5.1) in numpy: i4aN are groups of four bits behind a half, of atomN the last group
     of a row has eight, whose upper four stand as nibbles before all groups."""
@@ -263,6 +272,7 @@ def main():
     write_small_floats(out, np.random.default_rng(20251201))
     write_qoq(out, np.random.default_rng(20251203), x)
     write_atom(out, np.random.default_rng(20251230), x)
+    write_row_nvfp4(out, np.random.default_rng(20251231))
     for name in ENCODED + LATER_ENCODED:
         (out / f"{name}.encoded.bin").write_bytes(quantize(x.reshape(-1, 256), T[name.upper()]).tobytes())
 

@@ -6,7 +6,7 @@
 Made with torch 2.15.0 (CPU), transformers 5.24.0, compressed-tensors 0.20.1 and bitsandbytes 0.49:  python tools/make_quantized_goldens.py data/golden/quantized
   NAME/config.json, NAME/model.safetensors   the directory; compressed-tensors and bitsandbytes pack their own, gptq, awq, fp8,
                                              exl2 and qoq are packed here by the layouts that those projects document
-  ../../fuzz/quantized_fuzz/qoq*   one linear each
+  ../../fuzz/quantized_fuzz/{qoq*,*nvfp4}   one linear each
 With names behind the folder, of these alone.
   NAME/golden.json   `prompt`, `greedy`, `vocab`, and `tensor`: the name of the linear whose float32 values are in weight.bin
   NAME/logits.bin    as in data/golden/hf
@@ -134,6 +134,37 @@ def mxfp4(w):
     return made, MXFP4PackedCompressor.decompress(made, scheme)["weight"].float().numpy()
 
 
+def nvfp4(w):
+    """Scales as llm-compressor chooses them: of the matrix so that the largest of its blocks has 448, which divides."""
+    from compressed_tensors.compressors import NVFP4PackedCompressor
+    from compressed_tensors.compressors.nvfp4.helpers import unpack_fp4_from_uint8
+    from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
+    scheme = QuantizationScheme(targets=["Linear"], weights=QuantizationArgs(**NVFP4))
+    x = torch.from_numpy(w)
+    matrix = (448 * 6 / x.abs().max()).reshape(1)
+    scale = (x.reshape(w.shape[0], -1, 16).abs().amax(-1) / 6 * matrix).to(torch.float8_e4m3fn)
+    made = NVFP4PackedCompressor.compress(dict(weight=x, weight_scale=scale.float(), weight_global_scale=matrix), scheme)
+    # decompress() does this in bfloat16
+    codes = unpack_fp4_from_uint8(made["weight_packed"], *w.shape, dtype=torch.float32)
+    return made, (codes * (made["weight_scale"].float() / made["weight_global_scale"]).repeat_interleave(16, 1)).numpy()
+
+
+def modelopt_nvfp4(w):
+    """As ModelOpt exports it: codes and scales as above, the scale of the matrix multiplies."""
+    n, k = w.shape
+    matrix = np.float32(np.abs(w).max() / np.float32(6 * 448))
+    x = w.reshape(n, k // 16, 16)
+    scale = torch.from_numpy(np.abs(x).max(-1) / np.float32(6) / matrix).to(torch.float8_e4m3fn)
+    s = scale.float().numpy()[..., None]
+    levels = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6], np.float32)
+    size = np.abs(x) / np.maximum(s * matrix, np.float32(1e-30))
+    code = np.abs(size[..., None] - levels).argmin(-1)
+    values = matrix * (s * np.where(x < 0, -levels[code], levels[code]))
+    code = (code | np.where((x < 0) & (code > 0), 8, 0)).reshape(n, k).astype(np.uint8)
+    return dict(weight=torch.from_numpy(code[:, ::2] | code[:, 1::2] << 4), weight_scale=scale, weight_scale_2=torch.tensor(matrix),
+                input_scale=torch.tensor(np.float32(0.01))), values.reshape(n, k).astype(np.float32)
+
+
 def bnb4(w, kind, nested):
     import bitsandbytes.functional as bnb
     packed, state = bnb.quantize_4bit(torch.from_numpy(w), quant_type=kind, blocksize=64, compress_statistics=nested)
@@ -246,6 +277,10 @@ MADE["ct-float8"] = (lambda w: fp8(w, 1, w.shape[1], "weight_scale"),
 MXFP4 = dict(num_bits=4, type="float", symmetric=True, strategy="group", group_size=32, dynamic=False)
 MADE["ct-mxfp4"] = (mxfp4, dict(quant_method="compressed-tensors", format="mxfp4-pack-quantized", ignore=["lm_head"],
                                 quantization_status="compressed", config_groups=dict(group_0=dict(targets=["Linear"], weights=MXFP4))))
+NVFP4 = dict(num_bits=4, type="float", symmetric=True, strategy="tensor_group", group_size=16, dynamic=False)
+MADE["ct-nvfp4"] = (nvfp4, dict(quant_method="compressed-tensors", format="nvfp4-pack-quantized", ignore=["lm_head"],
+                                quantization_status="compressed", config_groups=dict(group_0=dict(targets=["Linear"], weights=NVFP4))))
+MADE["modelopt-nvfp4"] = (modelopt_nvfp4, dict(quant_method="modelopt", quant_algo="NVFP4", ignore=["lm_head"], kv_cache_scheme=None))
 for name, kind, arguments in (
         ("ct-pack", "pack-quantized", dict(INT, num_bits=4, symmetric=True, strategy="group", group_size=32)),
         ("ct-pack-zero", "pack-quantized", dict(INT, num_bits=4, symmetric=False, strategy="group", group_size=64)),
@@ -295,9 +330,11 @@ def main():
         (folder / "config.json").write_text(json.dumps(described, indent=1) + "\n")
         logits.tofile(folder / "logits.bin")
         checked.astype(np.float32).tofile(folder / "weight.bin")
-        (folder / "golden.json").write_text(json.dumps(dict(prompt=prompt, greedy=tokens[hf.PROMPT:], vocab=60, seed=seed,
-                                                            tensor="blk.1.ffn_down.weight")) + "\n")
-        if config["quant_method"] == "qoq":
+        golden = dict(prompt=prompt, greedy=tokens[hf.PROMPT:], vocab=60, seed=seed, tensor="blk.1.ffn_down.weight")
+        if name == "ct-nvfp4":  # ours rounds 1 / global and the product, the package scale / global and the product
+            golden["within"] = float(np.abs(checked).max()) * 2.0 ** -22
+        (folder / "golden.json").write_text(json.dumps(golden) + "\n")
+        if config["quant_method"] == "qoq" or name.endswith("nvfp4"):
             parts, _ = quantise(np.random.default_rng(7).normal(size=(32, 128)).astype(np.float32))
             seeds = out.resolve().parents[2] / "fuzz" / "quantized_fuzz"
             (seeds / name).write_bytes(json.dumps(config).encode() + b"\n" + save({f"a.{k}": v for k, v in parts.items()}))

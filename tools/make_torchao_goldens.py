@@ -6,6 +6,7 @@ Made with torch 2.15.0 (CPU), transformers 5.24.0, torchao 0.18.0 and, for its p
 python tools/make_torchao_goldens.py data/golden
   quantized/torchao-*          as tools/make_quantized_goldens.py describes it; weight.bin and logits.bin are of what the package's dequantize()
                                makes in float32 (of Int4Tensor, which has none: scale * code + zero_point in float64, rounded once)
+  torchao_codes.safetensors    DTYPE.ROWSxCOLUMNS.base, and of int8wo, float8wo and intB.GROUP[.zero] .qdata, .scale and .zero
   ../../fuzz/quantized_fuzz/torchao-*   what is read of a quantization_config, and one linear
 With names behind the folder, of these alone.
 """
@@ -22,9 +23,9 @@ torch.ops.load_library = lambda path: None  # mslk's kernels are of GPUs; what p
 import torchao.prototype.mx_formats as mx
 import transformers as t
 from safetensors import safe_open
-from safetensors.torch import save
+from safetensors.torch import save, save_file
 from torchao.quantization import (Float8WeightOnlyConfig, FqnToConfig, Int4WeightOnlyConfig, Int8DynamicActivationInt8WeightConfig,
-                                  Int8DynamicActivationIntxWeightConfig, Int8WeightOnlyConfig, IntxWeightOnlyConfig, MappingType)
+                                  Int8DynamicActivationIntxWeightConfig, Int8WeightOnlyConfig, IntxWeightOnlyConfig, MappingType, quantize_)
 from torchao.quantization.granularity import PerAxis, PerGroup, PerTensor
 from torchao.quantization.quantize_.common import KernelPreference
 
@@ -122,5 +123,35 @@ def corpus(folder, name):
     (folder.resolve().parents[3] / "fuzz" / "quantized_fuzz" / f"torchao-{name}").write_bytes(text)
 
 
+def codes(out):
+    """What the recipes make of matrices."""
+    rng, tensors = torch.Generator().manual_seed(20261130), {}
+    for i, (n, k) in enumerate([(8, 64), (5, 128), (3, 192)] * 3):
+        dtype = ("float32", "float16", "bfloat16")[i // 3]
+        base = 0.05 * torch.randn(n, k, generator=rng) + 0.01 * torch.randn(n, 1, generator=rng)
+        base[0, 32:64] = base[0, 32:64].abs() + 0.01  # of one sign
+        base[1, :32] = 0
+        case = f"{dtype}.{n}x{k}"
+        tensors[f"{case}.base"] = base = base.to(getattr(torch, dtype))
+        how = {"int8wo": Int8WeightOnlyConfig(), "float8wo": Float8WeightOnlyConfig()}
+        for bits in (1, 2, 3, 4, 8):
+            for group in (32, 64):
+                for zero, mapping in (("", MappingType.SYMMETRIC), (".zero", UNEVEN)):
+                    how[f"int{bits}.{group}{zero}"] = IntxWeightOnlyConfig(weight_dtype=getattr(torch, f"int{bits}"), granularity=PerGroup(group),
+                                                                           mapping_type=mapping)
+        for name, config in how.items():
+            linear = torch.nn.Linear(k, n, bias=False, dtype=base.dtype)
+            linear.weight = torch.nn.Parameter(base.clone(), requires_grad=False)
+            quantize_(linear, config)
+            w = linear.weight
+            tensors.update({f"{case}.{name}.qdata": w.qdata, f"{case}.{name}.scale": w.scale})
+            if name != "float8wo":
+                tensors[f"{case}.{name}.zero"] = w.zero_point.to(torch.int8)
+    save_file({k: v.contiguous() for k, v in tensors.items()}, out / "torchao_codes.safetensors")
+
+
 if __name__ == "__main__":
-    models(Path(sys.argv[1]), sys.argv[2:])
+    if sys.argv[2:] in ([], ["codes"]):
+        codes(Path(sys.argv[1]))
+    if sys.argv[2:] != ["codes"]:
+        models(Path(sys.argv[1]), sys.argv[2:])

@@ -89,7 +89,8 @@ def main():
             for turn in range(2):  # who goes first alternates
                 (mine if (turn == 0) == (i % 2 == 0) else theirs).append(
                     run_vibee(a, path) if (turn == 0) == (i % 2 == 0) else run_llama(a, path))
-            print(f"{name}: pair {i + 1} of {a.pairs}", file=sys.stderr)
+            print(f"{name}: pair {i + 1} of {a.pairs}; prompt {mine[-1]['prompt'] / theirs[-1]['prompt']:.2f}x, "
+                  f"generation {mine[-1]['generate'] / theirs[-1]['generate']:.2f}x", file=sys.stderr)
         middle = lambda values: statistics.median(values)
         ratio = lambda key: middle([m[key] / t[key] for m, t in zip(mine, theirs)])
         rows.append({

@@ -64,10 +64,7 @@ struct TrialTraining {
   /// To learn the bytes of stories (train/data/stories.h), in a model for them.
   Status tell_stories(size_t bytes) {
     VIBEE_ASSIGN(const Storyteller teller, Storyteller::own());
-    for (uint64_t i = 0; text.size() < bytes; ++i) {
-      VIBEE_ASSIGN(const std::string story, teller.tell(1, i));
-      text += story + "\n\n";
-    }
+    VIBEE_ASSIGN(text, teller.tell_bytes(1, bytes));
     model.vocab = 256;
     return {};
   }

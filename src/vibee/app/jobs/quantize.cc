@@ -10,6 +10,7 @@
 #include "vibee/app/jobs/bench_model.h"
 #include "vibee/app/jobs/convert.h"
 #include "vibee/app/jobs/load.h"
+#include "vibee/app/jobs/quantize_scheme.h"
 #include "vibee/base/text/quote.h"
 #include "vibee/compress/quantize/calibrate.h"
 #include "vibee/compress/quantize/qserve.h"
@@ -136,6 +137,9 @@ Result<std::vector<Format>> budget_formats(const QuantizeConfig& config) {
 }
 
 Status check(const QuantizeConfig& c) {
+  VIBEE_TRY(check_options(c,
+                          "--format --pure --budget --choices --measurement --picture --probe-windows --solver "
+                          "--smooth-attention --calib --imatrix --save-imatrix --text"));
   if (c.calibration && !c.imatrix.empty())
     return error(Code::invalid, "--calib and --imatrix both give the importance; name one of them");
   if (c.solver != "search" && c.solver != "gptq")

@@ -43,10 +43,10 @@ struct QuantizeConfig {
   uint32_t context = 512;                ///< tokens of a window, of either text
   uint32_t windows = 0;                  ///< of `text`, at most; 0: all
   uint32_t threads = 0;                  ///< 0: one a core
-  uint32_t head_bits = 6;                ///< of quantize_exl2: about so many of a head with weights of its own
-  std::string optimizer = "max";         ///< of quantize_quanto: or "hqq", shifts are searched
-  uint32_t bits = 0;                     ///< of quantize_groups: of a code; 0: as the source, 4
-  int64_t group = 0;                     ///< and quantize_atom: elements of a group; -1: a row; 0: as fits
+  uint32_t head_bits = 6;                ///< of exl2: about so many of a head with weights of its own
+  std::string optimizer = "max";         ///< of quanto: or "hqq", shifts are searched
+  uint32_t bits = 0;                     ///< of gptq, awq, ...: of a code; 0: as the source, 4
+  int64_t group = 0;                     ///< and atom: elements of a group; -1: a row; 0: as fits
   bool asymmetric = false;               ///< zero points are chosen
   std::vector<std::string> include = {}, exclude = {};  ///< patterns of modules of both; no include: all
 };
@@ -83,7 +83,7 @@ struct QuantizeResult {
   double seconds = 0, encode_seconds = 0;
 };
 
-/// A GGUF file; other schemes have jobs of their own (quantize_exl2.h, quantize_any.h).
+/// A GGUF file; other schemes have jobs of their own (quantize_scheme.h).
 Result<QuantizeResult> quantize(const QuantizeConfig& config, const OnWork& on_work);
 
 struct VerifyConfig {

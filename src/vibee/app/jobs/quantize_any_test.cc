@@ -8,8 +8,7 @@
 
 #include "vibee/app/jobs/load.h"
 #include "vibee/app/jobs/quantize_any.h"
-#include "vibee/kit/temp_folder.h"
-#include "vibee/kit/tiny_model.h"
+#include "vibee/app/jobs/quantize_scheme_fixture.h"
 #include "vibee/model/arch/arch.h"
 
 namespace vibee {
@@ -32,26 +31,9 @@ double distance(const std::vector<float>& a, const std::vector<float>& b) {
   return sum;
 }
 
-class QuantizeAny : public testing::Test {
+class QuantizeAny : public SchemeTest<quantize_any> {
  protected:
-  QuantizeAny()
-      : model_({.format = Format::f16,
-                .vocab = 300,
-                .dim = 64,
-                .layers = 2,
-                .heads = 2,
-                .head_dim = 32,
-                .ff = 576,
-                .tokenizer = true}) {
-    c_.source = model_.path(), c_.target = folder_.path() + "/any", c_.scheme = "any", c_.threads = 2, c_.context = 16;
-  }
-  std::string message() const {
-    const auto done = quantize_any(c_, nullptr);
-    return done.ok() ? "no error" : std::string(done.status().message());
-  }
-  TempFolder folder_;
-  TinyModelFile model_;
-  QuantizeConfig c_;
+  QuantizeAny() : SchemeTest("any", 64, 576) {}
 };
 
 TEST_F(QuantizeAny, OneDirectoryLoadsAtEveryWidthAndComesNearerWithEach) {
@@ -97,7 +79,7 @@ TEST_F(QuantizeAny, ACalibrationTextWeighsErrors) {
   c_.calibration = NamedText{"text", text};
   const auto done = quantize_any(c_, nullptr);
   ASSERT_TRUE(done.ok()) << done.status().message();
-  EXPECT_TRUE(done->weighted);
+  EXPECT_TRUE(done->report.weighted);
   const std::string weighted = c_.target;
   c_.calibration.reset();
   c_.target = folder_.path() + "/plain";

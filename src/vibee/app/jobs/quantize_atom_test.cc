@@ -8,44 +8,20 @@
 #include <filesystem>
 
 #include "vibee/app/jobs/load.h"
-#include "vibee/kit/temp_folder.h"
-#include "vibee/kit/tiny_model.h"
+#include "vibee/app/jobs/quantize_scheme_fixture.h"
 
 namespace vibee {
 namespace {
 
 using testing::HasSubstr;
 
-class QuantizeAtom : public testing::Test {
+class QuantizeAtom : public SchemeTest<quantize_atom> {
  protected:
-  QuantizeAtom()
-      : model_({.format = Format::f16,
-                .vocab = 300,
-                .dim = 96,
-                .layers = 2,
-                .head_dim = 48,
-                .ff = 160,
-                .tokenizer = true}) {
-    RandomStream random(5, Purpose::test);
-    std::string text;
-    for (int i = 0; i < 600; ++i) text += std::string(1, char('a' + random.below(26)));
-    config_.source = model_.path();
-    config_.target = folder_.path() + "/atom";
-    config_.calibration = {"calib", std::move(text)};
-    config_.context = 16;
-    config_.threads = 2;
-  }
-  std::string message() const {
-    const auto done = quantize_atom(config_, nullptr);
-    return done.ok() ? "no error" : done.status().message();
-  }
-  TempFolder folder_;
-  TinyModelFile model_;
-  QuantizeConfig config_;
+  QuantizeAtom() : SchemeTest("atom", 96, 160) { c_.calibration = letters(); }
 };
 
 TEST_F(QuantizeAtom, WritesADirectoryThatRuns) {
-  const auto done = quantize_atom(config_, nullptr);
+  const auto done = quantize_atom(c_, nullptr);
   ASSERT_TRUE(done.ok()) << done.status().message();
   EXPECT_EQ(done->report.matrices, 14u);
   EXPECT_EQ(done->report.left, 2u);  // embedding and head
@@ -53,11 +29,11 @@ TEST_F(QuantizeAtom, WritesADirectoryThatRuns) {
   EXPECT_GT(done->report.bits_per_weight(), 5.3);
   EXPECT_LT(done->report.bits_per_weight(), 6.5);
   LoadConfig load_config;
-  load_config.model = config_.target;
+  load_config.model = c_.target;
   load_config.context = 64;
   auto loaded = load(load_config);
   ASSERT_TRUE(loaded.ok()) << loaded.status().message();
-  auto file = open_checkpoint(config_.target);
+  auto file = open_checkpoint(c_.target);
   ASSERT_TRUE(file.ok());
   EXPECT_EQ(file->find("blk.1.ffn_up.weight")->format, Format::atom32);
   EXPECT_EQ(file->find("blk.1.ffn_up.perm")->shape[0], 96u);
@@ -65,19 +41,19 @@ TEST_F(QuantizeAtom, WritesADirectoryThatRuns) {
 }
 
 TEST_F(QuantizeAtom, MistakesAreOneLineAndLeaveNothing) {
-  config_.group = 128;
+  c_.group = 128;
   EXPECT_THAT(message(), HasSubstr("has no linear with rows of groups of 128"));
-  EXPECT_FALSE(std::filesystem::exists(config_.target));
-  config_.group = 48;
+  EXPECT_FALSE(std::filesystem::exists(c_.target));
+  c_.group = 48;
   EXPECT_THAT(message(), HasSubstr("--group 48: of atom 32, 64 or 128"));
-  config_.group = 0;
-  config_.calibration->text = "too short";
+  c_.group = 0;
+  c_.calibration->text = "too short";
   EXPECT_THAT(message(), HasSubstr("the calibration text has"));
-  config_.target = folder_.path();
+  c_.target = folder_.path();
   EXPECT_THAT(message(), HasSubstr("is there already"));
-  config_.budget = "4bpw";
+  c_.budget = "4bpw";
   EXPECT_THAT(message(), HasSubstr("takes --calib and --group"));
-  config_.calibration.reset();
+  c_.calibration.reset();
   EXPECT_THAT(message(), HasSubstr("needs --calib TEXT"));
 }
 

@@ -3,20 +3,13 @@
 // (compress/quantize/group_model.h).
 #pragma once
 
-#include "vibee/app/jobs/quantize.h"
+#include "vibee/app/jobs/quantize_scheme.h"
 #include "vibee/compress/quantize/group_model.h"
 
 namespace vibee {
 
-struct GroupsResult {
-  std::string source;
-  GroupReport report;
-  std::vector<std::string> warnings;
-  double seconds = 0;
-};
-
-/// Of the configuration: source, target (a directory that is not there yet), scheme, bits, group, asymmetric,
-/// calibration, context, include, exclude, threads. Refuses the rest.
-Result<GroupsResult> quantize_groups(const QuantizeConfig& config, const OnWork& on_work);
+/// Takes --include and --exclude, and of layouts whose codes are integers --bits, --group, --asymmetric, --calib and
+/// --solver.
+Result<SchemeResult<GroupReport>> quantize_groups(const QuantizeConfig& config, const OnWork& on_work);
 
 }  // namespace vibee

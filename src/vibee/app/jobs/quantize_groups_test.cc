@@ -8,8 +8,7 @@
 #include <filesystem>
 
 #include "vibee/app/jobs/load.h"
-#include "vibee/kit/temp_folder.h"
-#include "vibee/kit/tiny_model.h"
+#include "vibee/app/jobs/quantize_scheme_fixture.h"
 
 namespace vibee {
 namespace {
@@ -17,39 +16,19 @@ namespace {
 using testing::ElementsAre;
 using testing::HasSubstr;
 
-class QuantizeGroups : public testing::Test {
+class QuantizeGroups : public SchemeTest<quantize_groups> {
  protected:
-  QuantizeGroups()
-      : model_({.format = Format::f16,
-                .vocab = 300,
-                .dim = 64,
-                .layers = 2,
-                .heads = 2,
-                .head_dim = 32,
-                .ff = 192,
-                .tokenizer = true}) {
-    c_.source = model_.path(), c_.target = folder_.path() + "/out", c_.scheme = "gptq", c_.threads = 2;
-  }
-  std::string message() const {
-    const auto done = quantize_groups(c_, nullptr);
-    return done.ok() ? "no error" : std::string(done.status().message());
-  }
-  TempFolder folder_;
-  TinyModelFile model_;
-  QuantizeConfig c_;
+  QuantizeGroups() : SchemeTest("gptq", 64, 192) {}
 };
 
 TEST_F(QuantizeGroups, DirectoriesLoad) {
-  RandomStream random(5, Purpose::test);
-  std::string text;
-  for (int i = 0; i < 600; ++i) text += std::string(1, char('a' + random.below(26)));
   for (const std::string& scheme : group_schemes()) {
     c_.scheme = scheme;
     c_.target = folder_.path() + "/" + scheme;
     c_.exclude = {"*.1.mlp.down_proj"};
     c_.context = 16;
     c_.calibration.reset();
-    if (!scheme.starts_with("bitsandbytes")) c_.calibration = {"calib", text};
+    if (!scheme.starts_with("bitsandbytes")) c_.calibration = letters();
     const auto done = quantize_groups(c_, nullptr);
     ASSERT_TRUE(done.ok()) << done.status().message();
     EXPECT_EQ(done->report.matrices, 13u);
@@ -65,7 +44,7 @@ TEST_F(QuantizeGroups, DirectoriesLoad) {
   c_.scheme = "awq";
   c_.source = folder_.path() + "/gptq";
   c_.target = folder_.path() + "/awq-of-gptq";
-  c_.calibration = {"calib", text};
+  c_.calibration = letters();
   const auto done = quantize_groups(c_, nullptr);
   ASSERT_TRUE(done.ok()) << done.status().message();
   EXPECT_TRUE(done->report.taken);
@@ -83,9 +62,9 @@ TEST_F(QuantizeGroups, SaysWhatDoesNotGoTogether) {
   EXPECT_THAT(message(), HasSubstr("--solver gptq: needs --calib TEXT"));
   c_.calibration = {"calib", "text"};
   c_.scheme = "bitsandbytes:nf4";
-  EXPECT_THAT(message(), HasSubstr("takes no --calib"));
+  EXPECT_THAT(message(), HasSubstr("takes --group, --include and --exclude, not --solver"));
   c_.budget = "4bpw";
-  EXPECT_THAT(message(), HasSubstr("takes --bits, --group"));
+  EXPECT_THAT(message(), HasSubstr("not --budget"));
   c_.budget.clear();
   c_.calibration.reset();
   c_.solver = "search";

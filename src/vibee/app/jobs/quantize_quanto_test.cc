@@ -8,8 +8,7 @@
 #include <filesystem>
 
 #include "vibee/app/jobs/load.h"
-#include "vibee/kit/temp_folder.h"
-#include "vibee/kit/tiny_model.h"
+#include "vibee/app/jobs/quantize_scheme_fixture.h"
 #include "vibee/model/arch/arch.h"
 
 namespace vibee {
@@ -17,26 +16,9 @@ namespace {
 
 using testing::HasSubstr;
 
-class QuantizeQuanto : public testing::Test {
+class QuantizeQuanto : public SchemeTest<quantize_quanto> {
  protected:
-  QuantizeQuanto()
-      : model_({.format = Format::f16,
-                .vocab = 300,
-                .dim = 64,
-                .layers = 2,
-                .heads = 2,
-                .head_dim = 32,
-                .ff = 576,
-                .tokenizer = true}) {
-    c_.source = model_.path(), c_.target = folder_.path() + "/quanto", c_.scheme = "quanto:qint4", c_.threads = 2;
-  }
-  std::string message() const {
-    const auto done = quantize_quanto(c_, nullptr);
-    return done.ok() ? "no error" : std::string(done.status().message());
-  }
-  TempFolder folder_;
-  TinyModelFile model_;
-  QuantizeConfig c_;
+  QuantizeQuanto() : SchemeTest("quanto:qint4", 64, 576) {}
 };
 
 TEST_F(QuantizeQuanto, DirectoriesLoadAndKeepWhatTheyShould) {
@@ -68,7 +50,7 @@ TEST_F(QuantizeQuanto, SaysWhatDoesNotGoTogether) {
   EXPECT_THAT(message(), HasSubstr("searches shifts, which qint8 has not"));
   c_.optimizer = "max";
   c_.solver = "gptq";
-  EXPECT_THAT(message(), HasSubstr("--scheme quanto takes --optimizer, --include and --exclude"));
+  EXPECT_THAT(message(), HasSubstr("--scheme quanto:qint8 takes --optimizer, --include and --exclude, not --solver"));
   c_.solver = "search";
   c_.include = {"*.experts.*"};
   EXPECT_THAT(message(), HasSubstr("no linear is quantised"));

@@ -61,6 +61,7 @@ class Writer {
                             [&](const HfModules& modules) { return config(modules.written); },
                             [&](const TensorInfo& t) { return parts(t); },
                             [&](const TensorInfo& t, const auto& row_of) { return make(t, row_of); }};
+    report_.weighted = options_.gradients != nullptr;
     VIBEE_TRY(write_hf_linears(directory, hf_architectures(), file_, recast.tensors(), recast.reader(), linears,
                                tokenizer, options_.progress));
     return report_;

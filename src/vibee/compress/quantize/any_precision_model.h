@@ -25,6 +25,7 @@ struct AnyPrecisionReport {
   uint64_t planes = 0, tables = 0;      ///< bytes of them, all widths
   uint64_t indivisible = 0;             ///< matrices that stay floats because of the length of their rows
   uint64_t floats = 0;                  ///< bytes of what stays so: embeddings, head, norms
+  bool weighted = false;                ///< by gradients
   double bits_per_weight() const { return elements ? 8.0 * double(planes + tables) / double(elements) : 0; }
 };
 

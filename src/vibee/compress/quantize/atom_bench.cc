@@ -60,16 +60,6 @@ PairedRatio product_speed(Format format, Format over, const RunSettings& setting
   return paired_ratio(b, a);
 }
 
-Result<std::string> stories(uint64_t seed, uint64_t bytes) {
-  VIBEE_ASSIGN(const Storyteller teller, Storyteller::own());
-  std::string out;
-  for (uint64_t i = 0; out.size() < bytes; ++i) {
-    VIBEE_ASSIGN(const std::string story, teller.tell(seed, i));
-    out += story + "\n\n";
-  }
-  return out;
-}
-
 struct Running {
   std::unique_ptr<Model> model;
   std::unique_ptr<Session> session;
@@ -97,9 +87,10 @@ Status quality(BenchContext& context) {
   VIBEE_ASSIGN(const Checkpoint file, open_checkpoint(source));
   VIBEE_ASSIGN(Running base, load(std::move(floats), settings, true, KvFormat::f16));
   const Tokenizer& tokenizer = base.model->tokenizer();
-  VIBEE_ASSIGN(const std::string text, stories(1, settings.quick ? 60'000 : 400'000));
+  VIBEE_ASSIGN(const Storyteller teller, Storyteller::own());
+  VIBEE_ASSIGN(const std::string text, teller.tell_bytes(1, settings.quick ? 60'000 : 400'000));
   VIBEE_ASSIGN(const std::vector<int32_t> calibration, eval_tokens(tokenizer, text));
-  VIBEE_ASSIGN(const std::string other, stories(2, 400'000));
+  VIBEE_ASSIGN(const std::string other, teller.tell_bytes(2, 400'000));
   VIBEE_ASSIGN(const std::vector<int32_t> held_out, eval_tokens(tokenizer, other));
   const int32_t bos = window_bos(tokenizer);
   Team team(settings.threads);

@@ -8,8 +8,8 @@
 #include <cmath>
 
 #include "vibee/base/math/half.h"
-#include "vibee/base/random/philox.h"
 #include "vibee/formats/integer/atom_scale.h"
+#include "vibee/kit/correlated_inputs.h"
 
 namespace vibee {
 namespace {
@@ -18,16 +18,10 @@ constexpr uint32_t kInputs = 160, kOutputs = 101, kGroup = 32;
 
 class Atom : public testing::Test {
  protected:
-  Atom() : random_(3, Purpose::test), hessian_(uint64_t(kInputs) * kInputs), weights_(uint64_t(kOutputs) * kInputs) {
-    std::vector<float> x(kInputs), mix(kInputs), size(kInputs);
-    for (float& v : mix) v = random_.normal();
-    for (float& v : size) v = std::exp(random_.normal());
-    for (uint32_t r = 0; r < 400; ++r) {
-      const float cause = random_.normal();
-      for (uint32_t j = 0; j < kInputs; ++j) x[j] = size[j] * (cause * mix[j] + 0.5f * random_.normal());
-      for (uint32_t i = 0; i < kInputs; ++i)
-        for (uint32_t j = 0; j < kInputs; ++j) hessian_[uint64_t(i) * kInputs + j] += x[i] * x[j] / 400;
-    }
+  Atom()
+      : random_(3, Purpose::test),
+        hessian_(correlated_hessian(kInputs, random_)),
+        weights_(uint64_t(kOutputs) * kInputs) {
     for (float& w : weights_) w = 0.05f * random_.normal();
   }
   AtomMatrix quantized(uint32_t threads, bool identity = false) const {

@@ -20,16 +20,6 @@ namespace {
 constexpr uint32_t kGroup = 64, kContext = 256;
 constexpr uint32_t kHeldOut = 64;  ///< windows
 
-Result<std::string> stories(uint64_t seed, uint64_t bytes) {
-  VIBEE_ASSIGN(const Storyteller teller, Storyteller::own());
-  std::string out;
-  for (uint64_t i = 0; out.size() < bytes; ++i) {
-    VIBEE_ASSIGN(const std::string story, teller.tell(seed, i));
-    out += story + "\n\n";
-  }
-  return out;
-}
-
 /// GPTQ of `w` [n, k] at one width, as floats.
 std::vector<float> one_width(const SortedInputs& in, std::span<const float> w, uint32_t bits, Isa isa) {
   const uint32_t k = in.k(), n = uint32_t(w.size() / k);
@@ -75,14 +65,15 @@ class Comparison {
     VIBEE_ASSIGN(model_, read_config(*file_));
     VIBEE_ASSIGN(base_, load(source_, {}));
     const Tokenizer& tokenizer = base_.model->tokenizer();
-    VIBEE_ASSIGN(const std::string text, stories(1, settings_.quick ? 60'000 : 400'000));
+    VIBEE_ASSIGN(const Storyteller teller, Storyteller::own());
+    VIBEE_ASSIGN(const std::string text, teller.tell_bytes(1, settings_.quick ? 60'000 : 400'000));
     VIBEE_ASSIGN(calibration_, eval_tokens(tokenizer, text));
     const CalibrateOptions options{
         .context = kContext, .bos = window_bos(tokenizer), .threads = settings_.threads, .isa = settings_.isa};
     VIBEE_ASSIGN(Hessians hessians, Hessians::open(*file_, model_, calibration_, options, 1 << 28));
     hessians_.emplace(std::move(hessians));
     VIBEE_ASSIGN(linears_, Exl2Model::open(*file_, *hessians_, team_, settings_.isa));
-    VIBEE_ASSIGN(const std::string held_out, stories(2, 400'000));
+    VIBEE_ASSIGN(const std::string held_out, teller.tell_bytes(2, 400'000));
     VIBEE_ASSIGN(held_out_, eval_tokens(tokenizer, held_out));
     return {};
   }

@@ -6,32 +6,21 @@
 
 #include <cmath>
 
-#include "vibee/base/random/philox.h"
 #include "vibee/compress/quantize/exl2_pack.h"
 #include "vibee/formats/packed/little_endian.h"
+#include "vibee/kit/correlated_inputs.h"
 
 namespace vibee {
 namespace {
 
 constexpr uint32_t kInputs = 160, kOutputs = 100;
 
-/// Mean of x x^T of rows whose columns go together and differ in size.
-std::vector<float> correlated(RandomStream& random) {
-  std::vector<float> h(uint64_t(kInputs) * kInputs), x(kInputs), mix(kInputs), size(kInputs);
-  for (float& v : mix) v = random.normal();
-  for (float& v : size) v = std::exp(random.normal());
-  for (uint32_t r = 0; r < 400; ++r) {
-    const float cause = random.normal();
-    for (uint32_t j = 0; j < kInputs; ++j) x[j] = size[j] * (cause * mix[j] + 0.5f * random.normal());
-    for (uint32_t i = 0; i < kInputs; ++i)
-      for (uint32_t j = 0; j < kInputs; ++j) h[uint64_t(i) * kInputs + j] += x[i] * x[j] / 400;
-  }
-  return h;
-}
-
 class Exl2 : public testing::Test {
  protected:
-  Exl2() : random_(3, Purpose::test), hessian_(correlated(random_)), weights_(uint64_t(kOutputs) * kInputs) {
+  Exl2()
+      : random_(3, Purpose::test),
+        hessian_(correlated_hessian(kInputs, random_)),
+        weights_(uint64_t(kOutputs) * kInputs) {
     for (float& w : weights_) w = 0.05f * random_.normal();
   }
   Exl2Matrix quantized(std::vector<Exl2Part> parts, uint32_t threads = 2) const {

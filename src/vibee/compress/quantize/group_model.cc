@@ -3,7 +3,6 @@
 
 #include <algorithm>
 
-#include "vibee/base/text/glob.h"
 #include "vibee/base/text/quote.h"
 #include "vibee/model/arch/arch.h"
 #include "vibee/model/weight/recast.h"
@@ -42,7 +41,7 @@ class GroupWriter {
                             [&](const HfModules& modules) { return config(modules); },
                             [&](const TensorInfo& t) { return parts(t); },
                             [&](const TensorInfo& t, const auto& row_of) { return make(t, row_of); },
-                            [&](std::string_view module) { return takes(module); }};
+                            [&](std::string_view module) { return options_.modules.take(module); }};
     VIBEE_TRY(write_hf_linears(directory, hf_architectures(), file_, recast.tensors(), recast.reader(), linears,
                                tokenizer, options_.progress));
     for (const TensorInfo& t : recast.tensors()) {
@@ -103,11 +102,6 @@ class GroupWriter {
     for (const TensorInfo& t : recast_->tensors())
       while (is_layer_linear(t) && t.row_length() % kUnit == 0 && t.row_length() % group != 0) group /= 2;
     return group;
-  }
-
-  bool takes(std::string_view module) const {
-    return (options_.include.empty() || any_glob_matches(options_.include, module)) &&
-           !any_glob_matches(options_.exclude, module);
   }
 
   /// The order of a matrix's columns where codes are taken; null where they are not sorted.

@@ -4,6 +4,7 @@
 
 #include "vibee/compress/quantize/gptq_solver.h"
 #include "vibee/compress/quantize/group_layout.h"
+#include "vibee/compress/quantize/module_patterns.h"
 
 namespace vibee {
 
@@ -12,8 +13,8 @@ struct GroupOptions {
   uint32_t bits = 0;        ///< 0: those of the source where it is quantised in such codes, else 4
   int64_t group = 0;        ///< -1: a row; 0: the source's, else the largest of 128, 64, 32 that divides all rows
   bool asymmetric = false;  ///< zero points are chosen
-  std::vector<std::string> include = {}, exclude = {};  ///< patterns of modules (base/text/glob.h); no include: all
-  Hessians* hessians = nullptr;                         ///< codes make up for the errors of those before them
+  ModulePatterns modules = {};
+  Hessians* hessians = nullptr;  ///< codes make up for the errors of those before them
   Team* team = nullptr;
   Isa isa = Isa::scalar;
   WriteProgress progress = nullptr;

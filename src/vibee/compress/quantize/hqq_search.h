@@ -7,17 +7,16 @@
 #include <cstdint>
 #include <span>
 
-namespace vibee {
+#include "vibee/compress/quantize/round_to.h"
 
-/// A number in the type that scales and shifts are kept in: f32, f16, bf16.
-using RoundTo = float (*)(float);
+namespace vibee {
 
 /// Codes 0 to `most` of values scale * code - shift: code = nearest((w + shift) / scale), each step rounded, even on
 /// ties. A scale of zero gives 0 where that is no number.
 struct ShiftedGrid {
   float scale;
   uint32_t most;
-  RoundTo rounded;
+  RoundTo rounded;  ///< to the type that scales and shifts are kept in
   uint8_t code(float w, float shift) const;
 };
 

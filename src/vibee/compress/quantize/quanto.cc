@@ -2,11 +2,10 @@
 #include "vibee/compress/quantize/quanto.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 
-#include "vibee/base/math/half.h"
 #include "vibee/base/text/quote.h"
+#include "vibee/compress/quantize/each_row.h"
 #include "vibee/compress/quantize/hqq_search.h"
 #include "vibee/formats/float/minifloat.h"
 
@@ -18,13 +17,6 @@ constexpr QuantoType kTypes[] = {{"qint2", "qint2", 2, false},
                                  {"qint8", "qint8", 8, false},
                                  {"qfloat8", "qfloat8_e4m3fn", 8, true}};
 constexpr float kLargestE4m3 = 448;
-
-RoundTo round_to(Format type) {
-  if (type == Format::f16) return [](float x) { return half_to_float(float_to_half(x)); };
-  if (type == Format::bf16) return [](float x) { return bf16_to_float(float_to_bf16(x)); };
-  VIBEE_CHECK(type == Format::f32);
-  return [](float x) { return x; };
-}
 
 /// A row of 8-bit codes behind the scale that is returned.
 float bytes_of(std::span<const float> row, bool floats, RoundTo rounded, uint8_t* codes) {
@@ -42,17 +34,6 @@ float bytes_of(std::span<const float> row, bool floats, RoundTo rounded, uint8_t
     }
   }
   return scale;
-}
-
-/// Runs fn(i) of 0 .. n - 1 on a team, or here.
-template <class F>
-void each(uint64_t n, Team* team, F&& fn) {
-  std::atomic<uint64_t> next{0};
-  const auto work = [&](uint32_t) {
-    for (uint64_t i; (i = next++) < n;) fn(i);
-  };
-  if (team == nullptr) return work(0);
-  team->run(work);
 }
 
 }  // namespace
@@ -86,7 +67,7 @@ QuantoMatrix quanto_quantize(std::span<const float> w, uint64_t k, const QuantoT
   if (quanto.bits == 8) {
     out.codes.resize(w.size());
     out.scale.resize(w.size() / k);
-    each(out.scale.size(), team, [&](uint64_t r) {
+    each_row(out.scale.size(), team, [&](uint64_t r) {
       out.scale[r] = bytes_of(w.subspan(r * k, k), quanto.floats, rounded, out.codes.data() + r * k);
     });
     return out;
@@ -97,7 +78,7 @@ QuantoMatrix quanto_quantize(std::span<const float> w, uint64_t k, const QuantoT
   out.codes.resize(rows * group);
   out.scale.resize(groups);
   out.shift.resize(groups);
-  each(rows, team, [&](uint64_t row) {  // the groups of a row of bytes
+  each_row(rows, team, [&](uint64_t row) {  // the groups of a row of bytes
     for (uint64_t g = row, at = 0; g < groups; g += rows, at += quanto.bits) {
       const std::span<const float> from = w.subspan(g * group, group);
       const auto [low, high] = std::minmax_element(from.begin(), from.end());

@@ -18,7 +18,7 @@ Result<std::string> written(const TempFolder& folder, const std::string& source,
   const std::string directory = fmt::format("{}/{}{}", folder.path(), type.scheme, hqq ? "-hqq" : "");
   VIBEE_ASSIGN(const Checkpoint file, open_checkpoint(source));
   Team team(threads);
-  VIBEE_TRY(write_quanto(file, {}, directory, {.type = type, .hqq = hqq, .team = &team}).take_status());
+  VIBEE_TRY(write_quanto(file, {}, directory, type, hqq, {.team = &team}).take_status());
   return directory;
 }
 
@@ -44,11 +44,7 @@ Status bench_quality(BenchContext& context) {
   if (settings.model.empty()) settings.model = kBuiltinPath;
   VIBEE_ASSIGN(const FormatTrial trial, FormatTrial::make(settings, false));
   VIBEE_ASSIGN(const Storyteller teller, Storyteller::own());
-  std::string text;
-  for (uint64_t i = 0; text.size() < 100'000; ++i) {
-    VIBEE_ASSIGN(const std::string story, teller.tell(2, i));
-    text += story + "\n\n";
-  }
+  VIBEE_ASSIGN(const std::string text, teller.tell_bytes(2, 100'000));
   VIBEE_ASSIGN(Checkpoint source, open_checkpoint(settings.model));
   VIBEE_ASSIGN(TokenizerSpec spec, read_tokenizer(source));
   VIBEE_ASSIGN(const std::unique_ptr<Tokenizer> tokenizer, make_tokenizer(std::move(spec)));

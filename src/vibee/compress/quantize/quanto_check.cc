@@ -129,8 +129,7 @@ Status check_quanto(CheckContext& context) {
     const std::string name = fmt::format("{}{}", c.scheme, c.hqq ? " hqq" : "");
     const std::string directory = fmt::format("{}/{}", folder.path(), name);
     VIBEE_ASSIGN(const QuantoType type, find_quanto_type(c.scheme));
-    VIBEE_ASSIGN(const QuantoReport report,
-                 write_quanto(source, {}, directory, {.type = type, .hqq = c.hqq, .team = &team}));
+    VIBEE_ASSIGN(const LinearReport report, write_quanto(source, {}, directory, type, c.hqq, {.team = &team}));
     context.equal(name + ": linears written", double(report.matrices), 15);
     VIBEE_ASSIGN(Checkpoint read, open_checkpoint(directory));
     VIBEE_ASSIGN(Checkpoint memory, frozen(model.path(), type, c.hqq));
@@ -146,9 +145,8 @@ Status check_quanto(CheckContext& context) {
 
   VIBEE_ASSIGN(const QuantoType qint4, find_quanto_type("qint4"));
   const std::string some = folder.path() + "/some";
-  VIBEE_ASSIGN(const QuantoReport report,
-               write_quanto(source, {}, some,
-                            {.type = qint4, .include = {"*.mlp.*", "*.[kv]_proj"}, .exclude = {"*.1.*down*"}}));
+  VIBEE_ASSIGN(const LinearReport report,
+               write_quanto(source, {}, some, qint4, false, {.modules = {{"*.mlp.*", "*.[kv]_proj"}, {"*.1.*down*"}}}));
   VIBEE_ASSIGN(const Checkpoint chosen, open_checkpoint(some));
   VIBEE_ASSIGN(const std::set<std::string> modules, modules_of(chosen));
   std::set<std::string> wanted;

@@ -5,77 +5,38 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <cstring>
 
 #include "vibee/compress/quantize/hqq_search.h"
-#include "vibee/model/weight/safetensors.h"
+#include "vibee/compress/quantize/linear_writer.h"
+#include "vibee/kit/golden_tensors.h"
 
 namespace vibee {
 namespace {
 
-struct Case {
-  std::string name;
-  Format format;
-  uint64_t n, k;
-  std::vector<float> base;
-};
+using Case = GoldenTensors::Case;
 
 class Quanto : public testing::Test {
  protected:
-  void SetUp() override {
-    auto file = open_safetensors(VIBEE_SOURCE_DIR "/data/golden/quanto_codes.safetensors");
-    ASSERT_TRUE(file.ok()) << file.status().message();
-    file_ = std::move(*file);
-    for (const SafetensorsTensor& t : file_->tensors())
-      if (t.name.ends_with(".base"))
-        cases_.push_back({t.name.substr(0, t.name.size() - 5), *t.format, t.shape[0], t.shape[1], floats(t.name)});
-    ASSERT_EQ(cases_.size(), 12u);
-  }
-  std::vector<uint8_t> bytes(const std::string& name) const {
-    for (const SafetensorsTensor& t : file_->tensors()) {
-      if (t.name != name) continue;
-      std::vector<uint8_t> out(t.bytes);
-      EXPECT_TRUE(file_->read(t, 0, out).ok());
-      return out;
-    }
-    ADD_FAILURE() << name;
-    return {};
-  }
-  std::vector<float> floats(const std::string& name) const {
-    for (const SafetensorsTensor& t : file_->tensors()) {
-      if (t.name != name) continue;
-      const std::vector<uint8_t> raw = bytes(name);
-      std::vector<float> out(raw.size() / info(*t.format).block_bytes);
-      info(*t.format).decode(raw.data(), out.size(), out.data());
-      return out;
-    }
-    ADD_FAILURE() << name;
-    return {};
-  }
-  static std::vector<uint8_t> as(Format format, const std::vector<float>& values) {
-    std::vector<uint8_t> out(values.size() * info(format).block_bytes);
-    info(format).encode(values.data(), values.size(), nullptr, out.data());
-    return out;
-  }
-  std::optional<Safetensors> file_;
-  std::vector<Case> cases_;
+  Quanto() : golden_("quanto_codes.safetensors") {}
+  void SetUp() override { ASSERT_EQ(golden_.cases().size(), 12u); }
+  GoldenTensors golden_;
 };
 
 TEST_F(Quanto, CodesScalesAndShiftsAreThePackages) {
   Team team(3);
-  for (const Case& c : cases_)
+  for (const Case& c : golden_.cases())
     for (const char* scheme : {"qint2", "qint4", "qint8", "qfloat8"}) {
       const QuantoType type = *find_quanto_type(scheme);
       const std::string at = c.name + "." + scheme;
       for (Team* by : {static_cast<Team*>(nullptr), &team}) {
         const QuantoMatrix made = quanto_quantize(c.base, c.k, type, c.format, false, by);
-        EXPECT_EQ(made.codes, bytes(at + ".data")) << at;
-        EXPECT_EQ(as(c.format, made.scale), bytes(at + ".scale")) << at;
-        EXPECT_EQ(floats(at + ".scale"), made.scale) << at;  // nothing is lost in the file
+        EXPECT_EQ(made.codes, golden_.bytes(at + ".data")) << at;
+        EXPECT_EQ(encoded_floats(c.format, made.scale), golden_.bytes(at + ".scale")) << at;
+        EXPECT_EQ(golden_.floats(at + ".scale"), made.scale) << at;  // nothing is lost in the file
         if (type.bits == 8) {
           EXPECT_TRUE(made.shift.empty());
         } else {
-          EXPECT_EQ(as(c.format, made.shift), bytes(at + ".shift")) << at;
+          EXPECT_EQ(encoded_floats(c.format, made.shift), golden_.bytes(at + ".shift")) << at;
         }
       }
     }
@@ -94,14 +55,15 @@ double mean_error(const Case& c, const QuantoMatrix& m, uint32_t bits) {
 }
 
 TEST_F(Quanto, TheSearchLosesNoMoreThanThePackagesAndThanNone) {
-  for (const Case& c : cases_)
+  for (const Case& c : golden_.cases())
     for (const uint32_t bits : {2u, 4u}) {
       const QuantoType type = *find_quanto_type(bits == 2 ? "qint2" : "qint4");
       const double plain = mean_error(c, quanto_quantize(c.base, c.k, type, c.format, false, nullptr), bits);
       const double searched = mean_error(c, quanto_quantize(c.base, c.k, type, c.format, true, nullptr), bits);
       EXPECT_LE(searched, plain * (1 + 1e-6)) << c.name << " " << bits;
       // Every group keeps its best step here, all stop at once there.
-      EXPECT_LE(searched, floats(fmt::format("{}.{}.hqq", c.name, type.scheme))[0] * (1 + 1e-3)) << c.name << bits;
+      EXPECT_LE(searched, golden_.floats(fmt::format("{}.{}.hqq", c.name, type.scheme))[0] * (1 + 1e-3))
+          << c.name << bits;
     }
 }
 

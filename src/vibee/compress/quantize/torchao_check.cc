@@ -7,12 +7,17 @@
 #include <cstring>
 #include <numeric>
 
+#include "vibee/compress/quantize/torchao_model.h"
 #include "vibee/core/technique/context.h"
+#include "vibee/formats/float/minifloat.h"
 #include "vibee/graph/exec/sample.h"
 #include "vibee/graph/exec/train_plan.h"
 #include "vibee/graph/pass/pass.h"
 #include "vibee/graph/pass/quantize_aware.h"
+#include "vibee/kit/temp_folder.h"
+#include "vibee/kit/tiny_model.h"
 #include "vibee/kit/trial_training.h"
+#include "vibee/model/arch/arch.h"
 
 namespace vibee {
 namespace {
@@ -107,10 +112,41 @@ std::vector<float> gradient_by(Format format, const FileWeights& weights) {
   return dx;
 }
 
+Result<std::vector<float>> values(const Checkpoint& file, std::string_view name) {
+  VIBEE_ASSIGN(const TensorInfo* t, file.tensor(name));
+  std::vector<uint8_t> raw(t->bytes);
+  VIBEE_TRY(file.read(*t, 0, raw));
+  std::vector<float> out(t->elements());
+  info(t->format).decode_rows(raw.data(), t->rows(), t->row_length(), out.data());
+  return out;
+}
+
+/// Numbers of a directory in a recipe, read back, that are not scale * (code - zero).
+Result<uint64_t> wrong_numbers(const Checkpoint& source, const std::string& directory, const TorchaoRecipe& recipe,
+                               const TorchaoCodes& codes) {
+  VIBEE_TRY(write_torchao(source, {}, directory, recipe, codes, {}).take_status());
+  VIBEE_ASSIGN(const Checkpoint read, open_checkpoint(directory));
+  uint64_t wrong = 0;
+  for (const char* name : {"blk.0.ffn_down.weight", "blk.1.attn_v.weight"}) {
+    VIBEE_ASSIGN(const TensorInfo* t, source.tensor(name));
+    VIBEE_ASSIGN(const std::vector<float> w, values(source, name));
+    VIBEE_ASSIGN(const std::vector<float> got, values(read, name));
+    const TorchaoMatrix m = torchao_quantize(w, t->row_length(), recipe, codes, t->format, nullptr);
+    const uint64_t group = w.size() / m.scale.size();
+    for (size_t i = 0; i < w.size(); ++i) {
+      const float code = recipe.of == TorchaoRecipe::Of::float8 ? E4m3::decode(m.codes[i])
+                                                                : float(int8_t(m.codes[i]) - m.zero[i / group]);
+      wrong += got[i] != m.scale[i / group] * code;
+    }
+  }
+  return wrong;
+}
+
 }  // namespace
 
 Status check_torchao(CheckContext& context) {
-  context.not_built("files of torchao are read, not written; its recipes by name; rows in 8 bits with a zero point");
+  context.not_built(
+      "recipes of MX, NVFP4, Int4Tensor and blocks; learning by a recipe's name; rows in 8 bits with a zero point");
   context.not_built("2:4 sparse weights; moments of 4 bits; adapters beside weights that are learnt for a format");
   if (context.describe_only()) return {};
   VIBEE_ASSIGN(const SampleWeights weights,
@@ -126,6 +162,26 @@ Status check_torchao(CheckContext& context) {
     context.equal(of + "dx has the bytes of a product by what is stored",
                   same(got.dx, gradient_by(format, weights.files())), 1);
     context.equal(of + "dw has those of floats", same(got.dw, plain.dw), 1);
+  }
+  TinyModel tiny;
+  tiny.format = Format::f32;
+  tiny.dim = 64;
+  tiny.head_dim = 32;
+  tiny.ff = 192;
+  const TinyModelFile model(tiny);
+  VIBEE_ASSIGN(const Checkpoint source, open_checkpoint(model.path()));
+  const TempFolder folder;
+  for (const std::string& scheme : torchao_recipes()) {
+    VIBEE_ASSIGN(const TorchaoRecipe recipe, find_torchao_recipe(std::string_view(scheme).substr(8)));
+    for (const TorchaoCodes& codes : {TorchaoCodes{4, 32, false}, {3, 64, true}}) {
+      if (recipe.of != TorchaoRecipe::Of::intx && codes.asymmetric) continue;
+      VIBEE_ASSIGN(
+          const uint64_t wrong,
+          wrong_numbers(source, fmt::format("{}/{}{}", folder.path(), recipe.name, codes.bits), recipe, codes));
+      context.equal(fmt::format("{}{}: numbers of a directory that are not scale * (code - zero)", recipe.name,
+                                codes.asymmetric ? " of 3 bits with zero points" : ""),
+                    double(wrong), 0);
+    }
   }
   if (!context.proceed("training", 0.5)) return error(Code::cancelled, "stopped");
 

@@ -41,8 +41,8 @@ struct NumericFormat {
   /// Writes the codes (below `levels`) of all elements of one block, whose scales and offsets stay; nullptr as above.
   void (*put_codes)(const uint8_t* codes, uint8_t* block);
 
-  /// Bytes in front of a row's blocks: a table that all of them look their codes up in, or more bits of the last block.
-  /// Such a format decodes and encodes whole rows, one at a time.
+  /// Bytes in front of a row's blocks: a table that all of them look their codes up in, a scale of all, or more bits of
+  /// the last block. Such a format decodes and encodes whole rows, one at a time.
   uint32_t head_bytes = 0;
 
   /// Whether all blocks of a row share a scale or a table, so that its encoder has to see where a row ends.

@@ -23,6 +23,7 @@ constexpr auto kFormats = [] {
   for (uint32_t bits = 3; bits <= 8; ++bits) all[size_t(Format::lut3) + bits - 3].head_bytes = 2u << bits;
   for (const Format atom : {Format::atom32, Format::atom64, Format::atom128})
     all[size_t(atom)].head_bytes = all[size_t(atom)].block_elems / 2;
+  all[size_t(Format::nvfp4s)].head_bytes = 4;
   return all;
 }();
 
@@ -51,6 +52,7 @@ const std::vector<Family>& families() {
                                           {"mxfp8e5m2", {Format::mxfp8e5m2}},
                                           {"mxfp6", {Format::mxfp6}},
                                           {"mxfp6e3m2", {Format::mxfp6e3m2}},
+                                          {"nvfp4s", {Format::nvfp4s}},
                                           {"nf4", {Format::nf4s64}},
                                           {"fp4", {Format::fp4s64}}};
   return all;
@@ -103,10 +105,11 @@ Format fitting(Format format, uint64_t row_length) {
     Format format, instead;
   };
   // As llama.cpp chooses them; it has no row for NVFP4.
-  constexpr Row kRows[] = {
-      {Format::q2_k, Format::q4_0},  {Format::q3_k, Format::q4_0},     {Format::q4_k, Format::q5_0},
-      {Format::q5_k, Format::q5_1},  {Format::q6_k, Format::q8_0},     {Format::tq1_0, Format::q4_0},
-      {Format::tq2_0, Format::q4_0}, {Format::iq4_xs, Format::iq4_nl}, {Format::nvfp4, Format::mxfp4}};
+  constexpr Row kRows[] = {{Format::q2_k, Format::q4_0},   {Format::q3_k, Format::q4_0},
+                           {Format::q4_k, Format::q5_0},   {Format::q5_k, Format::q5_1},
+                           {Format::q6_k, Format::q8_0},   {Format::tq1_0, Format::q4_0},
+                           {Format::tq2_0, Format::q4_0},  {Format::iq4_xs, Format::iq4_nl},
+                           {Format::nvfp4, Format::mxfp4}, {Format::nvfp4s, Format::mxfp4}};
   const auto divides = [&](Format f) { return row_length % info(f).block_elems == 0; };
   if (divides(format)) return format;
   for (const Row& row : kRows)

@@ -114,7 +114,8 @@ double levels_of(const NumericFormat& f) {
     // Scaled by 1/8 a block below 1 ends at 0.75: the quarter above has a mean square of 0.25^2 / 3, the quarter from
     // 0.5 a step of 0.25, together an RMSE of 0.083.
     case Format::mxfp4: return 7;
-    case Format::nvfp4: return 10;  // its scales follow a block's largest magnitude more closely
+    case Format::nvfp4:
+    case Format::nvfp4s: return 10;  // its scales follow a block's largest magnitude more closely
     case Format::iq4_nl:
     case Format::iq4_xs:
       return 14;  // of 16 levels, those at the ends are far apart
@@ -209,7 +210,7 @@ TEST_P(Encoder, WritesTheGoldenBytes) {
 }
 
 TEST(Table, FindsByNameAndByType) {
-  ASSERT_EQ(all_formats().size(), 60u);
+  ASSERT_EQ(all_formats().size(), 61u);
   for (const NumericFormat& f : all_formats()) {
     EXPECT_EQ(&info(f.format), &f);
     EXPECT_EQ(*parse_format(f.name), f.format);

@@ -50,7 +50,11 @@ inline std::vector<uint8_t> random_rows(Format format, uint32_t n, uint32_t k, R
                                    : float_to_half(0.1f * random.normal());
     std::memcpy(at, &h, 2);
   };
-  const uint32_t head = info(format).head_bytes;  // of an integer format: codes
+  const uint32_t head = info(format).head_bytes;  // of an integer format: codes, or a scale
+  for (uint64_t row = 0; panel_layout(format).row_scale && row < bytes.size(); row += info(format).row_bytes(k)) {
+    const float x = random.below(16) ? 0.1f * random.normal() : 0;
+    std::memcpy(bytes.data() + row, &x, 4);
+  }
   // The halves of a block; MXFP4's exponents are kept near 2^-4, NVFP4's scales are as random as the codes.
   std::vector<uint32_t> halves = {0};
   switch (format) {
@@ -64,7 +68,8 @@ inline std::vector<uint8_t> random_rows(Format format, uint32_t n, uint32_t k, R
     case Format::tq1_0: halves = {52}; break;
     case Format::tq2_0: halves = {64}; break;
     case Format::mxfp4:
-    case Format::nvfp4: halves = {}; break;
+    case Format::nvfp4:
+    case Format::nvfp4s: halves = {}; break;
     default: break;
   }
   if (has_float_scales(header)) {
@@ -157,6 +162,10 @@ inline std::vector<float> reference(Format format, const std::vector<uint8_t>& r
           size += std::fabs(offset);
         }
         if (act_rule(format) == ActRule::row) acc = float(row_sum) * row_scale * *a.da(0);
+        const float factor = file_block(format, row, k, 0).row_scale;
+        acc = acc * factor;
+        sum = sum * double(factor);
+        size = size * std::fabs(double(factor));
       } else {
         float lane[16] = {};  // of a format of tables: every sixteenth, then halves onto halves
         for (uint32_t e = 0; e < k; ++e) {
@@ -193,7 +202,8 @@ inline std::vector<float> multiply(const GemmKernel& kernel, const PackedWeight&
 
 /// Elements that a row of a matrix is a multiple of.
 inline uint32_t row_unit(Format format) { return std::max(is_integer(format) ? 32u : 1u, info(format).block_elems); }
-/// Roundings of the running sum, each 2^-24 of what was summed so far: at most two a block of 32, or one a term.
-inline double rounding_steps(Format format, uint32_t k) { return is_integer(format) ? k / 16.0 + 2 : k; }
+/// Roundings of the running sum, each 2^-24 of what was summed so far: at most two a block of 32 and one behind, or one
+/// a term.
+inline double rounding_steps(Format format, uint32_t k) { return is_integer(format) ? k / 16.0 + 3 : k; }
 
 }  // namespace vibee

@@ -138,6 +138,9 @@ void add_values(const PanelColumn& c, const uint32_t* rows, const float* values,
   float w[NR];
   for (uint32_t r = 0; r < NR; ++r) w[r] = s.dw[r] * float(s.sc[r]) * float(code[r] - s.zero[r]);
   for (uint32_t r = 0; r < NR && s.has_min; ++r) w[r] = w[r] + s.mw[r] * float(s.mn[r]);
+  float scale[NR];
+  if (c.layout.row_scale) std::memcpy(scale, c.tail, sizeof scale);
+  for (uint32_t r = 0; r < NR && c.layout.row_scale; ++r) w[r] = scale[r] * w[r];
   for (uint32_t i = 0; i < n; ++i) {
     float* out = tile + rows[i] * NR;
     for (uint32_t r = 0; r < NR; ++r) out[r] = __builtin_fmaf(values[i], w[r], out[r]);

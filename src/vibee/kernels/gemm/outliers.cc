@@ -26,7 +26,14 @@ PanelColumn column_at(const PackedWeight& w, const uint8_t* panel, uint32_t colu
   const uint32_t sb = superblock(layout.header), head = header_bytes(layout.header, w.nr),
                  codes = code_bytes(layout.codes, w.nr), block = column % sb / kActBlock;
   const uint8_t* at = panel + uint64_t(column / sb) * (head + sb / kActBlock * codes);
-  return {layout, code_parts(layout.codes), w.nr, at, at + head + block * codes, block, column % kActBlock};
+  return {layout,
+          code_parts(layout.codes),
+          w.nr,
+          at,
+          at + head + block * codes,
+          block,
+          column % kActBlock,
+          panel + w.stride() - tail_bytes(layout, w.nr)};
 }
 
 AddColumn add_column(Isa isa) {

@@ -63,6 +63,7 @@ struct PanelColumn {
   const uint8_t* codes;   ///< of the 32-block
   uint32_t block;         ///< the 32-block in the superblock
   uint32_t element;       ///< the column in the 32-block
+  const uint8_t* tail;    ///< behind the superblocks
 };
 /// tile[rows[i]][j] = fma(values[i], the column's value of panel row j, tile[rows[i]][j]) for i < n; the values are
 /// those of decode_row.

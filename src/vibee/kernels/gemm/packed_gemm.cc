@@ -15,7 +15,7 @@ void scalar_tile(Format format, const uint8_t* panel, uint32_t k, const uint8_t*
   for (uint32_t i = 0; i < m; ++i) {
     const ActRow row{const_cast<uint8_t*>(group), g, row0 + i};
     for (uint32_t n = 0; n < 16; ++n) {
-      float acc = 0, row_scale = 0;
+      float acc = 0, row_scale = 0, factor = 1;
       int32_t row_sum = 0;
       for (uint32_t block = 0; block < k / 32; ++block) {
         const Block32 b = panel_block(w, n, block);
@@ -37,8 +37,9 @@ void scalar_tile(Format format, const uint8_t* panel, uint32_t k, const uint8_t*
           acc = std::fma(float(isum[0] + isum[1]) * b.dw[0], da, acc);
         }
         if (b.has_min) acc = std::fma(b.mw, da * float(qsum[0] + qsum[1]), acc);
+        factor = b.row_scale;
       }
-      out[i * 16 + n] = act_rule(format) == ActRule::row ? float(row_sum) * row_scale * *row.da(0) : acc;
+      out[i * 16 + n] = act_rule(format) == ActRule::row ? float(row_sum) * row_scale * *row.da(0) : acc * factor;
     }
   }
 }
@@ -66,6 +67,7 @@ VIBEE_SCALAR(tq1_0)
 VIBEE_SCALAR(tq2_0)
 VIBEE_SCALAR(mxfp4)
 VIBEE_SCALAR(nvfp4)
+VIBEE_SCALAR(nvfp4s)
 VIBEE_SCALAR(i4z32)
 VIBEE_SCALAR(i4z64)
 VIBEE_SCALAR(i4z128)

@@ -108,8 +108,9 @@ void file_codes(Format format, const uint8_t* row, uint32_t block, uint8_t code[
       for (int j = 0; j < 32; ++j) code[j] = qs[j] ^ 0x80;
       return;
     }
-    case Format::nvfp4: {
-      const uint8_t* qs = row + block / 2 * 36 + 4 + block % 2 * 16;
+    case Format::nvfp4:
+    case Format::nvfp4s: {
+      const uint8_t* qs = row + info(format).head_bytes + block / 2 * 36 + 4 + block % 2 * 16;
       for (int j = 0; j < 16; ++j) {
         code[j + j / 8 * 8] = qs[j] & 15;
         code[j + j / 8 * 8 + 8] = qs[j] >> 4;
@@ -390,6 +391,7 @@ void pack_panel(Format format, uint32_t nr, uint32_t k, uint32_t rows, const uin
     }
   }
   uint8_t* const high = panel + uint64_t(k / sb) * (head + blocks * group);
+  for (uint32_t r = 0; p.row_scale && r < rows; ++r) write32(high + 4 * r, read32(in + r * row_bytes));
   for (uint32_t r = 0; p.keeps_last && r < rows; ++r)
     for (uint32_t b = 0; b < blocks; ++b) {
       uint8_t code[32];
@@ -406,6 +408,7 @@ Block32 empty_block(const PanelLayout& p) {
   b.zero = p.zero;
   b.has_min = has_min(p.header);
   b.split = p.header == PanelHeader::e4;
+  b.row_scale = 1;
   for (int h = 0; h < 2; ++h) b.sc[h] = b.mn[h] = 1;
   return b;
 }
@@ -430,6 +433,7 @@ Block32 file_block(Format format, const uint8_t* row, uint32_t k, uint32_t block
   Block32 b = empty_block(p);
   file_codes(format, row, block, b.code);
   map_codes(p.codes, b.code);
+  if (p.row_scale) b.row_scale = std::bit_cast<float>(read32(row));
   if (const int kept = kept_block(p, k, block); kept >= 0) {
     uint8_t high[32];
     read_nibbles(row + 16 * kept, high);
@@ -482,10 +486,11 @@ Block32 panel_block(const PackedWeight& w, uint32_t row, uint32_t block) {
   Block32 b = empty_block(p);
   fetch_codes(p.codes, nr, r, at + head + j * group, b.code);
   map_codes(p.codes, b.code);
+  const uint8_t* const tail = w.data + (row / nr + 1) * w.stride() - tail_bytes(p, nr);
+  if (p.row_scale) b.row_scale = std::bit_cast<float>(read32(tail + 4 * r));
   if (const int kept = kept_block(p, w.k, block); kept >= 0) {
     uint8_t high[32];
-    fetch_codes(Codes::u4, nr, r, w.data + (row / nr + 1) * w.stride() - kept_bytes(p, nr) + uint32_t(kept) * group,
-                high);
+    fetch_codes(Codes::u4, nr, r, tail + uint32_t(kept) * group, high);
     join_nibbles(high, b);
   }
   if (p.header == PanelHeader::e8) {
@@ -533,7 +538,7 @@ void decode_row(const PackedWeight& w, uint32_t row, float* out) {
     for (uint32_t i = 0; i < 32; ++i) {
       const uint32_t h = i / 16;
       const float value = b.dw[h] * float(b.sc[h]) * float(int32_t(b.code[i]) - b.zero);
-      out[block * 32 + i] = b.has_min ? value + b.mw * float(b.mn[h]) : value;
+      out[block * 32 + i] = b.row_scale * (b.has_min ? value + b.mw * float(b.mn[h]) : value);
     }
   }
 }

@@ -15,7 +15,8 @@
 //               pairs: 2 x (NR x 4) bytes of four 2-bit fields, vector v, field j: k = 4(4v+j)..
 //               bits: for each of 8 k-groups NR*4 bits
 //             s8: 8 x (NR x 4) bytes; stored with the top bit flipped (value + 128) where NR is 16
-//   behind all superblocks, where the last group is kept in bytes: its high nibbles, as codes above
+//   behind all superblocks: where the last group is kept in bytes its high nibbles, as codes above; where rows have a
+//   scale behind those of blocks, it, f32[NR]
 //   float format: [k][NR] elements; with scales (s and e8 headers): superblocks of the scales f32[NR], then for each 32
 //   k bytes
 //             [32][NR] of e4m3 and e5m2, or nibbles [16][NR]: low nibble k, high nibble k + 16; behind those of six
@@ -106,6 +107,7 @@ struct PanelLayout {
   PanelHeader header;
   uint8_t zero;             ///< the integer zero point of unsigned codes, where a header has none
   bool keeps_last = false;  ///< the last group of a row has codes of eight bits, zero point kKeptZero
+  bool row_scale = false;   ///< sums are multiplied by a scale of the row, f32
 };
 inline constexpr uint8_t kKeptZero = 128;
 constexpr PanelLayout panel_layout(Format format) {
@@ -126,6 +128,7 @@ constexpr PanelLayout panel_layout(Format format) {
     case Format::tq2_0: return {Codes::u2, PanelHeader::d256, 1};
     case Format::mxfp4: return {Codes::e2m1, PanelHeader::e8, 12};
     case Format::nvfp4: return {Codes::e2m1, PanelHeader::e4, 12};
+    case Format::nvfp4s: return {Codes::e2m1, PanelHeader::e4, 12, false, true};
     case Format::i4z32: return {Codes::u4, PanelHeader::z32, 0};
     case Format::i4z64: return {Codes::u4, PanelHeader::z64, 0};
     case Format::i4z128: return {Codes::u4, PanelHeader::z128, 0};
@@ -296,9 +299,9 @@ constexpr bool has_min(PanelHeader header) {
 constexpr bool halves(PanelHeader header) {
   return header == PanelHeader::k2 || header == PanelHeader::k6 || header == PanelHeader::e4;
 }
-/// Bytes of the high nibbles of what is kept in bytes, behind a panel's superblocks.
-constexpr uint32_t kept_bytes(const PanelLayout& p, uint32_t nr) {
-  return p.keeps_last ? superblock(p.header) / 32 * code_bytes(Codes::u4, nr) : 0;
+/// Bytes behind a panel's superblocks: high nibbles of what is kept in bytes, or scales of rows.
+constexpr uint32_t tail_bytes(const PanelLayout& p, uint32_t nr) {
+  return p.keeps_last ? superblock(p.header) / 32 * code_bytes(Codes::u4, nr) : p.row_scale ? 4 * nr : 0;
 }
 /// Bytes of one panel of `nr` rows of `k` elements.
 constexpr uint64_t panel_bytes(Format format, uint32_t nr, uint32_t k) {
@@ -306,7 +309,7 @@ constexpr uint64_t panel_bytes(Format format, uint32_t nr, uint32_t k) {
   if (p.codes == Codes::floats) return uint64_t(k) * nr * (format == Format::f32 ? 4 : 2);
   if (is_table(format)) return nr * table_row_bytes(table_bits(p.codes), k);
   const uint32_t sb = superblock(p.header);
-  return uint64_t(k / sb) * (header_bytes(p.header, nr) + sb / 32 * code_bytes(p.codes, nr)) + kept_bytes(p, nr);
+  return uint64_t(k / sb) * (header_bytes(p.header, nr) + sb / 32 * code_bytes(p.codes, nr)) + tail_bytes(p, nr);
 }
 /// Rows a panel: what the instruction set's vectors hold.
 constexpr uint32_t panel_rows(Format format, Isa isa) { return is_integer(format) && isa == Isa::avx2 ? 8 : 16; }
@@ -329,15 +332,15 @@ struct PackedWeight {
 void pack_panel(Format format, uint32_t nr, uint32_t k, uint32_t rows, const uint8_t* file_rows, uint8_t* panel);
 
 /// One 32-element block of one row as the integer contract sees it: value = dw[half] * sc[half] * (code - zero) + mw *
-/// mn[half]. Codebook codes stand as their values plus the zero point. The sums of the halves meet as integers,
-/// sc[0]*isum[0] + sc[1]*isum[1], and each block is one fma; only where `split` are the scales floats of their own
-/// (NVFP4), and each half is one fma. Where the rule is ActRule::row, blocks meet as integers too, and where it has
-/// groups (act_rule_group) those of a group do.
+/// mn[half], times row_scale (1 where the format has none). Codebook codes stand as their values plus the zero point.
+/// The sums of the halves meet as integers, sc[0]*isum[0] + sc[1]*isum[1], and each block is one fma; only where
+/// `split` are the scales floats of their own (NVFP4), and each half is one fma. Where the rule is ActRule::row, blocks
+/// meet as integers too, and where it has groups (act_rule_group) those of a group do.
 struct Block32 {
   uint8_t code[32];
   int32_t zero;
   int32_t sc[2], mn[2];
-  float dw[2], mw;
+  float dw[2], mw, row_scale;
   bool has_min, split;
 };
 /// The block read from the file's bytes (row start, of k elements) and from a panel; both give the same.

@@ -370,7 +370,8 @@ void tile_blocks(const uint8_t* panel, uint32_t k, const uint8_t* group, uint32_
     at = codes;
   }
 #pragma GCC unroll 6
-  for (uint32_t m = 0; m < M; ++m) _mm256_storeu_ps(out + 8 * m, acc[m]);
+  for (uint32_t m = 0; m < M; ++m)
+    _mm256_storeu_ps(out + 8 * m, kLayout.row_scale ? _mm256_mul_ps(acc[m], load_floats8(at)) : acc[m]);
 }
 
 template <Format F, uint32_t G, uint32_t M>

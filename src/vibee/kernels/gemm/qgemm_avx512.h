@@ -224,7 +224,8 @@ inline __attribute__((always_inline)) void tile_rows(const uint8_t* panel, uint3
     at = codes;
   }
 #pragma GCC unroll 12
-  for (uint32_t m = 0; m < M; ++m) _mm512_storeu_ps(out + 16 * m, acc[m]);
+  for (uint32_t m = 0; m < M; ++m)
+    _mm512_storeu_ps(out + 16 * m, kLayout.row_scale ? _mm512_mul_ps(acc[m], load_floats16(at)) : acc[m]);
 }
 
 /// The same where rows have four bits in the weight's groups, or bytes in the last one: a group is one integer sum.

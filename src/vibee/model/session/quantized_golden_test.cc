@@ -65,7 +65,7 @@ TEST_P(QuantizedGolden, ValuesAreTheFiles) {
   std::vector<uint8_t> raw(t->bytes);
   ASSERT_TRUE(file->read(*t, 0, raw).ok());
   std::vector<float> values(t->elements()), wanted(values.size());
-  info(t->format).decode(raw.data(), values.size(), values.data());
+  info(t->format).decode_rows(raw.data(), t->rows(), t->row_length(), values.data());
   std::ifstream floats(directory() + "/weight.bin", std::ios::binary);
   floats.read(reinterpret_cast<char*>(wanted.data()), std::streamsize(wanted.size() * 4));
   ASSERT_TRUE(floats.good());
@@ -205,7 +205,7 @@ TEST_F(Hostile, ConfigurationsAreRefusedByName) {
   } cases[] = {
       {"gptq", "quant_method", "aqlm",
        "quant_method \"aqlm\" is not read; gptq, marlin, awq, compressed-tensors, bitsandbytes, fp8, exl2, atom, hqq, "
-       "qoq, torchao are"},
+       "qoq, torchao, modelopt are"},
       {"gptq", "quant_method", 7, "quant_method 7"},
       {"gptq", "bits", 5, "bits 5"},
       {"gptq", "bits", 3, "16 words for codes of 3 bits"},
@@ -222,7 +222,7 @@ TEST_F(Hostile, ConfigurationsAreRefusedByName) {
       {"awq", "group_size", 1ll << 40, "group_size"},
       {"ct-pack", "config_groups", nlohmann::json::array(), "config_groups"},
       {"ct-pack", "format", "float-quantized", "of float-quantized, 8 bits"},
-      {"ct-int8", "format", "nvfp4-pack-quantized", "nvfp4-pack-quantized"},
+      {"ct-int8", "format", "naive-quantized", "naive-quantized"},
       {"ct-mxfp4", "format", "pack-quantized", "type \"float\""},
       {"qoq", "wbits", 8, "wbits 8 of qoq; 4 are read"},
       {"qoq", "wbits", nullptr, "wbits is missing, not a whole number"},
@@ -418,8 +418,8 @@ TEST_F(Hostile, WeightsOfTorchaoAreRefusedByName) {
       {"int8", described("{"), "_weight_qdata\" has a description: "},
       {"int8", described("[]"), "_weight_qdata\" is of the class missing; Int8Tensor, "},
       {"int8", described(R"({"_type": "Int4TilePackedTo4dTensor"})"),
-       "\"Int4TilePackedTo4dTensor\"; Int8Tensor, IntxUnpackedToInt8Tensor, Int4Tensor, Float8Tensor, MXTensor are "
-       "read"},
+       "\"Int4TilePackedTo4dTensor\"; Int8Tensor, IntxUnpackedToInt8Tensor, Int4Tensor, Float8Tensor, MXTensor, "
+       "NVFP4Tensor are read"},
       {"int8", described(R"({"_type": "IntxUnpackedToInt8Tensor"})"), "has codes of \"\"; int1 to int8 are read"},
       {"int8", set("qdata", "dtype", "U8"), "_weight_qdata\" is U8; I8 is read there"},
       {"int8", set("scale", "dtype", "I32"), "_weight_scale\" is I32; F32, BF16, F16 is read there"},

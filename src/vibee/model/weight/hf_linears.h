@@ -25,6 +25,12 @@ struct HfModules {
   std::vector<std::string> left;     ///< as they are: experts and routers too
 };
 
+/// A tensor as the model has it: NAME.weight of a linear that is in parts.
+struct HfNamed {
+  std::string name;
+  const TensorInfo* in_parts;  ///< null: it is written as it is
+};
+
 /// Whether a tensor is a matrix of a layer, which rows are multiplied by: no stack of experts and no router.
 inline bool is_layer_linear(const TensorInfo& t) {
   return t.shape.size() == 2 && t.name.starts_with("blk.") && t.name.ends_with(".weight") &&
@@ -45,6 +51,8 @@ struct HfLinears {
       make;
   /// Which modules are written so, of those whose tensors have parts; null: all.
   std::function<bool(std::string_view module)> takes = nullptr;
+  /// Keys and texts that the header of each file says beside its format, of all tensors of the directory; null: none.
+  std::function<std::vector<std::pair<std::string, std::string>>(std::span<const HfNamed> all)> header = nullptr;
 };
 
 /// write_hf (hf.h). `tensors` and `read` are of everything; of what has parts, its bytes are not read.

@@ -120,14 +120,18 @@ class HfReader {
                                                      const LinearInputs& inputs) const {
     auto layout = find_quantized_layout(config, bits_);
     if (!layout.ok()) return layout.take_status().within(quote(path, 400));
-    const std::string beside = fmt::format("{}/{}", directory_, kQuantoMap);
-    std::error_code ignored;
-    if (*layout != nullptr || !std::filesystem::exists(beside, ignored)) return layout;
-    VIBEE_ASSIGN(const std::string text, read_small_file(beside, kMaxConfig));
-    auto map = parse_json(text);
-    if (!map.ok()) return map.take_status().within(quote(beside, 400));
-    layout = quanto_layout(*map, inputs);
-    if (!layout.ok()) return layout.take_status().within(quote(beside, 400));
+    for (const std::string_view file : {kQuantoMap, kModelOptFile}) {
+      const std::string beside = fmt::format("{}/{}", directory_, file);
+      std::error_code ignored;
+      if (*layout != nullptr || !std::filesystem::exists(beside, ignored)) continue;
+      VIBEE_ASSIGN(const std::string text, read_small_file(beside, kMaxConfig));
+      const auto said = parse_json(text);
+      if (!said.ok()) return Status(said.status()).within(quote(beside, 400));
+      const JsonValue* of_modelopt = said->find("quantization");
+      layout =
+          file == kQuantoMap ? quanto_layout(*said, inputs) : modelopt_layout(of_modelopt ? *of_modelopt : JsonValue());
+      if (!layout.ok()) return layout.take_status().within(quote(beside, 400));
+    }
     return layout;
   }
 

@@ -82,6 +82,7 @@ class HfWriter {
     std::string said;
     if (linears_) {
       VIBEE_ASSIGN(said, linears_->config(modules_));
+      if (linears_->header) header_ = linears_->header(named_);
     }
     auto config = write_hf_config(*hf_, file_, format, linears_ ? linears_->key : "", said);
     if (!config.ok()) return config.take_status().within(quote(file_.path(), 400));
@@ -178,6 +179,7 @@ class HfWriter {
         outputs_.back().name = numbered(o.name, "{e}", e);
         outputs_.back().first = e * o.bytes;
         if (module) modules_.left.push_back(module_of(outputs_.back().name));
+        named_.push_back({outputs_.back().name, nullptr});
       }
       total_ += t.bytes;
     }
@@ -190,6 +192,7 @@ class HfWriter {
   bool taken(std::string_view weight) const { return !linears_->takes || linears_->takes(module_of(weight)); }
 
   void plan_parts(Output o, std::span<const HfPart> parts) {
+    named_.push_back({o.name, o.from});
     o.name.resize(o.name.size() - kWeight.size());
     modules_.written.push_back(o.name);
     for (size_t i = 0; i < parts.size(); ++i) {
@@ -260,7 +263,10 @@ class HfWriter {
 
   Status shard(const std::string& path, std::span<const Output> part) {
     JsonObject header;
-    header.raw("__metadata__", JsonObject().text("format", "pt").str());
+    JsonObject said;
+    said.text("format", "pt");
+    for (const auto& [key, text] : header_) said.text(key, text);
+    header.raw("__metadata__", said.str());
     uint64_t at = 0;
     for (const Output& o : part) {
       std::vector<std::string> shape;
@@ -351,7 +357,9 @@ class HfWriter {
   const WriteProgress& progress_;
   const HfLinears* linears_;
   HfModules modules_;
-  const TensorInfo* made_of_ = nullptr;  // whose parts are held
+  std::vector<HfNamed> named_;
+  std::vector<std::pair<std::string, std::string>> header_;  // of every file
+  const TensorInfo* made_of_ = nullptr;                      // whose parts are held
   std::vector<std::vector<uint8_t>> made_;
   const HfArchitecture* hf_ = nullptr;
   std::vector<Output> outputs_;

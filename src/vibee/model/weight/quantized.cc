@@ -27,7 +27,8 @@ constexpr Row kLayouts[] = {{"gptq", gptq_layout},
                             {"atom", atom_layout},
                             {"hqq", hqq_layout},
                             {"qoq", qserve_layout},
-                            {"torchao", torchao_layout}};
+                            {"torchao", torchao_layout},
+                            {"modelopt", modelopt_layout}};
 
 /// The linears of a set, one behind the other, each made whole when a byte of it is read; the last one is kept.
 class UnpackSource final : public ByteSource {

@@ -102,6 +102,23 @@ Result<QuantizedLinear> fp8_linear(const LinearParts& parts, std::string_view co
                                    uint64_t rows, uint64_t columns);
 /// Codes of E2M1 in blocks of 32 behind a power of two, as compressed-tensors packs them.
 std::unique_ptr<QuantizedLayout> mxfp4_layout();
+/// Codes of E2M1 behind scales in E4M3 behind one of the matrix, as compressed-tensors packs them.
+std::unique_ptr<QuantizedLayout> nvfp4_layout();
+/// The parts of such a linear by their suffixes.
+struct Nvfp4Parts {
+  std::string_view codes, scales;
+  std::string_view matrix = {};  ///< the scale of the matrix; empty: 1
+  bool divides = false;          ///< values are divided by it
+  /// Where the scale of sixteen inputs of a row stands; nothing: row by row. The caller has looked at their shape.
+  std::function<uint64_t(uint64_t row, uint64_t group)> place = {};
+};
+Result<QuantizedLinear> nvfp4_linear(const LinearParts& parts, Nvfp4Parts at);
+/// NVIDIA's ModelOpt: `config` has quant_algo.
+Result<std::unique_ptr<QuantizedLayout>> modelopt_layout(const JsonValue& config);
+/// The file in which ModelOpt says it, where config.json does not.
+inline constexpr std::string_view kModelOptFile = "hf_quant_config.json";
+/// Scales of keys and values, which are stored here as `--kv` says.
+inline constexpr std::string_view kCacheScales[] = {".k_scale", ".v_scale"};
 /// 32 codes of 4 bits, the first of two in the low nibble of a byte, as a block of GGUF's mxfp4 has them behind its
 /// exponent: elements j and j + 16 in byte j.
 void mxfp4_nibbles(const uint8_t* pairs, uint8_t* out);

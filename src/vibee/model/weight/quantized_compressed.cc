@@ -147,10 +147,12 @@ Result<std::unique_ptr<QuantizedLayout>> compressed_tensors_layout(const JsonVal
     return fp8_rows_layout();
   }
   if (name == "mxfp4-pack-quantized") return mxfp4_layout();
+  if (name == "nvfp4-pack-quantized") return nvfp4_layout();
   if (name != "pack-quantized" && name != "int-quantized")
-    return wrong(fmt::format(
-        "format {} is not read; pack-quantized, int-quantized, float-quantized and mxfp4-pack-quantized are",
-        format ? format->describe() : "missing"));
+    return wrong(
+        fmt::format("format {} is not read; pack-quantized, int-quantized, float-quantized, mxfp4-pack-quantized and "
+                    "nvfp4-pack-quantized are",
+                    format ? format->describe() : "missing"));
   Scheme s;
   s.packed = name == "pack-quantized";
   VIBEE_ASSIGN(s.bits, quantization_integer(*weights, "num_bits", {}));

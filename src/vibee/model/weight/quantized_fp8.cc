@@ -20,6 +20,8 @@ class Fp8Layout final : public QuantizedLayout {
     return inverse_ ? std::span<const std::string_view>(kBlocks) : std::span<const std::string_view>(kRows);
   }
 
+  std::span<const std::string_view> unread() const override { return kCacheScales; }
+
   Result<QuantizedLinear> linear(const LinearParts& parts) const override {
     return fp8_linear(parts, ".weight", key(), rows_, columns_);
   }

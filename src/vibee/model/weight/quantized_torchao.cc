@@ -26,9 +26,9 @@ namespace vibee {
 namespace {
 
 constexpr std::string_view kCodes = "._weight_qdata", kScale = "._weight_scale", kZero = "._weight_zero_point",
-                           kBefore = "._weight_act_pre_scale";
-constexpr std::string_view kParts[] = {kCodes, kScale, kZero, "._weight_act_quant_scale",
-                                       "._weight_act_quant_zero_point"};
+                           kBefore = "._weight_act_pre_scale", kMatrix = "._weight_per_tensor_scale";
+constexpr std::string_view kParts[] = {
+    kCodes, kScale, kZero, kMatrix, "._weight_act_quant_scale", "._weight_act_quant_zero_point"};
 
 Result<const SafetensorsTensor*> need_floats(const LinearParts& parts, std::string_view suffix) {
   return parts.need(suffix, {"F32", "BF16", "F16"}, 2);
@@ -209,15 +209,28 @@ Result<QuantizedLinear> mx(const LinearParts& parts, const JsonValue& attributes
   return out;
 }
 
+Result<QuantizedLinear> nvfp4(const LinearParts& parts, const JsonValue& attributes) {
+  VIBEE_ASSIGN(const SafetensorsTensor* codes, parts.need(kCodes, {"U8"}, 2));
+  VIBEE_ASSIGN(const SafetensorsTensor* scale, parts.need(kScale, {"F8_E4M3"}, 2));
+  const uint64_t n = codes->shape[0], groups = codes->shape[1] * 2 / 16, across = (groups + 3) / 4;
+  const JsonValue* swizzled = attributes.find("is_swizzled_scales");
+  const bool tiles = swizzled != nullptr && swizzled->boolean;
+  const std::vector<uint64_t> want =
+      tiles ? std::vector<uint64_t>{(n + 127) / 128 * 32, across * 16} : std::vector<uint64_t>{n, groups};
+  if (scale->shape != want) return parts.bad(kScale, fmt::format("is not [{}, {}]", want[0], want[1]));
+  Nvfp4Parts at{kCodes, kScale};
+  if (parts.find(kMatrix) != nullptr) at.matrix = kMatrix;
+  if (tiles) at.place = [across](uint64_t row, uint64_t g) { return tiled(row, g, across); };
+  return nvfp4_linear(parts, std::move(at));
+}
+
 struct Subclass {
   std::string_view name;
   Result<QuantizedLinear> (*linear)(const LinearParts& parts, const JsonValue& attributes);
 };
-constexpr Subclass kSubclasses[] = {{"Int8Tensor", int8},
-                                    {"IntxUnpackedToInt8Tensor", intx},
-                                    {"Int4Tensor", int4},
-                                    {"Float8Tensor", float8},
-                                    {"MXTensor", mx}};
+constexpr Subclass kSubclasses[] = {{"Int8Tensor", int8}, {"IntxUnpackedToInt8Tensor", intx},
+                                    {"Int4Tensor", int4}, {"Float8Tensor", float8},
+                                    {"MXTensor", mx},     {"NVFP4Tensor", nvfp4}};
 
 class TorchaoLayout final : public QuantizedLayout {
  public:

@@ -211,4 +211,13 @@ Result<std::string> Storyteller::tell(uint64_t seed, uint64_t i) const {
   return Telling(*grammar_, uint64_t(block[0]) << 32 | block[1]).tell();
 }
 
+Result<std::string> Storyteller::tell_bytes(uint64_t seed, uint64_t bytes) const {
+  std::string out;
+  for (uint64_t i = 0; out.size() < bytes; ++i) {
+    VIBEE_ASSIGN(const std::string story, tell(seed, i));
+    out += story + "\n\n";
+  }
+  return out;
+}
+
 }  // namespace vibee

@@ -42,6 +42,8 @@ class Storyteller {
   /// Story `i`, without a line break at its end. For any number of threads. Fails where a grammar never ends, or asks
   /// for what a word does not have.
   Result<std::string> tell(uint64_t seed, uint64_t i) const;
+  /// As many as make so many bytes, each with an empty line behind it.
+  Result<std::string> tell_bytes(uint64_t seed, uint64_t bytes) const;
 
  private:
   Storyteller();
