@@ -13,6 +13,11 @@
 namespace vibee {
 namespace {
 
+/// A sum that is not taken apart: GCC would add its terms in a tree, for which it spills every product of a block.
+inline __m256i settled(__m256i sum) {
+  asm("" : "+x"(sum));
+  return sum;
+}
 inline __m256i load32(const uint8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
 inline __m256i broadcast32(const void* p) {
   int32_t v;
@@ -158,7 +163,7 @@ void tile_whole_rows(const uint8_t* panel, uint32_t k, const uint8_t* group, uin
 #pragma GCC unroll 6
         for (uint32_t m = 0; m < M; ++m) {
           const __m256i product = _mm256_maddubs_epi16(u, broadcast32(q + 32 * m + 4 * g));
-          sum16[m] = g == 0 ? product : _mm256_add_epi16(sum16[m], product);
+          sum16[m] = settled(g == 0 ? product : _mm256_add_epi16(sum16[m], product));
         }
       }
 #pragma GCC unroll 6
@@ -208,7 +213,7 @@ void tile_groups(const uint8_t* panel, uint32_t k, const uint8_t* group, uint32_
         const __m256i u = unpack_group<C>(codes, g);
 #pragma GCC unroll 6
         for (uint32_t m = 0; m < M; ++m)
-          sum16[m] = _mm256_add_epi16(sum16[m], _mm256_maddubs_epi16(u, broadcast32(q + 32 * m + 4 * g)));
+          sum16[m] = settled(_mm256_add_epi16(sum16[m], _mm256_maddubs_epi16(u, broadcast32(q + 32 * m + 4 * g))));
       }
     }
 #pragma GCC unroll 6
@@ -238,7 +243,8 @@ void tile_groups(const uint8_t* panel, uint32_t k, const uint8_t* group, uint32_
 #pragma GCC unroll 6
         for (uint32_t m = 0; m < M; ++m) {
           const __m256i signed_q = _mm256_sign_epi8(broadcast32(q + 32 * m + 4 * g), w);
-          sum[m] = _mm256_add_epi32(sum[m], _mm256_madd_epi16(_mm256_maddubs_epi16(magnitude, signed_q), ones));
+          sum[m] =
+              settled(_mm256_add_epi32(sum[m], _mm256_madd_epi16(_mm256_maddubs_epi16(magnitude, signed_q), ones)));
         }
       }
     }
@@ -251,6 +257,9 @@ void tile_groups(const uint8_t* panel, uint32_t k, const uint8_t* group, uint32_
 #pragma GCC unroll 6
   for (uint32_t m = 0; m < M; ++m) _mm256_storeu_ps(out + 8 * m, acc[m]);
 }
+
+/// Two integers of 16 bits a row, the second in the upper half: what vpmaddwd multiplies by two others and adds.
+inline __m256i pair16(__m256i low, __m256i high) { return _mm256_blend_epi16(low, _mm256_slli_epi32(high, 16), 0xaa); }
 
 template <Format F, uint32_t G, uint32_t M>
 void tile_blocks(const uint8_t* panel, uint32_t k, const uint8_t* group, uint32_t row0, float* out) {
@@ -277,6 +286,12 @@ void tile_blocks(const uint8_t* panel, uint32_t k, const uint8_t* group, uint32_
     const uint8_t* codes = at + header_bytes(H, 8);
     for (uint32_t j = 0; j < kBlocks; ++j, codes += code_bytes(C, 8), act += Record::bytes) {
       const uint8_t* q = act + Record::q + 32 * row0;
+      // -S of the two halves of row m.
+      const auto sums_of_both = [&](const uint8_t* record, uint32_t m) {
+        const __m256i ns = broadcast32(record + Record::ns + 4 * (row0 + m));
+        const __m256i ns0 = broadcast32(record + Record::ns0 + 4 * (row0 + m));
+        return pair16(ns0, _mm256_sub_epi32(ns, ns0));
+      };
       __m256i sum[M];
 #pragma GCC unroll 6
       for (uint32_t m = 0; m < M; ++m) sum[m] = _mm256_setzero_si256();
@@ -287,21 +302,40 @@ void tile_blocks(const uint8_t* panel, uint32_t k, const uint8_t* group, uint32_
 #pragma GCC unroll 6
           for (uint32_t m = 0; m < M; ++m) {
             const __m256i signed_q = _mm256_sign_epi8(broadcast32(q + 32 * m + 4 * g), w);
-            sum[m] = _mm256_add_epi32(sum[m], _mm256_madd_epi16(_mm256_maddubs_epi16(magnitude, signed_q), ones));
+            sum[m] =
+                settled(_mm256_add_epi32(sum[m], _mm256_madd_epi16(_mm256_maddubs_epi16(magnitude, signed_q), ones)));
           }
         }
       } else {
         constexpr uint32_t kHalves = halves(H) ? 2 : 1;  // sub-scales a block
         constexpr uint32_t kFlush = groups_per_flush(C) < 8 / kHalves ? groups_per_flush(C) : 8 / kHalves;
+        // Halves with integer scales meet them as their sums are widened, their zero points -S of both at once.
+        constexpr bool kScaled = H == PanelHeader::k6 || H == PanelHeader::k2;
+        if constexpr (H == PanelHeader::k6) {
+          const __m256i zero = _mm256_set1_epi32(kLayout.zero);
+          const __m256i zeros_of_both = pair16(_mm256_mullo_epi16(load_i8x8(at + 16 + 16 * j), zero),
+                                               _mm256_mullo_epi16(load_i8x8(at + 24 + 16 * j), zero));
+#pragma GCC unroll 6
+          for (uint32_t m = 0; m < M; ++m) sum[m] = _mm256_madd_epi16(sums_of_both(act, m), zeros_of_both);
+        }
 #pragma GCC unroll 2
         for (uint32_t half = 0; half < kHalves; ++half) {
+          __m256i widen = ones;
+          if constexpr (H == PanelHeader::k6) widen = load_i8x8(at + 16 + 8 * (2 * j + half));
+          if constexpr (H == PanelHeader::k2)
+            widen = _mm256_and_si256(load_u8x8(at + 32 + 8 * (2 * j + half)), _mm256_set1_epi32(15));
+          if constexpr (kScaled) widen = pair16(widen, widen);
           __m256i part[M];
 #pragma GCC unroll 6
           for (uint32_t m = 0; m < M; ++m) {
-            const __m256i ns = broadcast32(act + Record::ns + 4 * (row0 + m));
-            const __m256i ns0 = broadcast32(act + Record::ns0 + 4 * (row0 + m));
-            const __m256i mine = kHalves == 1 ? ns : half == 0 ? ns0 : _mm256_sub_epi32(ns, ns0);
-            part[m] = has_zeros(H) ? _mm256_mullo_epi32(mine, zeros) : times_zero<kLayout.zero>(mine);
+            if constexpr (kScaled) {
+              part[m] = sum[m];
+            } else {
+              const __m256i ns = broadcast32(act + Record::ns + 4 * (row0 + m));
+              const __m256i ns0 = broadcast32(act + Record::ns0 + 4 * (row0 + m));
+              const __m256i mine = kHalves == 1 ? ns : half == 0 ? ns0 : _mm256_sub_epi32(ns, ns0);
+              part[m] = has_zeros(H) ? _mm256_mullo_epi32(mine, zeros) : times_zero<kLayout.zero>(mine);
+            }
           }
 #pragma GCC unroll 4
           for (uint32_t f = 0; f < 8 / kHalves / kFlush; ++f) {
@@ -313,11 +347,11 @@ void tile_blocks(const uint8_t* panel, uint32_t k, const uint8_t* group, uint32_
 #pragma GCC unroll 6
               for (uint32_t m = 0; m < M; ++m) {
                 const __m256i product = _mm256_maddubs_epi16(u, broadcast32(q + 32 * m + 4 * g));
-                sum16[m] = i == 0 ? product : _mm256_add_epi16(sum16[m], product);
+                sum16[m] = settled(i == 0 ? product : _mm256_add_epi16(sum16[m], product));
               }
             }
 #pragma GCC unroll 6
-            for (uint32_t m = 0; m < M; ++m) part[m] = _mm256_add_epi32(part[m], _mm256_madd_epi16(sum16[m], ones));
+            for (uint32_t m = 0; m < M; ++m) part[m] = _mm256_add_epi32(part[m], _mm256_madd_epi16(sum16[m], widen));
           }
           if constexpr (H == PanelHeader::e4) {
             const __m256 dw = load_e4m3(at + 8 * half);
@@ -325,12 +359,6 @@ void tile_blocks(const uint8_t* panel, uint32_t k, const uint8_t* group, uint32_
             for (uint32_t m = 0; m < M; ++m)
               acc[m] = _mm256_fmadd_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(part[m]), dw),
                                        broadcast_float(act + Record::da + 4 * (row0 + m)), acc[m]);
-          } else if constexpr (kHalves == 2) {
-            const __m256i sc = H == PanelHeader::k6
-                                   ? load_i8x8(at + 16 + 8 * (2 * j + half))
-                                   : _mm256_and_si256(load_u8x8(at + 32 + 8 * (2 * j + half)), _mm256_set1_epi32(15));
-#pragma GCC unroll 6
-            for (uint32_t m = 0; m < M; ++m) sum[m] = _mm256_add_epi32(sum[m], _mm256_mullo_epi32(part[m], sc));
           } else {
 #pragma GCC unroll 6
             for (uint32_t m = 0; m < M; ++m) sum[m] = part[m];
@@ -352,16 +380,13 @@ void tile_blocks(const uint8_t* panel, uint32_t k, const uint8_t* group, uint32_
           acc[m] = _mm256_fmadd_ps(mw, broadcast_float(act + Record::das + 4 * (row0 + m)), acc[m]);
       }
       if constexpr (H == PanelHeader::k2) {  // minima of the halves: negated as -S is
-        const __m256i zero = _mm256_setzero_si256();
-        const __m256i mn0 = _mm256_sub_epi32(zero, _mm256_srli_epi32(load_u8x8(at + 32 + 16 * j), 4));
-        const __m256i mn1 = _mm256_sub_epi32(zero, _mm256_srli_epi32(load_u8x8(at + 40 + 16 * j), 4));
+        const __m256i minima = pair16(_mm256_srli_epi32(load_u8x8(at + 32 + 16 * j), 4),
+                                      _mm256_srli_epi32(load_u8x8(at + 40 + 16 * j), 4));
+        const __m256i negated = _mm256_sub_epi16(_mm256_setzero_si256(), minima);
         mw = _mm256_xor_ps(second, _mm256_set1_ps(-0.0f));
 #pragma GCC unroll 6
         for (uint32_t m = 0; m < M; ++m) {
-          const __m256i ns = broadcast32(act + Record::ns + 4 * (row0 + m));
-          const __m256i ns0 = broadcast32(act + Record::ns0 + 4 * (row0 + m));
-          const __m256i qsum =
-              _mm256_add_epi32(_mm256_mullo_epi32(mn0, ns0), _mm256_mullo_epi32(mn1, _mm256_sub_epi32(ns, ns0)));
+          const __m256i qsum = _mm256_madd_epi16(sums_of_both(act, m), negated);
           const __m256 da = broadcast_float(act + Record::da + 4 * (row0 + m));
           acc[m] = _mm256_fmadd_ps(mw, _mm256_mul_ps(da, _mm256_cvtepi32_ps(qsum)), acc[m]);
         }
