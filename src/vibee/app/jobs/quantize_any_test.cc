@@ -9,6 +9,7 @@
 #include "vibee/app/jobs/load.h"
 #include "vibee/app/jobs/quantize_any.h"
 #include "vibee/app/jobs/quantize_scheme_fixture.h"
+#include "vibee/kit/tensor_values.h"
 #include "vibee/model/arch/arch.h"
 
 namespace vibee {
@@ -17,14 +18,6 @@ namespace {
 using testing::HasSubstr;
 namespace fs = std::filesystem;
 
-std::vector<float> values(const Checkpoint& file, const std::string& name) {
-  const TensorInfo& t = *file.find(name);
-  std::vector<uint8_t> raw(t.bytes);
-  EXPECT_TRUE(file.read(t, 0, raw).ok());
-  std::vector<float> out(t.elements());
-  info(t.format).decode_rows(raw.data(), t.rows(), t.row_length(), out.data());
-  return out;
-}
 double distance(const std::vector<float>& a, const std::vector<float>& b) {
   double sum = 0;
   for (size_t i = 0; i < a.size(); ++i) sum += (double(a[i]) - b[i]) * (double(a[i]) - b[i]);
@@ -52,10 +45,10 @@ TEST_F(QuantizeAny, OneDirectoryLoadsAtEveryWidthAndComesNearerWithEach) {
       ASSERT_TRUE(file.ok()) << file.status().message();
       double off = 0;
       for (const char* name : {"blk.0.attn_q.weight", "blk.1.attn_k.weight", "blk.1.ffn_down.weight"})
-        off += distance(values(*source, name), values(*file, name));
+        off += distance(*tensor_values(*source, name), *tensor_values(*file, name));
       EXPECT_LT(off, before) << table << " " << bits;
       before = off;
-      EXPECT_EQ(values(*source, "token_embd.weight"), values(*file, "token_embd.weight"));
+      EXPECT_EQ(*tensor_values(*source, "token_embd.weight"), *tensor_values(*file, "token_embd.weight"));
     }
     LoadConfig load_config;
     load_config.model = c_.target;
@@ -87,9 +80,10 @@ TEST_F(QuantizeAny, ACalibrationTextWeighsErrors) {
   const auto source = open_checkpoint(model_.path()), a = open_checkpoint(weighted, 3),
              b = open_checkpoint(c_.target, 3);
   ASSERT_TRUE(source.ok() && a.ok() && b.ok());
-  const std::vector<float> want = values(*source, "blk.0.ffn_up.weight");
+  const std::vector<float> want = *tensor_values(*source, "blk.0.ffn_up.weight");
   // Weighing buys sensitive weights their values with those of the others.
-  EXPECT_GT(distance(want, values(*a, "blk.0.ffn_up.weight")), distance(want, values(*b, "blk.0.ffn_up.weight")));
+  EXPECT_GT(distance(want, *tensor_values(*a, "blk.0.ffn_up.weight")),
+            distance(want, *tensor_values(*b, "blk.0.ffn_up.weight")));
 }
 
 TEST_F(QuantizeAny, SaysWhatDoesNotGoTogether) {

@@ -7,7 +7,6 @@
 
 #include <filesystem>
 
-#include "vibee/app/jobs/load.h"
 #include "vibee/app/jobs/quantize_scheme_fixture.h"
 
 namespace vibee {
@@ -28,11 +27,7 @@ TEST_F(QuantizeAtom, WritesADirectoryThatRuns) {
   // Groups of 32 with a half: 4.5 bits, and 4 more of a fifth to a third of the inputs; an order of 32 bits an input.
   EXPECT_GT(done->report.bits_per_weight(), 5.3);
   EXPECT_LT(done->report.bits_per_weight(), 6.5);
-  LoadConfig load_config;
-  load_config.model = c_.target;
-  load_config.context = 64;
-  auto loaded = load(load_config);
-  ASSERT_TRUE(loaded.ok()) << loaded.status().message();
+  expect_loads();
   auto file = open_checkpoint(c_.target);
   ASSERT_TRUE(file.ok());
   EXPECT_EQ(file->find("blk.1.ffn_up.weight")->format, Format::atom32);

@@ -7,7 +7,6 @@
 
 #include <filesystem>
 
-#include "vibee/app/jobs/load.h"
 #include "vibee/app/jobs/quantize_scheme_fixture.h"
 
 namespace vibee {
@@ -34,11 +33,7 @@ TEST_F(QuantizeGroups, DirectoriesLoad) {
     EXPECT_EQ(done->report.matrices, 13u);
     EXPECT_EQ(done->report.left, 1u);
     EXPECT_TRUE(done->warnings.empty());
-    LoadConfig config;
-    config.model = c_.target;
-    config.threads = 1;
-    const auto loaded = load(config);
-    ASSERT_TRUE(loaded.ok()) << loaded.status().message();
+    expect_loads();
   }
   // What is there already is not solved again.
   c_.scheme = "awq";

@@ -7,7 +7,6 @@
 
 #include <filesystem>
 
-#include "vibee/app/jobs/load.h"
 #include "vibee/app/jobs/quantize_scheme_fixture.h"
 #include "vibee/model/arch/arch.h"
 
@@ -30,11 +29,7 @@ TEST_F(QuantizeQuanto, DirectoriesLoadAndKeepWhatTheyShould) {
     ASSERT_TRUE(done.ok()) << done.status().message();
     EXPECT_EQ(done->report.matrices, 14u);
     EXPECT_EQ(done->report.left, 1u);
-    LoadConfig config;
-    config.model = c_.target;
-    config.threads = 1;
-    const auto loaded = load(config);
-    ASSERT_TRUE(loaded.ok()) << loaded.status().message();
+    expect_loads();
     const auto file = open_checkpoint(c_.target);
     ASSERT_TRUE(file.ok());
     EXPECT_EQ(file->find("output.weight")->format, Format::f16);

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include "vibee/app/jobs/load.h"
 #include "vibee/app/jobs/quantize_scheme.h"
 #include "vibee/kit/temp_folder.h"
 #include "vibee/kit/tiny_model.h"
@@ -35,6 +36,15 @@ class SchemeTest : public testing::Test {
   std::string message() const {
     const auto done = kJob(c_, nullptr);
     return done.ok() ? "no error" : std::string(done.status().message());
+  }
+  /// What was written runs.
+  void expect_loads() const {
+    LoadConfig config;
+    config.model = c_.target;
+    config.context = 64;
+    config.threads = 1;
+    const auto loaded = load(config);
+    EXPECT_TRUE(loaded.ok()) << c_.scheme << ": " << loaded.status().message();
   }
   TempFolder folder_;
   TinyModelFile model_;

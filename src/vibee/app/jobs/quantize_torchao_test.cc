@@ -7,8 +7,8 @@
 
 #include <filesystem>
 
-#include "vibee/app/jobs/load.h"
 #include "vibee/app/jobs/quantize_scheme_fixture.h"
+#include "vibee/kit/tensor_values.h"
 #include "vibee/model/arch/arch.h"
 
 namespace vibee {
@@ -25,10 +25,7 @@ TEST_F(QuantizeTorchao, DirectoriesLoadWithTheValuesThatWereMade) {
   const auto source = open_checkpoint(model_.path());
   ASSERT_TRUE(source.ok());
   const TensorInfo& t = *source->find("blk.1.ffn_up.weight");
-  std::vector<uint8_t> raw(t.bytes);
-  ASSERT_TRUE(source->read(t, 0, raw).ok());
-  std::vector<float> w(t.elements());
-  info(t.format).decode(raw.data(), w.size(), w.data());
+  const std::vector<float> w = *tensor_values(*source, t.name);
   for (const std::string& scheme : torchao_recipes()) {
     c_.scheme = scheme;
     c_.target = folder_.path() + "/" + scheme;
@@ -40,19 +37,11 @@ TEST_F(QuantizeTorchao, DirectoriesLoadWithTheValuesThatWereMade) {
     ASSERT_TRUE(done.ok()) << done.status().message();
     EXPECT_EQ(done->report.matrices, 14u);
     EXPECT_TRUE(done->warnings.empty());
-    LoadConfig config;
-    config.model = c_.target;
-    config.threads = 1;
-    const auto loaded = load(config);
-    ASSERT_TRUE(loaded.ok()) << loaded.status().message();
+    expect_loads();
     const auto file = open_checkpoint(c_.target);
     ASSERT_TRUE(file.ok()) << file.status().message();
     EXPECT_EQ(file->find("output.weight")->format, Format::f16);
-    const TensorInfo& made = *file->find(t.name);
-    raw.resize(made.bytes);
-    ASSERT_TRUE(file->read(made, 0, raw).ok());
-    std::vector<float> values(w.size());
-    info(made.format).decode_rows(raw.data(), made.rows(), made.row_length(), values.data());
+    const std::vector<float> values = *tensor_values(*file, t.name);
     const TorchaoMatrix m = torchao_quantize(w, t.row_length(), recipe, {3, 32, true}, t.format, nullptr);
     const uint64_t group = w.size() / m.scale.size();
     for (size_t i = 0; i < w.size(); ++i) {

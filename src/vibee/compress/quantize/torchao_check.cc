@@ -15,6 +15,7 @@
 #include "vibee/graph/pass/pass.h"
 #include "vibee/graph/pass/quantize_aware.h"
 #include "vibee/kit/temp_folder.h"
+#include "vibee/kit/tensor_values.h"
 #include "vibee/kit/tiny_model.h"
 #include "vibee/kit/trial_training.h"
 #include "vibee/model/arch/arch.h"
@@ -112,15 +113,6 @@ std::vector<float> gradient_by(Format format, const FileWeights& weights) {
   return dx;
 }
 
-Result<std::vector<float>> values(const Checkpoint& file, std::string_view name) {
-  VIBEE_ASSIGN(const TensorInfo* t, file.tensor(name));
-  std::vector<uint8_t> raw(t->bytes);
-  VIBEE_TRY(file.read(*t, 0, raw));
-  std::vector<float> out(t->elements());
-  info(t->format).decode_rows(raw.data(), t->rows(), t->row_length(), out.data());
-  return out;
-}
-
 /// Numbers of a directory in a recipe, read back, that are not scale * (code - zero).
 Result<uint64_t> wrong_numbers(const Checkpoint& source, const std::string& directory, const TorchaoRecipe& recipe,
                                const TorchaoCodes& codes) {
@@ -129,8 +121,8 @@ Result<uint64_t> wrong_numbers(const Checkpoint& source, const std::string& dire
   uint64_t wrong = 0;
   for (const char* name : {"blk.0.ffn_down.weight", "blk.1.attn_v.weight"}) {
     VIBEE_ASSIGN(const TensorInfo* t, source.tensor(name));
-    VIBEE_ASSIGN(const std::vector<float> w, values(source, name));
-    VIBEE_ASSIGN(const std::vector<float> got, values(read, name));
+    VIBEE_ASSIGN(const std::vector<float> w, tensor_values(source, name));
+    VIBEE_ASSIGN(const std::vector<float> got, tensor_values(read, name));
     const TorchaoMatrix m = torchao_quantize(w, t->row_length(), recipe, codes, t->format, nullptr);
     const uint64_t group = w.size() / m.scale.size();
     for (size_t i = 0; i < w.size(); ++i) {
