@@ -17,7 +17,7 @@ struct Plan::Layout {
   std::vector<uint8_t> barrier_small, barrier_large;
   std::vector<Place> places;
   uint64_t bytes = 0, parts_offset = 0, quantized_offset = 0, quantized_stride = 0;
-  uint64_t gathered_offset = 0, gathered_stride = 0;
+  uint64_t gathered_offset = 0, gathered_stride = 0, panels_offset = 0, panels_stride = 0;
   uint32_t part_slots = 0, regions_small = 0;
 
   static Result<Layout> make(const Graph& g, const PlanOptions& o);
@@ -136,6 +136,21 @@ Status check_runnable(const Graph& g, const Node& node) {
   return {};
 }
 
+/// Memory in which a thread makes panels of the node's weights ready: those of 32 columns of both weights at once where
+/// a product is gated, else of one panel.
+uint64_t panel_bytes(const Graph& g, const Node& node, const PlanOptions& o) {
+  uint64_t one = 0, all = 0;
+  for (size_t i = 0; i < node.in.size(); ++i) {
+    const Type& type = g.type(node.in[i]);
+    if (!takes_weight(g, node, i) || type.dims.size() < 2 || node.op == Op::embed) continue;
+    const Format format = type.elem.format;
+    const uint64_t bytes = panel_scratch(format, o.isa, uint32_t(type.dims.back().n), o.max_rows, o.float_rows);
+    one = std::max(one, bytes);
+    all += bytes * (32 / panel_rows(format, o.isa));
+  }
+  return node.op == Op::linear_gated ? all : one;
+}
+
 }  // namespace
 
 Result<Plan::Layout> Plan::Layout::make(const Graph& g, const PlanOptions& o) {
@@ -164,6 +179,7 @@ Result<Plan::Layout> Plan::Layout::make(const Graph& g, const PlanOptions& o) {
       const uint64_t gathered = node.op == Op::moe_route ? uint64_t(weight[0].n) : k;
       if (moe) l.gathered_stride = std::max<uint64_t>(l.gathered_stride, round_up(4 * rows * gathered, 64));
     }
+    l.panels_stride = std::max(l.panels_stride, panel_bytes(g, node, o));
     for (ValueId id : node.out) producer[id] = int32_t(l.call_nodes.size());
     if (node.op == Op::attention)
       group = std::max<uint32_t>(group, uint32_t(node.integer("heads") / node.integer("kv_heads")));
@@ -276,7 +292,8 @@ Result<Plan::Layout> Plan::Layout::make(const Graph& g, const PlanOptions& o) {
   l.part_slots = slots_for_parts(o);
   l.quantized_offset = round_up(l.parts_offset + uint64_t(l.part_slots) * group * sizeof(FoldState), 64);
   l.gathered_offset = l.quantized_offset + l.quantized_stride * o.threads;
-  l.bytes = l.gathered_offset + l.gathered_stride * o.threads;
+  l.panels_offset = l.gathered_offset + l.gathered_stride * o.threads;
+  l.bytes = l.panels_offset + l.panels_stride * o.threads;
   return l;
 }
 
@@ -386,6 +403,8 @@ Result<std::unique_ptr<Plan>> Plan::compile(const Graph& g, const WeightTable& w
   plan->quantized_stride_ = layout.quantized_stride;
   plan->gathered_offset_ = layout.gathered_offset;
   plan->gathered_stride_ = layout.gathered_stride;
+  plan->panels_offset_ = layout.panels_offset;
+  plan->panels_stride_ = layout.panels_stride;
   if (g.outputs.empty() || !g.type(g.outputs[0]).elem.is_f32() ||
       info(g.producer(g.outputs[0]).op).level == OpLevel::source)
     return error(Code::invalid, "a plan's first output is f32 rows that it computes");

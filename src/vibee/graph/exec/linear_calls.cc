@@ -14,7 +14,7 @@ RowsInput input(const Call& c, const Worker& w, uint32_t rows) {
   const uint32_t k = c.weight[0]->k;
   if (c.quantized_rows) return quantized_input(w, w.plan.pointer<uint8_t>(c.in[0], w.tid, w.small), rows, k);
   const float* x = w.plan.pointer<float>(c.in[0], w.tid, w.small);
-  if (!c.quantizes_rows) return {{nullptr, x, rows}, nullptr};
+  if (!c.quantizes_rows) return float_input(w, x, rows);
   uint8_t* act = w.plan.quantized_rows(w.tid);
   for (uint32_t r = 0; r < rows; ++r) quantize_row(c, w, x + uint64_t(r) * k, k, act, rows, r);
   return quantized_input(w, act, rows, k);
@@ -77,17 +77,23 @@ void run_linear_gated(const Call& c, Worker& w) {
   const uint32_t g = act_group(rows), chunk = matmul_chunk(rows, gate.k);
   alignas(64) float tile[kActMaxGroup * 16];
   alignas(64) float both[2][kActMaxGroup][32];
-  std::vector<float> decoded[2][4];  // stay empty unless float rows meet an integer format
+  uint64_t panel_stride[2];
+  for (uint32_t side = 0; side < 2; ++side) {
+    const PlanOptions& o = w.plan.options();
+    panel_stride[side] = panel_scratch(c.weight[side]->format, o.isa, gate.k, o.max_rows, o.float_rows);
+  }
   for (uint32_t begin = 0; begin < rows; begin += chunk) {
     const uint32_t end = begin + chunk < rows ? begin + chunk : rows;
     for (uint32_t block = blocks.begin; block < blocks.end; ++block) {
       const uint32_t column = block * 32, count = n - column < 32 ? n - column : 32;
       std::optional<PanelProduct> product[2][4];
       uint32_t most = kActMaxGroup;
+      uint8_t* scratch = in.panels;
       for (uint32_t side = 0; side < 2; ++side) {
         const PackedWeight& weight = side ? up : gate;
         for (uint32_t p = 0; p * weight.nr < count; ++p) {
-          product[side][p].emplace(*c.gemm[side], weight, in, column / weight.nr + p, decoded[side][p]);
+          product[side][p].emplace(*c.gemm[side], weight, in, column / weight.nr + p, scratch);
+          scratch += panel_stride[side];
           most = std::min(most, product[side][p]->max_rows());
         }
       }

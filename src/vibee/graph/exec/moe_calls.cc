@@ -14,7 +14,7 @@ namespace {
 /// `rows` float rows of width k as the input of a product, quantised into the thread's memory where the weight wants
 /// it.
 RowsInput input_of(const Call& c, const Worker& w, const float* x, uint32_t rows, uint32_t k) {
-  if (!c.quantizes_rows) return {{nullptr, x, rows}, nullptr};
+  if (!c.quantizes_rows) return float_input(w, x, rows);
   uint8_t* act = w.plan.quantized_rows(w.tid);
   for (uint32_t r = 0; r < rows; ++r) quantize_row(c, w, x + uint64_t(r) * k, k, act, rows, r);
   return quantized_input(w, act, rows, k);

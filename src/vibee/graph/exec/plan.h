@@ -139,6 +139,8 @@ class Plan {
   float* gathered_rows(uint32_t tid) const {
     return reinterpret_cast<float*>(arena_.data() + gathered_offset_ + tid * gathered_stride_);
   }
+  /// A thread's memory for panels that a product makes ready (kernels/gemm/gemm.h).
+  uint8_t* panels(uint32_t tid) const { return arena_.data() + panels_offset_ + tid * panels_stride_; }
 
   /// Nanoseconds by call and thread since enable_profile(), and time spent waiting at the barrier before each call.
   struct CallTime {
@@ -166,6 +168,7 @@ class Plan {
   std::vector<bool> per_logits_row_;
   HugeBuffer arena_;
   uint64_t parts_offset_ = 0, quantized_offset_ = 0, quantized_stride_ = 0, gathered_offset_ = 0, gathered_stride_ = 0;
+  uint64_t panels_offset_ = 0, panels_stride_ = 0;
   std::vector<WorkList> work_lists_;  ///< one for each shape of attention in the graph
   ValueId output_ = 0;
   uint32_t output_width_ = 0, regions_small_ = 0;

@@ -23,9 +23,13 @@ static void permute(const float* x, const float* order, uint32_t width, float* o
 }
 
 RowsInput quantized_input(const Worker& w, const uint8_t* act, uint32_t rows, uint32_t k) {
-  RowsInput in{{act, nullptr, rows}, nullptr};
+  RowsInput in{{act, nullptr, rows, w.plan.panels(w.tid)}, nullptr};
   if (w.plan.options().outlier_threshold > 0) in.outliers = outlier_row(const_cast<uint8_t*>(act), rows, k, 0);
   return in;
+}
+
+RowsInput float_input(const Worker& w, const float* x, uint32_t rows) {
+  return {{nullptr, x, rows, w.plan.panels(w.tid)}, nullptr};
 }
 
 void run_embed(const Call& c, Worker& w) {

@@ -16,6 +16,8 @@ void quantize_row(const Call& c, const Worker& w, const float* x, uint32_t k, ui
                   uint32_t row);
 /// Rows so quantised as the input of a product.
 RowsInput quantized_input(const Worker& w, const uint8_t* act, uint32_t rows, uint32_t k);
+/// Float rows as the input of a product.
+RowsInput float_input(const Worker& w, const float* x, uint32_t rows);
 
 void run_embed(const Call&, Worker&);
 void run_rms_norm(const Call&, Worker&);

@@ -51,7 +51,9 @@ void forward(const Node& node, const TrainWorker& w, const PackedWeight& weight)
   MatmulInput in;
   in.rows = rows;
   if (rule != ActRule::floats) {
-    uint8_t* const act = work.data() + round_up(4 * uint64_t(k) * w.threads, 64);
+    const uint64_t ready = panel_scratch(weight.format, w.plan.options().isa, k, w.plan.options().max_rows, false);
+    uint8_t* const act = work.data() + round_up((4 * uint64_t(k) + ready) * w.threads, 64);
+    in.panels = work.data() + 4 * uint64_t(k) * w.threads + ready * w.tid;
     for (uint32_t r = mine.begin; r < mine.end; ++r)
       quantize_row(w.pointwise, rule, widen(w, x, r, floats + uint64_t(k) * w.tid), k, act_row(act, rows, k, r));
     in.act = act;
@@ -94,9 +96,11 @@ uint64_t stored_product_workspace(const Graph& g, const Node& node, const TrainO
   const Format format = format_of(node);
   const uint64_t encoding = o.threads * panel_workspace(format, k, o.isa);
   if (node.op == Op::linear_dx) return std::max(encoding, dense_workspace(o.max_rows, k, n, o));
-  const uint64_t rows = act_rule(format) == ActRule::floats
-                            ? 4 * uint64_t(k) * o.max_rows
-                            : round_up(4 * uint64_t(k) * o.threads, 64) + act_bytes(o.max_rows, k);
+  const uint64_t rows =
+      act_rule(format) == ActRule::floats
+          ? 4 * uint64_t(k) * o.max_rows
+          : round_up((4 * uint64_t(k) + panel_scratch(format, o.isa, k, o.max_rows, false)) * o.threads, 64) +
+                act_bytes(o.max_rows, k);
   return std::max(encoding, rows);
 }
 

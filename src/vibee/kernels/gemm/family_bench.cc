@@ -32,9 +32,10 @@ double median_seconds(int runs, Function function) {
 double time_rows(const GemmKernel& kernel, const PackedWeight& w, const std::vector<float>& x, uint32_t rows,
                  int runs) {
   const std::vector<uint8_t> act = is_integer(w.format) ? quantize(w.format, x, rows, w.k) : std::vector<uint8_t>();
+  std::vector<uint8_t> ready(panel_scratch(w.format, kernel.isa, w.k, rows, false));
   float sink = 0;
   const double seconds = median_seconds(runs, [&] {
-    matmul(kernel, w, MatmulInput{act.data(), act.empty() ? x.data() : nullptr, rows}, 0, w.panels(),
+    matmul(kernel, w, MatmulInput{act.data(), act.empty() ? x.data() : nullptr, rows, ready.data()}, 0, w.panels(),
            [&](uint32_t, uint32_t, uint32_t, const float* tile) { sink += tile[0]; });
   });
   return sink == sink ? seconds : 0;

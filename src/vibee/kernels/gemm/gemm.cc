@@ -4,9 +4,12 @@
 namespace vibee {
 namespace {
 
+#define VIBEE_UNPACKED_scalar(symbol) nullptr
+#define VIBEE_UNPACKED_avx2(symbol) &symbol##_unpacked
+#define VIBEE_UNPACKED_avx512(symbol) nullptr
 constexpr GemmKernel kKernels[] = {
 #define VIBEE_QKERNEL(symbol, technique, isa, format, order, rows) \
-  {#symbol, #technique, Isa::isa, Format::format, #order, rows, symbol, nullptr},
+  {#symbol, #technique, Isa::isa, Format::format, #order, rows, symbol, nullptr, VIBEE_UNPACKED_##isa(symbol)},
 #define VIBEE_FKERNEL(symbol, technique, isa, format, order, rows) \
   {#symbol, #technique, Isa::isa, Format::format, #order, rows, nullptr, symbol},
 #define VIBEE_DKERNEL(symbol, technique, isa, order)
@@ -15,6 +18,9 @@ constexpr GemmKernel kKernels[] = {
 #undef VIBEE_FKERNEL
 #undef VIBEE_DKERNEL
 };
+#undef VIBEE_UNPACKED_scalar
+#undef VIBEE_UNPACKED_avx2
+#undef VIBEE_UNPACKED_avx512
 
 }  // namespace
 
@@ -28,11 +34,21 @@ const GemmKernel& gemm_kernel(Format format, Isa isa) {
   return *best;
 }
 
-void PanelProduct::decode(uint32_t panel, std::vector<float>& scratch) {
-  scratch.resize(uint64_t(w_.k) * 16);
-  decode_panel(w_, panel, scratch.data());
-  data_ = reinterpret_cast<const uint8_t*>(scratch.data());
+uint64_t panel_scratch(Format format, Isa isa, uint32_t k, uint32_t rows, bool float_rows) {
+  const GemmKernel& kernel = gemm_kernel(format, isa);
+  if (float_rows) return kernel.int_tile ? sizeof(float) * 16 * uint64_t(k) : 0;
+  return unpacks(kernel, rows) ? uint64_t(panel_rows(format, isa)) * k : 0;
+}
+
+void PanelProduct::decode(uint32_t panel, uint8_t* scratch) {
+  decode_panel(w_, panel, reinterpret_cast<float*>(scratch));
+  data_ = scratch;
   kernel_ = &gemm_kernel(Format::f32, kernel_->isa);
+}
+
+void PanelProduct::unpack(uint8_t* scratch) {
+  kernel_->unpacked->unpack(data_, w_.k, scratch);
+  bytes_ = scratch;
 }
 
 uint32_t matmul_chunk(uint32_t rows, uint32_t k) {

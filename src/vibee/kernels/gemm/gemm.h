@@ -22,6 +22,14 @@ using IntTile = void (*)(const uint8_t* panel, uint32_t k, const uint8_t* group,
 /// One panel times m float rows, `stride` floats apart -> out[m][nr].
 using FloatTile = void (*)(const uint8_t* panel, uint32_t k, const float* x, uint64_t stride, uint32_t m, float* out);
 
+/// How a kernel whose codes are costly to unpack meets many rows: the codes of a panel as bytes, unpacked once (k * nr
+/// of them), and the tile of rows row0 .. row0+m of a group of kActMaxGroup that reads them -> out[m][nr].
+struct UnpackedTile {
+  void (*unpack)(const uint8_t* panel, uint32_t k, uint8_t* bytes);
+  void (*tile)(const uint8_t* panel, const uint8_t* bytes, uint32_t k, const uint8_t* group, uint32_t row0, uint32_t m,
+               float* out);
+};
+
 /// A row of kernels.inc.
 struct GemmKernel {
   std::string_view symbol, technique;
@@ -31,10 +39,16 @@ struct GemmKernel {
   uint32_t max_rows;  ///< rows a tile, at most kActMaxGroup
   IntTile int_tile;   ///< set for integer formats
   FloatTile float_tile;
+  const UnpackedTile* unpacked = nullptr;  ///< of AVX2; its functions are null where that would bring nothing
 };
+/// Whether the codes of a panel are unpacked for so many quantised rows.
+inline bool unpacks(const GemmKernel& kernel, uint32_t rows) {
+  return kernel.unpacked && kernel.unpacked->unpack && rows >= kActMaxGroup;
+}
 
-#define VIBEE_QKERNEL(symbol, technique, isa, format, order, rows) \
-  void symbol(const uint8_t*, uint32_t, const uint8_t*, uint32_t, uint32_t, uint32_t, float*);
+#define VIBEE_QKERNEL(symbol, technique, isa, format, order, rows)                             \
+  void symbol(const uint8_t*, uint32_t, const uint8_t*, uint32_t, uint32_t, uint32_t, float*); \
+  extern const UnpackedTile symbol##_unpacked;
 #define VIBEE_FKERNEL(symbol, technique, isa, format, order, rows) \
   void symbol(const uint8_t*, uint32_t, const float*, uint64_t, uint32_t, float*);
 #define VIBEE_DKERNEL(symbol, technique, isa, order)
@@ -53,7 +67,11 @@ struct MatmulInput {
   const uint8_t* act = nullptr;  ///< quantised rows, or null
   const float* x = nullptr;      ///< float rows, k floats apart; integer formats are decoded for them
   uint32_t rows = 0;
+  uint8_t* panels = nullptr;  ///< the thread's memory for panels that are made ready: panel_scratch bytes each
 };
+/// Bytes that a panel of k columns takes when it is made ready for at most `rows` rows (PanelProduct), float ones or
+/// quantised ones; 0 where it is multiplied as it is stored.
+uint64_t panel_scratch(Format format, Isa isa, uint32_t k, uint32_t rows, bool float_rows);
 /// Rows a chunk: activations of a chunk take at most half a MiB; a multiple of the act group.
 uint32_t matmul_chunk(uint32_t rows, uint32_t k);
 
@@ -63,22 +81,24 @@ constexpr uint32_t tile_rows_at(uint32_t row, uint32_t end, uint32_t g, uint32_t
   return m <= most ? m : m < 2 * most ? (m + 1) / 2 : most;
 }
 
-/// One panel ready to be multiplied: as stored, or, where float rows meet an integer format (`--act f32`,
-/// tree/precision.md S4 family C), decoded to floats once for all row tiles. `scratch` keeps the decoded panel.
+/// One panel ready to be multiplied: as stored; or, where float rows meet an integer format (`--act f32`,
+/// tree/precision.md S4 family C), decoded to floats once for all row tiles; or, where many rows meet it, its codes
+/// unpacked likewise. `scratch` keeps what was made: panel_scratch bytes.
 class PanelProduct {
  public:
-  PanelProduct(const GemmKernel& kernel, const PackedWeight& w, const MatmulInput& in, uint32_t panel,
-               std::vector<float>& scratch)
+  PanelProduct(const GemmKernel& kernel, const PackedWeight& w, const MatmulInput& in, uint32_t panel, uint8_t* scratch)
       : kernel_(&kernel), w_(w), in_(in), data_(w.data + panel * w.stride()) {
     if (kernel.int_tile && in.x) decode(panel, scratch);
+    if (unpacks(kernel, in.rows) && !in.x) unpack(scratch);
   }
   uint32_t max_rows() const { return kernel_->max_rows; }
   /// Rows row .. row+m, inside one group -> tile[m][w.nr].
   void tile(uint32_t row, uint32_t m, float* tile) const {
     if (kernel_->int_tile) {
       const uint32_t g = act_group(in_.rows);
-      kernel_->int_tile(data_, w_.k, in_.act + uint64_t(row / g) * g * (w_.k / kActBlock) * kActRecordBytes, g, row % g,
-                        m, tile);
+      if (bytes_ != nullptr)
+        return kernel_->unpacked->tile(data_, bytes_, w_.k, act_group_at(row, g), row % g, m, tile);
+      kernel_->int_tile(data_, w_.k, act_group_at(row, g), g, row % g, m, tile);
       return;
     }
     kernel_->float_tile(data_, w_.k, in_.x + uint64_t(row) * w_.k, w_.k, m, tile);
@@ -88,11 +108,16 @@ class PanelProduct {
   }
 
  private:
-  void decode(uint32_t panel, std::vector<float>& scratch);
+  void decode(uint32_t panel, uint8_t* scratch);
+  void unpack(uint8_t* scratch);
+  const uint8_t* act_group_at(uint32_t row, uint32_t g) const {
+    return in_.act + uint64_t(row / g) * g * (w_.k / kActBlock) * kActRecordBytes;
+  }
   const GemmKernel* kernel_;
   const PackedWeight& w_;
   const MatmulInput& in_;
   const uint8_t* data_;
+  const uint8_t* bytes_ = nullptr;  // the panel's codes, where they are unpacked
 };
 
 template <class Store>
@@ -100,11 +125,10 @@ void matmul(const GemmKernel& kernel, const PackedWeight& w, const MatmulInput& 
             Store&& store) {
   alignas(64) float tile[kActMaxGroup * 16];
   const uint32_t g = act_group(in.rows), chunk = matmul_chunk(in.rows, w.k);
-  std::vector<float> decoded;  // stays empty unless float rows meet an integer format
   for (uint32_t begin = 0; begin < in.rows; begin += chunk) {
     const uint32_t end = begin + chunk < in.rows ? begin + chunk : in.rows;
     for (uint32_t panel = first; panel < last; ++panel) {
-      const PanelProduct product(kernel, w, in, panel, decoded);
+      const PanelProduct product(kernel, w, in, panel, in.panels);
       for (uint32_t row = begin; row < end;) {
         const uint32_t m = tile_rows_at(row, end, g, product.max_rows());
         product.tile(row, m, tile);

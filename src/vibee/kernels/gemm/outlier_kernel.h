@@ -37,8 +37,10 @@ void codes_of(const PanelColumn& c, int32_t* code) {
     at += 8 * NR;
   }
   if (c.parts.single_bit >= 0) {
-    const uint8_t* bits = at + g * (NR / 2);
-    for (uint32_t r = 0; r < NR; ++r) code[r] |= (bits[r / 2] >> (4 * (r & 1) + in_word) & 1) << c.parts.single_bit;
+    for (uint32_t r = 0; r < NR; ++r) {
+      const uint32_t bit = NR == 8 ? at[4 * r + in_word] >> g : at[g * (NR / 2) + r / 2] >> (4 * (r & 1) + in_word);
+      code[r] |= int32_t(bit & 1) << c.parts.single_bit;
+    }
   }
   for (uint32_t r = 0; r < NR && c.layout.codes == Codes::iq4; ++r) code[r] = 128 + kIq4Values[code[r]];
   for (uint32_t r = 0; r < NR && c.layout.codes == Codes::e2m1; ++r) code[r] = 12 + kE2m1Doubled[code[r]];

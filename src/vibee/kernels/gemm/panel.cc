@@ -179,6 +179,45 @@ void map_codes(Codes kind, uint8_t code[32]) {
   }
 }
 
+/// Bit j of nibble g of `bits` is bit g of byte j.
+uint32_t bits_by_lane(uint32_t bits) {
+  uint32_t lanes = 0;
+  for (uint32_t j = 0; j < 4; ++j) {
+    uint32_t x = bits >> j & 0x11111111u;
+    x = (x | x >> 3) & 0x03030303u;
+    x = (x | x >> 6) & 0x000f000fu;
+    lanes |= ((x | x >> 12) & 0xffu) << (8 * j);
+  }
+  return lanes;
+}
+uint32_t bits_by_group(uint32_t lanes) {
+  uint32_t bits = 0;
+  for (uint32_t j = 0; j < 4; ++j) {
+    uint32_t x = lanes >> (8 * j) & 0xffu;
+    x = (x | x << 12) & 0x000f000fu;
+    x = (x | x << 6) & 0x03030303u;
+    bits |= ((x | x << 3) & 0x11111111u) << j;
+  }
+  return bits;
+}
+
+/// Writes the single bits of panel row r, bit i of `bits` being element i's: in panels of 8 rows by byte lanes, which
+/// shifts bring to all of a k-group's bytes at once; in those of 16 as the mask of a k-group's 64 bytes. The part is
+/// zeros before.
+void place_single_bits(uint32_t nr, uint32_t r, uint32_t bits, uint8_t* part) {
+  if (nr == 8) return write32(part + 4 * r, bits_by_lane(bits));
+  for (uint32_t g = 0; g < 8; ++g) {
+    uint8_t& byte = part[g * (nr / 2) + r / 2];
+    byte = uint8_t(byte | (bits >> (4 * g) & 15) << (4 * (r & 1)));
+  }
+}
+uint32_t fetch_single_bits(uint32_t nr, uint32_t r, const uint8_t* part) {
+  if (nr == 8) return bits_by_group(read32(part + 4 * r));
+  uint32_t bits = 0;
+  for (uint32_t g = 0; g < 8; ++g) bits |= uint32_t(part[g * (nr / 2) + r / 2] >> (4 * (r & 1)) & 15) << (4 * g);
+  return bits;
+}
+
 /// Writes the 32 codes of panel row r.
 void place_codes(Codes kind, uint32_t nr, uint32_t r, const uint8_t code[32], uint8_t* out) {
   if (kind == Codes::s8) {
@@ -204,11 +243,9 @@ void place_codes(Codes kind, uint32_t nr, uint32_t r, const uint8_t code[32], ui
     out += 8 * nr;
   }
   if (parts.single_bit >= 0) {
-    for (uint32_t g = 0; g < 8; ++g) {
-      uint32_t nibble = 0;
-      for (uint32_t j = 0; j < 4; ++j) nibble |= uint32_t(code[4 * g + j] >> parts.single_bit & 1) << j;
-      out[g * (nr / 2) + r / 2] = uint8_t(out[g * (nr / 2) + r / 2] | nibble << (4 * (r & 1)));
-    }
+    uint32_t bits = 0;
+    for (uint32_t i = 0; i < 32; ++i) bits |= uint32_t(code[i] >> parts.single_bit & 1) << i;
+    place_single_bits(nr, r, bits, out);
   }
 }
 
@@ -229,12 +266,7 @@ bool copy_block(Format format, const uint8_t* row, uint32_t block, uint32_t nr, 
       const uint8_t* words = at + scales + (fifth ? 4 : 0);
       for (uint32_t p = 0; p < 4; ++p) write32(out + (p * nr + r) * 4, read32(words + 4 * p));
       if (!fifth) return true;
-      const uint32_t high = read32(at + scales);
-      uint8_t* bits = out + 16 * nr;
-      for (uint32_t g = 0; g < 8; ++g) {
-        uint8_t& byte = bits[g * (nr / 2) + r / 2];
-        byte = uint8_t(byte | (high >> (4 * g) & 15) << (4 * (r & 1)));
-      }
+      place_single_bits(nr, r, read32(at + scales), out + 16 * nr);
       return true;
     }
     case Format::i4z32:
@@ -295,10 +327,8 @@ void fetch_codes(Codes kind, uint32_t nr, uint32_t r, const uint8_t* in, uint8_t
     in += 8 * nr;
   }
   if (parts.single_bit >= 0) {
-    for (uint32_t i = 0; i < 32; ++i) {
-      const uint32_t bit = in[i / 4 * (nr / 2) + r / 2] >> (4 * (r & 1) + i % 4) & 1;
-      code[i] = uint8_t(code[i] | bit << parts.single_bit);
-    }
+    const uint32_t bits = fetch_single_bits(nr, r, in);
+    for (uint32_t i = 0; i < 32; ++i) code[i] = uint8_t(code[i] | (bits >> i & 1) << parts.single_bit);
   }
 }
 

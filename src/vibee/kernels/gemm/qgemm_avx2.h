@@ -8,6 +8,7 @@
 
 #include "vibee/formats/codebook/tables.h"
 #include "vibee/kernels/gemm/act.h"
+#include "vibee/kernels/gemm/gemm.h"
 #include "vibee/kernels/gemm/panel.h"
 
 namespace vibee {
@@ -106,14 +107,17 @@ inline __m256i unpack_group(const uint8_t* codes, uint32_t g) {
     codes += 64;
   }
   if constexpr (kParts.single_bit >= 0) {
-    int32_t bits;
-    __builtin_memcpy(&bits, codes + 4 * g, 4);
-    const __m256i spread =
-        _mm256_shuffle_epi8(_mm256_set1_epi32(bits), _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2,
-                                                                      2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3));
-    const __m256i bit = _mm256_set1_epi64x(int64_t(0x8040201008040201ull));
-    const __m256i set = _mm256_cmpeq_epi8(_mm256_and_si256(spread, bit), bit);
-    u = _mm256_or_si256(u, _mm256_and_si256(set, _mm256_set1_epi8(1 << kParts.single_bit)));
+    constexpr int kTo = kParts.single_bit;
+    const __m256i lanes = load32(codes);
+    const __m256i moved = g == 0   ? move_bits<0, kTo>(lanes)
+                          : g == 1 ? move_bits<1, kTo>(lanes)
+                          : g == 2 ? move_bits<2, kTo>(lanes)
+                          : g == 3 ? move_bits<3, kTo>(lanes)
+                          : g == 4 ? move_bits<4, kTo>(lanes)
+                          : g == 5 ? move_bits<5, kTo>(lanes)
+                          : g == 6 ? move_bits<6, kTo>(lanes)
+                                   : move_bits<7, kTo>(lanes);
+    u = _mm256_or_si256(u, _mm256_and_si256(moved, _mm256_set1_epi8(char(1 << kTo))));
   }
   if constexpr (C == Codes::e2m1) u = look_up<C>(u, panel_layout(Format::mxfp4).zero);
   return u;
@@ -123,6 +127,52 @@ template <Codes C>
 inline __m256i signed_group(const uint8_t* codes, uint32_t g) {
   if constexpr (C == Codes::s8) return load32(codes + 32 * g);
   return look_up<C>(unpack_group<C>(codes, g), 0);
+}
+
+/// Bytes of a 32-block whose codes are unpacked: 8 k-groups of 8 rows x 4.
+inline constexpr uint32_t kUnpackedBlock = 256;
+/// A panel's codes as bytes, block behind block without headers: what every tile of many rows would unpack again.
+template <Format F>
+void unpack_panel(const uint8_t* panel, uint32_t k, uint8_t* bytes) {
+  constexpr PanelLayout kLayout = panel_layout(F);
+  constexpr uint32_t kBlocks = superblock(kLayout.header) / 32;
+  for (uint32_t super = 0; super < k / superblock(kLayout.header); ++super) {
+    panel += header_bytes(kLayout.header, 8);
+    for (uint32_t j = 0; j < kBlocks; ++j, panel += code_bytes(kLayout.codes, 8), bytes += kUnpackedBlock)
+#pragma GCC unroll 8
+      for (uint32_t g = 0; g < 8; ++g) {
+        const __m256i u =
+            is_signed(kLayout.codes) ? signed_group<kLayout.codes>(panel, g) : unpack_group<kLayout.codes>(panel, g);
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(bytes + 32 * g), u);
+      }
+  }
+}
+
+/// Where a tile reads the codes of a block: in the panel, or unpacked.
+template <Codes C, bool kUnpacked>
+struct BlockCodes {
+  const uint8_t* panel;
+  const uint8_t* bytes;
+  __m256i unsigned_group(uint32_t g) const { return kUnpacked ? load32(bytes + 32 * g) : unpack_group<C>(panel, g); }
+  __m256i signed_group(uint32_t g) const {
+    return kUnpacked ? load32(bytes + 32 * g) : vibee::signed_group<C>(panel, g);
+  }
+  void next() {
+    panel += code_bytes(C, 8);
+    bytes += kUnpacked ? kUnpackedBlock : 0;
+  }
+};
+
+/// A row alone reads panels once, as fast as memory gives them: asks for a block's bytes some blocks before they are
+/// multiplied, so that the two overlap. Past the end of the weight nothing is read.
+template <Format F>
+inline void prefetch_ahead(const uint8_t* codes) {
+  constexpr uint32_t kAhead = 1024;
+  constexpr PanelLayout kLayout = panel_layout(F);
+  constexpr uint32_t kBytes =
+      code_bytes(kLayout.codes, 8) + header_bytes(kLayout.header, 8) / (superblock(kLayout.header) / 32);
+  for (uint32_t i = 0; i < kBytes; i += 64)
+    _mm_prefetch(reinterpret_cast<const char*>(codes + kAhead + i), _MM_HINT_T0);
 }
 
 /// -S times the zero point.
@@ -155,6 +205,7 @@ void tile_whole_rows(const uint8_t* panel, uint32_t k, const uint8_t* group, uin
     const __m256i zeros = _mm256_mullo_epi16(_mm256_srli_epi32(both, 4), scale);
     codes += header_bytes(H, 8);
     for (uint32_t j = 0; j < kBlocks; ++j, codes += code_bytes(C, 8), act += Record::bytes) {
+      if constexpr (M == 1) prefetch_ahead<F>(codes);
       const uint8_t* q = act + Record::q + 32 * row0;
       __m256i sum16[M];
 #pragma GCC unroll 8
@@ -207,6 +258,7 @@ void tile_groups(const uint8_t* panel, uint32_t k, const uint8_t* group, uint32_
 #pragma GCC unroll 6
     for (uint32_t m = 0; m < M; ++m) sum16[m] = _mm256_setzero_si256();
     for (uint32_t j = 0; j < kBlocks; ++j, codes += kBytes, act += Record::bytes) {
+      if constexpr (M == 1) prefetch_ahead<F>(codes);
       const uint8_t* q = act + Record::q + 32 * row0;
 #pragma GCC unroll 8
       for (uint32_t g = 0; g < 8; ++g) {
@@ -261,8 +313,9 @@ void tile_groups(const uint8_t* panel, uint32_t k, const uint8_t* group, uint32_
 /// Two integers of 16 bits a row, the second in the upper half: what vpmaddwd multiplies by two others and adds.
 inline __m256i pair16(__m256i low, __m256i high) { return _mm256_blend_epi16(low, _mm256_slli_epi32(high, 16), 0xaa); }
 
-template <Format F, uint32_t G, uint32_t M>
-void tile_blocks(const uint8_t* panel, uint32_t k, const uint8_t* group, uint32_t row0, float* out) {
+template <Format F, uint32_t G, uint32_t M, bool kUnpacked>
+void tile_blocks(const uint8_t* panel, const uint8_t* bytes, uint32_t k, const uint8_t* group, uint32_t row0,
+                 float* out) {
   constexpr PanelLayout kLayout = panel_layout(F);
   constexpr Codes C = kLayout.codes;
   constexpr PanelHeader H = kLayout.header;
@@ -274,6 +327,7 @@ void tile_blocks(const uint8_t* panel, uint32_t k, const uint8_t* group, uint32_
   for (uint32_t m = 0; m < M; ++m) acc[m] = _mm256_setzero_ps();
   const uint8_t* act = group;
   const uint8_t* at = panel;
+  BlockCodes<C, kUnpacked> codes{panel, bytes};
   for (uint32_t super = 0; super < k / superblock(H); ++super) {
     const __m256 d = has_float_scales(H)    ? load_floats8(at)
                      : H == PanelHeader::e8 ? load_e8m0(at)
@@ -283,8 +337,9 @@ void tile_blocks(const uint8_t* panel, uint32_t k, const uint8_t* group, uint32_
                           : has_min(H)   ? load_half8(at + 16)
                                          : _mm256_setzero_ps();
     const __m256i zeros = has_zeros(H) ? load_u8x8(at + 32) : _mm256_setzero_si256();
-    const uint8_t* codes = at + header_bytes(H, 8);
-    for (uint32_t j = 0; j < kBlocks; ++j, codes += code_bytes(C, 8), act += Record::bytes) {
+    codes.panel = at + header_bytes(H, 8);
+    for (uint32_t j = 0; j < kBlocks; ++j, codes.next(), act += Record::bytes) {
+      if constexpr (M == 1) prefetch_ahead<F>(codes.panel);
       const uint8_t* q = act + Record::q + 32 * row0;
       // -S of the two halves of row m.
       const auto sums_of_both = [&](const uint8_t* record, uint32_t m) {
@@ -298,7 +353,7 @@ void tile_blocks(const uint8_t* panel, uint32_t k, const uint8_t* group, uint32_
       if constexpr (is_signed(C)) {
 #pragma GCC unroll 8
         for (uint32_t g = 0; g < 8; ++g) {
-          const __m256i w = signed_group<C>(codes, g), magnitude = _mm256_abs_epi8(w);
+          const __m256i w = codes.signed_group(g), magnitude = _mm256_abs_epi8(w);
 #pragma GCC unroll 6
           for (uint32_t m = 0; m < M; ++m) {
             const __m256i signed_q = _mm256_sign_epi8(broadcast32(q + 32 * m + 4 * g), w);
@@ -343,7 +398,7 @@ void tile_blocks(const uint8_t* panel, uint32_t k, const uint8_t* group, uint32_
 #pragma GCC unroll 8
             for (uint32_t i = 0; i < kFlush; ++i) {
               const uint32_t g = half * 4 + f * kFlush + i;
-              const __m256i u = unpack_group<C>(codes, g);
+              const __m256i u = codes.unsigned_group(g);
 #pragma GCC unroll 6
               for (uint32_t m = 0; m < M; ++m) {
                 const __m256i product = _mm256_maddubs_epi16(u, broadcast32(q + 32 * m + 4 * g));
@@ -392,21 +447,49 @@ void tile_blocks(const uint8_t* panel, uint32_t k, const uint8_t* group, uint32_
         }
       }
     }
-    at = codes;
+    at = codes.panel;
   }
 #pragma GCC unroll 6
   for (uint32_t m = 0; m < M; ++m)
     _mm256_storeu_ps(out + 8 * m, kLayout.row_scale ? _mm256_mul_ps(acc[m], load_floats8(at)) : acc[m]);
 }
 
-template <Format F, uint32_t G, uint32_t M>
-void tile_entry(const uint8_t* panel, uint32_t k, const uint8_t* group, uint32_t row0, float* out) {
+template <Format F, uint32_t G, uint32_t M, bool kUnpacked>
+void tile(const uint8_t* panel, const uint8_t* bytes, uint32_t k, const uint8_t* group, uint32_t row0, float* out) {
   if constexpr (act_rule(F) == ActRule::row) {
     tile_whole_rows<F, G, M>(panel, k, group, row0, out);
   } else if constexpr (act_rule_group(act_rule(F)) != 0) {
     tile_groups<F, G, M>(panel, k, group, row0, out);
   } else {
-    tile_blocks<F, G, M>(panel, k, group, row0, out);
+    tile_blocks<F, G, M, kUnpacked>(panel, bytes, k, group, row0, out);
+  }
+}
+template <Format F, uint32_t G, uint32_t M>
+void tile_entry(const uint8_t* panel, uint32_t k, const uint8_t* group, uint32_t row0, float* out) {
+  tile<F, G, M, false>(panel, nullptr, k, group, row0, out);
+}
+
+/// Rows row0 .. row0+m of a group of the most rows; the codes of the panel unpacked.
+template <Format F, uint32_t... I>
+void unpacked_dispatch(const uint8_t* panel, const uint8_t* bytes, uint32_t k, const uint8_t* group, uint32_t row0,
+                       uint32_t m, float* out, std::integer_sequence<uint32_t, I...>) {
+  using TileFn = void (*)(const uint8_t*, const uint8_t*, uint32_t, const uint8_t*, uint32_t, float*);
+  static constexpr TileFn kTiles[] = {tile<F, kActMaxGroup, I + 1, true>...};
+  kTiles[m - 1](panel, bytes, k, group, row0, out);
+}
+template <Format F>
+void unpacked_tile(const uint8_t* panel, const uint8_t* bytes, uint32_t k, const uint8_t* group, uint32_t row0,
+                   uint32_t m, float* out) {
+  unpacked_dispatch<F>(panel, bytes, k, group, row0, m, out, std::make_integer_sequence<uint32_t, 6>{});
+}
+/// Of codes that lie in more than one part; those of one part are unpacked in one or two instructions.
+template <Format F>
+constexpr UnpackedTile unpacked_kernel() {
+  constexpr CodeParts kParts = code_parts(panel_layout(F).codes);
+  if constexpr (kParts.nibbles + (kParts.pair_bit >= 0) + (kParts.single_bit >= 0) > 1 || kParts.pair_bit >= 0) {
+    return {unpack_panel<F>, unpacked_tile<F>};
+  } else {
+    return {nullptr, nullptr};
   }
 }
 
@@ -414,3 +497,11 @@ void tile_entry(const uint8_t* panel, uint32_t k, const uint8_t* group, uint32_t
 }  // namespace vibee
 
 #include "vibee/kernels/gemm/qgemm_dispatch.h"
+
+/// The kernels of one format.
+#define VIBEE_QGEMM_AVX2(format)                                                                                \
+  void qgemm_##format##_avx2(const uint8_t* panel, uint32_t k, const uint8_t* group, uint32_t g, uint32_t row0, \
+                             uint32_t m, float* out) {                                                          \
+    tile_dispatch<Format::format, 6>(panel, k, group, g, row0, m, out);                                         \
+  }                                                                                                             \
+  const UnpackedTile qgemm_##format##_avx2_unpacked = unpacked_kernel<Format::format>();
