@@ -14,6 +14,8 @@ namespace {
 struct V16 {
   __m256 lo, hi;
 };
+/// Sums that stay in registers beside what is added to them.
+inline constexpr uint32_t kV16Sums = 6;
 struct M16 {
   uint32_t bits;
 };

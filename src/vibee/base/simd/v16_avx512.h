@@ -13,6 +13,7 @@ namespace {
 
 using V16 = __m512;
 using M16 = __mmask16;
+inline constexpr uint32_t kV16Sums = 24;
 
 inline M16 m_first(int n) { return n >= 16 ? M16(0xffff) : n <= 0 ? M16(0) : M16((1u << n) - 1); }
 inline V16 v_zero() { return _mm512_setzero_ps(); }

@@ -21,6 +21,7 @@ struct V16 {
 struct M16 {
   uint16_t bits;
 };
+inline constexpr uint32_t kV16Sums = 4;
 
 #define VIBEE_LANES(expr)                          \
   V16 r;                                           \

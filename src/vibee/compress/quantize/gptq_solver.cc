@@ -4,6 +4,14 @@
 #include <algorithm>
 
 namespace vibee {
+namespace {
+
+/// "blk.N" of a layer's tensor; of one outside layers its name.
+std::string_view layer_name(std::string_view tensor) {
+  return tensor.starts_with("blk.") ? tensor.substr(0, tensor.find('.', 4)) : tensor;
+}
+
+}  // namespace
 
 Result<Hessians> Hessians::open(const Checkpoint& file, const ModelConfig& config, std::span<const int32_t> tokens,
                                 CalibrateOptions options, uint64_t bytes) {
@@ -21,17 +29,25 @@ Result<Hessians> Hessians::open(const Checkpoint& file, const ModelConfig& confi
   return out;
 }
 
-Status Hessians::gather(size_t first) {
+Status Hessians::gather(size_t asked) {
   held_.clear();
   std::map<size_t, std::pair<const Input*, float*>> wanted;  // by node
+  size_t first = asked;
+  while (first > 0 && layer_name(inputs_[first - 1].tensor) == layer_name(inputs_[asked].tensor)) --first;
   uint64_t sum = 0;
-  for (size_t i = first; i < inputs_.size(); ++i) {
-    const Input& in = inputs_[i];
-    sum += uint64_t(in.k) * in.k * sizeof(float);
-    if (i > first && sum > bytes_) break;
-    std::vector<float>& h = held_[in.tensor];
-    h.assign(uint64_t(in.k) * in.k, 0.0f);
-    wanted[in.node] = {&in, h.data()};
+  for (size_t done = 0; done < inputs_.size();) {
+    const size_t begin = (first + done) % inputs_.size();
+    size_t end = begin;
+    for (; end < inputs_.size() && layer_name(inputs_[end].tensor) == layer_name(inputs_[begin].tensor); ++end)
+      sum += uint64_t(inputs_[end].k) * inputs_[end].k * sizeof(float);
+    if (done > 0 && sum > bytes_) break;
+    for (size_t i = begin; i < end; ++i) {
+      const Input& in = inputs_[i];
+      std::vector<float>& h = held_[in.tensor];
+      h.assign(uint64_t(in.k) * in.k, 0.0f);
+      wanted[in.node] = {&in, h.data()};
+    }
+    done += end - begin;
   }
   // The last step may have fewer rows than the others: a plan for each number of rows there is.
   const CalibrateOptions& o = run_.options();

@@ -16,11 +16,13 @@ namespace vibee {
 /// Sums over a calibration text of x x^T, x what a product reads, divided by the rows.
 class Hessians {
  public:
-  /// `bytes`: of all matrices that are held at a time, one at least. The tokens must outlive this.
+  /// `bytes`: of all matrices that are held at a time, those of one layer at least. The tokens must outlive this.
   static Result<Hessians> open(const Checkpoint& file, const ModelConfig& config, std::span<const int32_t> tokens,
                                CalibrateOptions options, uint64_t bytes);
   /// Of the rows that a tensor multiplies, [k, k]; empty for a tensor that none does, and for experts, each of which
-  /// has rows of its own. Runs over the text when it is not held, and then for those behind it too.
+  /// has rows of its own. Runs over the text when it is not held, and then for all of its layer and as many of the
+  /// other layers as fit, those behind it first: files have a layer's tensors in orders of their own, and before them a
+  /// head that is the embedding.
   Result<std::span<const float>> of(const std::string& tensor);
   /// The first tensor that reads the same rows: q, k and v have one matrix.
   const std::string& shared_by(const std::string& tensor) const { return same_.at(tensor); }
@@ -35,7 +37,7 @@ class Hessians {
     std::optional<ValueId> order;  ///< of its columns in the rows
   };
   Hessians(CalibrationRun run, uint64_t bytes) : run_(std::move(run)), bytes_(bytes) {}
-  Status gather(size_t first);
+  Status gather(size_t asked);
   CalibrationRun run_;
   uint64_t bytes_;
   std::vector<Input> inputs_;  ///< in the graph's order

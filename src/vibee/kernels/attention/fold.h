@@ -79,9 +79,14 @@ inline uint32_t visible_bits(uint32_t base, uint32_t position, uint32_t window) 
   return bits;
 }
 
+/// Flattened: a function of a header that is left a call would be a weak symbol with this instruction set (check_isa).
 template <KvFormat F, uint32_t M>
-void split_rows(const AttentionShape& shape, const KvView& kv, const QueryTile& tile, uint32_t split, Scratch& t,
-                FoldState* part) {
+[[gnu::flatten]] void split_rows(const AttentionShape& shape, const KvView& kv, const QueryTile& tile, uint32_t split,
+                                 Scratch& t, FoldState* part) {
+  // Query vectors at a time, and sixteens of dimensions of each, whose sums stay in registers.
+  constexpr uint32_t kRows = M <= kV16Sums ? M : M / 2;
+  constexpr uint32_t kWide = kV16Sums / kRows >= 4 ? 4 : kV16Sums / kRows >= 2 ? 2 : 1;
+  static_assert(M % kRows == 0 && kRows <= kV16Sums);
   const uint32_t d = shape.head_dim, heads = tile.heads, count = tile.rows * heads;
   const uint32_t kv_head = tile.head / shape.group();
   const uint32_t low_key = shape.window != 0 && tile.first + 1 > shape.window ? tile.first + 1 - shape.window : 0;
@@ -95,19 +100,24 @@ void split_rows(const AttentionShape& shape, const KvView& kv, const QueryTile& 
 
   for (uint32_t page = first_page; page < end_page; ++page) {
     const KeyPage<F> keys{kv.key(tile.pages[page], kv_head), d};
-    V16 acc[M];
+    V16 dots[M];
+    for (uint32_t first = 0; first < M; first += kRows) {
+      V16 acc[kRows];
 #pragma GCC unroll 12
-    for (uint32_t m = 0; m < M; ++m) acc[m] = v_zero();
-    for (uint32_t i = 0; i < d; ++i) {
-      const V16 k = keys.at(i);
+      for (uint32_t m = 0; m < kRows; ++m) acc[m] = v_zero();
+      for (uint32_t i = 0; i < d; ++i) {
+        const V16 k = keys.at(i);
 #pragma GCC unroll 12
-      for (uint32_t m = 0; m < M; ++m) acc[m] = v_fma(v_broadcast(&t.q[m][i]), k, acc[m]);
+        for (uint32_t m = 0; m < kRows; ++m) acc[m] = v_fma(v_broadcast(&t.q[first + m][i]), k, acc[m]);
+      }
+#pragma GCC unroll 12
+      for (uint32_t m = 0; m < kRows; ++m) dots[first + m] = acc[m];
     }
     const uint32_t base = page * kPageTokens;
     for (uint32_t m = 0; m < M; ++m) {
       V16 s = shape.soft_cap > 0
-                  ? v_set(shape.soft_cap * kLog2E) * v_tanh(acc[m] * v_set(shape.scale) / v_set(shape.soft_cap))
-                  : acc[m] * v_set(to_log2);
+                  ? v_set(shape.soft_cap * kLog2E) * v_tanh(dots[m] * v_set(shape.scale) / v_set(shape.soft_cap))
+                  : dots[m] * v_set(to_log2);
       const uint32_t position = tile.first + (m < count ? m / heads : 0) * step;
       const uint32_t bits = visible_bits(base, position, shape.window);
       if (bits != 0xffff) s = v_select(m_from_bits(bits), s, v_set(-INFINITY));
@@ -128,32 +138,37 @@ void split_rows(const AttentionShape& shape, const KvView& kv, const QueryTile& 
     part[m].m = top;
     part[m].l = v_sum(sum);
   }
-  constexpr uint32_t kWide = M > 4 ? 2 : 4;  // registers of 16 dimensions a row: M * kWide accumulators
   const uint32_t keys = end - origin;
   uint32_t i = 0;
   const auto values = [&]<uint32_t W>() {
-    V16 acc[M][W];
+    for (uint32_t first = 0; first < M; first += kRows) {
+      V16 acc[kRows][W];
 #pragma GCC unroll 12
-    for (uint32_t m = 0; m < M; ++m)
+      for (uint32_t m = 0; m < kRows; ++m)
 #pragma GCC unroll 4
-      for (uint32_t w = 0; w < W; ++w) acc[m][w] = v_zero();
-    for (uint32_t page = first_page; page < end_page; ++page) {
-      const ValuePage<F> page_values{kv.value(tile.pages[page], kv_head), d};
-      const uint32_t at = page * kPageTokens - origin, lanes = keys - at < kPageTokens ? keys - at : kPageTokens;
-      for (uint32_t lane = 0; lane < lanes; ++lane) {
-        V16 v[W];
+        for (uint32_t w = 0; w < W; ++w) acc[m][w] = v_zero();
+      for (uint32_t page = first_page; page < end_page; ++page) {
+        const ValuePage<F> page_values{kv.value(tile.pages[page], kv_head), d};
+        const uint32_t at = page * kPageTokens - origin, lanes = keys - at < kPageTokens ? keys - at : kPageTokens;
+        for (uint32_t lane = 0; lane < lanes; ++lane) {
+          V16 v[W];
 #pragma GCC unroll 4
-        for (uint32_t w = 0; w < W; ++w) v[w] = page_values.at(lane, i + 16 * w);
+          for (uint32_t w = 0; w < W; ++w) v[w] = page_values.at(lane, i + 16 * w);
 #pragma GCC unroll 12
-        for (uint32_t m = 0; m < M; ++m) {
-          const V16 p = v_broadcast(&t.s[m][at + lane]);
+          for (uint32_t m = 0; m < kRows; ++m) {
+            const V16 p = v_broadcast(&t.s[first + m][at + lane]);
 #pragma GCC unroll 4
-          for (uint32_t w = 0; w < W; ++w) acc[m][w] = v_fma(p, v[w], acc[m][w]);
+            for (uint32_t w = 0; w < W; ++w) acc[m][w] = v_fma(p, v[w], acc[m][w]);
+          }
         }
       }
+#pragma GCC unroll 12
+      for (uint32_t m = 0; m < kRows; ++m) {
+        if (first + m >= count) break;
+#pragma GCC unroll 4
+        for (uint32_t w = 0; w < W; ++w) v_store_n(part[first + m].o + i + 16 * w, acc[m][w], int(d - i - 16 * w));
+      }
     }
-    for (uint32_t m = 0; m < count; ++m)
-      for (uint32_t w = 0; w < W; ++w) v_store_n(part[m].o + i + 16 * w, acc[m][w], int(d - i - 16 * w));
     i += 16 * W;
   };
   while (i + 16 * kWide <= d) values.template operator()<kWide>();
