@@ -101,8 +101,8 @@ function(vibee_folder top sub below)
       target_compile_options(${lib} PRIVATE -O0)
     endif()
     if(VIBEE_SANITIZE MATCHES "undefined" AND top STREQUAL "kernels")
-      # In unrolled tiles the check of every pointer's arithmetic is three quarters of the time to compile them, and most of that to
-      # run them; what such a pointer reads or writes the address sanitizer checks.
+      # In unrolled tiles the check of every pointer's arithmetic is three quarters of the time to compile them; what such a pointer
+      # reads or writes the address sanitizer checks.
       target_compile_options(${lib} PRIVATE -fno-sanitize=pointer-overflow)
     endif()
     target_link_libraries(${lib} PUBLIC vibee_options ${below})
