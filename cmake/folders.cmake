@@ -1,12 +1,13 @@
 # One library a folder of tools/floors.txt, by the names of its files:
 #   x.cc            part of the library          x_<isa>.cc   the same, with that instruction set's flags
 #   x_test.cc       the folder's test program    x_fuzz.cc    a fuzz target of its own
-#   x_avx512.cc, where SIMDe is found, once more for emulation: the folder's tests run it as <top>_<sub>_emulated_test
+#   x_avx512.cc and x_amx.cc, where SIMDe is found, once more for emulation: the folder's tests run them as <top>_<sub>_emulated_test
 #   x_check.cc, x_bench.cc   leaves, linked into the binary by cmake/binary.cmake
 # A folder links every folder below it, so adding a file or a folder edits no build file.
 
 set(VIBEE_ISA_FLAGS_avx2 -mavx2 -mfma -mf16c -mbmi2)
 set(VIBEE_ISA_FLAGS_avx512 -mavx2 -mfma -mf16c -mbmi2 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mprefer-vector-width=512)
+set(VIBEE_ISA_FLAGS_amx ${VIBEE_ISA_FLAGS_avx512} -mamx-tile -mamx-int8)
 
 # Where tests spend their time. Under sanitizers the rest is not optimised, which takes half of such a build, with five minutes for a
 # file of Boost.Beast; code of an instruction set always is (unoptimised it has weak symbols, which the linker may take for all).
@@ -28,10 +29,10 @@ else()
   add_library(vibee_kit INTERFACE)
 endif()
 
-# Kernels for AVX-512 on a machine without it: a wrapper a source includes kit/emulated_avx512.h first and is compiled for AVX2, without
+# Kernels for AVX-512 and AMX on a machine without them: a wrapper a source includes kit/emulated_avx512.h and kit/emulated_amx.h first and is compiled for AVX2, without
 # optimisation, which would take a minute a file. Its symbols are those of the source and, being objects of the test program, are
 # found before the library's; those of the folders below come with them, because a kernel hands its instruction set on. detected_isa is
-# renamed in the tests alone: they ask for AVX-512, what chooses for itself keeps to the machine.
+# renamed in the tests alone: they ask for the emulated ones, what chooses for itself keeps to the machine.
 find_path(VIBEE_SIMDE_INCLUDE simde/x86/avx512.h)
 mark_as_advanced(VIBEE_SIMDE_INCLUDE)
 function(vibee_emulated_test top sub tests kernels below)
@@ -39,7 +40,7 @@ function(vibee_emulated_test top sub tests kernels below)
   foreach(f ${kernels})
     get_filename_component(stem ${f} NAME_WE)
     set(wrapper ${CMAKE_BINARY_DIR}/emulated/${top}_${sub}/${stem}_emulated.cc)
-    file(CONFIGURE OUTPUT ${wrapper} CONTENT "#include \"vibee/kit/emulated_avx512.h\"\n#include \"${f}\"\n" @ONLY)
+    file(CONFIGURE OUTPUT ${wrapper} CONTENT "#include \"vibee/kit/emulated_avx512.h\"\n#include \"vibee/kit/emulated_amx.h\"\n#include \"${f}\"\n" @ONLY)
     set_source_files_properties(${wrapper} PROPERTIES COMPILE_OPTIONS "${VIBEE_ISA_FLAGS_avx2};-O0;-Wno-psabi;-idirafter${VIBEE_SIMDE_INCLUDE}")
     list(APPEND wrappers ${wrapper})
   endforeach()
@@ -88,7 +89,7 @@ function(vibee_folder top sub below)
       set_property(GLOBAL APPEND PROPERTY VIBEE_LEAVES ${f})
     else()
       list(APPEND sources ${f})
-      if(f MATCHES "_(avx2|avx512)\\.cc$")
+      if(f MATCHES "_(avx2|avx512|amx)\\.cc$")
         set_source_files_properties(${f} PROPERTIES COMPILE_OPTIONS "${VIBEE_ISA_FLAGS_${CMAKE_MATCH_1}}")
       endif()
     endif()
@@ -123,7 +124,7 @@ function(vibee_folder top sub below)
     add_executable(${name} ${tests})
     vibee_test_program(${name} ${lib})
     set(kernels ${sources})
-    list(FILTER kernels INCLUDE REGEX "_avx512\\.cc$")
+    list(FILTER kernels INCLUDE REGEX "_(avx512|amx)\\.cc$")
     if(kernels AND VIBEE_SIMDE_INCLUDE AND NOT VIBEE_SANITIZE)  # there it would take minutes
       vibee_emulated_test(${top} ${sub} "${tests}" "${kernels}" "${below}")
     endif()

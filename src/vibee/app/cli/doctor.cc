@@ -82,7 +82,7 @@ int verb_doctor(int argc, char** argv) {
   const double disk = quick ? 0 : disk_read_gb_per_second("/tmp", 256u << 20, &disk_note);
   std::vector<std::string> isas, missing;
   std::string isa_text;
-  for (Isa i : {Isa::scalar, Isa::avx2, Isa::avx512}) {
+  for (Isa i : kIsas) {
     isas.push_back(JsonObject().text("isa", name(i)).boolean("runs", i <= isa).str());
     isa_text += fmt::format("{}{}{}", isa_text.empty() ? "" : ", ", name(i), i <= isa ? "" : " (absent)");
   }

@@ -21,7 +21,7 @@ void add_model_args(Args& args, LoadConfig& c, bool with_batch) {
 
 void add_load_args(Args& args, LoadConfig& c, bool with_batch) {
   args.add("-t,--threads", c.threads, "threads; 0: one a core");
-  args.add("--isa", c.isa, "scalar, avx2 or avx512; default: the best of this CPU");
+  args.add("--isa", c.isa, "scalar, avx2, avx512 or amx; default: the best of this CPU");
   args.add("-c,--ctx", c.context, "positions a sequence; 0: the model's own, at most 4096");
   if (with_batch) args.add("-b,--batch", c.batch, "sequences at once").between(1, 4096);
   args.add("--chunk", c.chunk, "prompt rows a step").between(1, 65536);

@@ -68,7 +68,7 @@ int verb_quantize(int argc, char** argv) {
       .between(2, 8);
   args.add("--choices", choices, "formats that a budget is spent on, comma between; without it those of GGUF");
   args.add("--measurement", config.measurement,
-           "a file that keeps what was measured for a budget; read if it is there, for other budgets");
+           "a file that keeps what was measured for a budget; read if it is there, for other budgets or after a stop");
   args.add("--picture", config.picture, "an SVG of what sizes cost");
   args.add("--probe-windows", config.probe_windows, "windows of --calib on which each matrix is measured")
       .between(1, 1 << 20);

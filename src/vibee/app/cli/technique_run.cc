@@ -121,7 +121,7 @@ void TechniqueArgs::add_to(Args& args) {
   args.add("ID", ids, "techniques by name or number (v1671); none: all that are built");
   args.add("--model", model, "also on this model");
   args.add("--threads", threads, "threads; 0 = one a core").between(0, 1024);
-  args.add("--isa", isa, "the best instruction set that may be used: scalar, avx2, avx512");
+  args.add("--isa", isa, "the best instruction set that may be used: scalar, avx2, avx512, amx");
   args.add("--seed", seed, "seed of the random data");
   args.add("--full", full, "the full sweep instead of a few seconds");
   args.add("--json", json, "print JSON");

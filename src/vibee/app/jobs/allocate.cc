@@ -51,13 +51,11 @@ std::string to_json(const Measured& measured, const std::string& key) {
     std::vector<std::string> formats, errors;
     for (const std::string& choice : m.choices) formats.push_back(json_quote(choice));
     for (const double e : m.errors) errors.push_back(fmt::format("{:.17g}", e));
-    rows.push_back(JsonObject()
-                       .text("tensor", m.tensor)
-                       .integer("elements", m.elements)
-                       .raw("formats", json_array(formats))
-                       .raw("errors", json_array(errors))
-                       .raw("kl", fmt::format("{:.17g}", m.kl))
-                       .str());
+    JsonObject row;
+    row.text("tensor", m.tensor).integer("elements", m.elements);
+    row.raw("formats", json_array(formats)).raw("errors", json_array(errors));
+    if (m.kl) row.raw("kl", fmt::format("{:.17g}", *m.kl));
+    rows.push_back(row.str());
   }
   JsonObject out, rates;
   out.integer("version", kVersion).text("measured", key).raw("matrices", json_array(rows));
@@ -96,10 +94,10 @@ Result<Measured> from_json(const std::string& text, const std::string& key) {
   for (const JsonValue& row : rows->items) {
     const JsonValue *tensor = row.find("tensor"), *elements = row.find("elements"), *formats = row.find("formats"),
                     *errors = row.find("errors"), *kl = row.find("kl");
-    if (!tensor || !elements || !formats || !errors || !kl || formats->items.empty() || !kl->is_number() ||
+    if (!tensor || !elements || !formats || !errors || formats->items.empty() ||
         formats->items.size() != errors->items.size() || elements->integer <= 0)
       return error(Code::invalid, "matrix {} is not whole; remove the file and it is made again", out.size());
-    MatrixChoices m{tensor->text, uint64_t(elements->integer), {}, {}, kl->number};
+    MatrixChoices m{tensor->text, uint64_t(elements->integer), {}, {}, {}};
     for (size_t i = 0; i < formats->items.size(); ++i) {
       const JsonValue& e = errors->items[i];
       if (!e.is_number() || !(e.number >= 0) || !std::isfinite(e.number))
@@ -108,11 +106,34 @@ Result<Measured> from_json(const std::string& text, const std::string& key) {
       m.choices.push_back(formats->items[i].text);
       m.errors.push_back(e.number);
     }
-    if (!(m.kl >= 0) || !std::isfinite(m.kl))
+    if (kl != nullptr) m.kl = kl->is_number() ? kl->number : NAN;
+    if (m.kl && (!(*m.kl >= 0) || !std::isfinite(*m.kl)))
       return error(Code::invalid, "matrix {}: kl is no divergence; remove the file and it is made again", out.size());
     out.push_back(std::move(m));
   }
   return read;
+}
+
+/// The KL divergence of each matrix that has none yet, kept as soon as it is known.
+Status measure_divergences(const MeasureMatrices& how, const MeasureProgress& progress, Measured* out) {
+  std::optional<Running> base;
+  for (size_t i = 0; i < out->matrices.size(); ++i) {
+    MatrixChoices& m = out->matrices[i];
+    if (m.kl) continue;
+    if (!progress("measuring what matrices matter", "matrices", double(i), double(out->matrices.size())))
+      return error(Code::cancelled, "stopped after {} of {} matrices{}", i, out->matrices.size(),
+                   how.file.empty() ? "" : ", which are kept: the same command goes on from there");
+    if (!base) {
+      VIBEE_ASSIGN(base, start(how, {}));
+    }
+    VIBEE_ASSIGN(RecastOptions probe, how.scheme.changed(m, m.probe()));
+    VIBEE_ASSIGN(Running changed, start(how, std::move(probe)));
+    VIBEE_ASSIGN(const QualityReport q, measure_quality(*changed.session, base->session.get(), how.tokens, how.context,
+                                                        how.bos, how.windows, nullptr));
+    m.kl = std::max(q.kl, 0.0);
+    if (!how.file.empty()) VIBEE_TRY(write_file(how.file, to_json(*out, how.key)));
+  }
+  return {};
 }
 
 /// Times tokens in formats, of which matrices whose rows one does not divide are in what takes its place.
@@ -188,24 +209,15 @@ Result<Measured> measure_matrices(const Checkpoint& file, const MeasureMatrices&
     VIBEE_TRY(check_matrices(out.matrices, file, how.scheme).within(quote(how.file, 400)));
   } else {
     VIBEE_ASSIGN(out.matrices, how.scheme.errors(progress));
-    VIBEE_ASSIGN(Running base, start(how, {}));
-    for (size_t i = 0; i < out.matrices.size(); ++i) {
-      MatrixChoices& m = out.matrices[i];
-      if (!progress("measuring what matrices matter", "matrices", double(i), double(out.matrices.size())))
-        return error(Code::cancelled, "stopped after {} of {} matrices", i, out.matrices.size());
-      VIBEE_ASSIGN(RecastOptions probe, how.scheme.changed(m, m.probe()));
-      VIBEE_ASSIGN(Running changed, start(how, std::move(probe)));
-      VIBEE_ASSIGN(const QualityReport q, measure_quality(*changed.session, base.session.get(), how.tokens, how.context,
-                                                          how.bos, how.windows, nullptr));
-      m.kl = std::max(q.kl, 0.0);
-    }
+    if (!how.file.empty()) VIBEE_TRY(write_file(how.file, to_json(out, how.key)));
   }
+  VIBEE_TRY(measure_divergences(how, progress, &out));
   const auto is_timed = [&](Format f) { return out.seconds.contains(f); };
   const bool timed =
       std::all_of(how.timed.begin(), how.timed.end(), is_timed) && out.machine == machine_of(how.threads);
-  if (!how.timed.empty() && !timed) VIBEE_TRY(measure_speeds(how, &out));
-  if (!how.file.empty() && (!there || (!how.timed.empty() && !timed)))
-    VIBEE_TRY(write_file(how.file, to_json(out, how.key)));
+  if (how.timed.empty() || timed) return out;
+  VIBEE_TRY(measure_speeds(how, &out));
+  if (!how.file.empty()) VIBEE_TRY(write_file(how.file, to_json(out, how.key)));
   return out;
 }
 

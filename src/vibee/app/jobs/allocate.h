@@ -34,7 +34,7 @@ struct MeasureMatrices {
   std::span<const int32_t> tokens;  ///< of the calibration text
   int32_t bos = -1;
   uint32_t context = 512, windows = 8, threads = 1;
-  std::string file = {};           ///< of an earlier measurement, or where this one goes; empty: neither
+  std::string file = {};           ///< of an earlier measurement, or where this one goes as it is made; empty: neither
   std::string key = {};            ///< of what was measured: another one's file is refused
   std::vector<Format> timed = {};  ///< formats in which tokens are timed
   MeasureProgress progress = {};
@@ -45,8 +45,8 @@ struct Measured {
   std::string machine;    ///< that tokens were timed on
   FormatSeconds seconds;  ///< of a token
 };
-/// Errors of all matrices, and of each the KL divergence with it alone as its probe choice; or what `file` holds. Times
-/// of another machine are measured again.
+/// Errors of all matrices, and of each the KL divergence with it alone as its probe choice; or what `file` holds, which
+/// goes on where it was stopped. Times of another machine are measured again.
 Result<Measured> measure_matrices(const Checkpoint& file, const MeasureMatrices& how);
 
 /// What is spent: the file's bytes, tokens a second that are generated here, or nats of predicted KL divergence.

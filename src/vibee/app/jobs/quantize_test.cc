@@ -225,6 +225,32 @@ TEST_F(Quantize, AStoppedRunGivesTheBytesOfOneThatWasNot) {
   EXPECT_EQ(bytes(), whole);
 }
 
+TEST_F(Quantize, AMeasurementThatWasStoppedGoesOn) {
+  QuantizeConfig c = config();
+  c.calibration = text("calib", 5, 600);
+  c.budget = "6bpw";
+  c.probe_windows = 2;
+  c.measurement = folder_.path() + "/whole.json";
+  ASSERT_TRUE(quantize(c, nullptr).ok());
+  c.measurement = folder_.path() + "/stopped.json";
+  const auto stopped =
+      quantize(c, [](const WorkProgress& p) { return p.what.find("matter") == p.what.npos || p.done < 3; });
+  ASSERT_FALSE(stopped.ok());
+  EXPECT_THAT(stopped.status().message(), HasSubstr("stopped after 3 of"));
+  double first = -1;
+  const auto resumed = quantize(c, [&](const WorkProgress& p) {
+    if (p.what.find("matter") != p.what.npos && first < 0) first = p.done;
+    return true;
+  });
+  ASSERT_TRUE(resumed.ok()) << resumed.status().message();
+  EXPECT_EQ(first, 3);
+  const auto read = [&](const char* name) {
+    std::ifstream in(folder_.path() + name);
+    return std::string{std::istreambuf_iterator<char>(in), {}};
+  };
+  EXPECT_EQ(read("/stopped.json"), read("/whole.json"));
+}
+
 TEST_F(Quantize, CertificateIsMeasuredAndMeasuredAgain) {
   QuantizeConfig c = config("q4_0");
   c.calibration = text("calib.txt", 1, 400);

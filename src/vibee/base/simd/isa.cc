@@ -3,6 +3,8 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #endif
 
 namespace vibee {
@@ -12,6 +14,7 @@ std::string_view name(Isa isa) {
     case Isa::scalar: return "scalar";
     case Isa::avx2: return "avx2";
     case Isa::avx512: return "avx512";
+    case Isa::amx: return "amx";
   }
   return "?";
 }
@@ -22,6 +25,16 @@ namespace {
 bool supports_f16c() {
   unsigned a = 0, b = 0, c = 0, d = 0;
   return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+}
+
+/// Whether the CPU multiplies tiles of 8-bit integers and the kernel lends this process their registers: Linux gives
+/// them (8 KiB a thread) to a process that asks (Documentation/arch/x86/xstate.rst).
+bool has_amx() {
+  constexpr unsigned kTiles = 1u << 24, kInt8 = 1u << 25;
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & kTiles) == 0 || (d & kInt8) == 0) return false;
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
 }
 }  // namespace
 #endif
@@ -35,7 +48,7 @@ Isa detected_isa() {
     const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
                         __builtin_cpu_supports("avx512vnni");
-    return !avx2 ? Isa::scalar : avx512 ? Isa::avx512 : Isa::avx2;
+    return !avx2 ? Isa::scalar : !avx512 ? Isa::avx2 : has_amx() ? Isa::amx : Isa::avx512;
   }();
   return isa;
 #else
@@ -44,14 +57,14 @@ Isa detected_isa() {
 }
 
 Result<Isa> parse_isa(std::string_view text) {
-  for (Isa isa : {Isa::scalar, Isa::avx2, Isa::avx512}) {
+  for (Isa isa : kIsas) {
     if (text != name(isa)) continue;
     if (isa > detected_isa())
       return error(Code::unsupported, "--isa {}: this CPU has no {}; the best it has is {}", text, text,
                    name(detected_isa()));
     return isa;
   }
-  return error(Code::invalid, "--isa {}: unknown instruction set; use scalar, avx2 or avx512", text);
+  return error(Code::invalid, "--isa {}: unknown instruction set; use scalar, avx2, avx512 or amx", text);
 }
 
 }  // namespace vibee

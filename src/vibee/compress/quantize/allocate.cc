@@ -52,7 +52,7 @@ size_t MatrixChoices::probe() const {
 
 double MatrixChoices::damage(size_t i) const {
   const double measured = errors[probe()];
-  return measured > 0 ? kl * errors[i] / measured : 0;
+  return measured > 0 ? *kl * errors[i] / measured : 0;
 }
 
 Result<std::vector<MatrixChoices>> measure_errors(const Checkpoint& file, const ErrorOptions& o) {

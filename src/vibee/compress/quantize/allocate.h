@@ -8,6 +8,7 @@
 
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,11 +23,11 @@ struct MatrixChoices {
   uint64_t elements = 0;
   std::vector<std::string> choices;  ///< by name, at least one: formats, or what another scheme has (exl2_model.h)
   std::vector<double> errors;        ///< of each, relative: sum importance (w - w')^2 / sum importance w^2
-  double kl = 0;                     ///< measured, in nats, of the model with this matrix as choices[probe()]
-  Format format(size_t i) const;     ///< where choices are formats
+  std::optional<double> kl;       ///< in nats, of the model with this matrix as choices[probe()]; unset: not measured
+  Format format(size_t i) const;  ///< where choices are formats
   /// The choice whose error is nearest to kProbeError: large enough to be measured, small enough to be a small change.
   size_t probe() const;
-  /// What a choice costs, in nats.
+  /// What a choice costs, in nats; of a matrix that was measured.
   double damage(size_t i) const;
 };
 inline constexpr double kProbeError = 5e-3;

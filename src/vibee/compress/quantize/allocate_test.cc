@@ -50,7 +50,7 @@ TEST_F(Allocate, KnowsEveryMatrixInTheFormatsThatDivideIt) {
       EXPECT_GT(m.errors[i], 0) << m.tensor;
       EXPECT_LT(m.errors[i], 0.2) << m.tensor;
     }
-    EXPECT_DOUBLE_EQ(m.damage(m.probe()), m.kl);
+    EXPECT_DOUBLE_EQ(m.damage(m.probe()), *m.kl);
     EXPECT_LT(m.damage(m.choices.size() - 1), m.damage(0)) << "eight bits are worth more than the fewest";
   }
 }

@@ -30,7 +30,7 @@ Status check_extremes(CheckContext& context) {
     std::vector<uint8_t> bytes(kOutputs * f.row_bytes(kInputs));
     f.encode_rows(w.data(), kOutputs, kInputs, nullptr, bytes.data());
     std::vector<float> plain;
-    for (const Isa isa : {Isa::scalar, Isa::avx2, Isa::avx512}) {
+    for (const Isa isa : kIsas) {
       if (isa > context.settings().isa) break;
       const GemmKernel& kernel = gemm_kernel(format, isa);
       const uint32_t nr = panel_rows(format, isa);
@@ -92,7 +92,7 @@ Status check_order(CheckContext& context, const FormatTrial& trial) {
   VIBEE_ASSIGN(const Checkpoint file, trial.open({"f32"}));
   VIBEE_TRY(write(file, context.settings(), directory).take_status());
   std::vector<float> plain_code;
-  for (const Isa isa : {Isa::scalar, Isa::avx2, Isa::avx512}) {
+  for (const Isa isa : kIsas) {
     if (isa > context.settings().isa) break;
     RunSettings there = context.settings();
     there.isa = isa;

@@ -113,7 +113,7 @@ double stored_error(uint64_t seed) {
 Status check_model(CheckContext& context) {
   VIBEE_ASSIGN(const FormatTrial trial, FormatTrial::make(context.settings(), false));
   std::vector<float> first;
-  for (const Isa isa : {Isa::scalar, Isa::avx2, Isa::avx512}) {
+  for (const Isa isa : kIsas) {
     if (isa > context.settings().isa) break;
     RunSettings settings = context.settings();
     settings.isa = isa;

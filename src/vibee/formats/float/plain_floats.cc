@@ -11,7 +11,7 @@ namespace {
 
 const WidenKernels& widen() {
   const Isa isa = detected_isa();
-  return isa == Isa::avx512 ? widen_avx512 : isa == Isa::avx2 ? widen_avx2 : widen_scalar;
+  return isa >= Isa::avx512 ? widen_avx512 : isa == Isa::avx2 ? widen_avx2 : widen_scalar;
 }
 
 }  // namespace

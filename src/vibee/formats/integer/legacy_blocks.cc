@@ -16,7 +16,7 @@ constexpr int kBlock = kRoundBlock;
 
 const RoundKernels& rounding() {
   const Isa isa = detected_isa();
-  return isa == Isa::avx512 ? round_avx512 : isa == Isa::avx2 ? round_avx2 : round_scalar;
+  return isa >= Isa::avx512 ? round_avx512 : isa == Isa::avx2 ? round_avx2 : round_scalar;
 }
 
 uint8_t nibble(const uint8_t* qs, int i) { return i < 16 ? qs[i] & 15 : qs[i - 16] >> 4; }

@@ -7,7 +7,7 @@ namespace vibee {
 
 const SearchKernels& search_kernels() {
   const Isa isa = detected_isa();
-  return isa == Isa::avx512 ? search_avx512 : isa == Isa::avx2 ? search_avx2 : search_scalar;
+  return isa >= Isa::avx512 ? search_avx512 : isa == Isa::avx2 ? search_avx2 : search_scalar;
 }
 
 }  // namespace vibee

@@ -123,7 +123,7 @@ TEST_P(PlanOf, ARandomDecoderGivesTheInterpretersLogits) {
     ASSERT_TRUE(lowered.ok()) << lowered.status().message();
     const Work work(rows, decoder.vocab, random);
     std::vector<float> first;
-    for (Isa isa : {Isa::scalar, Isa::avx2, Isa::avx512}) {
+    for (Isa isa : kIsas) {
       if (isa > detected_isa()) continue;
       auto weights = SampleWeights::make(graph, isa, rows);
       ASSERT_TRUE(weights.ok()) << weights.status().message();
@@ -192,7 +192,7 @@ TEST(PlanOfOutliers, GivesTheInterpretersLogits) {
         ASSERT_TRUE(lowered.ok());
         const Work work(rows, decoder.vocab, random);
         std::vector<float> first;
-        for (Isa isa : {Isa::scalar, Isa::avx2, Isa::avx512}) {
+        for (Isa isa : kIsas) {
           if (isa > detected_isa()) continue;
           auto weights = SampleWeights::make(graph, isa, rows);
           ASSERT_TRUE(weights.ok());
@@ -300,7 +300,7 @@ TEST(Plan, ExpertsBiasesAndLayerNormsGiveTheInterpretersRows) {
     for (const uint32_t rows : {1u, 3u, 17u, 40u}) {
       const Work work(rows, 48, random);
       std::vector<float> first;
-      for (Isa isa : {Isa::scalar, Isa::avx2, Isa::avx512}) {
+      for (Isa isa : kIsas) {
         if (isa > detected_isa()) continue;
         auto weights = SampleWeights::make(g, isa, 7);
         ASSERT_TRUE(weights.ok()) << weights.status().message();
@@ -363,7 +363,7 @@ TEST(Plan, WholeTextsArePooledAsTheInterpreterDoes) {
       wanted.push_back(uint32_t(tokens.size()) - 1);
     }
     std::vector<float> first;
-    for (Isa isa : {Isa::scalar, Isa::avx2, Isa::avx512}) {
+    for (Isa isa : kIsas) {
       if (isa > detected_isa()) continue;
       auto weights = SampleWeights::make(g, isa, 9);
       ASSERT_TRUE(weights.ok()) << weights.status().message();

@@ -43,7 +43,7 @@ Result<BandwidthProbe> BandwidthProbe::create(uint64_t bytes) {
 }
 
 double BandwidthProbe::gb_per_second(Team& team, Isa isa, uint32_t runs) {
-  const auto read = isa == Isa::avx512 ? probe_read_avx512 : isa == Isa::avx2 ? probe_read_avx2 : probe_read_scalar;
+  const auto read = isa >= Isa::avx512 ? probe_read_avx512 : isa == Isa::avx2 ? probe_read_avx2 : probe_read_scalar;
   std::vector<double> rates;
   std::vector<uint64_t> sink(team.size() * 8);
   for (uint32_t r = 0; r < runs; ++r) {
@@ -58,8 +58,11 @@ double BandwidthProbe::gb_per_second(Team& team, Isa isa, uint32_t runs) {
 }
 
 ComputePeaks compute_peaks(Team& team, Isa isa, uint32_t runs) {
-  const auto fma = isa == Isa::avx512 ? probe_fma_avx512 : isa == Isa::avx2 ? probe_fma_avx2 : probe_fma_scalar;
-  const auto int8 = isa == Isa::avx512 ? probe_int8_avx512 : isa == Isa::avx2 ? probe_int8_avx2 : probe_int8_scalar;
+  const auto fma = isa >= Isa::avx512 ? probe_fma_avx512 : isa == Isa::avx2 ? probe_fma_avx2 : probe_fma_scalar;
+  const auto int8 = isa == Isa::amx      ? probe_int8_amx
+                    : isa == Isa::avx512 ? probe_int8_avx512
+                    : isa == Isa::avx2   ? probe_int8_avx2
+                                         : probe_int8_scalar;
   constexpr uint64_t kRounds = 2'000'000;
   std::vector<double> flops, ops, done(team.size() * 8);
   for (uint32_t r = 0; r < runs; ++r) {

@@ -25,7 +25,7 @@ class BandwidthProbe {
 
 struct ComputePeaks {
   double fma_gflops = 0;  ///< fp32, 2 operations a fused multiply-add
-  double int8_gops = 0;   ///< 8-bit dot products as the matmul uses them, 2 operations a multiply-add
+  double int8_gops = 0;   ///< 8-bit dot products by the instruction that is best at them, 2 operations a multiply-add
 };
 ComputePeaks compute_peaks(Team& team, Isa isa, uint32_t runs = 7);
 
@@ -46,5 +46,6 @@ VIBEE_PROBE(scalar)
 VIBEE_PROBE(avx2)
 VIBEE_PROBE(avx512)
 #undef VIBEE_PROBE
+double probe_int8_amx(uint64_t rounds, int32_t* sink);
 
 }  // namespace vibee

@@ -69,6 +69,7 @@ void self_attention(const AttentionKernel& kernel, const AttentionShape& shape, 
 
 SelfAttentionBackward self_attention_backward(Isa isa) {
   switch (isa) {
+    case Isa::amx:
     case Isa::avx512: return self_attention_backward_avx512;
     case Isa::avx2: return self_attention_backward_avx2;
     default: return self_attention_backward_scalar;

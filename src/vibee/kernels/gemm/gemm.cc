@@ -7,6 +7,7 @@ namespace {
 #define VIBEE_UNPACKED_scalar(symbol) nullptr
 #define VIBEE_UNPACKED_avx2(symbol) &symbol##_unpacked
 #define VIBEE_UNPACKED_avx512(symbol) nullptr
+#define VIBEE_UNPACKED_amx(symbol) &symbol##_unpacked
 constexpr GemmKernel kKernels[] = {
 #define VIBEE_QKERNEL(symbol, technique, isa, format, order, rows) \
   {#symbol, #technique, Isa::isa, Format::format, #order, rows, symbol, nullptr, VIBEE_UNPACKED_##isa(symbol)},
@@ -21,6 +22,7 @@ constexpr GemmKernel kKernels[] = {
 #undef VIBEE_UNPACKED_scalar
 #undef VIBEE_UNPACKED_avx2
 #undef VIBEE_UNPACKED_avx512
+#undef VIBEE_UNPACKED_amx
 
 }  // namespace
 
@@ -37,7 +39,7 @@ const GemmKernel& gemm_kernel(Format format, Isa isa) {
 uint64_t panel_scratch(Format format, Isa isa, uint32_t k, uint32_t rows, bool float_rows) {
   const GemmKernel& kernel = gemm_kernel(format, isa);
   if (float_rows) return kernel.int_tile ? sizeof(float) * 16 * uint64_t(k) : 0;
-  return unpacks(kernel, rows) ? uint64_t(panel_rows(format, isa)) * k : 0;
+  return unpacks(kernel, rows) ? uint64_t(k) / 32 * kernel.unpacked->block_bytes : 0;
 }
 
 void PanelProduct::decode(uint32_t panel, uint8_t* scratch) {

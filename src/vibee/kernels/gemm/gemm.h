@@ -22,12 +22,16 @@ using IntTile = void (*)(const uint8_t* panel, uint32_t k, const uint8_t* group,
 /// One panel times m float rows, `stride` floats apart -> out[m][nr].
 using FloatTile = void (*)(const uint8_t* panel, uint32_t k, const float* x, uint64_t stride, uint32_t m, float* out);
 
-/// How a kernel whose codes are costly to unpack meets many rows: the codes of a panel as bytes, unpacked once (k * nr
-/// of them), and the tile of rows row0 .. row0+m of a group of kActMaxGroup that reads them -> out[m][nr].
+/// How a kernel meets many rows where their codes are costly to unpack, or wanted in another form: those of a panel as
+/// bytes, unpacked once, and the tile of rows row0 .. row0+m of a group of kActMaxGroup that reads them -> out[m][nr].
+/// Both run on one thread, and nothing that computes by tiles of AMX runs there between them.
 struct UnpackedTile {
   void (*unpack)(const uint8_t* panel, uint32_t k, uint8_t* bytes);
   void (*tile)(const uint8_t* panel, const uint8_t* bytes, uint32_t k, const uint8_t* group, uint32_t row0, uint32_t m,
                float* out);
+  uint32_t block_bytes;  ///< that 32 k of a panel take
+  uint32_t from_rows;    ///< so many rows pay for it
+  uint32_t max_rows;     ///< rows a tile
 };
 
 /// A row of kernels.inc.
@@ -39,11 +43,11 @@ struct GemmKernel {
   uint32_t max_rows;  ///< rows a tile, at most kActMaxGroup
   IntTile int_tile;   ///< set for integer formats
   FloatTile float_tile;
-  const UnpackedTile* unpacked = nullptr;  ///< of AVX2; its functions are null where that would bring nothing
+  const UnpackedTile* unpacked = nullptr;  ///< its functions are null where that would bring nothing
 };
 /// Whether the codes of a panel are unpacked for so many quantised rows.
 inline bool unpacks(const GemmKernel& kernel, uint32_t rows) {
-  return kernel.unpacked && kernel.unpacked->unpack && rows >= kActMaxGroup;
+  return kernel.unpacked && kernel.unpacked->unpack && rows >= kernel.unpacked->from_rows;
 }
 
 #define VIBEE_QKERNEL(symbol, technique, isa, format, order, rows)                             \
@@ -91,7 +95,7 @@ class PanelProduct {
     if (kernel.int_tile && in.x) decode(panel, scratch);
     if (unpacks(kernel, in.rows) && !in.x) unpack(scratch);
   }
-  uint32_t max_rows() const { return kernel_->max_rows; }
+  uint32_t max_rows() const { return bytes_ ? kernel_->unpacked->max_rows : kernel_->max_rows; }
   /// Rows row .. row+m, inside one group -> tile[m][w.nr].
   void tile(uint32_t row, uint32_t m, float* tile) const {
     if (kernel_->int_tile) {

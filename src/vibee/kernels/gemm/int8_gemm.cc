@@ -30,7 +30,7 @@ float number(const ProductOperand& x, uint32_t row, uint32_t k) {
 }  // namespace
 
 const Int8Code& int8_code(Isa isa) {
-  return isa == Isa::avx512 ? int8_code_avx512 : isa == Isa::avx2 ? int8_code_avx2 : int8_code_scalar;
+  return isa >= Isa::avx512 ? int8_code_avx512 : isa == Isa::avx2 ? int8_code_avx2 : int8_code_scalar;
 }
 
 uint64_t int8_panel_bytes(uint32_t rows, uint32_t depth) {

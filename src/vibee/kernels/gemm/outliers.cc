@@ -37,7 +37,7 @@ PanelColumn column_at(const PackedWeight& w, const uint8_t* panel, uint32_t colu
 }
 
 AddColumn add_column(Isa isa) {
-  return isa == Isa::avx512 ? add_column_avx512 : isa == Isa::avx2 ? add_column_avx2 : add_column_scalar;
+  return isa >= Isa::avx512 ? add_column_avx512 : isa == Isa::avx2 ? add_column_avx2 : add_column_scalar;
 }
 
 }  // namespace

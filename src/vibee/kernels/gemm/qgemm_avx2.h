@@ -487,9 +487,9 @@ template <Format F>
 constexpr UnpackedTile unpacked_kernel() {
   constexpr CodeParts kParts = code_parts(panel_layout(F).codes);
   if constexpr (kParts.nibbles + (kParts.pair_bit >= 0) + (kParts.single_bit >= 0) > 1 || kParts.pair_bit >= 0) {
-    return {unpack_panel<F>, unpacked_tile<F>};
+    return {unpack_panel<F>, unpacked_tile<F>, kUnpackedBlock, kActMaxGroup, 6};
   } else {
-    return {nullptr, nullptr};
+    return {};
   }
 }
 

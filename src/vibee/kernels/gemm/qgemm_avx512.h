@@ -120,6 +120,13 @@ inline __m512 load_e4m3(const uint8_t* p) {
   return _mm512_mul_ps(_mm512_cvtph_ps(_mm256_slli_epi16(c, 7)), _mm512_set1_ps(128.0f));
 }
 
+inline __m512 floats(__m512i v) { return _mm512_cvtepi32_ps(v); }
+/// first * a + last * b of integers. As floats every step is exact: 16 codes of at most 32 by 127, times 128, twice,
+/// stay below 2^24; zero is added first, for a sum of integers is never -0.
+inline __m512 add_halves(__m512i first, __m512 a, __m512i last, __m512 b) {
+  return _mm512_fmadd_ps(floats(first), a, _mm512_fmadd_ps(floats(last), b, _mm512_setzero_ps()));
+}
+
 /// out[m][16] = rows row0.. of a group of G rows times one panel.
 template <Format F, uint32_t G, uint32_t M>
 inline __attribute__((always_inline)) void tile_rows(const uint8_t* panel, uint32_t k, const uint8_t* group,
@@ -146,25 +153,24 @@ inline __attribute__((always_inline)) void tile_rows(const uint8_t* panel, uint3
     const uint8_t* codes = at + header_bytes(H, 16);
     for (uint32_t j = 0; j < kBlocks; ++j, codes += code_bytes(C, 16), act += Record::bytes) {
       __m512 dw = d, mw = second;
-      if constexpr (H == PanelHeader::ks) dw = _mm512_mul_ps(d, _mm512_cvtepi32_ps(load_i8x16(at + 32 + 16 * j)));
+      if constexpr (H == PanelHeader::ks) dw = _mm512_mul_ps(d, floats(load_i8x16(at + 32 + 16 * j)));
       if constexpr (H == PanelHeader::k) {
-        dw = _mm512_mul_ps(d, _mm512_cvtepi32_ps(load_u8x16(at + 64 + 16 * j)));
-        mw = _mm512_sub_ps(_mm512_setzero_ps(),
-                           _mm512_mul_ps(second, _mm512_cvtepi32_ps(load_u8x16(at + 192 + 16 * j))));
+        dw = _mm512_mul_ps(d, floats(load_u8x16(at + 64 + 16 * j)));
+        mw = _mm512_sub_ps(_mm512_setzero_ps(), _mm512_mul_ps(second, floats(load_u8x16(at + 192 + 16 * j))));
       }
       const uint8_t* q = act + Record::q + 32 * row0;
       __m512i sum[M];
       if constexpr (halves(H)) {  // two sub-scales a block: the groups of `lo` are the first half, those of `hi` the
-                                  // second
-        __m512i sc0, sc1, mn0, mn1;
+                                  // second, which meet as floats (add_halves)
+        __m512 sc0, sc1, mn0, mn1;
         if constexpr (H == PanelHeader::k6) {
-          sc0 = load_i8x16(at + 32 + 32 * j), sc1 = load_i8x16(at + 48 + 32 * j);
+          sc0 = floats(load_i8x16(at + 32 + 32 * j)), sc1 = floats(load_i8x16(at + 48 + 32 * j));
         } else if constexpr (H == PanelHeader::k2) {  // minima negated as -S is
           const __m512i first = load_u8x16(at + 64 + 32 * j), last = load_u8x16(at + 80 + 32 * j);
           const __m512i low = _mm512_set1_epi32(15), zero = _mm512_setzero_si512();
-          sc0 = _mm512_and_si512(first, low), sc1 = _mm512_and_si512(last, low);
-          mn0 = _mm512_sub_epi32(zero, _mm512_srli_epi32(first, 4));
-          mn1 = _mm512_sub_epi32(zero, _mm512_srli_epi32(last, 4));
+          sc0 = floats(_mm512_and_si512(first, low)), sc1 = floats(_mm512_and_si512(last, low));
+          mn0 = floats(_mm512_sub_epi32(zero, _mm512_srli_epi32(first, 4)));
+          mn1 = floats(_mm512_sub_epi32(zero, _mm512_srli_epi32(last, 4)));
           mw = _mm512_xor_ps(second, _mm512_set1_ps(-0.0f));
         }
         __m512i lo[4], hi[4];
@@ -183,16 +189,14 @@ inline __attribute__((always_inline)) void tile_rows(const uint8_t* panel, uint3
           }
           const __m512 da = broadcast_float(act + Record::da + 4 * (row0 + m));
           if constexpr (H == PanelHeader::e4) {
-            acc[m] = _mm512_fmadd_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(first), load_e4m3(at)), da, acc[m]);
-            acc[m] = _mm512_fmadd_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(last), load_e4m3(at + 16)), da, acc[m]);
+            acc[m] = _mm512_fmadd_ps(_mm512_mul_ps(floats(first), load_e4m3(at)), da, acc[m]);
+            acc[m] = _mm512_fmadd_ps(_mm512_mul_ps(floats(last), load_e4m3(at + 16)), da, acc[m]);
             continue;
           } else {
-            sum[m] = _mm512_add_epi32(_mm512_mullo_epi32(first, sc0), _mm512_mullo_epi32(last, sc1));
-            acc[m] = _mm512_fmadd_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sum[m]), dw), da, acc[m]);
+            acc[m] = _mm512_fmadd_ps(_mm512_mul_ps(add_halves(first, sc0, last, sc1), dw), da, acc[m]);
           }
           if constexpr (H == PanelHeader::k2) {
-            const __m512i qsum = _mm512_add_epi32(_mm512_mullo_epi32(mn0, ns0), _mm512_mullo_epi32(mn1, ns1));
-            acc[m] = _mm512_fmadd_ps(mw, _mm512_mul_ps(da, _mm512_cvtepi32_ps(qsum)), acc[m]);
+            acc[m] = _mm512_fmadd_ps(mw, _mm512_mul_ps(da, add_halves(ns0, mn0, ns1, mn1)), acc[m]);
           }
         }
       } else {
@@ -215,7 +219,7 @@ inline __attribute__((always_inline)) void tile_rows(const uint8_t* panel, uint3
       if constexpr (halves(H)) continue;  // added above
 #pragma GCC unroll 12
       for (uint32_t m = 0; m < M; ++m) {
-        const __m512 scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(sum[m]), dw);
+        const __m512 scaled = _mm512_mul_ps(floats(sum[m]), dw);
         acc[m] = _mm512_fmadd_ps(scaled, broadcast_float(act + Record::da + 4 * (row0 + m)), acc[m]);
         if constexpr (has_min(H))
           acc[m] = _mm512_fmadd_ps(mw, broadcast_float(act + Record::das + 4 * (row0 + m)), acc[m]);
@@ -276,8 +280,8 @@ inline __attribute__((always_inline)) void tile_groups(const uint8_t* panel, uin
     }
 #pragma GCC unroll 12
     for (uint32_t m = 0; m < M; ++m)
-      acc[m] = _mm512_fmadd_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sum[m]), d),
-                               broadcast_float(first + Record::da + 4 * (row0 + m)), acc[m]);
+      acc[m] = _mm512_fmadd_ps(_mm512_mul_ps(floats(sum[m]), d), broadcast_float(first + Record::da + 4 * (row0 + m)),
+                               acc[m]);
     at = codes;
   }
 #pragma GCC unroll 12
@@ -327,7 +331,7 @@ inline __attribute__((always_inline)) void tile_whole_rows(const uint8_t* panel,
   const __m512 scale = load_half16(panel);
 #pragma GCC unroll 12
   for (uint32_t m = 0; m < M; ++m) {
-    const __m512 scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(sum[m]), scale);
+    const __m512 scaled = _mm512_mul_ps(floats(sum[m]), scale);
     _mm512_storeu_ps(out + 16 * m, _mm512_mul_ps(scaled, broadcast_float(group + Record::da + 4 * (row0 + m))));
   }
 }

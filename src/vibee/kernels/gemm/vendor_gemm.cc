@@ -82,7 +82,7 @@ Result<VendorGemm> VendorGemm::open(GemmVendor vendor, uint32_t threads) {
   const Vendor& v = vendor_of(vendor);
   VendorGemm out;
   out.vendor_ = vendor;
-  if (v.variable && detected_isa() == Isa::avx512) setenv(v.variable, v.avx512, 0);
+  if (v.variable && detected_isa() >= Isa::avx512) setenv(v.variable, v.avx512, 0);
   for (const char* file : v.files)
     if (!out.library_) out.library_.reset(dlopen(file, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE));  // it has threads
   if (!out.library_) return error(Code::not_found, "{}: there is no {} here", v.name, v.files[0]);

@@ -21,7 +21,7 @@ double bf16_below(float x) {
 }  // namespace
 
 const CompressKernels& compress_kernels(Isa isa) {
-  return isa == Isa::avx512 ? compress_kernels_avx512
+  return isa >= Isa::avx512 ? compress_kernels_avx512
          : isa == Isa::avx2 ? compress_kernels_avx2
                             : compress_kernels_scalar;
 }

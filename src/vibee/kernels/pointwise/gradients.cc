@@ -4,7 +4,7 @@
 namespace vibee {
 
 const GradientKernels& gradient_kernels(Isa isa) {
-  return isa == Isa::avx512 ? gradient_kernels_avx512
+  return isa >= Isa::avx512 ? gradient_kernels_avx512
          : isa == Isa::avx2 ? gradient_kernels_avx2
                             : gradient_kernels_scalar;
 }

@@ -19,7 +19,7 @@ std::optional<Pooling> find_pooling(std::string_view name) {
 }
 
 const PointwiseKernels& pointwise(Isa isa) {
-  return isa == Isa::avx512 ? pointwise_avx512 : isa == Isa::avx2 ? pointwise_avx2 : pointwise_scalar;
+  return isa >= Isa::avx512 ? pointwise_avx512 : isa == Isa::avx2 ? pointwise_avx2 : pointwise_scalar;
 }
 
 }  // namespace vibee

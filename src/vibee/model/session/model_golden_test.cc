@@ -52,7 +52,7 @@ Golden read_golden(const std::string& name) {
 
 std::vector<Isa> isas() {
   std::vector<Isa> out;
-  for (Isa isa : {Isa::scalar, Isa::avx2, Isa::avx512}) {
+  for (Isa isa : kIsas) {
     // Under a sanitizer the plain kernels alone would take minutes; their own tests cover them there.
     const bool wanted = !VIBEE_SANITIZE_BUILD || isa == detected_isa();
     if (isa <= detected_isa() && wanted) out.push_back(isa);

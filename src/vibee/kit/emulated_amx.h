@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+// The tiles of AMX in plain words (Intel SDM, volume 2: LDTILECFG, TDPBSSD), for tests on a CPU without them; a shape
+// that an instruction would refuse ends the program.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+
+namespace vibee {
+namespace {
+
+struct EmulatedTiles {
+  uint16_t bytes[8] = {};
+  uint8_t rows[8] = {};
+  uint8_t data[8][16][64] = {};
+};
+inline EmulatedTiles& emulated_tiles() {
+  thread_local EmulatedTiles tiles;
+  return tiles;
+}
+inline void emulated_tile_loadconfig(const void* config) {
+  EmulatedTiles& t = emulated_tiles();
+  const auto* c = static_cast<const uint8_t*>(config);
+  if (c[0] != 1) std::abort();
+  std::memcpy(t.bytes, c + 16, sizeof t.bytes);
+  std::memcpy(t.rows, c + 48, sizeof t.rows);
+  for (int i = 0; i < 8; ++i)
+    if (t.bytes[i] > 64 || t.rows[i] > 16) std::abort();
+  std::memset(t.data, 0, sizeof t.data);
+}
+inline void emulated_tile_zero(int tile) { std::memset(emulated_tiles().data[tile], 0, 1024); }
+inline void emulated_tile_loadd(int tile, const void* base, uint64_t stride) {
+  EmulatedTiles& t = emulated_tiles();
+  if (t.rows[tile] == 0) std::abort();
+  emulated_tile_zero(tile);
+  for (int r = 0; r < t.rows[tile]; ++r)
+    std::memcpy(t.data[tile][r], static_cast<const uint8_t*>(base) + r * stride, t.bytes[tile]);
+}
+inline void emulated_tile_stored(int tile, void* base, uint64_t stride) {
+  EmulatedTiles& t = emulated_tiles();
+  if (t.rows[tile] == 0) std::abort();
+  for (int r = 0; r < t.rows[tile]; ++r)
+    std::memcpy(static_cast<uint8_t*>(base) + r * stride, t.data[tile][r], t.bytes[tile]);
+}
+/// Signed bytes of a times bytes of b, four at a time, onto 32-bit sums.
+template <class Element>
+inline void emulated_tile_dp(int sums, int a, int b) {
+  EmulatedTiles& t = emulated_tiles();
+  if (t.rows[sums] != t.rows[a] || t.bytes[sums] != t.bytes[b] || t.bytes[a] != 4 * t.rows[b] || t.rows[a] == 0)
+    std::abort();
+  for (int m = 0; m < t.rows[sums]; ++m)
+    for (int n = 0; n < t.bytes[sums] / 4; ++n) {
+      uint32_t sum;
+      std::memcpy(&sum, t.data[sums][m] + 4 * n, 4);
+      for (int k = 0; k < t.bytes[a]; ++k)
+        sum += uint32_t(int32_t(int8_t(t.data[a][m][k])) * int32_t(Element(t.data[b][k / 4][4 * n + k % 4])));
+      std::memcpy(t.data[sums][m] + 4 * n, &sum, 4);
+    }
+}
+
+}  // namespace
+}  // namespace vibee
+
+#undef _tile_zero
+#undef _tile_loadd
+#undef _tile_stored
+#undef _tile_dpbssd
+#undef _tile_dpbsud
+#define _tile_loadconfig(config) vibee::emulated_tile_loadconfig(config)
+#define _tile_zero(tile) vibee::emulated_tile_zero(tile)
+#define _tile_loadd(tile, base, stride) vibee::emulated_tile_loadd(tile, base, stride)
+#define _tile_stored(tile, base, stride) vibee::emulated_tile_stored(tile, base, stride)
+#define _tile_dpbssd(sums, a, b) vibee::emulated_tile_dp<int8_t>(sums, a, b)
+#define _tile_dpbsud(sums, a, b) vibee::emulated_tile_dp<uint8_t>(sums, a, b)
