@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 
 namespace vibee {
 namespace {
@@ -66,7 +67,9 @@ uint8_t dynamic8_code(const Dynamic8Map& map, float x) {
 extern const Dynamic8Kernels dynamic8_kernels_scalar, dynamic8_kernels_avx2, dynamic8_kernels_avx512;
 
 const Dynamic8Kernels& dynamic8_kernels(Isa isa) {
-  const Dynamic8Kernels* const kernels[] = {&dynamic8_kernels_scalar, &dynamic8_kernels_avx2, &dynamic8_kernels_avx512};
+  const Dynamic8Kernels* const kernels[] = {&dynamic8_kernels_scalar, &dynamic8_kernels_avx2, &dynamic8_kernels_avx512,
+                                            &dynamic8_kernels_avx512};
+  static_assert(std::size(kernels) == std::size(kIsas));
   return *kernels[size_t(isa)];
 }
 

@@ -17,8 +17,10 @@ namespace {
 constexpr uint64_t kBlockBytes = 256 << 10;
 
 uint64_t fours(uint32_t depth) { return (uint64_t(depth) + 3) / 4; }
+/// Bytes of a tile's rows, and how many such tiles are packed at once.
+uint64_t tile_bytes(uint32_t depth, const Int8Code& code) { return round_up(depth, code.unit) * code.rows; }
 uint32_t tiles_of_block(uint32_t depth, const Int8Code& code) {
-  return uint32_t(std::max<uint64_t>(1, kBlockBytes / (4 * fours(depth) * code.rows)));
+  return uint32_t(std::max<uint64_t>(1, kBlockBytes / tile_bytes(depth, code)));
 }
 float number(const ProductOperand& x, uint32_t row, uint32_t k) {
   const uint64_t at = x.across ? k * x.ld + row : row * x.ld + k;
@@ -30,7 +32,10 @@ float number(const ProductOperand& x, uint32_t row, uint32_t k) {
 }  // namespace
 
 const Int8Code& int8_code(Isa isa) {
-  return isa >= Isa::avx512 ? int8_code_avx512 : isa == Isa::avx2 ? int8_code_avx2 : int8_code_scalar;
+  return isa == Isa::amx      ? int8_code_amx
+         : isa == Isa::avx512 ? int8_code_avx512
+         : isa == Isa::avx2   ? int8_code_avx2
+                              : int8_code_scalar;
 }
 
 uint64_t int8_panel_bytes(uint32_t rows, uint32_t depth) {
@@ -66,7 +71,7 @@ void int8_pack(const ProductOperand& b, float largest, Range panels, Isa isa, co
 
 uint64_t int8_workspace(uint32_t depth, Isa isa) {
   const Int8Code& code = int8_code(isa);
-  const uint64_t tile = code.rows * (4 * fours(depth) + 2 * sizeof(float));
+  const uint64_t tile = tile_bytes(depth, code) + code.rows * 2 * sizeof(float);
   return round_up(tiles_of_block(depth, code) * tile, 64);
 }
 
@@ -77,20 +82,21 @@ void int8_product(const ProductOperand& a, const Int8Panels& b, Range rows, Isa 
   VIBEE_CHECK(a.depth == b.depth && a.depth <= kInt8MostDepth && workspace.size() >= int8_workspace(a.depth, isa));
   const Int8Code& code = int8_code(isa);
   const uint32_t most = tiles_of_block(a.depth, code);
-  const uint64_t bytes = 4 * fours(a.depth) * code.rows;
+  const uint64_t bytes = tile_bytes(a.depth, code);
   auto* const scales = reinterpret_cast<float*>(workspace.data() + most * bytes);
   auto* const sums = reinterpret_cast<int32_t*>(scales + uint64_t(most) * code.rows);
+  if (code.begin != nullptr) code.begin();
   for (uint32_t begin = rows.begin; begin < rows.end; begin += most * code.rows) {
     const uint32_t end = std::min(rows.end, begin + most * code.rows);
     const uint32_t tiles = (end - begin + code.rows - 1) / code.rows;
     for (uint32_t t = 0; t < tiles; ++t) {
       const uint32_t first = begin + t * code.rows;
-      float largest[kInt8Panel];
+      float largest[kInt8MostRows];
       code.largest(a, {first, std::min(end, first + code.rows)}, largest);
       ProductOperand some = a;
       some.rows = end;  // what is behind is another thread's
-      code.pack(some, first, code.rows, 0, largest, workspace.data() + t * bytes, scales + t * code.rows,
-                sums + t * code.rows);
+      code.pack_rows(some, first, code.rows, 0, largest, workspace.data() + t * bytes, scales + t * code.rows,
+                     sums + t * code.rows);
     }
     for (uint32_t p = 0; p < b.panels(); p += code.panels) {
       const uint32_t panels = std::min(code.panels, b.panels() - p), column = p * kInt8Panel;
@@ -101,6 +107,7 @@ void int8_product(const ProductOperand& a, const Int8Panels& b, Range rows, Isa 
                                 sums + t * code.rows,
                                 d + first * d_row + column,
                                 d_row,
+                                m,
                                 std::min(b.rows - column, panels * kInt8Panel)};
         code.tile(m, panels)(workspace.data() + t * bytes, b.panel(p), b.panel_bytes(), uint32_t(fours(a.depth)),
                              finish);

@@ -8,7 +8,7 @@
 // whose largest is below 1e-35 count as zeros; a row (or operand) with a number that is not finite has a scale of NaN.
 //
 // a is packed and multiplied tile by tile by whoever computes its rows; b is packed before, so that weights are once a
-// step: [rows / 16][depth / 4][16][4], as one instruction multiplies them.
+// step: [rows / 16][depth / 4][16][4], as one instruction multiplies them, with room to a multiple of 64 of depth.
 #pragma once
 
 #include <span>
@@ -31,7 +31,7 @@ struct Int8Panels {
   uint8_t* data = nullptr;
   uint32_t rows = 0, depth = 0;
   uint32_t panels() const { return (rows + kInt8Panel - 1) / kInt8Panel; }
-  uint64_t panel_bytes() const { return uint64_t(depth + 3) / 4 * 4 * kInt8Panel; }
+  uint64_t panel_bytes() const { return uint64_t(depth + 63) / 64 * 64 * kInt8Panel; }
   uint8_t* panel(uint32_t i) const { return data + i * panel_bytes(); }
   float* scales() const { return reinterpret_cast<float*>(data + panels() * panel_bytes()); }  ///< one a row, padded
 };

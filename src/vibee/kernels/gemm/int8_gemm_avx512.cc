@@ -50,6 +50,7 @@ Int8Tile choose(uint32_t rows, uint32_t panels) {
 
 }  // namespace
 
-constinit const Int8Code int8_code_avx512 = {kRows, 2, 0x80, choose, int8_largest_of_rows, int8_pack_rows};
+constinit const Int8Code int8_code_avx512 = {
+    kRows, 2, 0x80, 4, choose, int8_largest_of_rows, int8_pack_rows, int8_pack_rows, nullptr};
 
 }  // namespace vibee

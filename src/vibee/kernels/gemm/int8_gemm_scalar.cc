@@ -22,6 +22,7 @@ Int8Tile choose(uint32_t rows, uint32_t) {
 
 }  // namespace
 
-constinit const Int8Code int8_code_scalar = {4, 1, 0, choose, int8_largest_of_rows, int8_pack_rows};
+constinit const Int8Code int8_code_scalar = {
+    4, 1, 0, 4, choose, int8_largest_of_rows, int8_pack_rows, int8_pack_rows, nullptr};
 
 }  // namespace vibee

@@ -17,7 +17,7 @@ namespace vibee {
 std::span<const UpdateRule> update_rules() {
   static constexpr UpdateRule kRules[] = {
 #define VIBEE_RULE(id, squares) \
-  {RuleId::id, #id, squares, id##_moments, id##_step, {id##_scalar, id##_avx2, id##_avx512}},
+  {RuleId::id, #id, squares, id##_moments, id##_step, {id##_scalar, id##_avx2, id##_avx512, id##_avx512}},
 #include "vibee/kernels/update/rules.inc"
 #undef VIBEE_RULE
   };

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <iterator>
 #include <span>
 #include <string_view>
 
@@ -44,7 +45,7 @@ struct UpdateRule {
   uint32_t (*moments)(const Optimiser& optimiser);
   /// Step t = 1, 2, ...; `decays`: whether the weights shrink.
   UpdateStep (*step)(const Optimiser& optimiser, uint64_t t, bool decays);
-  UpdateKernel kernels[3];  ///< one an instruction set, with the same bytes
+  UpdateKernel kernels[std::size(kIsas)];  ///< one an instruction set, with the same bytes
   UpdateKernel kernel(Isa isa) const { return kernels[size_t(isa)]; }
 };
 

@@ -15,7 +15,7 @@ std::span<const WeightFormInfo> weight_forms() {
    name,                                                                                    \
    random,                                                                                  \
    {form_kernels_scalar[size_t(WeightForm::id)], form_kernels_avx2[size_t(WeightForm::id)], \
-    form_kernels_avx512[size_t(WeightForm::id)]}},
+    form_kernels_avx512[size_t(WeightForm::id)], form_kernels_avx512[size_t(WeightForm::id)]}},
 #include "vibee/kernels/update/forms.inc"
 #undef VIBEE_FORM
   };

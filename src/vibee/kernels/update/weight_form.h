@@ -13,6 +13,7 @@
 #pragma once
 
 #include <cstdint>
+#include <iterator>
 #include <span>
 #include <string_view>
 
@@ -46,7 +47,7 @@ struct WeightFormInfo {
   uint32_t rest_bytes;
   std::string_view rest_name;
   bool random;
-  FormKernels kernels[3];  ///< one an instruction set, with the same bytes
+  FormKernels kernels[std::size(kIsas)];  ///< one an instruction set, with the same bytes
   uint32_t copy_bytes() const { return format == Format::f32 ? 4 : 2; }
   bool in_place() const { return form == WeightForm::f32; }  ///< the copy is the floats
 };
