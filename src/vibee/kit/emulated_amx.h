@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// The tiles of AMX in plain words (Intel SDM, volume 2: LDTILECFG, TDPBSSD), for tests on a CPU without them; a shape
-// that an instruction would refuse ends the program.
+// The tiles of AMX in plain words (Intel SDM, volume 2: LDTILECFG, TDPBSSD, TDPBF16PS), for tests on a CPU without
+// them; a shape that an instruction would refuse ends the program.
 #pragma once
 
 #include <immintrin.h>
 
+#include <cmath>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -61,6 +62,29 @@ inline void emulated_tile_dp(int sums, int a, int b) {
     }
 }
 
+/// Pairs of bf16: the first of all pairs and the second are chains of their own. Subnormal numbers are not flushed.
+inline void emulated_tile_dpbf16(int sums, int a, int b) {
+  EmulatedTiles& t = emulated_tiles();
+  if (t.rows[sums] != t.rows[a] || t.bytes[sums] != t.bytes[b] || t.bytes[a] != 4 * t.rows[b] || t.rows[a] == 0)
+    std::abort();
+  const auto number = [](const uint8_t* at) {
+    uint32_t bits = uint32_t(at[0]) << 16 | uint32_t(at[1]) << 24;
+    float x;
+    std::memcpy(&x, &bits, 4);
+    return x;
+  };
+  for (int m = 0; m < t.rows[sums]; ++m)
+    for (int n = 0; n < t.bytes[sums] / 4; ++n) {
+      float sum, chain[2] = {0, 0};
+      std::memcpy(&sum, t.data[sums][m] + 4 * n, 4);
+      for (int k = 0; k < t.rows[b]; ++k)
+        for (int i = 0; i < 2; ++i)
+          chain[i] = std::fma(number(t.data[a][m] + 4 * k + 2 * i), number(t.data[b][k] + 4 * n + 2 * i), chain[i]);
+      sum += chain[0] + chain[1];
+      std::memcpy(t.data[sums][m] + 4 * n, &sum, 4);
+    }
+}
+
 }  // namespace
 }  // namespace vibee
 
@@ -69,9 +93,11 @@ inline void emulated_tile_dp(int sums, int a, int b) {
 #undef _tile_stored
 #undef _tile_dpbssd
 #undef _tile_dpbsud
+#undef _tile_dpbf16ps
 #define _tile_loadconfig(config) vibee::emulated_tile_loadconfig(config)
 #define _tile_zero(tile) vibee::emulated_tile_zero(tile)
 #define _tile_loadd(tile, base, stride) vibee::emulated_tile_loadd(tile, base, stride)
 #define _tile_stored(tile, base, stride) vibee::emulated_tile_stored(tile, base, stride)
 #define _tile_dpbssd(sums, a, b) vibee::emulated_tile_dp<int8_t>(sums, a, b)
 #define _tile_dpbsud(sums, a, b) vibee::emulated_tile_dp<uint8_t>(sums, a, b)
+#define _tile_dpbf16ps(sums, a, b) vibee::emulated_tile_dpbf16(sums, a, b)

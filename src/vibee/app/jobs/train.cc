@@ -226,7 +226,7 @@ class Run {
       text += fmt::format(", matrices in {}, masters: {}", c_.compute, c_.master.empty() ? "f32" : c_.master);
     if (c_.products != "f32")
       text +=
-          fmt::format(", products: {}{}", c_.products, multiplies_int8(*c_.precision.products) ? "" : " (emulated)");
+          fmt::format(", products: {}{}", c_.products, is_emulated(*c_.precision.products) ? " (emulated)" : "");
     if (c_.qat != "none") text += fmt::format(", learnt for {}", c_.qat);
     if (c_.saved_average > 0) {
       text += ", saved values";

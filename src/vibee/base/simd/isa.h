@@ -9,7 +9,7 @@
 namespace vibee {
 
 /// Ordered: a machine that has one has all before it. avx512 means F, BW, DQ, VL and VNNI; amx its tiles of 8-bit
-/// integers, which families without kernels for them pass over.
+/// integers and bf16, which families without kernels for them pass over.
 enum class Isa { scalar = 0, avx2 = 1, avx512 = 2, amx = 3 };
 inline constexpr Isa kIsas[] = {Isa::scalar, Isa::avx2, Isa::avx512, Isa::amx};
 

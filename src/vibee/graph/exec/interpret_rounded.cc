@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "vibee/base/math/half.h"
 #include "vibee/formats/float/fp8_e5m2.h"
 #include "vibee/formats/float/minifloat.h"
 #include "vibee/graph/exec/interpret.h"
@@ -31,6 +32,9 @@ void round_operand(OperandForm form, uint32_t rows, uint32_t depth, std::vector<
   };
   switch (info(form).kind) {
     case OperandKind::plain: return;
+    case OperandKind::nearest:
+      for (size_t i = 0; i < numbers.size(); ++i) (*x)[i] = double(bf16_to_float(float_to_bf16(numbers[i])));
+      return;
     case OperandKind::integer: {
       std::vector<int8_t> q(numbers.size());
       std::vector<float> s(rows);

@@ -8,6 +8,7 @@
 #include "vibee/base/memory/checked.h"
 #include "vibee/formats/float/fp8_e5m2.h"
 #include "vibee/graph/exec/train_call.h"
+#include "vibee/kernels/gemm/bf16_gemm.h"
 #include "vibee/kernels/gemm/cutlass_gemm.h"
 #include "vibee/kernels/gemm/int8_gemm.h"
 #include "vibee/kernels/gemm/round_operand.h"
@@ -89,7 +90,7 @@ void int8_weight(const TrainWorker& w, const RoundedWeight& weight, const Produc
   const Isa isa = w.plan.options().isa;
   float largest = -1;
   if (weight.form == OperandForm::int8_tensor) largest = largest_of(w, int8_largest(x, w.share_of(x.rows), isa));
-  const Int8Panels panels{w.plan.at(weight), x.rows, x.depth};
+  const PackedPanels panels{w.plan.at(weight), x.rows, x.depth};
   int8_pack(x, largest, w.share_of(panels.panels()), isa, panels);
 }
 
@@ -97,12 +98,42 @@ void int8_rows(const Node& node, const TrainWorker& w) {
   const TrainCall c{node, w};
   const Isa isa = w.plan.options().isa;
   const ProductOperand a = operand_of(w, node.in[0], across(node.op, 0));
-  const Int8Panels b{w.plan.at(*w.plan.rounded_weight(node)), c.width(), a.depth};
+  const PackedPanels b{w.plan.at(*w.plan.rounded_weight(node)), c.width(), a.depth};
   const uint32_t tile = int8_tile_rows(isa);
   const Range tiles = w.share_of((a.rows + tile - 1) / tile);
   const uint64_t bytes = int8_workspace(a.depth, isa);
   int8_product(a, b, {tiles.begin * tile, std::min(a.rows, tiles.end * tile)}, isa, c.out(), c.width(),
                w.plan.products().subspan(parts_bytes(w.threads) + w.tid * bytes, bytes));
+}
+
+/// The sizes of a product in bf16; the gradient of a weight packs both operands.
+struct Bf16Product {
+  uint32_t n, k;
+  uint64_t panels;  ///< bytes, where b is no weight
+};
+Bf16Product bf16_sizes(const Graph& g, const Node& node, uint32_t rows) {
+  const auto dim = [&](size_t d) { return uint32_t(value(g.type(node.in[1]).dims[d], {int64_t(rows), 0})); };
+  const bool turned = across(node.op, 1);
+  const Bf16Product p{dim(turned ? 1 : 0), dim(turned ? 0 : 1), 0};
+  return {p.n, p.k, is_weight(g, node) ? 0 : bf16_panel_bytes(p.n, p.k)};
+}
+void bf16_rows(const Node& node, const TrainWorker& w) {
+  const TrainCall c{node, w};
+  const Isa isa = w.plan.options().isa;
+  const ProductOperand a = operand_of(w, node.in[0], across(node.op, 0));
+  const Bf16Product p = bf16_sizes(w.plan.graph(), node, w.rows);
+  std::span<uint8_t> work = w.plan.products().subspan(parts_bytes(w.threads));
+  const RoundedWeight* const weight = w.plan.rounded_weight(node);
+  const PackedPanels b = bf16_panels(weight ? w.plan.at(*weight) : work.data(), p.n, p.k);
+  if (!weight) {
+    bf16_pack(operand_of(w, node.in[1], across(node.op, 1)), w.share_of(b.panels()), isa, b);
+    w.team.barrier();
+  }
+  const uint32_t tile = bf16_tile_rows(isa);
+  const Range tiles = w.share_of((a.rows + tile - 1) / tile);
+  const uint64_t bytes = bf16_workspace(a.depth, isa);
+  bf16_product(a, b, {tiles.begin * tile, std::min(a.rows, tiles.end * tile)}, isa, c.out(), p.n,
+               work.subspan(p.panels + w.tid * bytes, bytes));
 }
 
 /// The sizes of a product of rounded floats, and bytes of its operands that are rounded for it alone.
@@ -141,6 +172,10 @@ uint64_t rounded_product_workspace(const Graph& g, const Node& node, const Train
     const auto depth = uint32_t(g.type(node.in[1]).dims[node.op == Op::linear ? 1 : 0].n);
     return parts + o.threads * int8_workspace(depth, o.isa);
   }
+  if (info(form_of(node, "a")).kind == OperandKind::nearest) {
+    const Bf16Product p = bf16_sizes(g, node, o.max_rows);
+    return parts + p.panels + o.threads * bf16_workspace(p.k, o.isa);
+  }
   const FloatProduct p = float_product(g, node, o.max_rows);
   return parts + p.a_bytes + p.b_bytes + dense_workspace(p.problem.m, p.problem.n, p.problem.k, o);
 }
@@ -160,8 +195,10 @@ void want_rounded_weight(const Graph& g, const Node& node, std::vector<RoundedWe
   const OperandForm form = form_of(node, "b");
   const bool turned = across(node.op, 1);
   const auto rows = uint32_t(dims[turned ? 1 : 0].n), depth = uint32_t(dims[turned ? 0 : 1].n);
-  const uint64_t bytes = info(form).kind == OperandKind::integer ? int8_panel_bytes(rows, depth)
-                                                                 : round_up(2 * uint64_t(rows) * depth, 64);
+  const OperandKind kind = info(form).kind;
+  const uint64_t bytes = kind == OperandKind::integer   ? int8_panel_bytes(rows, depth)
+                         : kind == OperandKind::nearest ? bf16_panel_bytes(rows, depth)
+                                                        : round_up(2 * uint64_t(rows) * depth, 64);
   const uint64_t at = all->empty() ? 0 : all->back().at + all->back().bytes + 64;
   all->push_back({node.in[1], form, turned, uint32_t(node.integer("b_scale", -1)), at, bytes});
 }
@@ -169,6 +206,10 @@ void want_rounded_weight(const Graph& g, const Node& node, std::vector<RoundedWe
 void round_weight(const TrainWorker& w, const RoundedWeight& weight) {
   const ProductOperand x = operand_of(w, weight.value, weight.across);
   if (info(weight.form).kind == OperandKind::integer) return int8_weight(w, weight, x);
+  if (info(weight.form).kind == OperandKind::nearest) {
+    const PackedPanels panels = bf16_panels(w.plan.at(weight), x.rows, x.depth);
+    return bf16_pack(x, w.share_of(panels.panels()), w.plan.options().isa, panels);
+  }
   float mine;
   const float by = round_floats(w, x, weight.form, weight.slot, reinterpret_cast<uint16_t*>(w.plan.at(weight)), &mine);
   const float largest = largest_of(w, mine);
@@ -185,6 +226,7 @@ void tell_weights(const TrainWorker& w) {
 
 void rounded_product(const Node& node, const TrainWorker& w) {
   if (info(form_of(node, "a")).kind == OperandKind::integer) return int8_rows(node, w);
+  if (info(form_of(node, "a")).kind == OperandKind::nearest) return bf16_rows(node, w);
   const TrainCall c{node, w};
   FloatProduct p = float_product(w.plan.graph(), node, w.rows);
   std::span<uint8_t> work = w.plan.products().subspan(parts_bytes(w.threads));

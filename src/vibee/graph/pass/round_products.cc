@@ -47,6 +47,11 @@ const ProductRecipe* find_product_recipe(std::string_view name) {
   return nullptr;
 }
 
+bool is_emulated(const ProductRecipe& recipe) {
+  const OperandKind kind = info(recipe.forward.a).kind;
+  return kind == OperandKind::scaled || kind == OperandKind::blocks;
+}
+
 void round_products(Graph* joint, const ProductRecipe& recipe, const std::vector<std::string>& skip) {
   const auto rounded = [&](ValueId id) {
     const Node& weight = joint->producer(id);

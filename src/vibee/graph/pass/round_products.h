@@ -30,6 +30,9 @@ std::span<const ProductRecipe> product_recipes();
 /// nullptr: there is none of that name.
 const ProductRecipe* find_product_recipe(std::string_view name);
 
+/// Whether a recipe's operands are rounded to what no CPU multiplies, and multiplied as floats.
+bool is_emulated(const ProductRecipe& recipe);
+
 /// Operands with one scale each have numbers of their own, attributes `a_scale` and `b_scale`: one a value and form.
 /// The forms, by number.
 std::vector<OperandForm> scaled_operands(const Graph& graph);

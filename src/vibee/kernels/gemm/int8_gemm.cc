@@ -13,15 +13,6 @@
 namespace vibee {
 namespace {
 
-/// Rows of a that a thread packs before it multiplies: half of a second-level cache.
-constexpr uint64_t kBlockBytes = 256 << 10;
-
-uint64_t fours(uint32_t depth) { return (uint64_t(depth) + 3) / 4; }
-/// Bytes of a tile's rows, and how many such tiles are packed at once.
-uint64_t tile_bytes(uint32_t depth, const Int8Code& code) { return round_up(depth, code.unit) * code.rows; }
-uint32_t tiles_of_block(uint32_t depth, const Int8Code& code) {
-  return uint32_t(std::max<uint64_t>(1, kBlockBytes / tile_bytes(depth, code)));
-}
 float number(const ProductOperand& x, uint32_t row, uint32_t k) {
   const uint64_t at = x.across ? k * x.ld + row : row * x.ld + k;
   if (x.element == Format::f32) return static_cast<const float*>(x.p)[at];
@@ -29,91 +20,50 @@ float number(const ProductOperand& x, uint32_t row, uint32_t k) {
   return x.element == Format::bf16 ? bf16_to_float(bits) : half_to_float(bits);
 }
 
-}  // namespace
-
-const Int8Code& int8_code(Isa isa) {
+const TileCode& code_of(Isa isa) {
   return isa == Isa::amx      ? int8_code_amx
          : isa == Isa::avx512 ? int8_code_avx512
          : isa == Isa::avx2   ? int8_code_avx2
                               : int8_code_scalar;
 }
 
-uint64_t int8_panel_bytes(uint32_t rows, uint32_t depth) {
-  const Int8Panels p{nullptr, rows, depth};
-  return round_up(p.panels() * (p.panel_bytes() + 4 * kInt8Panel), 64);
-}
+}  // namespace
+
+uint64_t int8_panel_bytes(uint32_t rows, uint32_t depth) { return PackedPanels{nullptr, rows, depth}.bytes(); }
 
 float int8_largest(const ProductOperand& x, Range rows, Isa isa) {
   constexpr uint32_t kSome = 64;
   float some[kSome], most = 0;
   for (uint32_t r = rows.begin; r < rows.end; r += kSome) {
     const uint32_t end = std::min(rows.end, r + kSome);
-    int8_code(isa).largest(x, {r, end}, some);
+    code_of(isa).largest(x, {r, end}, some);
     for (uint32_t i = 0; i < end - r; ++i) most = some[i] > most || std::isnan(some[i]) ? some[i] : most;
     if (std::isnan(most)) return most;
   }
   return most;
 }
 
-void int8_pack(const ProductOperand& b, float largest, Range panels, Isa isa, const Int8Panels& out) {
-  const Int8Code& code = int8_code(isa);
+void int8_pack(const ProductOperand& b, float largest, Range panels, Isa isa, const PackedPanels& out) {
+  const TileCode& code = code_of(isa);
   for (uint32_t p = panels.begin; p < panels.end; ++p) {
-    const Range rows{p * kInt8Panel, std::min(b.rows, (p + 1) * kInt8Panel)};
-    float of_rows[kInt8Panel];
+    const Range rows{p * kPackedPanel, std::min(b.rows, (p + 1) * kPackedPanel)};
+    float of_rows[kPackedPanel];
     if (largest >= 0 || std::isnan(largest))
-      std::fill_n(of_rows, kInt8Panel, largest);
+      std::fill_n(of_rows, kPackedPanel, largest);
     else
       code.largest(b, rows, of_rows);
-    code.pack(b, rows.begin, kInt8Panel, code.flip, of_rows, out.panel(p), out.scales() + uint64_t(p) * kInt8Panel,
+    code.pack(b, rows.begin, kPackedPanel, code.flip, of_rows, out.panel(p), out.scales() + uint64_t(p) * kPackedPanel,
               nullptr);
   }
 }
 
-uint64_t int8_workspace(uint32_t depth, Isa isa) {
-  const Int8Code& code = int8_code(isa);
-  const uint64_t tile = tile_bytes(depth, code) + code.rows * 2 * sizeof(float);
-  return round_up(tiles_of_block(depth, code) * tile, 64);
-}
+uint64_t int8_workspace(uint32_t depth, Isa isa) { return tile_workspace(code_of(isa), depth); }
+uint32_t int8_tile_rows(Isa isa) { return code_of(isa).rows; }
 
-uint32_t int8_tile_rows(Isa isa) { return int8_code(isa).rows; }
-
-void int8_product(const ProductOperand& a, const Int8Panels& b, Range rows, Isa isa, float* d, uint64_t d_row,
+void int8_product(const ProductOperand& a, const PackedPanels& b, Range rows, Isa isa, float* d, uint64_t d_row,
                   std::span<uint8_t> workspace) {
-  VIBEE_CHECK(a.depth == b.depth && a.depth <= kInt8MostDepth && workspace.size() >= int8_workspace(a.depth, isa));
-  const Int8Code& code = int8_code(isa);
-  const uint32_t most = tiles_of_block(a.depth, code);
-  const uint64_t bytes = tile_bytes(a.depth, code);
-  auto* const scales = reinterpret_cast<float*>(workspace.data() + most * bytes);
-  auto* const sums = reinterpret_cast<int32_t*>(scales + uint64_t(most) * code.rows);
-  if (code.begin != nullptr) code.begin();
-  for (uint32_t begin = rows.begin; begin < rows.end; begin += most * code.rows) {
-    const uint32_t end = std::min(rows.end, begin + most * code.rows);
-    const uint32_t tiles = (end - begin + code.rows - 1) / code.rows;
-    for (uint32_t t = 0; t < tiles; ++t) {
-      const uint32_t first = begin + t * code.rows;
-      float largest[kInt8MostRows];
-      code.largest(a, {first, std::min(end, first + code.rows)}, largest);
-      ProductOperand some = a;
-      some.rows = end;  // what is behind is another thread's
-      code.pack_rows(some, first, code.rows, 0, largest, workspace.data() + t * bytes, scales + t * code.rows,
-                     sums + t * code.rows);
-    }
-    for (uint32_t p = 0; p < b.panels(); p += code.panels) {
-      const uint32_t panels = std::min(code.panels, b.panels() - p), column = p * kInt8Panel;
-      for (uint32_t t = 0; t < tiles; ++t) {
-        const uint32_t first = begin + t * code.rows, m = std::min(code.rows, end - first);
-        const Int8Finish finish{scales + t * code.rows,
-                                b.scales() + column,
-                                sums + t * code.rows,
-                                d + first * d_row + column,
-                                d_row,
-                                m,
-                                std::min(b.rows - column, panels * kInt8Panel)};
-        code.tile(m, panels)(workspace.data() + t * bytes, b.panel(p), b.panel_bytes(), uint32_t(fours(a.depth)),
-                             finish);
-      }
-    }
-  }
+  VIBEE_CHECK(a.depth <= kInt8MostDepth);
+  tile_product(code_of(isa), a, b, rows, d, d_row, workspace);
 }
 
 void int8_codes_reference(const ProductOperand& x, Int8Scale kind, int8_t* q, float* s) {

@@ -15,39 +15,31 @@
 
 #include "vibee/base/simd/isa.h"
 #include "vibee/base/thread/team.h"
+#include "vibee/kernels/gemm/packed_panels.h"
 #include "vibee/kernels/gemm/product_operand.h"
 
 namespace vibee {
 
 /// Beyond it a sum of products may not fit 32 bits.
 inline constexpr uint32_t kInt8MostDepth = 131072;
-inline constexpr uint32_t kInt8Panel = 16;
 
 /// What a scale is of.
 enum class Int8Scale : uint8_t { row, tensor };
 
-/// A packed b in memory of the caller, 64-byte aligned: int8_panel_bytes.
-struct Int8Panels {
-  uint8_t* data = nullptr;
-  uint32_t rows = 0, depth = 0;
-  uint32_t panels() const { return (rows + kInt8Panel - 1) / kInt8Panel; }
-  uint64_t panel_bytes() const { return uint64_t(depth + 63) / 64 * 64 * kInt8Panel; }
-  uint8_t* panel(uint32_t i) const { return data + i * panel_bytes(); }
-  float* scales() const { return reinterpret_cast<float*>(data + panels() * panel_bytes()); }  ///< one a row, padded
-};
+/// Bytes of a packed b.
 uint64_t int8_panel_bytes(uint32_t rows, uint32_t depth);
 
 /// The largest size of some rows of an operand; NaN where a number is not finite.
 float int8_largest(const ProductOperand& x, Range rows, Isa isa);
 /// Packs some panels of b. `largest`: of all of it where its rows share a scale, else negative.
-void int8_pack(const ProductOperand& b, float largest, Range panels, Isa isa, const Int8Panels& out);
+void int8_pack(const ProductOperand& b, float largest, Range panels, Isa isa, const PackedPanels& out);
 
 /// Bytes that a thread needs to multiply by b of this depth.
 uint64_t int8_workspace(uint32_t depth, Isa isa);
 /// Rows of a that one tile has: threads take whole tiles.
 uint32_t int8_tile_rows(Isa isa);
 /// Some rows of d (from a multiple of int8_tile_rows on, or all that are left) by one thread; a's scale is a row's.
-void int8_product(const ProductOperand& a, const Int8Panels& b, Range rows, Isa isa, float* d, uint64_t d_row,
+void int8_product(const ProductOperand& a, const PackedPanels& b, Range rows, Isa isa, float* d, uint64_t d_row,
                   std::span<uint8_t> workspace);
 
 /// Codes and scales of an operand by their definition: q[rows][depth], s[rows].

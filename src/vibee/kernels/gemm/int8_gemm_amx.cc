@@ -9,7 +9,7 @@ namespace vibee {
 namespace {
 
 constexpr uint32_t kRows = 32, kDepth = 64, kTileBytes = 16 * kDepth;
-static_assert(kRows <= kInt8MostRows);
+static_assert(kRows <= kMostTileRows);
 
 struct alignas(64) TileShapes {
   uint8_t palette = 1, start = 0, reserved[14] = {};
@@ -17,12 +17,15 @@ struct alignas(64) TileShapes {
   uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
 };
 constexpr TileShapes kShapes;
-void begin() { _tile_loadconfig(&kShapes); }
+uint32_t begin() {
+  _tile_loadconfig(&kShapes);
+  return 0;
+}
 
 /// kHalves of 16 rows times kPanels.
 template <uint32_t kHalves, uint32_t kPanels>
-void tile(const uint8_t* a, const uint8_t* b, uint64_t panel, uint32_t fours, const Int8Finish& to) {
-  const uint32_t steps = (fours + kDepth / 4 - 1) / (kDepth / 4);
+void tile(const uint8_t* a, const uint8_t* b, uint64_t panel, uint32_t depth, const TileFinish& to) {
+  const uint32_t steps = (depth + kDepth - 1) / kDepth;
   const uint8_t* const second = a + uint64_t(steps) * kTileBytes;
   _tile_zero(0);
   _tile_zero(1);
@@ -54,7 +57,7 @@ void tile(const uint8_t* a, const uint8_t* b, uint64_t panel, uint32_t fours, co
       v_store_n(to.d + m * to.ld + 16 * p, _mm512_mul_ps(sum, scale), int(to.columns) - int(16 * p));
     }
 }
-Int8Tile choose(uint32_t rows, uint32_t panels) {
+PackedTile choose(uint32_t rows, uint32_t panels) {
   if (rows > 16) return panels == 2 ? tile<2, 2> : tile<2, 1>;
   return panels == 2 ? tile<1, 2> : tile<1, 1>;
 }
@@ -97,7 +100,7 @@ void pack_rows(const ProductOperand& x, uint32_t first, uint32_t width, uint8_t,
 
 }  // namespace
 
-constinit const Int8Code int8_code_amx = {kRows,          2,         0,    kDepth, choose, int8_largest_of_rows,
-                                          int8_pack_rows, pack_rows, begin};
+constinit const TileCode int8_code_amx = {kRows,          2,         kDepth, 1,      0, choose, int8_largest_of_rows,
+                                          int8_pack_rows, pack_rows, begin,  nullptr};
 
 }  // namespace vibee

@@ -10,13 +10,14 @@ namespace {
 constexpr uint32_t kRows = 14;
 
 template <uint32_t M, uint32_t P>
-void tile(const uint8_t* a, const uint8_t* b, uint64_t panel, uint32_t fours, const Int8Finish& to) {
+void tile(const uint8_t* a, const uint8_t* b, uint64_t panel, uint32_t depth, const TileFinish& to) {
+  const uint32_t fours = (depth + 3) / 4;
   __m512i acc[M][P];
 #pragma GCC unroll 16
   for (uint32_t m = 0; m < M; ++m)
 #pragma GCC unroll 2
     for (uint32_t p = 0; p < P; ++p) acc[m][p] = _mm512_set1_epi32(-128 * to.a_sums[m]);
-  for (uint32_t i = 0; i < fours; ++i, a += 4 * kRows, b += 4 * kInt8Panel) {
+  for (uint32_t i = 0; i < fours; ++i, a += 4 * kRows, b += 4 * kPackedPanel) {
     __m512i w[P];
 #pragma GCC unroll 2
     for (uint32_t p = 0; p < P; ++p) w[p] = _mm512_loadu_si512(b + p * panel);
@@ -39,18 +40,18 @@ void tile(const uint8_t* a, const uint8_t* b, uint64_t panel, uint32_t fours, co
     }
 }
 template <uint32_t P, uint32_t... I>
-Int8Tile tile_of(uint32_t rows, std::integer_sequence<uint32_t, I...>) {
-  static constexpr Int8Tile kTiles[] = {tile<I + 1, P>...};
+PackedTile tile_of(uint32_t rows, std::integer_sequence<uint32_t, I...>) {
+  static constexpr PackedTile kTiles[] = {tile<I + 1, P>...};
   return kTiles[rows - 1];
 }
-Int8Tile choose(uint32_t rows, uint32_t panels) {
+PackedTile choose(uint32_t rows, uint32_t panels) {
   constexpr std::make_integer_sequence<uint32_t, kRows> kAll{};
   return panels == 2 ? tile_of<2>(rows, kAll) : tile_of<1>(rows, kAll);
 }
 
 }  // namespace
 
-constinit const Int8Code int8_code_avx512 = {
-    kRows, 2, 0x80, 4, choose, int8_largest_of_rows, int8_pack_rows, int8_pack_rows, nullptr};
+constinit const TileCode int8_code_avx512 = {
+    kRows, 2, 4, 1, 0x80, choose, int8_largest_of_rows, int8_pack_rows, int8_pack_rows, nullptr, nullptr};
 
 }  // namespace vibee

@@ -8,27 +8,10 @@
 #include <cstring>
 #include <vector>
 
-#include "vibee/base/math/half.h"
-#include "vibee/base/random/philox.h"
+#include "vibee/kernels/gemm/product_cases.h"
 
 namespace vibee {
 namespace {
-
-/// An operand in memory of its own.
-struct Matrix {
-  std::vector<float> floats;
-  std::vector<uint16_t> halves;
-  ProductOperand operand;
-
-  Matrix(uint32_t rows, uint32_t depth, bool across, Format element, uint64_t seed) {
-    RandomStream random(seed, Purpose::test);
-    floats.resize(uint64_t(rows) * depth);
-    for (float& x : floats) x = random.normal();
-    for (const float x : floats) halves.push_back(element == Format::bf16 ? float_to_bf16(x) : float_to_half(x));
-    const void* p = element == Format::f32 ? static_cast<const void*>(floats.data()) : halves.data();
-    operand = {p, element, across ? rows : depth, across, rows, depth};
-  }
-};
 
 std::vector<Isa> isas() {
   std::vector<Isa> all;
@@ -36,15 +19,9 @@ std::vector<Isa> isas() {
   return all;
 }
 
-struct Memory {
-  explicit Memory(uint64_t bytes) : all(bytes + 64) {}
-  std::vector<uint8_t> all;
-  uint8_t* data() { return all.data() + (64 - uintptr_t(all.data()) % 64) % 64; }
-};
-
 std::vector<float> product(const ProductOperand& a, const ProductOperand& b, Int8Scale of_b, Isa isa) {
-  Memory panels(int8_panel_bytes(b.rows, b.depth)), work(int8_workspace(a.depth, isa));
-  const Int8Panels packed{panels.data(), b.rows, b.depth};
+  AlignedBytes panels(int8_panel_bytes(b.rows, b.depth)), work(int8_workspace(a.depth, isa));
+  const PackedPanels packed{panels.data(), b.rows, b.depth};
   int8_pack(b, of_b == Int8Scale::tensor ? int8_largest(b, {0, b.rows}, isa) : -1.0f, {0, packed.panels()}, isa,
             packed);
   std::vector<float> d(uint64_t(a.rows) * b.rows, -7.0f);
@@ -65,7 +42,7 @@ TEST(Int8Gemm, HasTheBytesOfItsDefinition) {
       for (const bool b_across : {false, true})
         for (const Format element : {Format::f32, Format::bf16, Format::f16})
           for (const Int8Scale of_b : {Int8Scale::row, Int8Scale::tensor}) {
-            const Matrix a(c.m, c.k, a_across, element, ++seed), b(c.n, c.k, b_across, element, ++seed);
+            const RandomOperand a(c.m, c.k, a_across, element, ++seed), b(c.n, c.k, b_across, element, ++seed);
             std::vector<float> want(uint64_t(c.m) * c.n);
             int8_product_reference(a.operand, b.operand, of_b, want.data(), c.n);
             for (const Isa isa : isas()) {
@@ -79,7 +56,7 @@ TEST(Int8Gemm, HasTheBytesOfItsDefinition) {
 /// Codes of +-127 everywhere: pairs that 16 bits hold only just, and sums of a deep product.
 TEST(Int8Gemm, LargestCodesDoNotOverflow) {
   constexpr uint32_t kDepth = kInt8MostDepth;
-  Matrix a(2, kDepth, false, Format::f32, 1), b(3, kDepth, false, Format::f32, 2);
+  RandomOperand a(2, kDepth, false, Format::f32, 1), b(3, kDepth, false, Format::f32, 2);
   for (size_t i = 0; i < a.floats.size(); ++i) a.floats[i] = 1;
   for (size_t i = 0; i < b.floats.size(); ++i) b.floats[i] = i < kDepth ? 1 : -1;
   std::vector<float> want(6);
@@ -89,7 +66,7 @@ TEST(Int8Gemm, LargestCodesDoNotOverflow) {
 }
 
 TEST(Int8Gemm, ZerosStayZerosAndWhatIsNotFiniteIsSeen) {
-  Matrix a(20, 40, false, Format::f32, 1), b(18, 40, false, Format::f32, 2);
+  RandomOperand a(20, 40, false, Format::f32, 1), b(18, 40, false, Format::f32, 2);
   for (uint32_t k = 0; k < 40; ++k) a.floats[40 + k] = 0, a.floats[80 + k] = 1e-38f;
   a.floats[3 * 40 + 7] = INFINITY;
   a.floats[4 * 40 + 8] = NAN;
@@ -107,7 +84,7 @@ TEST(Int8Gemm, ZerosStayZerosAndWhatIsNotFiniteIsSeen) {
 
 /// |y - y'| <= sum over k of |a| sb / 2 + |b| sa / 2 + sa sb / 4.
 TEST(Int8Gemm, ErrorsStayWithinTheirBound) {
-  const Matrix a(30, 96, false, Format::f32, 3), b(50, 96, false, Format::f32, 4);
+  const RandomOperand a(30, 96, false, Format::f32, 3), b(50, 96, false, Format::f32, 4);
   std::vector<float> y(1500), sa(30), sb(50);
   std::vector<int8_t> q(5000);
   int8_codes_reference(a.operand, Int8Scale::row, q.data(), sa.data());

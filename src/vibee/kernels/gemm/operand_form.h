@@ -14,7 +14,7 @@ enum class OperandForm : uint8_t {
 #include "vibee/kernels/gemm/operand_forms.inc"
 #undef VIBEE_OPERAND_FORM
 };
-enum class OperandKind : uint8_t { plain, integer, scaled, blocks };
+enum class OperandKind : uint8_t { plain, integer, scaled, blocks, nearest };
 
 /// Floats of few bits: what a number is rounded to.
 struct SmallFloat {

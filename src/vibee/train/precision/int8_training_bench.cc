@@ -35,7 +35,7 @@ class TwoProducts {
     VIBEE_ASSIGN(panels_, HugeBuffer::allocate(int8_panel_bytes(n_, k_) + int8_panel_bytes(k_, n_)));
     forward_panels_ = {panels_.data(), n_, k_};
     backward_panels_ = {panels_.data() + int8_panel_bytes(n_, k_), k_, n_};
-    for (const Int8Panels* p : {&forward_panels_, &backward_panels_}) {
+    for (const PackedPanels* p : {&forward_panels_, &backward_panels_}) {
       const ProductOperand w{w_.data(), Format::f32, k_, p == &backward_panels_, p->rows, p->depth};
       int8_pack(w, int8_largest(w, {0, w.rows}, isa_), {0, p->panels()}, isa_, *p);
     }
@@ -54,7 +54,7 @@ class TwoProducts {
   }
   double integers() {
     const Timer timer;
-    const auto run = [&](const std::vector<float>& a, const Int8Panels& b, std::vector<float>* d, uint32_t tid) {
+    const auto run = [&](const std::vector<float>& a, const PackedPanels& b, std::vector<float>* d, uint32_t tid) {
       const uint32_t tile = int8_tile_rows(isa_);
       const Range tiles = share((kRows + tile - 1) / tile, tid, team_.size());
       int8_product({a.data(), Format::f32, b.depth, false, kRows, b.depth}, b,
@@ -77,7 +77,7 @@ class TwoProducts {
   GemmPlan forward_, backward_;
   HugeBuffer work_, panels_;
   uint64_t stride_ = 0;
-  Int8Panels forward_panels_, backward_panels_;
+  PackedPanels forward_panels_, backward_panels_;
 };
 
 }  // namespace

@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vibee/kernels/gemm/bf16_kernel.h"
+
+namespace vibee {
+
+constinit const TileCode bf16_code_avx512 = bf16_code<8>();
+
+}  // namespace vibee
