@@ -3,10 +3,49 @@
 // small (2 layers), so that a bench takes minutes; how small is said beside each figure.
 #pragma once
 
+#include "vibee/core/measure/measure.h"
 #include "vibee/core/technique/context.h"
 #include "vibee/kit/trial_training.h"
 
 namespace vibee {
+
+/// Steps of a model of 20 M parameters (7 where it is to be quick) with products by a recipe, beside steps in f32: how
+/// many times as fast, of what is aimed at; 0: of nothing.
+inline Status bench_step(std::string_view recipe, double aim, BenchContext& context) {
+  const RunSettings& settings = context.settings();
+  const bool quick = settings.quick;
+  TrialTraining model;
+  model.options.isa = settings.isa;
+  model.options.threads = settings.threads;
+  model.model.vocab = 256;
+  model.model.dim = 384;
+  model.model.heads = 6;
+  model.model.layers = quick ? 4 : 12;
+  model.rows = 8;
+  model.length = 128;
+  model.steps = quick ? 4 : 6;
+  model.keep_state = false;
+  std::vector<double> plain, rounded;
+  for (int i = 0; i < (quick ? 3 : 5); ++i) {
+    if (!context.proceed("a step", 0.2 + 0.04 * i)) return {};
+    for (const std::string_view products : {std::string_view("f32"), recipe}) {
+      model.options.precision.products = find_product_recipe(products);
+      VIBEE_ASSIGN(const TrialTraining::Run run, model.run(0));
+      auto& to = model.options.precision.products->forward.plain() ? plain : rounded;
+      to.insert(to.end(), run.seconds.begin() + 1, run.seconds.end());
+    }
+  }
+  const PairedRatio step = paired_ratio(plain, rounded);
+  VIBEE_ASSIGN(const TrainStep::Memory memory, model.memory());
+  const std::string what = fmt::format("speed of a step over f32, products {}", recipe);
+  const std::string of = fmt::format("{:.1f} M parameters, {} x {} tokens; {:.3f} to {:.3f} at 95 %",
+                                     double(memory.weights) / 4e6, model.rows, model.length, step.low, step.high);
+  if (aim > 0)
+    context.target(what, step.ratio, "x", aim, of);
+  else
+    context.figure(what, step.ratio, "x", 0, of);
+  return {};
+}
 
 class TrialPrecision {
  public:

@@ -104,33 +104,7 @@ Status bench_int8_training(BenchContext& context) {
   }
   context.target("forward and dx of a layer's products: speed over f32", floats / integers, "x", 1.6);
   if (!context.proceed("a step", 0.2)) return {};
-
-  TrialTraining model;
-  model.options.isa = settings.isa;
-  model.options.threads = settings.threads;
-  model.model.vocab = 256;
-  model.model.dim = 384;
-  model.model.heads = 6;
-  model.model.layers = quick ? 4 : 12;
-  model.rows = 8;
-  model.length = 128;
-  model.steps = quick ? 4 : 6;
-  model.keep_state = false;
-  std::vector<double> plain, rounded;
-  for (int i = 0; i < (quick ? 3 : 5); ++i) {
-    if (!context.proceed("a step", 0.2 + 0.04 * i)) return {};
-    for (const char* recipe : {"f32", "int8-switchback"}) {
-      model.options.precision.products = find_product_recipe(recipe);
-      VIBEE_ASSIGN(const TrialTraining::Run run, model.run(0));
-      auto& to = model.options.precision.products->forward.plain() ? plain : rounded;
-      to.insert(to.end(), run.seconds.begin() + 1, run.seconds.end());
-    }
-  }
-  const PairedRatio step = paired_ratio(plain, rounded);
-  VIBEE_ASSIGN(const TrainStep::Memory memory, model.memory());
-  context.target("speed of a step over f32", step.ratio, "x", 1.2,
-                 fmt::format("{:.1f} M parameters, {} x {} tokens; {:.3f} to {:.3f} at 95 %",
-                             double(memory.weights) / 4e6, model.rows, model.length, step.low, step.high));
+  VIBEE_TRY(bench_step("int8-switchback", 1.2, context));
   if (!context.proceed("learning", 0.5)) return {};
 
   TrialPrecision trial(settings);

@@ -83,7 +83,7 @@ double outlier_error(Int8Scale kind) {
 Status check_int8_training(CheckContext& context) {
   context.not_built(
       "Jetfire: scales of blocks of 32 x 32, activations between ops and gradients of weights in integers");
-  context.not_built("gradients rounded at random; AMX, CUDA (cuBLASLt, mma.m16n8k32)");
+  context.not_built("gradients rounded at random; CUDA (cuBLASLt, mma.m16n8k32)");
   if (context.describe_only()) return {};
   const std::vector<float> w = numbers(uint64_t(kOut) * kIn, 1), x = numbers(uint64_t(kTokens) * kIn, 2),
                            g = numbers(uint64_t(kTokens) * kOut, 3);

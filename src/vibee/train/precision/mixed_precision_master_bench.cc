@@ -32,6 +32,8 @@ Status bench_mixed_precision_master(BenchContext& context) {
       context.target(std::string("loss of ") + way.name + " over that of f32", ratio, "x", 1.01, size);
     }
   }
+  if (!context.proceed("a step", 0.5)) return {};
+  VIBEE_TRY(bench_step("bf16", context.settings().isa == Isa::amx ? 1.5 : 0, context));
   // The update alone, beside what memory gives.
   Team team(context.settings().threads);
   VIBEE_ASSIGN(BandwidthProbe probe, BandwidthProbe::create());

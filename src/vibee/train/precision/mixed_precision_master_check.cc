@@ -72,7 +72,7 @@ uint32_t lost_of_split(Isa isa) {
 
 Status check_mixed_precision_master(CheckContext& context) {
   context.not_built("experts, routers and norms in 16 bits; an average of weights (EMA)");
-  context.not_built("products of 16 bits by AMX, AVX512-BF16 or CUDA: what is multiplied is widened");
+  context.not_built("values in 16 bits are widened for products, which precision.products=bf16 multiplies as they are; AVX512-BF16, CUDA");
   if (context.describe_only()) return {};
 
   TrialTraining trial;
