@@ -120,7 +120,7 @@ double small_error(Format format, float size, uint64_t seed) {
 
 Status check_fp4_inference(CheckContext& context) {
   context.not_built(
-      "a scale of the whole tensor in GGUF files; writing checkpoints of compressed-tensors and ModelOpt");
+      "writing scales of whole matrices in GGUF; writing checkpoints of compressed-tensors and ModelOpt");
   context.not_built("activations in FP4 (W4A4); CUDA kernels");
   if (context.describe_only()) return {};
   context.equal("numbers that are not their code's", wrong_numbers(), 0);

@@ -8,6 +8,7 @@
 #include "vibee/base/memory/checked.h"
 #include "vibee/base/text/quote.h"
 #include "vibee/formats/packed/little_endian.h"
+#include "vibee/model/weight/gguf_scale.h"
 
 namespace vibee {
 namespace {
@@ -359,7 +360,7 @@ Result<Checkpoint> GgufParser::run() {
 Result<Checkpoint> parse_gguf(std::span<const uint8_t> bytes, std::string name) {
   VIBEE_ASSIGN(Checkpoint file, GgufParser(memory_source({bytes.begin(), bytes.end()}), std::move(name)).run());
   VIBEE_ASSIGN(const uint64_t parts, file.get_u64_or("split.count", 1));
-  if (parts <= 1) return file;
+  if (parts <= 1) return with_matrix_scales(std::move(file));
   return error(Code::unsupported, "{}: one of {} parts of a split model, alone in memory (offset {})",
                quote(file.path(), 400), parts, file.metadata().find("split.count")->second.offset);
 }

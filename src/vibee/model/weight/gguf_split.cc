@@ -6,6 +6,7 @@
 #include "vibee/base/text/quote.h"
 #include "vibee/model/weight/gguf.h"
 #include "vibee/model/weight/gguf_parse.h"
+#include "vibee/model/weight/gguf_scale.h"
 
 namespace vibee {
 namespace {
@@ -42,7 +43,7 @@ Result<Checkpoint> open_gguf(const std::string& path) {
   VIBEE_ASSIGN(auto source, open_file_source(path));
   VIBEE_ASSIGN(Checkpoint first, GgufParser(source, path).run());
   VIBEE_ASSIGN(const uint64_t count, first.get_u64_or("split.count", 1));
-  if (count <= 1) return first;
+  if (count <= 1) return with_matrix_scales(std::move(first));
   const auto bad = [&](std::string_view what) { return error(Code::corrupt, "{}: {}", quote(path, 400), what); };
   if (count > kMaxParts) return bad(fmt::format("key \"split.count\" is {}, at most {} are read", count, kMaxParts));
   VIBEE_ASSIGN(const uint64_t number, first.get_u64("split.no"));
@@ -81,7 +82,8 @@ Result<Checkpoint> open_gguf(const std::string& path) {
   if (tensors != parts.tensors.size())
     return bad(
         fmt::format("its {} parts hold {} tensors, {} are said to be there", count, parts.tensors.size(), tensors));
-  return Checkpoint::assemble(std::move(parts));
+  VIBEE_ASSIGN(Checkpoint whole, Checkpoint::assemble(std::move(parts)));
+  return with_matrix_scales(std::move(whole));
 }
 
 }  // namespace vibee
