@@ -31,7 +31,7 @@ class Product {
     std::vector<float> x(kRows * kInputs);
     for (float& v : x) v = random.normal();
     act_ = quantize(format, x, kRows, kInputs);
-    ready_.resize(panel_scratch(format, isa, kInputs, kRows, false));
+    ready_.resize(panel_scratch(kernel_, kInputs, kRows, false));
   }
   double seconds() {
     const Timer timer;

@@ -144,7 +144,8 @@ uint64_t panel_bytes(const Graph& g, const Node& node, const PlanOptions& o) {
     const Type& type = g.type(node.in[i]);
     if (!takes_weight(g, node, i) || type.dims.size() < 2 || node.op == Op::embed) continue;
     const Format format = type.elem.format;
-    const uint64_t bytes = panel_scratch(format, o.isa, uint32_t(type.dims.back().n), o.max_rows, o.float_rows);
+    const uint64_t bytes =
+        panel_scratch(gemm_kernel(format, o.isa), uint32_t(type.dims.back().n), o.max_rows, o.float_rows);
     one = std::max(one, bytes);
     all += bytes * (32 / panel_rows(format, o.isa));
   }

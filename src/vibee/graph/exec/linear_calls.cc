@@ -80,7 +80,7 @@ void run_linear_gated(const Call& c, Worker& w) {
   uint64_t panel_stride[2];
   for (uint32_t side = 0; side < 2; ++side) {
     const PlanOptions& o = w.plan.options();
-    panel_stride[side] = panel_scratch(c.weight[side]->format, o.isa, gate.k, o.max_rows, o.float_rows);
+    panel_stride[side] = panel_scratch(*c.gemm[side], gate.k, o.max_rows, o.float_rows);
   }
   for (uint32_t begin = 0; begin < rows; begin += chunk) {
     const uint32_t end = begin + chunk < rows ? begin + chunk : rows;

@@ -36,8 +36,7 @@ const GemmKernel& gemm_kernel(Format format, Isa isa) {
   return *best;
 }
 
-uint64_t panel_scratch(Format format, Isa isa, uint32_t k, uint32_t rows, bool float_rows) {
-  const GemmKernel& kernel = gemm_kernel(format, isa);
+uint64_t panel_scratch(const GemmKernel& kernel, uint32_t k, uint32_t rows, bool float_rows) {
   if (float_rows) return kernel.int_tile ? sizeof(float) * 16 * uint64_t(k) : 0;
   return unpacks(kernel, rows) ? uint64_t(k) / 32 * kernel.unpacked->block_bytes : 0;
 }

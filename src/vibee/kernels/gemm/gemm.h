@@ -75,7 +75,7 @@ struct MatmulInput {
 };
 /// Bytes that a panel of k columns takes when it is made ready for at most `rows` rows (PanelProduct), float ones or
 /// quantised ones; 0 where it is multiplied as it is stored.
-uint64_t panel_scratch(Format format, Isa isa, uint32_t k, uint32_t rows, bool float_rows);
+uint64_t panel_scratch(const GemmKernel& kernel, uint32_t k, uint32_t rows, bool float_rows);
 /// Rows a chunk: activations of a chunk take at most half a MiB; a multiple of the act group.
 uint32_t matmul_chunk(uint32_t rows, uint32_t k);
 
