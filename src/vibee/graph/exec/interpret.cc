@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "vibee/base/random/philox.h"
+#include "vibee/graph/exec/train_products.h"
 #include "vibee/graph/pass/quantize_aware.h"
 #include "vibee/kernels/pointwise/compress.h"
 
@@ -101,9 +102,9 @@ Result<std::vector<TensorOf<T>>> run(const Graph& g, const InterpretInputsOf<T>&
     std::vector<const TensorOf<T>*> in;
     for (ValueId id : node.in) in.push_back(&values[id]);
     std::vector<TensorOf<T>> rounded;
-    if (is_rounded_product(node) || is_stored_product(node)) {
+    if (is_rounded_product(node) || is_rounded_loss(node) || is_stored_product(node)) {
       rounded = is_stored_product(node) ? stored_operands<T>(node, in) : rounded_operands<T>(node, in);
-      for (size_t i = 0; i < in.size(); ++i) in[i] = &rounded[i];
+      for (size_t i = 0; i < rounded.size(); ++i) in[i] = &rounded[i];
     }
     const OpLevel level = info(node.op).level;
     const float apart = inputs.outlier_threshold;

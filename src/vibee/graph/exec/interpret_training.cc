@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Composites of training graphs by their formulas: attention among the step's own rows, the loss, and gradients.
+#include "vibee/base/math/half.h"
 #include "vibee/graph/exec/interpret_ops.h"
+#include "vibee/graph/exec/train_products.h"
 
 namespace vibee {
 namespace {
@@ -120,11 +122,12 @@ Status cross_entropy_gradient(const Node& node, std::span<const TensorOf<T>* con
       const double slope = cap > 0 ? 1 - l.x[j] / cap * (l.x[j] / cap) : 1;
       const double d = double(in[5]->f[0]) * double(in[3]->f[r]) * share * slope;
       bias[j] += d;
+      const double by = is_rounded_loss(node) ? double(bf16_to_float(float_to_bf16(float(d)))) : d;
       for (size_t i = 0; i < k; ++i) {
         if (node.op == Op::cross_entropy_dx) {
-          sums[r * k + i] += d * double(in[1]->f[j * k + i]);
+          sums[r * k + i] += by * double(in[1]->f[j * k + i]);
         } else {
-          sums[j * k + i] += d * double(in[0]->f[r * k + i]);
+          sums[j * k + i] += by * double(in[0]->f[r * k + i]);
         }
       }
     }

@@ -369,7 +369,7 @@ Status check_trainable(const Graph& g, const Node& node) {
       default: return false;
     }
   };
-  if (is_rounded_product(node)) VIBEE_TRY(check_rounded_product(g, node));
+  if (is_rounded_product(node) || is_rounded_loss(node)) VIBEE_TRY(check_rounded_product(g, node));
   if (is_stored_product(node)) VIBEE_TRY(check_stored_product(g, node));
   for (size_t i = 0; i < node.in.size(); ++i)
     if (!reads(i)) return no(fmt::format("does not read {} as input {}", to_string(type(i)), i));

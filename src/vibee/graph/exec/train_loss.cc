@@ -7,7 +7,7 @@
 
 #include "vibee/base/math/log2.h"
 #include "vibee/graph/exec/train_call.h"
-#include "vibee/graph/exec/train_gemm.h"
+#include "vibee/graph/exec/train_products.h"
 
 namespace vibee {
 
@@ -50,9 +50,13 @@ class Loss {
       for (uint32_t i = mine.begin; i < mine.end; ++i)
         std::memcpy(gathered + uint64_t(i) * k, rows + uint64_t(chosen[first + i]) * k, k * 4);
       w.team.barrier();
-      c.weight_rows(1, [&](Range part, const DenseOperand& weight) {
-        dense_product(w, {gathered, k}, weight.transpose(), count, part.end - part.begin, k, logits + part.begin, n);
-      });
+      if (is_rounded_loss(c.node)) {
+        rounded_logits(c.node, w, gathered, count, logits);
+      } else {
+        c.weight_rows(1, [&](Range part, const DenseOperand& weight) {
+          dense_product(w, {gathered, k}, weight.transpose(), count, part.end - part.begin, k, logits + part.begin, n);
+        });
+      }
       w.team.barrier();
       for (uint32_t i = mine.begin; i < mine.end; ++i) {
         float* x = logits + uint64_t(i) * n;
@@ -77,9 +81,14 @@ class Loss {
   }
   /// Of the chunk from its slopes, over what it gathered.
   void dx(const TrainCall& call, uint32_t first, uint32_t count) const {
-    call.weight_rows(1, [&](Range part, const DenseOperand& weight) {
-      dense_product(w, {logits + part.begin, n}, weight, count, k, part.end - part.begin, gathered, k, part.begin > 0);
-    });
+    if (is_rounded_loss(call.node)) {
+      rounded_loss_dx(call.node, w, logits, count, gathered);
+    } else {
+      call.weight_rows(1, [&](Range part, const DenseOperand& weight) {
+        dense_product(w, {logits + part.begin, n}, weight, count, k, part.end - part.begin, gathered, k,
+                      part.begin > 0);
+      });
+    }
     w.team.barrier();
     const Range mine = w.share_of(count);
     for (uint32_t i = mine.begin; i < mine.end; ++i)
@@ -92,7 +101,10 @@ class Loss {
   }
   /// Of the weight and the bias, chains over the rows of all chunks.
   void dw(const TrainCall& call, uint32_t first, uint32_t count) const {
-    dense_product(w, {logits, n, true}, {gathered, k}, n, k, count, call.out(), k, first > 0);
+    if (is_rounded_loss(call.node))
+      rounded_loss_dw(call.node, w, logits, gathered, count, call.out(), first > 0);
+    else
+      dense_product(w, {logits, n, true}, {gathered, k}, n, k, count, call.out(), k, first > 0);
     const Range mine = w.share_of(n);
     for (uint32_t i = 0; i < count && call.node.out.size() > 1; ++i)
       w.pointwise.add(call.out(1) + mine.begin, logits + uint64_t(i) * n + mine.begin, mine.end - mine.begin,

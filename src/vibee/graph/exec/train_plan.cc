@@ -24,7 +24,8 @@ bool is_moe(Op op) {
 }
 /// The dense products of a node at most, but for a mixture of experts.
 std::vector<GemmProblem> dense_products(const Graph& g, const Node& node, const TrainOptions& o) {
-  if (is_rounded_product(node) || (is_stored_product(node) && node.op == Op::linear)) return {};
+  if (is_rounded_product(node) || is_rounded_loss(node) || (is_stored_product(node) && node.op == Op::linear))
+    return {};
   const auto dim = [&](ValueId id, size_t i) {
     const Dim& d = g.type(id).dims[i];
     return uint32_t(value(d, {int64_t(o.max_rows), 0}));
@@ -61,7 +62,7 @@ std::vector<GemmProblem> dense_products(const Graph& g, const Node& node, const 
 /// Bytes that the products of a node work in.
 uint64_t products_of(const Graph& g, const Node& node, const TrainOptions& o) {
   if (is_moe(node.op)) return train_moe_products(g, node, o);
-  if (is_rounded_product(node)) return rounded_product_workspace(g, node, o);
+  if (is_rounded_product(node) || is_rounded_loss(node)) return rounded_product_workspace(g, node, o);
   if (is_stored_product(node)) return stored_product_workspace(g, node, o);
   uint64_t most = 0;
   for (const GemmProblem& p : dense_products(g, node, o)) most = std::max(most, dense_workspace(p.m, p.n, p.k, o));
@@ -118,7 +119,7 @@ Result<TrainPlan::Layout> TrainPlan::plan(const Graph& g, const TrainOptions& o)
                    node.integer("k"), o.max_rows);
     l.goes_on[n] = node.op == Op::moe_gated_dw && g.nodes[n - 1].op == Op::moe_gated_dx && g.nodes[n - 1].in == node.in;
     products = std::max(products, products_of(g, node, o));
-    if (is_rounded_product(node)) want_rounded_weight(g, node, &l.rounded);
+    if (is_rounded_product(node) || is_rounded_loss(node)) want_rounded_weight(g, node, &l.rounded);
     if (is_stored_product(node)) want_stored_weight(g, node, o, &l.rounded);
     for (ValueId id : node.in)
       if (const Type& type = g.type(id); is_blocks(type))

@@ -19,7 +19,9 @@ namespace {
 OperandForm form_of(const Node& node, std::string_view key) { return *find_operand_form(node.text(key)); }
 bool is_weight(const Graph& g, const Node& node) { return g.producer(node.in[1]).op == Op::weight; }
 /// Whether depth runs across the stored rows of a product's two inputs.
-bool across(Op op, size_t input) { return input == 0 ? op == Op::linear_dw : op != Op::linear; }
+bool across(Op op, size_t input) {
+  return input == 0 ? op == Op::linear_dw : op != Op::linear && op != Op::cross_entropy;
+}
 
 ProductOperand operand_of(const TrainWorker& w, ValueId id, bool across) {
   const Type& type = w.plan.type(id);
@@ -149,9 +151,77 @@ FloatProduct float_product(const Graph& g, const Node& node, uint32_t rows) {
   return {p, bytes(0), is_weight(g, node) ? 0 : bytes(1)};
 }
 
+/// Of slopes so many columns are packed at once: with the panels that they meet they stay in a second-level cache.
+constexpr uint32_t kLossDepth = 4096;
+uint64_t loss_workspace(uint32_t n, uint32_t k, Isa isa) {
+  const auto bytes = [&](uint32_t depth) { return bf16_workspace(depth, isa); };
+  return std::max({bytes(k), bytes(std::min(n, kLossDepth)), bytes(loss_rows(n))});
+}
+/// The head of a loss, with depth across its rows or along them; what a thread works in.
+struct LossHead {
+  LossHead(const Node& loss, const TrainWorker& w) : w(w), weight(loss.in[1]) {
+    const auto& dims = w.plan.type(weight).dims;
+    n = uint32_t(dims[0].n), k = uint32_t(dims[1].n), isa = w.plan.options().isa;
+    const uint64_t bytes = loss_workspace(n, k, isa), panels = bf16_panel_bytes(k, loss_rows(n));
+    shared = w.plan.products().subspan(parts_bytes(w.threads), panels);
+    work = w.plan.products().subspan(parts_bytes(w.threads) + panels + w.tid * bytes, bytes);
+  }
+  PackedPanels panels(bool turned) const {
+    const auto all = w.plan.rounded();
+    const auto found = std::find_if(all.begin(), all.end(), [&](const RoundedWeight& r) {
+      return r.value == weight && r.form == OperandForm::bf16 && r.across == turned;
+    });
+    VIBEE_CHECK(found != all.end());
+    return bf16_panels(w.plan.at(*found), turned ? k : n, turned ? n : k);
+  }
+  const TrainWorker& w;
+  ValueId weight;
+  uint32_t n, k;
+  Isa isa;
+  std::span<uint8_t> shared, work;
+};
+
 }  // namespace
 
+void rounded_logits(const Node& loss, const TrainWorker& w, const float* x, uint32_t rows, float* out) {
+  const LossHead head(loss, w);
+  const PackedPanels b = head.panels(false);
+  const Range mine = w.share_of(b.panels());
+  if (mine.begin == mine.end) return;
+  bf16_product({x, Format::f32, head.k, false, rows, head.k}, b.part(mine.begin, mine.end, 0, head.k), {0, rows},
+               head.isa, out + kPackedPanel * mine.begin, head.n, head.work);
+}
+
+void rounded_loss_dx(const Node& loss, const TrainWorker& w, const float* g, uint32_t rows, float* out) {
+  const LossHead head(loss, w);
+  const PackedPanels b = head.panels(true);
+  const Range mine = w.share_of(b.panels());
+  if (mine.begin == mine.end) return;
+  for (uint32_t at = 0; at < head.n; at += kLossDepth) {
+    const uint32_t depth = std::min(kLossDepth, head.n - at);
+    bf16_product({g + at, Format::f32, head.n, false, rows, depth}, b.part(mine.begin, mine.end, at, depth), {0, rows},
+                 head.isa, out + kPackedPanel * mine.begin, head.k, head.work, at > 0);
+  }
+}
+
+void rounded_loss_dw(const Node& loss, const TrainWorker& w, const float* g, const float* x, uint32_t rows, float* out,
+                     bool goes_on) {
+  const LossHead head(loss, w);
+  const PackedPanels b = bf16_panels(head.shared.data(), head.k, rows);
+  bf16_pack({x, Format::f32, head.k, true, head.k, rows}, w.share_of(b.panels()), head.isa, b);
+  w.team.barrier();
+  const uint32_t tile = bf16_tile_rows(head.isa);
+  const Range tiles = w.share_of((head.n + tile - 1) / tile);
+  bf16_product({g, Format::f32, head.n, true, head.n, rows}, b,
+               {tiles.begin * tile, std::min(head.n, tiles.end * tile)}, head.isa, out, head.k, head.work, goes_on);
+}
+
 Status check_rounded_product(const Graph& g, const Node& node) {
+  if (is_rounded_loss(node)) {
+    const bool nearest = form_of(node, "a") == OperandForm::bf16 && form_of(node, "b") == OperandForm::bf16;
+    if (nearest && is_weight(g, node) && g.type(node.in[1]).elem.is_float()) return {};
+    return error(Code::unsupported, "[{}] rounds to bf16 alone, and weights of floats", info(node.op).name);
+  }
   const auto no = [&](std::string_view why) { return error(Code::unsupported, "[{}] {}", info(node.op).name, why); };
   const OperandForm a = form_of(node, "a"), b = form_of(node, "b");
   if (info(a).kind != info(b).kind || info(a).kind == OperandKind::plain)
@@ -168,6 +238,11 @@ Status check_rounded_product(const Graph& g, const Node& node) {
 
 uint64_t rounded_product_workspace(const Graph& g, const Node& node, const TrainOptions& o) {
   const uint64_t parts = parts_bytes(o.threads);
+  if (is_rounded_loss(node)) {
+    const auto& head = g.type(node.in[1]).dims;
+    const auto n = uint32_t(head[0].n), k = uint32_t(head[1].n), rows = loss_rows(n);
+    return parts + bf16_panel_bytes(k, rows) + o.threads * loss_workspace(n, k, o.isa);
+  }
   if (info(form_of(node, "a")).kind == OperandKind::integer) {
     const auto depth = uint32_t(g.type(node.in[1]).dims[node.op == Op::linear ? 1 : 0].n);
     return parts + o.threads * int8_workspace(depth, o.isa);
@@ -190,7 +265,7 @@ const RoundedWeight* find_rounded_weight(const Graph& g, const Node& node, std::
 }
 
 void want_rounded_weight(const Graph& g, const Node& node, std::vector<RoundedWeight>* all) {
-  if (!is_weight(g, node) || find_rounded_weight(g, node, *all) != nullptr) return;
+  if (node.op == Op::cross_entropy_dw || !is_weight(g, node) || find_rounded_weight(g, node, *all) != nullptr) return;
   const auto& dims = g.type(node.in[1]).dims;
   const OperandForm form = form_of(node, "b");
   const bool turned = across(node.op, 1);

@@ -8,6 +8,12 @@
 
 namespace vibee {
 
+/// A loss over a vocabulary, or its gradients, whose products with the head are in bf16.
+inline bool is_rounded_loss(const Node& node) {
+  return (node.op == Op::cross_entropy || node.op == Op::cross_entropy_dx || node.op == Op::cross_entropy_dw) &&
+         node.has("a");
+}
+
 /// What the functions below take for granted.
 Status check_rounded_product(const Graph& graph, const Node& node);
 /// Bytes of the plan's memory for products that it works in.
@@ -21,5 +27,13 @@ void tell_weights(const TrainWorker& w);
 /// By all threads: a weight, with barriers inside and none behind; a product.
 void round_weight(const TrainWorker& w, const RoundedWeight& weight);
 void rounded_product(const Node& node, const TrainWorker& w);
+
+/// The products of a rounded loss, of chunks of its rows; by all threads, barriers inside and none behind. x [rows][k]
+/// times the head's weight [n][k] -> out [rows][n]; slopes g [rows][n] times the weight -> out [rows][k]; and g by x ->
+/// out [n][k], whose sums go on with what is there.
+void rounded_logits(const Node& loss, const TrainWorker& w, const float* x, uint32_t rows, float* out);
+void rounded_loss_dx(const Node& loss, const TrainWorker& w, const float* g, uint32_t rows, float* out);
+void rounded_loss_dw(const Node& loss, const TrainWorker& w, const float* g, const float* x, uint32_t rows, float* out,
+                     bool goes_on);
 
 }  // namespace vibee

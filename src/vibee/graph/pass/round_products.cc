@@ -38,6 +38,14 @@ class Marks {
   std::vector<std::pair<ValueId, OperandForm>> scaled_;
 };
 
+/// Numbers without scales are what the loss's own products round to as well.
+bool rounds_losses(const ProductRecipe& recipe) {
+  const auto nearest = [](const ProductForms& forms) {
+    return info(forms.a).kind == OperandKind::nearest && info(forms.b).kind == OperandKind::nearest;
+  };
+  return nearest(recipe.forward) && nearest(recipe.dx) && nearest(recipe.dw);
+}
+
 }  // namespace
 
 std::span<const ProductRecipe> product_recipes() { return kRecipes; }
@@ -77,6 +85,9 @@ void round_products(Graph* joint, const ProductRecipe& recipe, const std::vector
     if (node.op == Op::linear_dx && rounded(node.in[1])) marks.mark(&node, recipe.dx);
     if (node.op == Op::linear_dw && !has(kept, node.in[0]) && (has(gradients, node.in[0]) || has(rows, node.in[1])))
       marks.mark(&node, recipe.dw);
+    const bool loss =
+        node.op == Op::cross_entropy || node.op == Op::cross_entropy_dx || node.op == Op::cross_entropy_dw;
+    if (loss && rounds_losses(recipe) && rounded(node.in[1])) marks.mark(&node, recipe.forward);
   }
 }
 

@@ -4,7 +4,8 @@
 // joint graph with that, as attributes `a` and `b` of linear, linear_dx and linear_dw: what the ops compute otherwise
 // stays as it is. It comes right behind differentiate; what later passes compute again carries the marks along.
 //
-// Not marked: the head, which is part of the loss, routers and experts, and products by weights that are no floats.
+// Not marked: routers and experts, the head, which is part of the loss, but by recipes of numbers without scales, and
+// products by weights that are no floats.
 #pragma once
 
 #include <string>

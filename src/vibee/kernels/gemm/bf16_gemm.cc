@@ -37,8 +37,8 @@ uint64_t bf16_workspace(uint32_t depth, Isa isa) { return tile_workspace(code_of
 uint32_t bf16_tile_rows(Isa isa) { return code_of(isa).rows; }
 
 void bf16_product(const ProductOperand& a, const PackedPanels& b, Range rows, Isa isa, float* d, uint64_t d_row,
-                  std::span<uint8_t> workspace) {
-  tile_product(code_of(isa), a, b, rows, d, d_row, workspace);
+                  std::span<uint8_t> workspace, bool goes_on) {
+  tile_product(code_of(isa), a, b, rows, d, d_row, workspace, goes_on);
 }
 
 void bf16_product_reference(const ProductOperand& a, const ProductOperand& b, float* d, uint64_t d_row) {

@@ -25,13 +25,14 @@ PackedPanels bf16_panels(uint8_t* data, uint32_t rows, uint32_t depth);
 /// Packs some panels of b.
 void bf16_pack(const ProductOperand& b, Range panels, Isa isa, const PackedPanels& out);
 
-/// Bytes that a thread needs to multiply by b of this depth.
+/// Bytes that a thread needs to multiply by b of at most this depth.
 uint64_t bf16_workspace(uint32_t depth, Isa isa);
 /// Rows of a that one tile has: threads take whole tiles.
 uint32_t bf16_tile_rows(Isa isa);
-/// Some rows of d (from a multiple of bf16_tile_rows on, or all that are left) by one thread.
+/// Some rows of d (from a multiple of bf16_tile_rows on, or all that are left) by one thread. `goes_on`: the sums begin
+/// with what d holds, so that blocks of depth, multiples of 32 but for the last, follow one another.
 void bf16_product(const ProductOperand& a, const PackedPanels& b, Range rows, Isa isa, float* d, uint64_t d_row,
-                  std::span<uint8_t> workspace);
+                  std::span<uint8_t> workspace, bool goes_on = false);
 
 /// The product by its definition.
 void bf16_product_reference(const ProductOperand& a, const ProductOperand& b, float* d, uint64_t d_row);

@@ -26,10 +26,24 @@ template <uint32_t kHalves, uint32_t kPanels>
 void tile(const uint8_t* a, const uint8_t* b, uint64_t panel, uint32_t depth, const TileFinish& to) {
   const uint64_t bytes = uint64_t(depth + kDepth - 1) / kDepth * kTileBytes;
   const uint8_t* const second = a + bytes;
-  _tile_zero(0);
-  _tile_zero(1);
-  _tile_zero(2);
-  _tile_zero(3);
+  alignas(64) float sums[kHalves][kPanels][16][16];
+  if (to.goes_on) {
+    for (uint32_t m = 0; m < 16 * kHalves; ++m)
+      for (uint32_t p = 0; p < kPanels; ++p) {
+        const int left = m < to.rows ? int(to.columns) - int(16 * p) : 0;
+        v_store(sums[m / 16][p][m % 16], left > 0 ? v_load_n(to.d + m * to.ld + 16 * p, left) : v_zero());
+      }
+    asm volatile("" ::: "memory");  // GCC's loads of tiles do not say that they read memory
+    _tile_loadd(0, sums[0][0], 64);
+    if constexpr (kPanels == 2) _tile_loadd(1, sums[0][1], 64);
+    if constexpr (kHalves == 2) _tile_loadd(2, sums[1][0], 64);
+    if constexpr (kHalves == 2 && kPanels == 2) _tile_loadd(3, sums[1][1], 64);
+  } else {
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+  }
   for (uint64_t at = 0; at < bytes; at += kTileBytes) {
     _tile_loadd(4, a + at, 64);
     _tile_loadd(6, b + at, 64);
@@ -44,7 +58,6 @@ void tile(const uint8_t* a, const uint8_t* b, uint64_t panel, uint32_t depth, co
       if constexpr (kPanels == 2) _tile_dpbf16ps(3, 5, 7);
     }
   }
-  alignas(64) float sums[kHalves][kPanels][16][16];
   _tile_stored(0, sums[0][0], 64);
   if constexpr (kPanels == 2) _tile_stored(1, sums[0][1], 64);
   if constexpr (kHalves == 2) _tile_stored(2, sums[1][0], 64);

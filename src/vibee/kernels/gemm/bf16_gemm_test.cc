@@ -46,6 +46,31 @@ TEST(Bf16Gemm, HasTheBytesOfItsDefinition) {
         }
 }
 
+/// Parts of a product: some panels of b, and blocks of depth that go on with the sums of those before.
+TEST(Bf16Gemm, PartsMakeTheWhole) {
+  constexpr uint32_t kM = 37, kN = 75, kK = 150;
+  for (const bool across : {false, true}) {
+    const RandomOperand a(kM, kK, across, Format::f32, 5), b(kN, kK, !across, Format::f32, 6);
+    for (const Isa isa : kIsas) {
+      if (isa > detected_isa()) continue;
+      const std::vector<float> want = product(a.operand, b.operand, isa);
+      AlignedBytes panels(bf16_panel_bytes(kN, kK)), work(bf16_workspace(kK, isa));
+      const PackedPanels all = bf16_panels(panels.data(), kN, kK);
+      bf16_pack(b.operand, {0, all.panels()}, isa, all);
+      std::vector<float> got(kM * kN, -7.0f);
+      for (const Range columns : {Range{0, 2}, Range{2, 5}})
+        for (uint32_t k = 0; k < kK; k += 64) {
+          ProductOperand some = a.operand;
+          some.depth = std::min(64u, kK - k);
+          some.p = a.floats.data() + (across ? k * some.ld : k);
+          bf16_product(some, all.part(columns.begin, columns.end, k, some.depth), {0, kM}, isa,
+                       got.data() + 16 * columns.begin, kN, {work.data(), bf16_workspace(kK, isa)}, k > 0);
+        }
+      EXPECT_EQ(0, std::memcmp(got.data(), want.data(), 4 * want.size())) << name(isa) << across;
+    }
+  }
+}
+
 /// Half a unit of the last of 8 bits an operand, and roundings of a sum of so many terms.
 TEST(Bf16Gemm, IsAsNearAsItsBitsSay) {
   constexpr uint32_t kM = 20, kN = 24, kK = 500;
@@ -60,6 +85,13 @@ TEST(Bf16Gemm, IsAsNearAsItsBitsSay) {
       }
       EXPECT_NEAR(got[i * kN + j], sum, size * (0x1p-8 + 0x1p-18 + (kK / 16.0 + 3) * 0x1p-24));
     }
+}
+
+/// Steps of fewer rows have the memory of the largest.
+TEST(Bf16Gemm, LessDepthTakesNoMoreMemory) {
+  for (const Isa isa : kIsas)
+    for (uint32_t depth = 1; depth < 9000; depth += 37)
+      EXPECT_LE(bf16_workspace(depth, isa), bf16_workspace(depth + 37, isa));
 }
 
 /// A number that is none stays in its row and its column.

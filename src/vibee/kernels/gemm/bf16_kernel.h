@@ -20,7 +20,7 @@ void bf16_tile(const uint8_t* packed, const uint8_t* panel, uint64_t, uint32_t d
   const auto* b = reinterpret_cast<const uint16_t*>(panel);
   V16 sum[M];
 #pragma GCC unroll 8
-  for (uint32_t m = 0; m < M; ++m) sum[m] = v_zero();
+  for (uint32_t m = 0; m < M; ++m) sum[m] = to.goes_on ? v_load_n(to.d + m * to.ld, int(to.columns)) : v_zero();
   for (uint32_t block = 0; block < depth; block += kBf16Block) {
     const uint32_t n = depth - block < kBf16Block ? depth - block : kBf16Block;
     V16 even[M], odd[M];

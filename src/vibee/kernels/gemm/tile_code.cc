@@ -10,24 +10,24 @@ namespace {
 
 /// Rows of a that a thread packs before it multiplies: half of a second-level cache.
 constexpr uint64_t kBlockBytes = 256 << 10;
+constexpr uint32_t kMostTiles = 64;
 
 /// Bytes of a tile's rows, and how many such tiles are packed at once.
 uint64_t tile_bytes(const TileCode& code, uint32_t depth) {
   return round_up(round_up(depth, code.unit) * code.bytes * code.rows, 64);
 }
 uint32_t tiles_of_block(const TileCode& code, uint32_t depth) {
-  return uint32_t(std::max<uint64_t>(1, kBlockBytes / tile_bytes(code, depth)));
+  return uint32_t(std::clamp<uint64_t>(kBlockBytes / tile_bytes(code, depth), 1, kMostTiles));
 }
 
 }  // namespace
 
 uint64_t tile_workspace(const TileCode& code, uint32_t depth) {
-  const uint64_t tile = tile_bytes(code, depth) + code.rows * 2 * sizeof(float);
-  return round_up(tiles_of_block(code, depth) * tile, 64);
+  return std::max(kBlockBytes, tile_bytes(code, depth)) + round_up(kMostTiles * code.rows * 2 * sizeof(float), 64);
 }
 
 void tile_product(const TileCode& code, const ProductOperand& a, const PackedPanels& b, Range rows, float* d,
-                  uint64_t d_row, std::span<uint8_t> workspace) {
+                  uint64_t d_row, std::span<uint8_t> workspace, bool goes_on) {
   VIBEE_CHECK(a.depth == b.depth && workspace.size() >= tile_workspace(code, a.depth));
   const uint32_t most = tiles_of_block(code, a.depth);
   const uint64_t bytes = tile_bytes(code, a.depth);
@@ -56,7 +56,8 @@ void tile_product(const TileCode& code, const ProductOperand& a, const PackedPan
                                 d + first * d_row + column,
                                 d_row,
                                 m,
-                                std::min(b.rows - column, panels * kPackedPanel)};
+                                std::min(b.rows - column, panels * kPackedPanel),
+                                goes_on};
         code.tile(m, panels)(workspace.data() + t * bytes, b.panel(p), b.panel_bytes(), a.depth, finish);
       }
     }

@@ -18,6 +18,7 @@ struct TileFinish {
   float* d;
   uint64_t ld;
   uint32_t rows, columns;
+  bool goes_on = false;  ///< sums of floats begin with what d holds
 };
 /// A register tile: its own number of rows of packed a, as pack_rows leaves them, times adjacent panels of b, `panel`
 /// bytes apart.
@@ -43,11 +44,11 @@ struct TileCode {
   void (*end)(uint32_t begun);
 };
 
-/// Bytes that a thread needs to multiply by b of this depth.
+/// Bytes that a thread needs to multiply by b of at most this depth.
 uint64_t tile_workspace(const TileCode& code, uint32_t depth);
 /// Some rows of d (from a multiple of TileCode::rows on, or all that are left) by one thread, which packs a tile by
 /// tile.
 void tile_product(const TileCode& code, const ProductOperand& a, const PackedPanels& b, Range rows, float* d,
-                  uint64_t d_row, std::span<uint8_t> workspace);
+                  uint64_t d_row, std::span<uint8_t> workspace, bool goes_on = false);
 
 }  // namespace vibee
