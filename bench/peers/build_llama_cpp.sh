@@ -17,7 +17,7 @@ if [ ${#missing[@]} -gt 0 ]; then
       python3 -m pip download --quiet --no-deps --no-binary :all: "llama-cpp-python==$version" -d "$cache" >&2 ||
       { echo "the source package could not be fetched" >&2; exit 1; }
     tar -xzf "$cache/llama_cpp_python-$version.tar.gz" -C "$cache"
-    # GCC's _tile_loadconfig is said to read 8 bytes of its 64, and the stores of the others come behind it: SIGILL on CPUs with AMX.
+    # GCC 12 puts stores of what _tile_loadconfig reads behind it (it names 8 of the 64 bytes): SIGILL on CPUs with AMX.
     sed -i 's/^    _tile_loadconfig(&tc);/    asm volatile("" : : "r"(\&tc) : "memory");\n&/' \
       "$cache/llama_cpp_python-$version/vendor/llama.cpp/ggml/src/ggml-cpu/amx/mmq.cpp"
     cmake -G Ninja -S "$cache/llama_cpp_python-$version/vendor/llama.cpp" -B "$cache/build" -DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=OFF \

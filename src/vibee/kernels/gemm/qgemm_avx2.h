@@ -10,6 +10,7 @@
 #include "vibee/kernels/gemm/act.h"
 #include "vibee/kernels/gemm/gemm.h"
 #include "vibee/kernels/gemm/panel.h"
+#include "vibee/kernels/gemm/prefetch_ahead.h"
 
 namespace vibee {
 namespace {
@@ -163,18 +164,6 @@ struct BlockCodes {
   }
 };
 
-/// A row alone reads panels once, as fast as memory gives them: asks for a block's bytes some blocks before they are
-/// multiplied, so that the two overlap. Past the end of the weight nothing is read.
-template <Format F>
-inline void prefetch_ahead(const uint8_t* codes) {
-  constexpr uint32_t kAhead = 1024;
-  constexpr PanelLayout kLayout = panel_layout(F);
-  constexpr uint32_t kBytes =
-      code_bytes(kLayout.codes, 8) + header_bytes(kLayout.header, 8) / (superblock(kLayout.header) / 32);
-  for (uint32_t i = 0; i < kBytes; i += 64)
-    _mm_prefetch(reinterpret_cast<const char*>(codes + kAhead + i), _MM_HINT_T0);
-}
-
 /// -S times the zero point.
 template <uint32_t kZero>
 inline __m256i times_zero(__m256i ns) {
@@ -205,7 +194,7 @@ void tile_whole_rows(const uint8_t* panel, uint32_t k, const uint8_t* group, uin
     const __m256i zeros = _mm256_mullo_epi16(_mm256_srli_epi32(both, 4), scale);
     codes += header_bytes(H, 8);
     for (uint32_t j = 0; j < kBlocks; ++j, codes += code_bytes(C, 8), act += Record::bytes) {
-      if constexpr (M == 1) prefetch_ahead<F>(codes);
+      if constexpr (M == 1) prefetch_ahead<F, 8>(codes);
       const uint8_t* q = act + Record::q + 32 * row0;
       __m256i sum16[M];
 #pragma GCC unroll 8
@@ -258,7 +247,7 @@ void tile_groups(const uint8_t* panel, uint32_t k, const uint8_t* group, uint32_
 #pragma GCC unroll 6
     for (uint32_t m = 0; m < M; ++m) sum16[m] = _mm256_setzero_si256();
     for (uint32_t j = 0; j < kBlocks; ++j, codes += kBytes, act += Record::bytes) {
-      if constexpr (M == 1) prefetch_ahead<F>(codes);
+      if constexpr (M == 1) prefetch_ahead<F, 8>(codes);
       const uint8_t* q = act + Record::q + 32 * row0;
 #pragma GCC unroll 8
       for (uint32_t g = 0; g < 8; ++g) {
@@ -339,7 +328,7 @@ void tile_blocks(const uint8_t* panel, const uint8_t* bytes, uint32_t k, const u
     const __m256i zeros = has_zeros(H) ? load_u8x8(at + 32) : _mm256_setzero_si256();
     codes.panel = at + header_bytes(H, 8);
     for (uint32_t j = 0; j < kBlocks; ++j, codes.next(), act += Record::bytes) {
-      if constexpr (M == 1) prefetch_ahead<F>(codes.panel);
+      if constexpr (M == 1) prefetch_ahead<F, 8>(codes.panel);
       const uint8_t* q = act + Record::q + 32 * row0;
       // -S of the two halves of row m.
       const auto sums_of_both = [&](const uint8_t* record, uint32_t m) {

@@ -9,6 +9,7 @@
 #include "vibee/formats/codebook/tables.h"
 #include "vibee/kernels/gemm/act.h"
 #include "vibee/kernels/gemm/panel.h"
+#include "vibee/kernels/gemm/prefetch_ahead.h"
 
 namespace vibee {
 namespace {
@@ -152,6 +153,7 @@ inline __attribute__((always_inline)) void tile_rows(const uint8_t* panel, uint3
     const __m512i zeros = has_zeros(H) ? load_u8x16(at + 64) : _mm512_setzero_si512();
     const uint8_t* codes = at + header_bytes(H, 16);
     for (uint32_t j = 0; j < kBlocks; ++j, codes += code_bytes(C, 16), act += Record::bytes) {
+      if constexpr (M == 1) prefetch_ahead<F, 16>(codes);
       __m512 dw = d, mw = second;
       if constexpr (H == PanelHeader::ks) dw = _mm512_mul_ps(d, floats(load_i8x16(at + 32 + 16 * j)));
       if constexpr (H == PanelHeader::k) {
@@ -260,6 +262,7 @@ inline __attribute__((always_inline)) void tile_groups(const uint8_t* panel, uin
       sum[m] = kept ? times_zero<kKeptZero>(ns) : times_zero<kLayout.zero>(ns);
     }
     for (uint32_t j = 0; j < kBlocks; ++j, codes += kBytes, high += kBytes, act += Record::bytes) {
+      if constexpr (M == 1) prefetch_ahead<F, 16>(codes);
       const uint8_t* q = act + Record::q + 32 * row0;
 #pragma GCC unroll 4
       for (uint32_t p = 0; p < 4; ++p) {
@@ -310,6 +313,7 @@ inline __attribute__((always_inline)) void tile_whole_rows(const uint8_t* panel,
     const __m512i zeros = _mm512_mullo_epi16(_mm512_srli_epi32(both, 4), scale);
     codes += header_bytes(H, 16);
     for (uint32_t j = 0; j < kBlocks; ++j, codes += code_bytes(C, 16), act += Record::bytes) {
+      if constexpr (M == 1) prefetch_ahead<F, 16>(codes);
       const uint8_t* q = act + Record::q + 32 * row0;
 #pragma GCC unroll 12
       for (uint32_t m = 0; m < M; ++m)
