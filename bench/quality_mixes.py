@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """What mixes of formats lose at the same bytes: a model in float32 whose rows are multiples of 256, its Q4_K_M and Q3_K_M as
-llama-quantize writes them (--bin DIR), mixes of ours within the same bytes, and EXL2 in the bytes that Q3_K_M has for the layers'
+llama-quantize writes them (--bin DIR), with an importance matrix and without, mixes of ours within the same bytes, and EXL2 in the bytes that Q3_K_M has for the layers'
 linears. KL divergence from the model on a text that nothing was calibrated on. --out writes bench/results/quality_mixes-DATE.json."""
 import argparse
 import json
@@ -54,7 +54,9 @@ def main():
             rows.append({"mix": name, "how": how, "bytes": bytes_, "kl": e["kl"], "kl_error": e["kl_error"], "top1": e["top1"]})
             print(f"{name:28} {bytes_:>10} bytes  KL {e['kl']:.5f} +- {e['kl_error']:.5f}  top-1 {100 * e['top1']:.2f} %", flush=True)
 
-        measured, exl2_measured = f"{folder}/m.json", f"{folder}/e.json"
+        measured, exl2_measured, imatrix = f"{folder}/m.json", f"{folder}/e.json", f"{folder}/imatrix.gguf"
+        if a.bin:
+            run(a.vibee, "quantize", a.model, f"{folder}/q8_0.gguf", "--format", "q8_0", "--calib", a.calib, "--save-imatrix", imatrix)
         for kind in ("Q4_K_M", "Q3_K_M"):
             theirs = f"{folder}/{kind}.gguf"
             if a.bin:
@@ -63,6 +65,10 @@ def main():
                 run(a.vibee, "quantize", a.model, theirs, "--format", kind.lower())
             size = os.path.getsize(theirs)
             quality(kind, theirs, size, "llama-quantize" if a.bin else "vibee quantize --format")
+            if a.bin:  # the same, told which inputs are large
+                weighed = f"{folder}/{kind}-imatrix.gguf"
+                run(f"{a.bin}/llama-quantize", "--imatrix", imatrix, a.model, weighed, kind)
+                quality(f"{kind}, imatrix", weighed, os.path.getsize(weighed), "llama-quantize --imatrix")
             for solver in ("search", "gptq"):
                 ours = f"{folder}/{kind}-{solver}.gguf"
                 run(a.vibee, "quantize", a.model, ours, "--budget", size, "--calib", a.calib, "--ctx", a.ctx, "--measurement", measured,

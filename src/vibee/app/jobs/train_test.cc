@@ -450,7 +450,7 @@ TEST_F(Training, SaysWhatAConfigurationMayNotSay) {
   has(refusal({"precision.compute=fp8"}), "f32, bf16, f16 are built");
   has(refusal({"precision.master=split"}), "weights are f32 here");
   has(refusal({"precision.compute=f16", "precision.master=split"}), "fp16 is not the upper half of fp32");
-  has(refusal({"precision.products=int4"}), "key 'precision.products': \"int4\"; f32, int8-switchback");
+  has(refusal({"precision.products=int4"}), "key 'precision.products': \"int4\"; f32, bf16, int8-switchback");
   has(refusal({"precision.products=int8-rows", "precision.compute=f16", "precision.master=none"}),
       "int8-rows rounds weights of which there is a master");
   has(refusal({"precision.products=fp8-hybrid", "precision.products_scaling=block"}), "delayed, current are built");

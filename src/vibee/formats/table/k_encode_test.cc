@@ -166,7 +166,7 @@ TEST(ScaleSearch, InstructionSetsGiveTheSameBytes) {
     const float* weights = round % 5 ? w.data() : nullptr;
     for (int kernel = 0; kernel < 4; ++kernel) {
       Searched first, other;
-      for (int isa = 0; isa <= int(detected_isa()); ++isa) {
+      for (int isa = 0; isa < int(std::size(all)) && isa <= int(detected_isa()); ++isa) {
         Searched& out = isa == 0 ? first : other;
         std::memset(static_cast<void*>(&out), 0, sizeof out);
         const SearchKernels& k = *all[isa];
