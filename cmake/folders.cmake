@@ -30,7 +30,8 @@ else()
 endif()
 
 # Kernels for AVX-512 and AMX on a machine without them: a wrapper a source includes kit/emulated_avx512.h and kit/emulated_amx.h first and is compiled for AVX2, without
-# optimisation, which would take a minute a file. Its symbols are those of the source and, being objects of the test program, are
+# optimisation, which would take a minute a file, but for vzeroupper (-fexpensive-optimizations): where halves of registers are left in use, scalar code runs thirty
+# times as slowly on some CPUs. Its symbols are those of the source and, being objects of the test program, are
 # found before the library's; those of the folders below come with them, because a kernel hands its instruction set on. detected_isa is
 # renamed in the tests alone: they ask for the emulated ones, what chooses for itself keeps to the machine.
 find_path(VIBEE_SIMDE_INCLUDE simde/x86/avx512.h)
@@ -41,7 +42,7 @@ function(vibee_emulated_test top sub tests kernels below)
     get_filename_component(stem ${f} NAME_WE)
     set(wrapper ${CMAKE_BINARY_DIR}/emulated/${top}_${sub}/${stem}_emulated.cc)
     file(CONFIGURE OUTPUT ${wrapper} CONTENT "#include \"vibee/kit/emulated_avx512.h\"\n#include \"vibee/kit/emulated_amx.h\"\n#include \"${f}\"\n" @ONLY)
-    set_source_files_properties(${wrapper} PROPERTIES COMPILE_OPTIONS "${VIBEE_ISA_FLAGS_avx2};-O0;-Wno-psabi;-idirafter${VIBEE_SIMDE_INCLUDE}")
+    set_source_files_properties(${wrapper} PROPERTIES COMPILE_OPTIONS "${VIBEE_ISA_FLAGS_avx2};-O0;-fexpensive-optimizations;-Wno-psabi;-idirafter${VIBEE_SIMDE_INCLUDE}")
     list(APPEND wrappers ${wrapper})
   endforeach()
   set(objects vibee_${top}_${sub}_emulated)
