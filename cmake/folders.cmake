@@ -7,7 +7,7 @@
 
 set(VIBEE_ISA_FLAGS_avx2 -mavx2 -mfma -mf16c -mbmi2)
 set(VIBEE_ISA_FLAGS_avx512 -mavx2 -mfma -mf16c -mbmi2 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mprefer-vector-width=512)
-set(VIBEE_ISA_FLAGS_amx ${VIBEE_ISA_FLAGS_avx512} -mamx-tile -mamx-int8 -mamx-bf16)
+set(VIBEE_ISA_FLAGS_amx ${VIBEE_ISA_FLAGS_avx512} -mavx512bf16 -mamx-tile -mamx-int8 -mamx-bf16)
 
 # Where tests spend their time. Under sanitizers the rest is not optimised, which takes half of such a build, with five minutes for a
 # file of Boost.Beast; code of an instruction set always is (unoptimised it has weak symbols, which the linker may take for all).

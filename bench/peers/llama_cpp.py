@@ -30,7 +30,7 @@ def wall(command):
 
 
 def run_vibee(a, model):
-    r = json.loads(output([a.vibee, "bench", model, "--runs", "1", "--threads", str(a.threads), "--json"]))
+    r = json.loads(output([a.vibee, "bench", model, "--runs", "1", "--threads", str(a.threads), "--act", a.act, "--json"]))
     first = 0 if a.speed_alone else wall([a.vibee, "run", model, "--raw", PROMPT, "-n", "1", "--greedy", "--quiet", "--threads", str(a.threads),
                                           "--ctx", "512"])
     return {"prompt": r["prompt_tokens_per_s"], "generate": r["generate_tokens_per_s"], "together": r["batch_tokens_per_s"],
@@ -74,6 +74,7 @@ def main():
     p.add_argument("--bin", required=True)
     p.add_argument("--pairs", type=int, default=7)
     p.add_argument("--threads", type=int, default=2)
+    p.add_argument("--act", default="int8", help="how rows meet the weights of vibee's runs")
     p.add_argument("--speed-alone", action="store_true", help="of prompts and of generation; neither many together nor the start")
     p.add_argument("--quantize", help="a model in f16 that both quantise too")
     p.add_argument("--json", action="store_true")
@@ -103,7 +104,7 @@ def main():
             "peak_resident_bytes": max(m["peak"] for m in mine), "stated_bytes": mine[0]["stated"], "file_bytes": os.path.getsize(path),
         })
     cpu = next((line.split(":", 1)[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "?")
-    result = {"date": time.strftime("%Y-%m-%d", time.gmtime()), "cpu": cpu, "threads": a.threads, "rows": rows}
+    result = {"date": time.strftime("%Y-%m-%d", time.gmtime()), "cpu": cpu, "threads": a.threads, "act": a.act, "rows": rows}
     if a.quantize:
         result["quantize"] = quantize_pairs(a)
     if a.out:

@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 # Number formats beside llama.cpp: prompt and generation of SmolLM2 and Gemma 3 in Q4_0, Q8_0 and MXFP4, of random weights in the shape
 # of Llama-3.2-1B in K-quants, each file run by both alternately; and vibee quantize beside llama-quantize. Prints a table, --record
-# writes bench/results/llama_formats-DATE.json. --bin DIR uses a llama.cpp that is built already; --pairs N; --large no: without the 1B shape.
+# writes bench/results/llama_formats-DATE.json. --bin DIR uses a llama.cpp that is built already; --pairs N; --large no: without the
+# 1B shape; --act FORM: how rows meet the weights of vibee's runs.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-record= bin= pairs=7 threads=$(nproc) large=yes
+record= bin= pairs=7 threads=$(nproc) large=yes act=int8
 while [ $# -gt 0 ]; do
   case $1 in
     --record) record=1 ;;
@@ -13,7 +14,8 @@ while [ $# -gt 0 ]; do
     --pairs) pairs=$2; shift ;;
     --threads) threads=$2; shift ;;
     --large) large=$2; shift ;;
-    *) echo "usage: bench/peers/llama_formats.sh [--record] [--bin DIR] [--pairs N] [--threads N] [--large yes|no]" >&2; exit 2 ;;
+    --act) act=$2; shift ;;
+    *) echo "usage: bench/peers/llama_formats.sh [--record] [--bin DIR] [--pairs N] [--threads N] [--large yes|no] [--act FORM]" >&2; exit 2 ;;
   esac
   shift
 done
@@ -40,5 +42,5 @@ f16=$work/smollm2-135m-f16.gguf
 [ -e "$f16" ] || "$vibee" convert smollm2-135m "$f16" --format f16 > /dev/null
 out=()
 [ -n "$record" ] && out=(--out "bench/results/llama_formats-$(date -u +%Y-%m-%d).json")
-exec python3 bench/peers/llama_cpp.py --vibee "$vibee" --bin "$bin" --pairs "$pairs" --threads "$threads" --speed-alone --quantize "$f16" \
+exec python3 bench/peers/llama_cpp.py --vibee "$vibee" --bin "$bin" --pairs "$pairs" --threads "$threads" --act "$act" --speed-alone --quantize "$f16" \
   "${out[@]}" "${entries[@]}"

@@ -62,7 +62,7 @@ typedef struct vibee_load_options {
   uint32_t chunk;     /* prompt rows a step; 0: 256 */
   uint32_t logits;    /* rows whose logits a step computes; 0: 32, or batch if that is more */
   const char* kv;     /* format of keys and values: f32, f16, q8_0; NULL: f16 */
-  const char* act;    /* rows that meet an integer weight: int8, llm_int8 (docs/formats.md), f32 (slow); NULL: int8 */
+  const char* act;    /* rows that meet an integer weight: int8, llm_int8, bf16 (docs/formats.md), f32 (slow); NULL: int8 */
   const char* isa;    /* scalar, avx2, avx512; NULL: the best of this CPU */
   const char* prefix; /* what is kept for prompts that begin alike: radix, off; NULL: radix */
   uint64_t memory;    /* refuse to take more than this many bytes; 0: what the system has */

@@ -352,7 +352,7 @@ def load(model: str, *, ctx: int | None = None, threads: int | None = None, batc
     """Loads a model: a GGUF file, a directory of transformers, or a name that `vibee list` shows.
 
     ctx: positions a sequence (None: the model's own, at most 4096). threads: None is one a core. batch: sequences generated at once.
-    chunk: prompt rows a step. kv: format of keys and values, f32, f16 or q8_0. act: int8, llm_int8 (the largest elements stay floats), or f32 (slow; activations are not rounded).
+    chunk: prompt rows a step. kv: format of keys and values, f32, f16 or q8_0. act: int8, llm_int8 (the largest elements stay floats), bf16 (where 32 stand in a step, by AMX), or f32 (slow; activations are not rounded).
     isa: scalar, avx2 or avx512 (None: the best of this CPU). prefix: what is kept for prompts that begin alike, radix or off. memory: refuse to take more than this many bytes."""
     o = _c.LoadOptions()
     o.context = 0 if ctx is None else _number("ctx", ctx, 1, _U32)

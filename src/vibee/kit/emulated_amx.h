@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The tiles of AMX in plain words (Intel SDM, volume 2: LDTILECFG, TDPBSSD, TDPBF16PS), for tests on a CPU without
-// them; a shape that an instruction would refuse ends the program.
+// The tiles of AMX in plain words (Intel SDM, volume 2: LDTILECFG, TDPBSSD, TDPBF16PS, VCVTNE2PS2BF16), for tests on a
+// CPU without them; a shape that an instruction would refuse ends the program.
 #pragma once
 
 #include <immintrin.h>
@@ -85,6 +85,18 @@ inline void emulated_tile_dpbf16(int sums, int a, int b) {
     }
 }
 
+/// Sixteen floats of b rounded to bf16 (AVX512_BF16), then those of a; NaN are not kept quiet.
+inline __m512i emulated_cvtne2ps_pbh(const __m512& a, const __m512& b) {
+  uint32_t x[32];
+  uint16_t near[32];
+  std::memcpy(x, &b, 64);
+  std::memcpy(x + 16, &a, 64);
+  for (int i = 0; i < 32; ++i) near[i] = uint16_t((x[i] + 0x7fff + (x[i] >> 16 & 1)) >> 16);
+  __m512i packed;
+  std::memcpy(&packed, near, 64);
+  return packed;
+}
+
 }  // namespace
 }  // namespace vibee
 
@@ -100,4 +112,5 @@ inline void emulated_tile_dpbf16(int sums, int a, int b) {
 #define _tile_stored(tile, base, stride) vibee::emulated_tile_stored(tile, base, stride)
 #define _tile_dpbssd(sums, a, b) vibee::emulated_tile_dp<int8_t>(sums, a, b)
 #define _tile_dpbsud(sums, a, b) vibee::emulated_tile_dp<uint8_t>(sums, a, b)
+#define _mm512_cvtne2ps_pbh(a, b) vibee::emulated_cvtne2ps_pbh(a, b)
 #define _tile_dpbf16ps(sums, a, b) vibee::emulated_tile_dpbf16(sums, a, b)

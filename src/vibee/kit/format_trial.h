@@ -69,7 +69,7 @@ class FormatTrial {
     SessionOptions session;
     session.context = kContext;
     session.max_rows = session.max_logits = kTokens;
-    session.float_rows = float_rows;
+    if (float_rows) session.row_form = RowForm::floats;
     session.kv = kv;
     session.outlier_threshold = outlier_threshold;
     VIBEE_ASSIGN(run.session, Session::create(*run.model, session));

@@ -34,11 +34,12 @@ void add_load_args(Args& args, LoadConfig& c, bool with_batch) {
   std::vector<std::string> kv_formats;
   for (const KvFormatInfo& f : kKvFormats) kv_formats.emplace_back(f.name);
   args.add("--kv", c.kv, "format of keys and values").one_of(kv_formats);
-  args.add("--act", c.act,
-           "rows that meet an integer weight: int8, llm_int8 (int8 but for large elements), or f32 (slow; no rounding "
-           "of "
-           "activations)")
-      .one_of({"int8", "llm_int8", "f32"});
+  args.add(
+          "--act", c.act,
+          "rows that meet an integer weight: int8, llm_int8 (int8 but for large elements), bf16 (32 and more in a step "
+          "by AMX, weights too: prompts are faster, and a row's bytes depend on how many stand beside it), or f32 "
+          "(slow; no rounding of activations)")
+      .one_of({"int8", "llm_int8", "bf16", "f32"});
   args.add("--outlier-threshold", c.outlier_threshold,
            "with --act llm_int8: elements of at least this size stay floats; 0: none; default: 6");
   args.add("--memory", c.memory, "refuse to take more than this many bytes");

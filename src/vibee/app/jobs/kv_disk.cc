@@ -41,9 +41,10 @@ Result<std::string> kv_identity(const Checkpoint& file, const ModelConfig& confi
       digest.update(part);
     }
   }
-  const std::string rows = session.float_rows              ? "float"
-                           : session.outlier_threshold > 0 ? fmt::format("int8 below {}", session.outlier_threshold)
-                                                           : "int8";
+  const std::string rows = session.row_form == RowForm::floats ? "float"
+                           : session.row_form == RowForm::bf16 ? "bf16 from 32"
+                           : session.outlier_threshold > 0     ? fmt::format("int8 below {}", session.outlier_threshold)
+                                                               : "int8";
   // The number goes up when the same model's keys and values get other bytes.
   return fmt::format("vibee pages 1, weights {}, {} layers of {} x {}, format {}, {} positions, {} rows",
                      digest.finish(), config.layers, config.kv_heads, config.head_dim, int(session.kv), kPageTokens,

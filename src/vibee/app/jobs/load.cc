@@ -82,9 +82,18 @@ Result<Resolved> resolve(const LoadConfig& c) {
     }
   }
   if (c.attention_split == "off") session.cut_keys = false;
-  if (c.act != "int8" && c.act != "llm_int8" && c.act != "f32")
-    return error(Code::invalid, "--act {}: unknown; use int8, llm_int8 or f32", c.act);
-  if (c.act == "f32") model.disable.push_back("quantize_activations");
+  if (c.act != "int8" && c.act != "llm_int8" && c.act != "bf16" && c.act != "f32")
+    return error(Code::invalid, "--act {}: unknown; use int8, llm_int8, bf16 or f32", c.act);
+  if (c.act == "f32") {
+    model.disable.push_back("quantize_activations");
+    session.row_form = RowForm::floats;
+  }
+  if (c.act == "bf16") {
+    if (model.isa < Isa::amx)
+      return error(Code::unsupported, "--act bf16 needs a CPU with AMX and kernels for it, which are {} here; use int8",
+                   name(model.isa));
+    session.row_form = RowForm::bf16;
+  }
   if (c.act == "llm_int8") {
     model.disable.push_back("quantize_outputs");
     session.outlier_threshold = float(c.outlier_threshold.value_or(kOutlierThreshold));
@@ -100,7 +109,6 @@ Result<Resolved> resolve(const LoadConfig& c) {
   if (c.context > config.context)
     return error(Code::invalid, "--ctx {}: {} was trained for {} positions; use at most that", c.context, path,
                  config.context);
-  session.float_rows = c.act == "f32";
   session.sequences = c.batch;
   session.max_rows = std::max(c.chunk, c.batch);
   if (config.takes_whole()) session.max_rows = std::max(session.max_rows, session.context);

@@ -30,7 +30,7 @@ struct LoadConfig {
   uint32_t logits = 0;           ///< rows with logits a step; 0: batch
   std::string weights = "keep";  ///< format of matrices: the file's own, or one that they are brought into
   std::string kv = "f16";
-  std::string act = "int8";  ///< rows that meet an integer weight: int8, llm_int8, or f32 (slow, for comparisons)
+  std::string act = "int8";  ///< rows that meet an integer weight: int8, llm_int8, bf16, or f32 (slow, for comparisons)
   std::optional<double> outlier_threshold;  ///< of llm_int8: elements of at least this size stay floats; empty: 6
   std::optional<uint64_t> memory;           ///< cap in bytes; empty: what the system has
   std::string attention_split = "auto";     ///< v1691: auto or off

@@ -27,11 +27,12 @@ bool supports_f16c() {
   return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
 }
 
-/// Whether the CPU multiplies tiles of 8-bit integers and of bf16 and the kernel lends this process their registers:
-/// Linux gives them (8 KiB a thread) to a process that asks (Documentation/arch/x86/xstate.rst).
+/// Whether the CPU rounds to bf16, multiplies tiles of it and of 8-bit integers, and the kernel lends this process
+/// their registers: Linux gives them (8 KiB a thread) to a process that asks (Documentation/arch/x86/xstate.rst).
 bool has_amx() {
   constexpr unsigned kAll = 1u << 22 | 1u << 24 | 1u << 25;    // AMX-BF16, AMX-TILE, AMX-INT8
   constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+  if (!__builtin_cpu_supports("avx512bf16")) return false;
   unsigned a = 0, b = 0, c = 0, d = 0;
   if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & kAll) != kAll) return false;
   return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;

@@ -31,7 +31,7 @@ class Product {
     std::vector<float> x(kRows * kInputs);
     for (float& v : x) v = random.normal();
     act_ = quantize(format, x, kRows, kInputs);
-    ready_.resize(panel_scratch(kernel_, kInputs, kRows, false));
+    ready_.resize(panel_scratch(kernel_, kInputs, kRows, RowForm::quantized));
   }
   double seconds() {
     const Timer timer;
@@ -73,7 +73,7 @@ Result<Running> load(Checkpoint file, const RunSettings& settings, bool float_ro
   SessionOptions session;
   session.context = kContext;
   session.max_rows = session.max_logits = 64;
-  session.float_rows = float_rows;
+  if (float_rows) session.row_form = RowForm::floats;
   session.kv = kv;
   VIBEE_ASSIGN(out.session, Session::create(*out.model, session));
   return out;

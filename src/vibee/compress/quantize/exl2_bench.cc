@@ -142,7 +142,7 @@ class Comparison {
     SessionOptions session;
     session.context = kContext;
     session.max_rows = session.max_logits = 64;
-    session.float_rows = true;
+    session.row_form = RowForm::floats;
     VIBEE_ASSIGN(out.session, Session::create(*out.model, session));
     return out;
   }

@@ -20,11 +20,9 @@ void run_attention(const Call& c, Worker& w) {
           return;
         }
         c.attention->finish(d, state, out);
-        const ActRow r = act_row(w.plan.pointer<uint8_t>(c.out[0], w.tid, w.small), uint32_t(w.sizes.t), width, row);
-        for (uint32_t b = 0; b < d / kActBlock; ++b) {
-          const uint32_t block = head * d / kActBlock + b;
-          c.pw->quantize_block(out + b * kActBlock, r.q(block), r.da(block), r.das(block), r.ns(block), r.ns0(block));
-        }
+        auto* const act = w.plan.pointer<uint8_t>(c.out[0], w.tid, w.small);
+        for (uint32_t b = 0; b < d / kActBlock; ++b)
+          quantize_block(c, w, out + b * kActBlock, width, act, uint32_t(w.sizes.t), row, head * d / kActBlock + b);
       });
 }
 

@@ -34,7 +34,8 @@ uint32_t slots_for_parts(const PlanOptions& o) {
 
 /// Bytes of `rows` quantised rows as the plan keeps them.
 uint64_t quantized_bytes(const PlanOptions& o, uint32_t rows, uint32_t k) {
-  return act_bytes(rows, k) + (o.outlier_threshold > 0 ? outlier_bytes(rows, k) : 0);
+  const uint64_t bf16 = o.row_form == RowForm::bf16 ? bf16_row_bytes(rows, k) : 0;
+  return std::max(bf16, act_bytes(rows, k) + (o.outlier_threshold > 0 ? outlier_bytes(rows, k) : 0));
 }
 /// Bytes of a value in a step.
 uint64_t value_bytes(const PlanOptions& o, const Type& type, Sizes sizes) {
@@ -145,7 +146,7 @@ uint64_t panel_bytes(const Graph& g, const Node& node, const PlanOptions& o) {
     if (!takes_weight(g, node, i) || type.dims.size() < 2 || node.op == Op::embed) continue;
     const Format format = type.elem.format;
     const uint64_t bytes =
-        panel_scratch(gemm_kernel(format, o.isa), uint32_t(type.dims.back().n), o.max_rows, o.float_rows);
+        panel_scratch(gemm_kernel(format, o.isa), uint32_t(type.dims.back().n), o.max_rows, o.row_form);
     one = std::max(one, bytes);
     all += bytes * (32 / panel_rows(format, o.isa));
   }
@@ -171,11 +172,11 @@ Result<Plan::Layout> Plan::Layout::make(const Graph& g, const PlanOptions& o) {
                    info(node.op).name);
     // Experts multiply a few rows at a time, gathered into the thread's own memory; so does the router.
     const bool moe = is_expert(node.op) || node.op == Op::moe_route;
-    if (moe || (!o.float_rows && quantizes_rows(g, node))) {
+    if (moe || (o.row_form != RowForm::floats && quantizes_rows(g, node))) {
       const std::vector<Dim>& weight = g.type(node.in[is_expert(node.op) ? 2 : 1]).dims;
       const uint32_t rows = moe ? std::min(kExpertRows, o.max_rows) : o.max_rows;
       const auto k = uint32_t(weight.back().n);
-      if (!o.float_rows && quantizes_rows(g, node))
+      if (o.row_form != RowForm::floats && quantizes_rows(g, node))
         l.quantized_stride = std::max<uint64_t>(l.quantized_stride, round_up(quantized_bytes(o, rows, k), 64));
       const uint64_t gathered = node.op == Op::moe_route ? uint64_t(weight[0].n) : k;
       if (moe) l.gathered_stride = std::max<uint64_t>(l.gathered_stride, round_up(4 * rows * gathered, 64));
@@ -327,7 +328,7 @@ Result<std::unique_ptr<Plan>> Plan::compile(const Graph& g, const WeightTable& w
     call.head_dim = uint32_t(node.integer("head_dim"));
     call.quantized_rows = !node.in.empty() && g.type(node.in[0]).elem.kind == Elem::act8;
     call.quantized = node.integer("quantized") != 0;
-    call.quantizes_rows = !o.float_rows && quantizes_rows(g, node);
+    call.quantizes_rows = o.row_form != RowForm::floats && quantizes_rows(g, node);
     if (call.quantizes_rows) call.rule = act_rule(g.type(node.in[is_expert(node.op) ? 2 : 1]).elem.format);
     if (node.op == Op::quantize || node.op == Op::norm_quantize) call.rule = g.type(node.out[0]).elem.rule;
     const std::string_view gate = node.op == Op::activation ? node.text("kind") : node.text("gate");

@@ -12,12 +12,12 @@ namespace {
 
 RowsInput input(const Call& c, const Worker& w, uint32_t rows) {
   const uint32_t k = c.weight[0]->k;
-  if (c.quantized_rows) return quantized_input(w, w.plan.pointer<uint8_t>(c.in[0], w.tid, w.small), rows, k);
+  if (c.quantized_rows) return quantized_input(c, w, w.plan.pointer<uint8_t>(c.in[0], w.tid, w.small), rows, k);
   const float* x = w.plan.pointer<float>(c.in[0], w.tid, w.small);
   if (!c.quantizes_rows) return float_input(w, x, rows);
   uint8_t* act = w.plan.quantized_rows(w.tid);
   for (uint32_t r = 0; r < rows; ++r) quantize_row(c, w, x + uint64_t(r) * k, k, act, rows, r);
-  return quantized_input(w, act, rows, k);
+  return quantized_input(c, w, act, rows, k);
 }
 
 /// A row of a tile: nearly always a panel's 16 or 8 columns, which are a few instructions and no call.
@@ -74,20 +74,20 @@ void run_linear_gated(const Call& c, Worker& w) {
   const RowsInput in = input(c, w, rows);
   auto* act = c.quantized ? w.plan.pointer<uint8_t>(c.out[0], w.tid, w.small) : nullptr;
   auto* out = c.quantized ? nullptr : w.plan.pointer<float>(c.out[0], w.tid, w.small);
-  const uint32_t g = act_group(rows), chunk = matmul_chunk(rows, gate.k);
-  alignas(64) float tile[kActMaxGroup * 16];
-  alignas(64) float both[2][kActMaxGroup][32];
+  const uint32_t g = in.group(), chunk = matmul_chunk(in, gate.k);
+  alignas(64) float tile[kMostRowsATile * 16];
+  alignas(64) float both[2][kMostRowsATile][32];
   uint64_t panel_stride[2];
   for (uint32_t side = 0; side < 2; ++side) {
     const PlanOptions& o = w.plan.options();
-    panel_stride[side] = panel_scratch(*c.gemm[side], gate.k, o.max_rows, o.float_rows);
+    panel_stride[side] = panel_scratch(*c.gemm[side], gate.k, o.max_rows, o.row_form);
   }
   for (uint32_t begin = 0; begin < rows; begin += chunk) {
     const uint32_t end = begin + chunk < rows ? begin + chunk : rows;
     for (uint32_t block = blocks.begin; block < blocks.end; ++block) {
       const uint32_t column = block * 32, count = n - column < 32 ? n - column : 32;
       std::optional<PanelProduct> product[2][4];
-      uint32_t most = kActMaxGroup;
+      uint32_t most = kMostRowsATile;
       uint8_t* scratch = in.panels;
       for (uint32_t side = 0; side < 2; ++side) {
         const PackedWeight& weight = side ? up : gate;
@@ -113,8 +113,7 @@ void run_linear_gated(const Call& c, Worker& w) {
           if (act == nullptr) {
             std::memcpy(out + uint64_t(row + i) * n + column, both[0][i], count * 4);
           } else {
-            const ActRow r = act_row(act, rows, n, row + i);
-            c.pw->quantize_block(both[0][i], r.q(block), r.da(block), r.das(block), r.ns(block), r.ns0(block));
+            quantize_block(c, w, both[0][i], n, act, rows, row + i, block);
           }
         }
         row += m;

@@ -17,7 +17,7 @@ RowsInput input_of(const Call& c, const Worker& w, const float* x, uint32_t rows
   if (!c.quantizes_rows) return float_input(w, x, rows);
   uint8_t* act = w.plan.quantized_rows(w.tid);
   for (uint32_t r = 0; r < rows; ++r) quantize_row(c, w, x + uint64_t(r) * k, k, act, rows, r);
-  return quantized_input(w, act, rows, k);
+  return quantized_input(c, w, act, rows, k);
 }
 
 /// A row and which of its k experts.

@@ -52,7 +52,9 @@ struct PlanOptions {
   bool balance_attention = true;  ///< v1692: attention is dealt by cost
   bool cut_keys = true;           ///< v1691: threads share the keys of few rows
   bool cascade = true;            ///< v1675: rows that share pages read them once
-  bool float_rows = false;  ///< float rows meet integer weights as floats instead of being quantised (`--act f32`)
+  /// How rows meet integer weights: quantised, as floats (`--act f32`), or where there are many in a step in bf16
+  /// (`--act bf16`, kernels/gemm/bf16_rows.h), for which `isa` has to be amx.
+  RowForm row_form = RowForm::quantized;
   /// Elements of quantised rows that stay floats (kernels/gemm/outliers.h, `--act llm_int8`): those of at least this
   /// size; 0: none. The pass quantize_outputs must be off.
   float outlier_threshold = 0;

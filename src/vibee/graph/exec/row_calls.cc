@@ -9,8 +9,29 @@
 
 namespace vibee {
 
+namespace {
+
+/// Whether `rows` rows that a rule would quantise are rounded to bf16 instead.
+bool in_bf16(const Worker& w, ActRule rule, uint32_t rows) {
+  return w.plan.options().row_form == RowForm::bf16 && rule == ActRule::block && rows >= kBf16FromRows;
+}
+
+}  // namespace
+
+void quantize_block(const Call& c, const Worker& w, const float* x, uint32_t k, uint8_t* act, uint32_t rows,
+                    uint32_t row, uint32_t block) {
+  if (in_bf16(w, ActRule::block, rows)) return c.pw->to_bf16(x, kActBlock, bf16_row_block(act, k, row, block));
+  const ActRow to = act_row(act, rows, k, row);
+  c.pw->quantize_block(x, to.q(block), to.da(block), to.das(block), to.ns(block), to.ns0(block));
+}
+
 void quantize_row(const Call& c, const Worker& w, const float* x, uint32_t k, uint8_t* act, uint32_t rows,
                   uint32_t row) {
+  if (in_bf16(w, c.rule, rows)) {
+    for (uint32_t b = 0; b < k / kActBlock; ++b)
+      c.pw->to_bf16(x + b * kActBlock, kActBlock, bf16_row_block(act, k, row, b));
+    return;
+  }
   const ActRow to = act_row(act, rows, k, row);
   const float threshold = w.plan.options().outlier_threshold;
   if (threshold > 0) return quantize_apart(*c.pw, c.rule, threshold, x, k, to, outlier_row(act, rows, k, row));
@@ -22,8 +43,9 @@ static void permute(const float* x, const float* order, uint32_t width, float* o
   for (uint32_t i = 0; i < width; ++i) out[i] = x[uint32_t(order[i])];
 }
 
-RowsInput quantized_input(const Worker& w, const uint8_t* act, uint32_t rows, uint32_t k) {
+RowsInput quantized_input(const Call& c, const Worker& w, const uint8_t* act, uint32_t rows, uint32_t k) {
   RowsInput in{{act, nullptr, rows, w.plan.panels(w.tid)}, nullptr};
+  if (in_bf16(w, act_rule(c.weight[0]->format), rows)) std::swap(in.act, in.bf16);
   if (w.plan.options().outlier_threshold > 0) in.outliers = outlier_row(const_cast<uint8_t*>(act), rows, k, 0);
   return in;
 }

@@ -10,12 +10,15 @@ namespace vibee {
 /// Widest row that a fused norm or order keeps on the stack.
 inline constexpr uint32_t kMaxRowWidth = 16384;
 
-/// Row `row` of `rows` at `act`, by the call's rule, which is not ActRule::floats; with its outliers where the plan has
-/// a threshold.
+/// Row `row` of `rows` at `act`, by the call's rule, which is not ActRule::floats, or in bf16; with its outliers where
+/// the plan has a threshold.
 void quantize_row(const Call& c, const Worker& w, const float* x, uint32_t k, uint8_t* act, uint32_t rows,
                   uint32_t row);
-/// Rows so quantised as the input of a product.
-RowsInput quantized_input(const Worker& w, const uint8_t* act, uint32_t rows, uint32_t k);
+/// 32 elements of it, by ActRule::block or in bf16.
+void quantize_block(const Call& c, const Worker& w, const float* x, uint32_t k, uint8_t* act, uint32_t rows,
+                    uint32_t row, uint32_t block);
+/// Rows so quantised as the input of products with the call's weights.
+RowsInput quantized_input(const Call& c, const Worker& w, const uint8_t* act, uint32_t rows, uint32_t k);
 /// Float rows as the input of a product.
 RowsInput float_input(const Worker& w, const float* x, uint32_t rows);
 

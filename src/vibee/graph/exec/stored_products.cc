@@ -51,8 +51,8 @@ void forward(const Node& node, const TrainWorker& w, const PackedWeight& weight)
   MatmulInput in;
   in.rows = rows;
   if (rule != ActRule::floats) {
-    const uint64_t ready =
-        panel_scratch(gemm_kernel(weight.format, w.plan.options().isa), k, w.plan.options().max_rows, false);
+    const uint64_t ready = panel_scratch(gemm_kernel(weight.format, w.plan.options().isa), k, w.plan.options().max_rows,
+                                         RowForm::quantized);
     uint8_t* const act = work.data() + round_up((4 * uint64_t(k) + ready) * w.threads, 64);
     in.panels = work.data() + 4 * uint64_t(k) * w.threads + ready * w.tid;
     for (uint32_t r = mine.begin; r < mine.end; ++r)
@@ -100,7 +100,8 @@ uint64_t stored_product_workspace(const Graph& g, const Node& node, const TrainO
   const uint64_t rows =
       act_rule(format) == ActRule::floats
           ? 4 * uint64_t(k) * o.max_rows
-          : round_up((4 * uint64_t(k) + panel_scratch(gemm_kernel(format, o.isa), k, o.max_rows, false)) * o.threads,
+          : round_up((4 * uint64_t(k) + panel_scratch(gemm_kernel(format, o.isa), k, o.max_rows, RowForm::quantized)) *
+                         o.threads,
                      64) +
                 act_bytes(o.max_rows, k);
   return std::max(encoding, rows);

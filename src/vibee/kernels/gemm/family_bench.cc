@@ -32,7 +32,7 @@ double median_seconds(int runs, Function function) {
 double time_rows(const GemmKernel& kernel, const PackedWeight& w, const std::vector<float>& x, uint32_t rows,
                  int runs) {
   const std::vector<uint8_t> act = is_integer(w.format) ? quantize(w.format, x, rows, w.k) : std::vector<uint8_t>();
-  std::vector<uint8_t> ready(panel_scratch(kernel, w.k, rows, false));
+  std::vector<uint8_t> ready(panel_scratch(kernel, w.k, rows, RowForm::quantized));
   float sink = 0;
   const double seconds = median_seconds(runs, [&] {
     matmul(kernel, w, MatmulInput{act.data(), act.empty() ? x.data() : nullptr, rows, ready.data()}, 0, w.panels(),

@@ -12,6 +12,7 @@
 
 #include "vibee/base/simd/isa.h"
 #include "vibee/kernels/gemm/act.h"
+#include "vibee/kernels/gemm/bf16_rows.h"
 #include "vibee/kernels/gemm/panel.h"
 
 namespace vibee {
@@ -44,7 +45,12 @@ struct GemmKernel {
   IntTile int_tile;   ///< set for integer formats
   FloatTile float_tile;
   const UnpackedTile* unpacked = nullptr;  ///< its functions are null where that would bring nothing
+  /// For rows in bf16 (bf16_rows.h), the first of which is `group`; null where there are none, its functions where rows
+  /// are quantised by another rule than ActRule::block.
+  const UnpackedTile* bf16 = nullptr;
 };
+/// Rows of a tile, at most.
+inline constexpr uint32_t kMostRowsATile = kBf16Tile;
 /// Whether the codes of a panel are unpacked for so many quantised rows.
 inline bool unpacks(const GemmKernel& kernel, uint32_t rows) {
   return kernel.unpacked && kernel.unpacked->unpack && rows >= kernel.unpacked->from_rows;
@@ -52,7 +58,7 @@ inline bool unpacks(const GemmKernel& kernel, uint32_t rows) {
 
 #define VIBEE_QKERNEL(symbol, technique, isa, format, order, rows)                             \
   void symbol(const uint8_t*, uint32_t, const uint8_t*, uint32_t, uint32_t, uint32_t, float*); \
-  extern const UnpackedTile symbol##_unpacked;
+  extern const UnpackedTile symbol##_unpacked, symbol##_bf16;
 #define VIBEE_FKERNEL(symbol, technique, isa, format, order, rows) \
   void symbol(const uint8_t*, uint32_t, const float*, uint64_t, uint32_t, float*);
 #define VIBEE_DKERNEL(symbol, technique, isa, order)
@@ -71,13 +77,18 @@ struct MatmulInput {
   const uint8_t* act = nullptr;  ///< quantised rows, or null
   const float* x = nullptr;      ///< float rows, k floats apart; integer formats are decoded for them
   uint32_t rows = 0;
-  uint8_t* panels = nullptr;  ///< the thread's memory for panels that are made ready: panel_scratch bytes each
+  uint8_t* panels = nullptr;      ///< the thread's memory for panels that are made ready: panel_scratch bytes each
+  const uint8_t* bf16 = nullptr;  ///< rows in bf16 (bf16_rows.h), for an integer format whose kernel has tiles for them
+  /// Rows that a tile may not reach beyond: of a quantised group, or of tiles in bf16.
+  uint32_t group() const { return bf16 ? kBf16Tile : act_group(rows); }
 };
-/// Bytes that a panel of k columns takes when it is made ready for at most `rows` rows (PanelProduct), float ones or
-/// quantised ones; 0 where it is multiplied as it is stored.
-uint64_t panel_scratch(const GemmKernel& kernel, uint32_t k, uint32_t rows, bool float_rows);
-/// Rows a chunk: activations of a chunk take at most half a MiB; a multiple of the act group.
-uint32_t matmul_chunk(uint32_t rows, uint32_t k);
+/// In what form rows meet an integer weight.
+enum class RowForm : uint8_t { quantized, floats, bf16 };
+/// Bytes that a panel of k columns takes when it is made ready for at most `rows` rows (PanelProduct), of which fewer
+/// than kBf16FromRows are quantised whatever the form; 0 where it is multiplied as it is stored.
+uint64_t panel_scratch(const GemmKernel& kernel, uint32_t k, uint32_t rows, RowForm form);
+/// Rows a chunk, a multiple of the group: quantised ones take at most half a MiB, those in bf16 one.
+uint32_t matmul_chunk(const MatmulInput& in, uint32_t k);
 
 /// Rows of the tile that begins at `row`: inside one group of g rows, at most `most`, halves rather than a rest.
 constexpr uint32_t tile_rows_at(uint32_t row, uint32_t end, uint32_t g, uint32_t most) {
@@ -93,15 +104,18 @@ class PanelProduct {
   PanelProduct(const GemmKernel& kernel, const PackedWeight& w, const MatmulInput& in, uint32_t panel, uint8_t* scratch)
       : kernel_(&kernel), w_(w), in_(in), data_(w.data + panel * w.stride()) {
     if (kernel.int_tile && in.x) decode(panel, scratch);
-    if (unpacks(kernel, in.rows) && !in.x) unpack(scratch);
+    if (in.bf16)
+      unpack(*kernel.bf16, scratch);
+    else if (unpacks(kernel, in.rows) && !in.x)
+      unpack(*kernel.unpacked, scratch);
   }
-  uint32_t max_rows() const { return bytes_ ? kernel_->unpacked->max_rows : kernel_->max_rows; }
+  uint32_t max_rows() const { return unpacked_ ? unpacked_->max_rows : kernel_->max_rows; }
   /// Rows row .. row+m, inside one group -> tile[m][w.nr].
   void tile(uint32_t row, uint32_t m, float* tile) const {
+    if (in_.bf16) return unpacked_->tile(data_, bytes_, w_.k, in_.bf16, row, m, tile);
     if (kernel_->int_tile) {
       const uint32_t g = act_group(in_.rows);
-      if (bytes_ != nullptr)
-        return kernel_->unpacked->tile(data_, bytes_, w_.k, act_group_at(row, g), row % g, m, tile);
+      if (unpacked_) return unpacked_->tile(data_, bytes_, w_.k, act_group_at(row, g), row % g, m, tile);
       kernel_->int_tile(data_, w_.k, act_group_at(row, g), g, row % g, m, tile);
       return;
     }
@@ -113,7 +127,7 @@ class PanelProduct {
 
  private:
   void decode(uint32_t panel, uint8_t* scratch);
-  void unpack(uint8_t* scratch);
+  void unpack(const UnpackedTile& how, uint8_t* scratch);
   const uint8_t* act_group_at(uint32_t row, uint32_t g) const {
     return in_.act + uint64_t(row / g) * g * (w_.k / kActBlock) * kActRecordBytes;
   }
@@ -121,14 +135,15 @@ class PanelProduct {
   const PackedWeight& w_;
   const MatmulInput& in_;
   const uint8_t* data_;
-  const uint8_t* bytes_ = nullptr;  // the panel's codes, where they are unpacked
+  const UnpackedTile* unpacked_ = nullptr;
+  const uint8_t* bytes_ = nullptr;  // what it made
 };
 
 template <class Store>
 void matmul(const GemmKernel& kernel, const PackedWeight& w, const MatmulInput& in, uint32_t first, uint32_t last,
             Store&& store) {
-  alignas(64) float tile[kActMaxGroup * 16];
-  const uint32_t g = act_group(in.rows), chunk = matmul_chunk(in.rows, w.k);
+  alignas(64) float tile[kMostRowsATile * 16];
+  const uint32_t g = in.group(), chunk = matmul_chunk(in, w.k);
   for (uint32_t begin = 0; begin < in.rows; begin += chunk) {
     const uint32_t end = begin + chunk < in.rows ? begin + chunk : in.rows;
     for (uint32_t panel = first; panel < last; ++panel) {

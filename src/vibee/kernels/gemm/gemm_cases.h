@@ -191,7 +191,7 @@ inline std::vector<float> reference(Format format, const std::vector<uint8_t>& r
 inline std::vector<float> multiply(const GemmKernel& kernel, const PackedWeight& w, const std::vector<uint8_t>& act,
                                    const std::vector<float>& x, uint32_t rows) {
   std::vector<float> out(uint64_t(rows) * w.n, -1);
-  std::vector<uint8_t> ready(panel_scratch(kernel, w.k, rows, act.empty()));
+  std::vector<uint8_t> ready(panel_scratch(kernel, w.k, rows, act.empty() ? RowForm::floats : RowForm::quantized));
   const MatmulInput in{act.data(), act.empty() ? x.data() : nullptr, rows, ready.data()};
   matmul(kernel, w, in, 0, w.panels(), [&](uint32_t panel, uint32_t row, uint32_t m, const float* tile) {
     for (uint32_t i = 0; i < m; ++i)

@@ -40,7 +40,7 @@ inline std::vector<float> reference_apart(Format format, float threshold, const 
 inline std::vector<float> multiply_apart(const GemmKernel& kernel, const PackedWeight& w, std::vector<uint8_t> act,
                                          uint32_t rows) {
   std::vector<float> out(uint64_t(rows) * w.n, -1);
-  std::vector<uint8_t> ready(panel_scratch(kernel, w.k, rows, false));
+  std::vector<uint8_t> ready(panel_scratch(kernel, w.k, rows, RowForm::quantized));
   const RowsInput in{{act.data(), nullptr, rows, ready.data()}, outlier_row(act.data(), rows, w.k, 0)};
   matmul(kernel, w, in, 0, w.panels(), [&](uint32_t panel, uint32_t row, uint32_t m, const float* tile) {
     for (uint32_t i = 0; i < m; ++i)

@@ -40,7 +40,7 @@ TEST_P(QuantizedGolden, LogitsAndGreedyTokensAreThoseOfTransformers) {
   load.disable = {"quantize_activations"};
   SessionOptions options;
   options.kv = KvFormat::f32;
-  options.float_rows = true;
+  options.row_form = RowForm::floats;
   expect_golden_logits(directory(), load, options, 2e-4f);
 }
 

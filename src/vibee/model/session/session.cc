@@ -51,7 +51,7 @@ PlanOptions plan_options(const SessionOptions& o, uint32_t threads, Isa isa) {
   p.balance_attention = o.balance_attention;
   p.cut_keys = o.cut_keys;
   p.cascade = o.cascade;
-  p.float_rows = o.float_rows;
+  p.row_form = o.row_form;
   p.outlier_threshold = o.outlier_threshold;
   return p;
 }
