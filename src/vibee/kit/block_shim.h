@@ -213,11 +213,12 @@ class ShimBlock {
   float exp(float x) const { return std::exp(x); }
   float log(float x) const { return std::log(x); }
   float tanh(float x) const { return std::tanh(x); }
-  float erf(float x) const { return std::erf(x); }
+  float erfc(float x) const { return std::erfc(x); }
   float rsqrt(float x) const { return 1.0f / std::sqrt(x); }
-  float sin(float x) const { return std::sin(x); }
-  float cos(float x) const { return std::cos(x); }
-  float pow(float x, float y) const { return std::pow(x, y); }
+  void sincos(double x, double* s, double* c) const {
+    *s = std::sin(x);
+    *c = std::cos(x);
+  }
 
  private:
   template <class T>

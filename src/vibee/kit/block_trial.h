@@ -37,12 +37,19 @@ class TrialArray {
   uint32_t lead_;
 };
 
+/// Whether two arrays hold the same bytes.
+template <class T>
+bool same_bytes(const TrialArray<T>& a, const TrialArray<T>& b) {
+  return a.size() == b.size() && (a.size() == 0 || std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0);
+}
+
 /// Runs a kernel that takes `args` in three orders; `outputs` are what it writes. Its result is that of the first.
 template <class Args>
 Status run_kernel(std::string_view name, const LaunchShape& shape, Args args, const std::vector<ShimMemory>& inputs,
                   const std::vector<ShimMemory>& outputs) {
   const HostKernel* const kernel = find_host_kernel(name);
   if (!kernel) return error(Code::not_found, "no kernel {}", name);
+  if (shape.grid[0] == 0 || shape.grid[1] == 0) return {};  // nothing to launch
   std::vector<ShimMemory> memory = inputs;
   memory.insert(memory.end(), outputs.begin(), outputs.end());
   std::vector<std::vector<char>> before, first;
@@ -98,8 +105,11 @@ template <class T>
 double rounding(double v) {
   return 2 * TrialType<T>::ulp * std::fabs(v) + TrialType<T>::least;
 }
-/// Half an ulp of f32 near 1.
-constexpr double kUnit = 0x1p-24;
+/// What a rounding of f32 moves a number by at most, relatively, and what one of its functions does: errors of the C
+/// library (The GNU C Library, "Known Maximum Errors in Math Functions") in ulps, two units each.
+constexpr double kUnit = 0x1p-24, kExpUnits = 2, kLogUnits = 2, kTanhUnits = 4, kErfcUnits = 6;
+/// Below it numbers of f32 lose digits.
+constexpr double kLeastNormal = 0x1p-126;
 
 template <class T>
 TrialArray<T> normals(uint64_t n, uint32_t stream, float scale = 1, uint32_t lead = 0) {

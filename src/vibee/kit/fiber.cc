@@ -3,11 +3,13 @@
 
 #include <boost/context/protected_fixedsize_stack.hpp>
 #include <utility>
+#include <vector>
 
 // There where the program is built with the sanitizer (sanitizer/common_interface_defs.h, tsan_interface.h).
 extern "C" {
 [[gnu::weak]] void __sanitizer_start_switch_fiber(void** fake_stack_save, const void* bottom, size_t size);
 [[gnu::weak]] void __sanitizer_finish_switch_fiber(void* fake_stack, const void** bottom_old, size_t* size_old);
+[[gnu::weak]] void __asan_unpoison_memory_region(const volatile void* at, size_t size);
 [[gnu::weak]] void* __tsan_get_current_fiber();
 [[gnu::weak]] void* __tsan_create_fiber(unsigned flags);
 [[gnu::weak]] void __tsan_destroy_fiber(void* fiber);
@@ -22,10 +24,47 @@ void leave(void** fake, const void* stack, size_t bytes, void* tsan) {
   if (tsan) __tsan_switch_to_fiber(tsan, 0);
 }
 
+/// Stacks that a thread has used, with a page below each that nothing may touch: a launch takes hundreds, and giving
+/// them back to the system is most of what a short one costs.
+class StackPool {
+ public:
+  ~StackPool() {
+    for (const boost::context::stack_context& context : free_) release(context);
+  }
+  boost::context::stack_context take(size_t bytes) {
+    if (!free_.empty() && free_.back().size >= bytes) {
+      const boost::context::stack_context context = free_.back();
+      free_.pop_back();
+      return context;
+    }
+    return boost::context::protected_fixedsize_stack(bytes).allocate();
+  }
+  void give(const boost::context::stack_context& context) {
+    // The frames that a fiber ends in never return, so address sanitizers still hold what lies around their variables.
+    if (__asan_unpoison_memory_region)
+      __asan_unpoison_memory_region(static_cast<const char*>(context.sp) - context.size, context.size);
+    free_.push_back(context);
+  }
+
+ private:
+  static void release(boost::context::stack_context context) {
+    boost::context::protected_fixedsize_stack().deallocate(context);
+  }
+  std::vector<boost::context::stack_context> free_;
+};
+thread_local StackPool stacks;
+
+/// The allocator that Boost asks: a fiber gives its stack back when its function has ended.
+struct PooledStack {
+  boost::context::stack_context allocate() { return stacks.take(bytes); }
+  void deallocate(boost::context::stack_context& context) { stacks.give(context); }
+  size_t bytes;
+};
+
 }  // namespace
 
 Fiber::Fiber(size_t stack_bytes, std::function<void()> body) : body_(std::move(body)) {
-  boost::context::protected_fixedsize_stack allocator(stack_bytes);
+  PooledStack allocator{stack_bytes};
   boost::context::stack_context context = allocator.allocate();
   // sp is the high end; what Boost keeps there is the fiber's as well.
   stack_bytes_ = context.size;

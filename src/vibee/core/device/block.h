@@ -39,7 +39,8 @@
 //   mma(d, a, b, tag)                                 mma.sync m16n8k16 (tag Bf16 or Half, sums in f32) or m16n8k32
 //                                                     (tag int8_t, sums in s32): d += a * b
 //   to_float(v) from_float(v, T{})                    conversions, to nearest even
-//   fma sqrt exp log tanh erf rsqrt sin cos pow       of floats
+//   fma sqrt exp log tanh erfc rsqrt                  of floats
+//   sincos(x, &s, &c)                                 of doubles
 //
 // A device gives the shim's bytes where a program uses add, subtract, multiply, divide, fma, sqrt and conversions
 // (nvcc runs without contraction and without flushing subnormals); the other functions agree within the ulps of CUDA's
@@ -51,8 +52,10 @@
 
 #ifdef __CUDACC__
 #define VIBEE_BLOCK __device__ __forceinline__
+#define VIBEE_BLOCK_AND_HOST __host__ __device__ inline
 #else
 #define VIBEE_BLOCK inline
+#define VIBEE_BLOCK_AND_HOST inline
 #endif
 
 namespace vibee {
@@ -89,10 +92,14 @@ VIBEE_BLOCK auto dynamic_array(Block& b, uint32_t n) {
   return b.template dynamic_shared<T>(n);
 }
 
-/// Whether the rows of n elements that begin at p may be moved 16 bytes at once.
+/// Whether what begins at p may be moved 16 bytes at once, and whether the rows of n elements that begin there may.
+template <class T>
+VIBEE_BLOCK bool begins_a_vector(const T* p) {
+  return reinterpret_cast<uintptr_t>(p) % 16 == 0;
+}
 template <class T>
 VIBEE_BLOCK bool rows_of_vectors(const T* p, uint64_t n) {
-  return reinterpret_cast<uintptr_t>(p) % 16 == 0 && n % Vector16<T>::kCount == 0;
+  return begins_a_vector(p) && n % Vector16<T>::kCount == 0;
 }
 
 }  // namespace vibee

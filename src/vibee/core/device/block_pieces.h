@@ -11,7 +11,7 @@ constexpr uint32_t kPiece = 8;
 struct Piece {
   float at[kPiece];
 };
-constexpr uint64_t pieces(uint64_t n) { return (n + kPiece - 1) / kPiece; }
+VIBEE_BLOCK_AND_HOST constexpr uint64_t pieces(uint64_t n) { return (n + kPiece - 1) / kPiece; }
 
 /// Elements [i, i + 8) of p, of which `left` exist; zeros stand for the others. `aligned`: p + i is a multiple of 16
 /// bytes.

@@ -210,11 +210,9 @@ class CudaBlock {
   __device__ __forceinline__ float exp(float x) const { return expf(x); }
   __device__ __forceinline__ float log(float x) const { return logf(x); }
   __device__ __forceinline__ float tanh(float x) const { return tanhf(x); }
-  __device__ __forceinline__ float erf(float x) const { return erff(x); }
+  __device__ __forceinline__ float erfc(float x) const { return erfcf(x); }
   __device__ __forceinline__ float rsqrt(float x) const { return rsqrtf(x); }
-  __device__ __forceinline__ float sin(float x) const { return sinf(x); }
-  __device__ __forceinline__ float cos(float x) const { return cosf(x); }
-  __device__ __forceinline__ float pow(float x, float y) const { return powf(x, y); }
+  __device__ __forceinline__ void sincos(double x, double* s, double* c) const { ::sincos(x, s, c); }
 
  private:
   template <class T>
