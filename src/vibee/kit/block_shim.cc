@@ -259,7 +259,8 @@ Status run_shim(const ShimKernel& kernel, const ShimLaunch& launch, const std::f
   if (launch.grid[0] == 0 || launch.grid[1] == 0 || launch.grid[2] == 0 || launch.grid[1] > 65535 ||
       launch.grid[2] > 65535 || launch.grid[0] > 0x7fffffffu)
     return refuse(fmt::format("a grid of {} blocks; from 1 to 2147483647, 65535 and 65535", list(launch.grid)));
-  if (uint64_t(kernel.static_shared) + 127 + launch.dynamic_shared > kMostSharedBytes + 127)
+  if (kernel.static_shared > kMostSharedBytes ||
+      (kernel.static_shared + 127) / 128 * 128 + uint64_t(launch.dynamic_shared) > kMostSharedBytes)
     return refuse(fmt::format("{} and {} bytes of shared memory; a block has at most {}", kernel.static_shared,
                               launch.dynamic_shared, kMostSharedBytes));
   return ShimRun(kernel, launch, program).run();

@@ -9,84 +9,73 @@
 #include <vector>
 
 #include "vibee/base/random/philox.h"
+#include "vibee/core/device/probe_launch.h"
 #include "vibee/kit/block_shim.h"
+#include "vibee/kit/block_trial.h"
 
 namespace vibee {
 namespace {
 
-/// 16 x k times the transpose of 8 x k, both row by row: c[16][8]. One warp, k in steps of one mma. A by ldmatrix.x4,
-/// B by .x2: rows of 16 bytes of either, whatever their elements are.
-template <class Block, class T, class Sum>
-void small_product(Block& b, const T* a, const T* right, uint32_t k, Sum* c) {
-  constexpr uint32_t kRow = 16 / sizeof(T), kDepth = 2 * kRow;  // elements of a row of a matrix, of a step
-  const auto sa = shared_array<T>(b, 16 * kDepth), sb = shared_array<T>(b, 8 * kDepth);
-  Sum sums[4] = {};
-  for (uint32_t at = 0; at < k; at += kDepth) {
-    const uint32_t l = b.lane();
-    b.store16(sa, l * kRow, b.load16(a, uint64_t(l / 2) * k + at + l % 2 * kRow));
-    if (l < 16) b.store16(sb, l * kRow, b.load16(right, uint64_t(l / 2) * k + at + l % 2 * kRow));
-    b.sync_warp();
-    uint32_t fa[4], fb[2];
-    // Matrices 0 and 1: rows 0 to 7 and 8 to 15 of the first half of k; 2 and 3: of the second.
-    b.load_matrices(fa, sa, (l % 16) * kDepth + l / 16 * kRow);
-    b.load_matrices(fb, sb, (l % 8) * kDepth + l / 8 % 2 * kRow);
-    b.mma(sums, fa, fb, T{});
-    b.sync_warp();
-  }
-  const uint32_t row = b.lane() / 4, column = b.lane() % 4 * 2;
-  for (uint32_t i = 0; i < 4; ++i) b.store(c, (row + i / 2 * 8) * 8 + column + i % 2, sums[i]);
-}
-
-template <class T, class Sum, class Draw, class Value>
-void expect_product(uint32_t k, Draw draw, Value value) {
-  for (const uint64_t seed : {0, 3}) {
-    RandomStream random(12, Purpose::test, k);
-    std::vector<Vector16<T>> memory_a(16 * k / Vector16<T>::kCount), memory_b(8 * k / Vector16<T>::kCount);
-    T* const a = memory_a[0].at;
-    T* const b = memory_b[0].at;
-    const auto at_a = [&](uint32_t i) -> T& { return memory_a[i / Vector16<T>::kCount].at[i % Vector16<T>::kCount]; };
-    const auto at_b = [&](uint32_t i) -> T& { return memory_b[i / Vector16<T>::kCount].at[i % Vector16<T>::kCount]; };
-    for (uint32_t i = 0; i < 16 * k; ++i) at_a(i) = draw(random);
-    for (uint32_t i = 0; i < 8 * k; ++i) at_b(i) = draw(random);
-    std::vector<Sum> c(16 * 8);
-    const ShimMemory memory[] = {{a, 16 * k * sizeof(T)}, {b, 8 * k * sizeof(T)}, {c.data(), c.size() * 4}};
-    ShimLaunch launch;
-    launch.block = {32, 1, 1};
-    launch.memory = memory;
-    launch.seed = seed;
-    const Status status = run_shim({"small_product", 32, 2048}, launch,
-                                   [&](ShimBlock& block) { small_product(block, a, b, k, c.data()); });
-    ASSERT_TRUE(status.ok()) << status.message();
-    for (uint32_t r = 0; r < 16; ++r)
-      for (uint32_t j = 0; j < 8; ++j) {
-        double sum = 0, magnitude = 0;
-        for (uint32_t i = 0; i < k; ++i) {
-          const double product = value(at_a(r * k + i)) * value(at_b(j * k + i));
-          sum += product;
-          magnitude += std::fabs(product);
-        }
-        // k roundings of partial sums, each of at most 2^-24 of the magnitude; whole numbers have none.
-        EXPECT_NEAR(double(c[r * 8 + j]), sum, std::is_integral_v<Sum> ? 0 : k * 0x1p-24 * magnitude) << r << " " << j;
+/// The kernel against double; `transposed`: b lies as [8][k].
+template <class T, class Sum>
+void expect_product(const char* kernel, uint32_t k, bool transposed, T (*draw)(RandomStream&), double (*value)(T)) {
+  RandomStream random(12, Purpose::test, k);
+  TrialArray<T> a(16 * k), b(8 * k);
+  for (uint32_t i = 0; i < 16 * k; ++i) a[i] = draw(random);
+  for (uint32_t i = 0; i < 8 * k; ++i) b[i] = draw(random);
+  TrialArray<Sum> c(16 * 8);
+  const Status status = run_kernel(kernel, probe_product_launch(), ProbeProductArgs{a.data(), b.data(), c.data(), k},
+                                   {a.memory(), b.memory()}, {c.memory()});
+  ASSERT_TRUE(status.ok()) << status.message();
+  for (uint32_t r = 0; r < 16; ++r)
+    for (uint32_t j = 0; j < 8; ++j) {
+      double sum = 0, magnitude = 0;
+      for (uint32_t i = 0; i < k; ++i) {
+        const double product = value(a[r * k + i]) * value(b[transposed ? j * k + i : i * 8 + j]);
+        sum += product;
+        magnitude += std::fabs(product);
       }
-  }
+      // k roundings of partial sums, each of at most a unit of the magnitude; whole numbers have none.
+      EXPECT_NEAR(double(c[r * 8 + j]), sum, std::is_integral_v<Sum> ? 0 : k * kUnit * magnitude) << r << " " << j;
+    }
 }
+Bf16 draw_bf16(RandomStream& r) { return {float_to_bf16(r.normal())}; }
+Half draw_half(RandomStream& r) { return {float_to_half(r.normal())}; }
+int8_t draw_int8(RandomStream& r) { return int8_t(r.below(256)); }
 
 TEST(WarpProduct, Bf16) {
-  for (const uint32_t k : {16u, 48u, 256u})
-    expect_product<Bf16, float>(
-        k, [](RandomStream& r) { return Bf16{float_to_bf16(r.normal())}; },
-        [](Bf16 v) { return double(bf16_to_float(v.bits)); });
+  for (const uint32_t k : {16u, 48u, 256u}) {
+    expect_product<Bf16, float>("vibee_probe_product_bf16", k, false, draw_bf16, TrialType<Bf16>::value);
+    expect_product<Bf16, float>("vibee_probe_product_bf16_t", k, true, draw_bf16, TrialType<Bf16>::value);
+  }
 }
 TEST(WarpProduct, Half) {
-  for (const uint32_t k : {16u, 48u, 256u})
-    expect_product<Half, float>(
-        k, [](RandomStream& r) { return Half{float_to_half(r.normal())}; },
-        [](Half v) { return double(half_to_float(v.bits)); });
+  for (const uint32_t k : {16u, 48u, 256u}) {
+    expect_product<Half, float>("vibee_probe_product_f16", k, false, draw_half, TrialType<Half>::value);
+    expect_product<Half, float>("vibee_probe_product_f16_t", k, true, draw_half, TrialType<Half>::value);
+  }
 }
 TEST(WarpProduct, Int8) {
   for (const uint32_t k : {32u, 96u, 512u})
-    expect_product<int8_t, int32_t>(
-        k, [](RandomStream& r) { return int8_t(r.below(256)); }, [](int8_t v) { return double(v); });
+    expect_product<int8_t, int32_t>("vibee_probe_product_s8_t", k, true, draw_int8, [](int8_t v) { return double(v); });
+}
+
+TEST(WarpProduct, ExchangesOfAProbe) {
+  constexpr uint32_t kBlocks = 3, kThreads = kBlocks * 128;
+  TrialArray<uint32_t> out(kThreads * 5), counters(3);
+  TrialArray<float> sums(1);
+  const Status status = run_kernel("vibee_probe_exchange", probe_exchange_launch(kBlocks),
+                                   ProbeExchangeArgs{out.data(), counters.data(), sums.data()}, {},
+                                   {out.memory(), counters.memory(), sums.memory()});
+  ASSERT_TRUE(status.ok()) << status.message();
+  for (uint32_t t = 0; t < kThreads; ++t) {
+    const uint32_t lane = t % 32, want[] = {9, lane ^ 5, lane < 28 ? lane + 4 : lane, 0x49249249u, 127 * 128 / 2};
+    for (uint32_t i = 0; i < 5; ++i) EXPECT_EQ(out[t * 5 + i], want[i]) << t << " " << i;
+  }
+  EXPECT_EQ(counters[0], kThreads);
+  EXPECT_EQ(counters[1], 127u);
+  EXPECT_EQ(counters[2], 1u);
+  EXPECT_EQ(sums[0], kThreads * 0.25f);
 }
 
 TEST(WarpProduct, SumsWrapAndGoOverAscendingDepth) {
