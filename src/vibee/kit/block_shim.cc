@@ -17,8 +17,6 @@ namespace {
 /// Ends the program of a thread behind a finding; caught where its fiber begins.
 struct Stopped {};
 
-constexpr size_t kStackBytes = 256 << 10;  // sanitizers multiply what a frame takes; pages are taken when touched
-
 std::string list(const std::array<uint32_t, 3>& v) { return fmt::format("({}, {}, {})", v[0], v[1], v[2]); }
 
 }  // namespace
@@ -106,8 +104,10 @@ Status ShimRun::run() {
   std::iota(blocks.begin(), blocks.end(), 0);
   permute(blocks);
   threads = std::vector<Thread>(launch_.block[0]);
-  for (uint32_t t = 0; t < threads.size(); ++t)
-    threads[t].fiber = std::make_unique<Fiber>(kStackBytes, [this, t] { run_thread(t); });
+  for (uint32_t t = 0; t < threads.size(); ++t) {
+    threads[t].fiber = take_fiber();
+    threads[t].fiber->start([this, t] { run_thread(t); });
+  }
   for (const uint64_t i : blocks) {
     block_index = {uint32_t(i % launch_.grid[0]), uint32_t(i / launch_.grid[0] % launch_.grid[1]),
                    uint32_t(i / launch_.grid[0] / launch_.grid[1])};
@@ -115,8 +115,10 @@ Status ShimRun::run() {
     if (!finding_.ok()) break;
   }
   stopping_ = true;
-  for (Thread& thread : threads)
-    if (!thread.fiber->done()) thread.fiber->resume();
+  for (Thread& thread : threads) {
+    if (!thread.fiber->idle()) thread.fiber->resume();
+    give_fiber(std::move(thread.fiber));
+  }
   return finding_;
 }
 
