@@ -15,7 +15,6 @@ struct HostKernel {
   const char* name;
   /// `args` as cuLaunchKernel takes them: a pointer to each parameter, of which a block kernel has one.
   Status (*run)(ShimLaunch& launch, void** args);
-  const char* heat;  ///< hot or cold, as in the kernel's row
 };
 
 /// nullptr where there is none of the name.
@@ -35,9 +34,7 @@ Status run_host_kernel(const ShimKernel& kernel, const ShimLaunch& launch, void*
 
 // A row of <stem>_block.inc, which namespace vibee includes, as a HostKernel.
 #define VIBEE_HOST_KERNEL(name, heat, threads, shared, Args, program, ...)         \
-  {#name,                                                                          \
-   [](ShimLaunch& launch, void** args) {                                           \
+  {#name, [](ShimLaunch& launch, void** args) {                                    \
      return run_host_kernel<Args>({#name, threads, shared}, launch, args,          \
                                   &program<ShimBlock __VA_OPT__(, ) __VA_ARGS__>); \
-   },                                                                              \
-   #heat},
+   }},

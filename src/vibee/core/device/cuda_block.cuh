@@ -2,9 +2,6 @@
 // The device's Block (core/device/block.h): inline wrappers of CUDA and PTX, nothing else. For *_cuda.cu alone.
 #pragma once
 
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
-
 #include "vibee/core/device/block.h"
 
 namespace vibee {
@@ -197,12 +194,23 @@ class CudaBlock {
   }
 
   __device__ __forceinline__ float to_float(float v) const { return v; }
-  __device__ __forceinline__ float to_float(Half v) const { return __half2float(__ushort_as_half(v.bits)); }
-  __device__ __forceinline__ float to_float(Bf16 v) const { return __bfloat162float(__ushort_as_bfloat16(v.bits)); }
+  // By PTX: the headers of CUDA's half types take longer to read than most files of kernels to compile.
+  __device__ __forceinline__ float to_float(Half v) const {
+    float f;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(f) : "h"(v.bits));
+    return f;
+  }
+  __device__ __forceinline__ float to_float(Bf16 v) const { return __uint_as_float(uint32_t(v.bits) << 16); }
   __device__ __forceinline__ float from_float(float v, float) const { return v; }
-  __device__ __forceinline__ Half from_float(float v, Half) const { return {__half_as_ushort(__float2half_rn(v))}; }
+  __device__ __forceinline__ Half from_float(float v, Half) const {
+    Half h;
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(h.bits) : "f"(v));
+    return h;
+  }
   __device__ __forceinline__ Bf16 from_float(float v, Bf16) const {
-    return {__bfloat16_as_ushort(__float2bfloat16_rn(v))};
+    Bf16 h;
+    asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(h.bits) : "f"(v));
+    return h;
   }
 
   __device__ __forceinline__ float fma(float a, float b, float c) const { return __fmaf_rn(a, b, c); }

@@ -10,7 +10,8 @@ namespace vibee {
 
 /// Of all folders; empty where the build had no nvcc.
 std::vector<KernelImage> kernel_images();
-/// By what they were compiled for which devices, e.g. "nvcc 13.0.88, sm_80 sm_90a sm_100a"; empty where they were not.
+/// What compiled them and for which devices, "nvcc 13.0.88, sm_80 sm_90a sm_100a", or why there are none, "none, there
+/// was no nvcc".
 std::string_view kernel_images_build();
 
 }  // namespace vibee

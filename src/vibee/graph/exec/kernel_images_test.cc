@@ -13,7 +13,7 @@ namespace vibee {
 namespace {
 
 TEST(KernelImages, AreFatBinariesWhereTheBuildHadACompiler) {
-  EXPECT_EQ(kernel_images().empty(), kernel_images_build().empty()) << kernel_images_build();
+  EXPECT_EQ(kernel_images().empty(), kernel_images_build().starts_with("none, ")) << kernel_images_build();
   for (const KernelImage& image : kernel_images()) {
     EXPECT_TRUE(image.file.ends_with("_cuda.cu")) << image.file;
     ASSERT_GE(image.fatbin.size(), 16u);
