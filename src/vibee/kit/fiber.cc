@@ -6,13 +6,13 @@
 #include <vector>
 
 // There where the program is built with the address sanitizer (sanitizer/common_interface_defs.h, asan_interface.h).
-// The thread sanitizer is told nothing: to it a thread's fibers are that thread, which is what they are. (As fibers of
-// its own each switch would join clocks of a thousand threads, a minute for a test of seconds.)
-extern "C" {
+// The thread sanitizer is told nothing: to it a thread's fibers are that thread, which is what they are. (Told of
+// fibers, each switch joins clocks of hundreds of threads: kernels_pointwise_test took more than two minutes then.)
+extern "C" {  // NOLINTBEGIN(readability-identifier-naming): theirs
 [[gnu::weak]] void __sanitizer_start_switch_fiber(void** fake_stack_save, const void* bottom, size_t size);
 [[gnu::weak]] void __sanitizer_finish_switch_fiber(void* fake_stack, const void** bottom_old, size_t* size_old);
 [[gnu::weak]] void __asan_unpoison_memory_region(const volatile void* at, size_t size);
-}
+}  // NOLINTEND(readability-identifier-naming)
 
 namespace vibee {
 namespace {
