@@ -2,6 +2,7 @@
 #   x.cc            part of the library          x_<isa>.cc   the same, with that instruction set's flags
 #   x_test.cc       the folder's test program    x_fuzz.cc    a fuzz target of its own
 #   x_avx512.cc and x_amx.cc, where SIMDe is found, once more for emulation: the folder's tests run them as <top>_<sub>_emulated_test
+#   x_cuda.cu, x_block.inc   kernels for CUDA and for its shim (cmake/cuda.cmake)
 #   x_check.cc, x_bench.cc   leaves, linked into the binary by cmake/binary.cmake
 # A folder links every folder below it, so adding a file or a folder edits no build file.
 
@@ -22,12 +23,9 @@ set_property(GLOBAL PROPERTY VIBEE_LEAVES "")
 # kit: oracles, generators and tolerances for tests, checks and benches. It links nothing itself: whoever uses a part of it links
 # what that part stands on.
 file(GLOB_RECURSE kit CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/vibee/kit/*.cc)
-if(kit)
-  add_library(vibee_kit STATIC ${kit})
-  target_link_libraries(vibee_kit PUBLIC vibee_options)
-else()
-  add_library(vibee_kit INTERFACE)
-endif()
+vibee_host_kernels(host_kernels)
+add_library(vibee_kit STATIC ${kit} ${host_kernels})
+target_link_libraries(vibee_kit PUBLIC vibee_options PRIVATE Boost::context)
 
 # Kernels for AVX-512 and AMX on a machine without them: a wrapper a source includes kit/emulated_avx512.h and kit/emulated_amx.h first and is compiled for AVX2, without
 # optimisation, which would take a minute a file, but for vzeroupper (-fexpensive-optimizations): where halves of registers are left in use, scalar code runs thirty
@@ -95,6 +93,8 @@ function(vibee_folder top sub below)
       endif()
     endif()
   endforeach()
+  vibee_cuda_images(${top} ${sub} images)
+  list(APPEND sources ${images})
   set(lib vibee_${top}_${sub})
   if(sources)
     add_library(${lib} STATIC ${sources})
