@@ -66,16 +66,21 @@ Result<CudaDevice::Memory> CudaDevice::memory() {
 }
 
 Status CudaDevice::status(const char* symbol, std::string_view what, CudaResult result) {
-  std::string said = fmt::format("{}{}{}: {}", symbol, what.empty() ? "" : ", ", what, driver_->describe(result));
+  const auto say = [&](const char* call, std::string_view of, CudaResult r) {
+    return fmt::format("{}{}{}: {}", call, of.empty() ? "" : ", ", of, driver_->describe(r));
+  };
   if (loses_device(result)) {
     std::lock_guard lock(mutex_);
     if (lost_status_.ok())
+      // A destructor may have been the first to hear of it.
       lost_status_ =
           error(Code::io, "{} is lost: {}; it is not used any more, restart the process (driver for CUDA {})", label(),
-                said, cuda_version_text(driver_->version));
+                loses_device(release_result_) ? say(release_symbol_, "", release_result_) : say(symbol, what, result),
+                cuda_version_text(driver_->version));
     lost_.store(true, std::memory_order_release);
     return lost_status_;
   }
+  std::string said = say(symbol, what, result);
   if (result == CudaResult::out_of_memory) {
     size_t free = 0, total = 0;
     const char* failed = nullptr;

@@ -58,9 +58,14 @@ class CudaDevice {
   /// For destructors: calls the driver even where the device is lost, and keeps what went wrong for release_error().
   template <class... P>
   void release(const CudaCall<P...>& function, std::type_identity_t<P>... parameters) noexcept {
-    const char* failed = function.symbol;
-    const CudaResult r = in_context(failed, function, parameters...);
-    if (r != CudaResult::success) note_release(failed, r);
+    // Even where the context cannot be made current: a handle says itself what it is of.
+    const CudaResult push = driver_->context_push(context_), r = function(parameters...);
+    if (push != CudaResult::success) note_release(driver_->context_push.symbol, push);
+    if (r != CudaResult::success) note_release(function.symbol, r);
+    if (push != CudaResult::success) return;
+    CUctx_st* popped = nullptr;
+    if (const CudaResult pop = driver_->context_pop(&popped); pop != CudaResult::success)
+      note_release(driver_->context_pop.symbol, pop);
   }
   /// The first failure of a destructor since the last call of this, which could not say so itself.
   Status release_error();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The driver API of CUDA as a table of functions that are found at run time, so that one binary runs with and without
 // a driver and is built without a toolkit. Declarations are our own, of what is used alone; where a toolkit is found,
-// cuda_declarations_test.cc holds them against its cuda.h.
+// tests/cuda_declarations.cc holds them against its cuda.h.
 #pragma once
 
 #include <cstddef>
