@@ -114,7 +114,7 @@ TEST(HostCudaDriver, FindsWhatIsUsedAfterItWasDestroyed) {
 TEST(HostCudaDriver, WantsAContext) {
   TrialDevice trial;
   CudaAddress memory = 0;
-  EXPECT_EQ(trial.driver.memory_alloc(&memory, 100), CudaResult::invalid_context);
+  EXPECT_EQ(trial.driver->memory_alloc(&memory, 100), CudaResult::invalid_context);
   expect_problem(trial.host.finish(), "cuMemAlloc: no context is current");
 }
 
