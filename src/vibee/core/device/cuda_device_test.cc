@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <thread>
+
 #include "vibee/core/device/cuda_graph.h"
 #include "vibee/core/device/device_pool.h"
 #include "vibee/core/device/kernel_times.h"
@@ -201,6 +203,31 @@ TEST(CudaStream, WithoutItsEventAnOrderIsWrongSometimes) {
   }
   EXPECT_GT(wrong, 5);
   EXPECT_LT(wrong, 35);
+}
+
+TEST(CudaDevice, ThreadsShareOne) {
+  TrialDevice trial({.seed = 9});
+  {
+    auto device = made(trial.open());
+    auto pool = made(DevicePool::create(device, 100000));
+    const auto work = [&](int thread) {
+      auto stream = made(CudaStream::create(device));
+      auto ring = made(PinnedRing::create(device, 64, 2));
+      for (int i = 0; i < 50; ++i) {
+        auto block = made(pool->take(1000));
+        std::vector<int> in(250, 1000 * thread + i), out(250);
+        EXPECT_TRUE(ring.copy_in(stream, block.address(), std::as_bytes(std::span(in))).ok());
+        EXPECT_TRUE(ring.copy_out(stream, std::as_writable_bytes(std::span(out)), block.address()).ok());
+        EXPECT_EQ(in, out);
+      }
+    };
+    std::vector<std::thread> threads;
+    for (int t = 0; t < 4; ++t) threads.emplace_back(work, t);
+    for (std::thread& t : threads) t.join();
+    EXPECT_EQ(pool->used(), 0u);
+    EXPECT_TRUE(device->release_error().ok());
+  }
+  EXPECT_EQ(trial.host.finish(), Problems{});
 }
 
 TEST(CudaStream, AsksWithoutWaiting) {
