@@ -106,8 +106,9 @@ static_assert(equal(F::registers, CU_FUNC_ATTRIBUTE_NUM_REGS));
 static_assert(equal(F::max_dynamic_shared, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES));
 
 using M = CudaCaptureMode;
-static_assert(equal(M::global, CU_STREAM_CAPTURE_MODE_GLOBAL) && equal(M::relaxed, CU_STREAM_CAPTURE_MODE_RELAXED));
-static_assert(equal(M::thread_local_, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL));
+static_assert(equal(M::every_thread, CU_STREAM_CAPTURE_MODE_GLOBAL) &&
+              equal(M::relaxed, CU_STREAM_CAPTURE_MODE_RELAXED));
+static_assert(equal(M::this_thread, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL));
 
 }  // namespace
 }  // namespace vibee

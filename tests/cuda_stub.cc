@@ -19,6 +19,7 @@ using namespace vibee;
 #undef cuGetErrorName
 #undef cuGetErrorString
 
+// NOLINTBEGIN(readability-identifier-naming): CUDA's names
 VIBEE_EXPORT CudaResult cuInit(unsigned) { return CudaResult(VIBEE_STUB_INIT); }
 VIBEE_EXPORT CudaResult cuDriverGetVersion(int* version) { return *version = VIBEE_STUB_VERSION, CudaResult::success; }
 VIBEE_EXPORT CudaResult cuGetErrorName(CudaResult result, const char** name) {
@@ -28,3 +29,4 @@ VIBEE_EXPORT CudaResult cuGetErrorName(CudaResult result, const char** name) {
 VIBEE_EXPORT CudaResult cuGetErrorString(CudaResult, const char** text) {
   return *text = "text of the stub", CudaResult::success;
 }
+// NOLINTEND(readability-identifier-naming)

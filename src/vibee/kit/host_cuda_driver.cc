@@ -316,6 +316,7 @@ struct HostCuda {
     const LaunchShape shape{{x, y, z}, threads, shared};
     return streams.submit(id_of(stream), f->name, [this, &function, name = f->name, shape, copies]() mutable {
       std::vector<void*> pointers;
+      pointers.reserve(copies.size());
       for (auto& copy : copies) pointers.push_back(copy.data());
       Status status = function.run({name, shape, options.seed ? random() : 0, device.live()}, pointers.data());
       if (status.ok()) return kOk;

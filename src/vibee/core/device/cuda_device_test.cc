@@ -222,6 +222,7 @@ TEST(CudaDevice, ThreadsShareOne) {
       }
     };
     std::vector<std::thread> threads;
+    threads.reserve(4);
     for (int t = 0; t < 4; ++t) threads.emplace_back(work, t);
     for (std::thread& t : threads) t.join();
     EXPECT_EQ(pool->used(), 0u);

@@ -83,7 +83,7 @@ enum class CudaFunctionAttribute : int {
   max_dynamic_shared = 8,
 };
 
-enum class CudaCaptureMode : int { global = 0, thread_local_ = 1, relaxed = 2 };
+enum class CudaCaptureMode : int { every_thread = 0, this_thread = 1, relaxed = 2 };
 
 struct CudaUuid {
   unsigned char bytes[16];

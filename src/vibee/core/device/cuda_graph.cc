@@ -12,7 +12,7 @@ struct Recorded {
 Result<Recorded> record_graph(CudaStream& stream, const std::function<Status()>& record) {
   CudaDevice& d = *stream.device();
   Recorded out{CudaOwned<CUgraph_st, &CudaDriver::graph_destroy>(stream.device())};
-  VIBEE_TRY(d.call(d.driver().capture_begin, "", stream.get(), CudaCaptureMode::thread_local_));
+  VIBEE_TRY(d.call(d.driver().capture_begin, "", stream.get(), CudaCaptureMode::this_thread));
   Status recorded = record();
   // Ends on an error, too: a stream that records takes no other work.
   Status ended = d.call(d.driver().capture_end, "", stream.get(), out.graph.out());

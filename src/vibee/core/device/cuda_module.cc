@@ -7,7 +7,8 @@
 
 namespace vibee {
 
-Result<std::shared_ptr<CudaModule>> CudaModule::load(std::shared_ptr<CudaDevice> device, const KernelImage& image) {
+Result<std::shared_ptr<CudaModule>> CudaModule::load(const std::shared_ptr<CudaDevice>& device,
+                                                     const KernelImage& image) {
   std::shared_ptr<CudaModule> out(new CudaModule);
   out->file_ = image.file;
   if (image.fatbin.empty()) return error(Code::unsupported, "{}: has no code for devices; build with nvcc", image.file);

@@ -38,7 +38,7 @@ class CudaKernel {
 class CudaModule : public std::enable_shared_from_this<CudaModule> {
  public:
   /// `unsupported` where the image has nothing for the device: says its capability and what the image has.
-  static Result<std::shared_ptr<CudaModule>> load(std::shared_ptr<CudaDevice> device, const KernelImage& image);
+  static Result<std::shared_ptr<CudaModule>> load(const std::shared_ptr<CudaDevice>& device, const KernelImage& image);
   CudaModule(const CudaModule&) = delete;
   Result<CudaKernel> kernel(std::string_view name);
   const std::shared_ptr<CudaDevice>& device() const { return module_.device(); }

@@ -3,7 +3,7 @@
 
 namespace vibee {
 
-Result<CudaEvent> CudaEvent::create(std::shared_ptr<CudaDevice> device, bool timed) {
+Result<CudaEvent> CudaEvent::create(const std::shared_ptr<CudaDevice>& device, bool timed) {
   CudaEvent out;
   out.event_ = CudaOwned<CUevent_st, &CudaDriver::event_destroy>(device);
   VIBEE_TRY(device->call(device->driver().event_create, "", out.event_.out(), timed ? 0 : kCudaEventDisableTiming));
@@ -25,7 +25,7 @@ Result<bool> CudaEvent::done() {
   return device.accepts(CudaResult::not_ready, device.driver().event_query, event_.get());
 }
 
-Result<CudaStream> CudaStream::create(std::shared_ptr<CudaDevice> device) {
+Result<CudaStream> CudaStream::create(const std::shared_ptr<CudaDevice>& device) {
   CudaStream out;
   out.stream_ = CudaOwned<CUstream_st, &CudaDriver::stream_destroy>(device);
   VIBEE_TRY(device->call(device->driver().stream_create, "", out.stream_.out(), kCudaStreamNonBlocking));

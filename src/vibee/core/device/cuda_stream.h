@@ -39,7 +39,7 @@ class CudaEvent {
  public:
   CudaEvent() = default;
   /// `timed` events cost more; only between two of these is there a time.
-  static Result<CudaEvent> create(std::shared_ptr<CudaDevice> device, bool timed = false);
+  static Result<CudaEvent> create(const std::shared_ptr<CudaDevice>& device, bool timed = false);
   /// Is behind all that was given to the stream so far. Anew each time.
   Status record(const CudaStream& stream);
   /// Waits for it. At once where it was never recorded.
@@ -54,7 +54,7 @@ class CudaEvent {
 class CudaStream {
  public:
   CudaStream() = default;
-  static Result<CudaStream> create(std::shared_ptr<CudaDevice> device);
+  static Result<CudaStream> create(const std::shared_ptr<CudaDevice>& device);
   /// What is given to this stream from now on waits for the event's last record.
   Status wait(const CudaEvent& event);
   Status synchronize();

@@ -6,7 +6,7 @@
 
 namespace vibee {
 
-Result<KernelTimes> KernelTimes::create(std::shared_ptr<CudaDevice> device, size_t most) {
+Result<KernelTimes> KernelTimes::create(const std::shared_ptr<CudaDevice>& device, size_t most) {
   KernelTimes out;
   out.device_ = device;
   for (size_t i = 0; i <= most; ++i) {

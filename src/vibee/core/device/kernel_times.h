@@ -13,7 +13,7 @@ namespace vibee {
 class KernelTimes {
  public:
   /// Makes the events of up to `most` pieces a step beforehand.
-  static Result<KernelTimes> create(std::shared_ptr<CudaDevice> device, size_t most);
+  static Result<KernelTimes> create(const std::shared_ptr<CudaDevice>& device, size_t most);
   /// A step begins here; what was recorded before is forgotten.
   Status begin(const CudaStream& stream);
   /// What the stream was given since the last mark is of `call`. Pieces above the most are counted, not timed.

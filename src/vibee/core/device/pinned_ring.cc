@@ -10,7 +10,7 @@ PinnedMemory::~PinnedMemory() {
   if (data_) device_->release(device_->driver().host_free, data_);
 }
 
-Result<PinnedMemory> PinnedMemory::create(std::shared_ptr<CudaDevice> device, size_t bytes) {
+Result<PinnedMemory> PinnedMemory::create(const std::shared_ptr<CudaDevice>& device, size_t bytes) {
   PinnedMemory out;
   out.device_ = device, out.bytes_ = bytes;
   if (bytes == 0) return out;
@@ -20,7 +20,7 @@ Result<PinnedMemory> PinnedMemory::create(std::shared_ptr<CudaDevice> device, si
   return out;
 }
 
-Result<PinnedRing> PinnedRing::create(std::shared_ptr<CudaDevice> device, size_t piece_bytes, size_t pieces) {
+Result<PinnedRing> PinnedRing::create(const std::shared_ptr<CudaDevice>& device, size_t piece_bytes, size_t pieces) {
   if (piece_bytes == 0 || pieces == 0 || piece_bytes > SIZE_MAX / pieces)
     return error(Code::invalid, "a ring of {} pinned pieces of {} bytes cannot be made", pieces, piece_bytes);
   PinnedRing out;

@@ -21,7 +21,7 @@ class PinnedMemory {
   }
   /// No copy from or to it may be under way.
   ~PinnedMemory();
-  static Result<PinnedMemory> create(std::shared_ptr<CudaDevice> device, size_t bytes);
+  static Result<PinnedMemory> create(const std::shared_ptr<CudaDevice>& device, size_t bytes);
   std::byte* data() const { return static_cast<std::byte*>(data_); }
   std::span<std::byte> span() const { return {data(), bytes_}; }
 
@@ -43,7 +43,7 @@ class PinnedRing {
   }
   /// Waits for copies under way.
   ~PinnedRing();
-  static Result<PinnedRing> create(std::shared_ptr<CudaDevice> device, size_t piece_bytes, size_t pieces);
+  static Result<PinnedRing> create(const std::shared_ptr<CudaDevice>& device, size_t piece_bytes, size_t pieces);
 
   /// Returns when `from` has been read; the copies are on the stream.
   Status copy_in(const CudaStream& stream, CudaAddress to, std::span<const std::byte> from);
