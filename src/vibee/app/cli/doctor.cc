@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// vibee doctor: this machine's measured limits, the instruction sets that kernels can use, and optional parts that are
-// absent.
+// vibee doctor: this machine's measured limits, the instruction sets that kernels can use, its devices, and optional
+// parts that are absent.
 #include <dlfcn.h>
 #include <unistd.h>
 
@@ -12,6 +12,7 @@
 
 #include "vibee/app/cli/args.h"
 #include "vibee/app/cli/cli.h"
+#include "vibee/app/cli/device_report.h"
 #include "vibee/base/text/json_object.h"
 #include "vibee/hw/device/probe.h"
 #include "vibee/model/cache/cache.h"
@@ -19,12 +20,13 @@
 namespace vibee {
 namespace {
 
-/// A library (.so) or a program.
+/// A library (.so, or else an older one) or a program.
 struct Optional {
-  const char *file, *name, *cost;
+  const char *file, *name, *cost, *older = nullptr;
   bool present() const {
     if (std::string_view(file).find(".so") != std::string_view::npos) {
       void* handle = dlopen(file, RTLD_LAZY);
+      if (!handle && older) handle = dlopen(older, RTLD_LAZY);
       return handle != nullptr && dlclose(handle) == 0;
     }
     const char* path = std::getenv("PATH");
@@ -39,6 +41,10 @@ struct Optional {
 };
 constexpr Optional kOptional[] = {
     {"libcuda.so.1", "CUDA driver", "models run on the CPU only"},
+    {"libcublasLt.so.13", "cuBLASLt", "nothing yet: no kernel of this build asks for it", "libcublasLt.so.12"},
+    {"libcudnn.so.9", "cuDNN", "nothing yet, the same"},
+    {"libnvrtc.so.13", "NVRTC", "nothing yet, the same", "libnvrtc.so.12"},
+    {"libnccl.so.2", "NCCL", "nothing yet, the same"},
     {"libOpenCL.so.1", "OpenCL", "no OpenCL device can be used"},
     {"libopenblas.so.0", "OpenBLAS",
      "`vibee train` with kernels.gemm = auto has less to choose from; install libopenblas0-pthread"},
@@ -51,9 +57,10 @@ constexpr Optional kOptional[] = {
 
 int verb_doctor(int argc, char** argv) {
   bool json = false, quick = false;
-  Args args("doctor",
-            "Measures memory bandwidth at 1 to n threads, fp32 and int8 peaks and disk reads, and says what is missing "
-            "and what that costs.");
+  Args args(
+      "doctor",
+      "Measures memory bandwidth at 1 to n threads, fp32 and int8 peaks, disk reads and copies to and from devices, "
+      "and says what is missing and what that costs.");
   args.add("--json", json, "print an object");
   args.add("--quick", quick, "fewer repetitions, no disk");
   args.example("vibee doctor --json");
@@ -93,6 +100,7 @@ int verb_doctor(int argc, char** argv) {
     missing.push_back(
         JsonObject().text("name", o.name).boolean("present", present).text("cost_of_absence", o.cost).str());
   }
+  const DeviceReport devices = report_devices(quick);
   if (json) {
     std::puts(JsonObject()
                   .text("cpu", cpu_name())
@@ -102,6 +110,7 @@ int verb_doctor(int argc, char** argv) {
                   .number("disk_read_gb_s", disk)
                   .text("disk_note", disk_note)
                   .raw("instruction_sets", json_array(isas))
+                  .raw("cuda", devices.json)
                   .raw("optional", json_array(missing))
                   .str()
                   .c_str());
@@ -114,7 +123,8 @@ int verb_doctor(int argc, char** argv) {
   std::fputs(disk > 0 ? fmt::format("  disk read {:.2f} GB/s ({})\n", disk, disk_note).c_str()
                       : fmt::format("  disk: {}\n", disk_note).c_str(),
              stdout);
-  std::fputs(fmt::format("kernels for: {}\noptional parts:\n{}", isa_text, optional_text).c_str(), stdout);
+  std::fputs(fmt::format("kernels for: {}\n{}optional parts:\n{}", isa_text, devices.text, optional_text).c_str(),
+             stdout);
   return kExitOk;
 }
 
