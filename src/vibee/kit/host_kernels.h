@@ -13,6 +13,7 @@ namespace vibee {
 
 struct HostKernel {
   const char* name;
+  size_t argument_bytes;
   /// `args` as cuLaunchKernel takes them: a pointer to each parameter, of which a block kernel has one.
   Status (*run)(ShimLaunch& launch, void** args);
 };
@@ -34,7 +35,7 @@ Status run_host_kernel(const ShimKernel& kernel, const ShimLaunch& launch, void*
 
 // A row of <stem>_block.inc, which namespace vibee includes, as a HostKernel.
 #define VIBEE_HOST_KERNEL(name, heat, threads, shared, Args, program, ...)         \
-  {#name, [](ShimLaunch& launch, void** args) {                                    \
+  {#name, sizeof(Args), [](ShimLaunch& launch, void** args) {                      \
      return run_host_kernel<Args>({#name, threads, shared}, launch, args,          \
                                   &program<ShimBlock __VA_OPT__(, ) __VA_ARGS__>); \
    }},

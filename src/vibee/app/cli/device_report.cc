@@ -6,6 +6,7 @@
 #include "vibee/base/text/json_object.h"
 #include "vibee/core/device/cuda_device.h"
 #include "vibee/core/measure/copy_rates.h"
+#include "vibee/graph/exec/kernel_images.h"
 
 namespace vibee {
 namespace {
@@ -34,8 +35,12 @@ DeviceReport report_devices(const Result<std::shared_ptr<const CudaDriver>>& dri
   DeviceReport out;
   const auto infos = driver.ok() ? cuda_devices(**driver) : Result<std::vector<DeviceInfo>>(driver.status());
   if (!infos.ok()) {
-    out.text = fmt::format("devices: none: {}\n", infos.status().message());
-    out.json = JsonObject().text("note", infos.status().message()).raw("devices", "[]").str();
+    out.text = fmt::format("devices: none: {}\n  kernels built: {}\n", infos.status().message(), kernel_images_build());
+    out.json = JsonObject()
+                   .text("kernels", kernel_images_build())
+                   .text("note", infos.status().message())
+                   .raw("devices", "[]")
+                   .str();
     return out;
   }
   const std::string version = cuda_version_text((*driver)->version);
@@ -74,7 +79,13 @@ DeviceReport report_devices(const Result<std::shared_ptr<const CudaDriver>>& dri
     }
     rows.push_back(row.str());
   }
-  out.json = JsonObject().text("driver", version).text("note", "").raw("devices", json_array(rows)).str();
+  out.text += fmt::format("  kernels built: {}\n", kernel_images_build());
+  out.json = JsonObject()
+                 .text("driver", version)
+                 .text("kernels", kernel_images_build())
+                 .text("note", "")
+                 .raw("devices", json_array(rows))
+                 .str();
   return out;
 }
 

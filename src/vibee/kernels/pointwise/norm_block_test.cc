@@ -6,7 +6,11 @@
 
 #include <cmath>
 
+#include "vibee/core/device/device_pool.h"
+#include "vibee/core/device/pinned_ring.h"
 #include "vibee/kit/block_trial.h"
+#include "vibee/kit/host_block_kernels.h"
+#include "vibee/kit/trial_device.h"
 
 namespace vibee {
 namespace {
@@ -99,6 +103,42 @@ TEST(NormBlock, InPlace) {
                          NormArgs{x.data(), w.data(), nullptr, x.data(), 576, 1e-5f}, {w.memory()}, {x.memory()})
                   .ok());
   EXPECT_EQ(0, std::memcmp(x.data(), want.data(), want.memory().bytes));
+}
+
+/// Through the driver: memory of a pool, copies on a stream, a module's function. The shim's bytes come back.
+TEST(NormBlock, RunsOnADevice) {
+  constexpr uint32_t kRows = 3, kWidth = 97;
+  const auto x = normals<float>(kRows * kWidth, 1), w = normals<float>(kWidth, 2);
+  TrialArray<float> want(kRows * kWidth);
+  ASSERT_TRUE(run_kernel("vibee_rms_norm_f32_f32", norm_launch(kRows, kWidth),
+                         NormArgs{x.data(), w.data(), nullptr, want.data(), kWidth, 1e-5f}, {x.memory(), w.memory()},
+                         {want.memory()})
+                  .ok());
+  TrialDevice trial({.find = find_host_function});
+  {
+    const auto device = made(trial.open());
+    const auto pool = made(DevicePool::create(device, 64 << 10));
+    const CudaStream stream = made(CudaStream::create(device));
+    PinnedRing ring = made(PinnedRing::create(device, 256, 2));
+    const auto fatbin = trial_fatbin({90});
+    CudaKernel norm = made(made(CudaModule::load(device, {"norm_cuda.cu", fatbin}))->kernel("vibee_rms_norm_f32_f32"));
+    const DeviceBlock rows = made(pool->take(4 * kRows * kWidth)), weight = made(pool->take(4 * kWidth)),
+                      out = made(pool->take(4 * kRows * kWidth));
+    const auto bytes = [](const TrialArray<float>& a) {
+      return std::as_bytes(std::span<const float>(a.data(), a.size()));
+    };
+    ASSERT_TRUE(ring.copy_in(stream, rows.address(), bytes(x)).ok());
+    ASSERT_TRUE(ring.copy_in(stream, weight.address(), bytes(w)).ok());
+    const auto on_device = [](const DeviceBlock& block) { return reinterpret_cast<float*>(block.address()); };
+    NormArgs args{on_device(rows), on_device(weight), nullptr, on_device(out), kWidth, 1e-5f};
+    void* packed[] = {&args};
+    ASSERT_TRUE(norm.launch(stream, norm_launch(kRows, kWidth), packed).ok());
+    TrialArray<float> got(kRows * kWidth);
+    ASSERT_TRUE(
+        ring.copy_out(stream, std::as_writable_bytes(std::span<float>(got.data(), got.size())), out.address()).ok());
+    EXPECT_TRUE(same_bytes(want, got));
+  }
+  EXPECT_EQ(trial.host.finish(), std::vector<std::string>{});
 }
 
 TEST(NormBlock, RowsThatEndTooEarlyAreFound) {
