@@ -27,18 +27,23 @@ VIBEE_BLOCK float attention_score(Block& b, const AttentionArgs& args, float dot
   return dot * (args.scale * kLog2);
 }
 
+struct KeyRange {
+  uint32_t begin, end;
+  VIBEE_BLOCK bool has(uint32_t key) const { return key >= begin && key < end; }
+};
+
 /// The block's item, a word at a time.
 template <class Block>
-VIBEE_BLOCK AttentionItem load_item(Block& b, const AttentionArgs& args) {
+VIBEE_BLOCK SplitItem load_item(Block& b, const AttentionArgs& args) {
   const auto* words = reinterpret_cast<const uint32_t*>(args.items);
-  const uint64_t at = uint64_t(b.block_x()) * (sizeof(AttentionItem) / sizeof(uint32_t));
+  const uint64_t at = uint64_t(b.block_x()) * (sizeof(SplitItem) / sizeof(uint32_t));
   return {b.load(words, at),     b.load(words, at + 1), b.load(words, at + 2), b.load(words, at + 3),
           b.load(words, at + 4), b.load(words, at + 5), b.load(words, at + 6)};
 }
 
 /// Where an item's keys are, and what of them each of its query vectors (row * heads + head) sees.
 struct AttentionTile {
-  AttentionItem item;
+  SplitItem item;
   uint32_t vectors, kv_head, window, causal;
   uint32_t begin, end;  // keys of the split that any vector sees
 
@@ -56,8 +61,10 @@ struct AttentionTile {
     end = behind < to ? behind : to;
   }
   VIBEE_BLOCK uint32_t last(uint32_t vector) const { return item.last + vector / item.heads * causal; }
-  VIBEE_BLOCK bool sees(uint32_t last_key, uint32_t key) const {
-    return key >= begin && key < end && key <= last_key && key >= first_key(last_key, window);
+  /// Keys [begin, end) of the split that a vector with that last key sees.
+  VIBEE_BLOCK KeyRange seen(uint32_t last_key) const {
+    const uint32_t low = first_key(last_key, window);
+    return {begin > low ? begin : low, end < last_key + 1 ? end : last_key + 1};
   }
   /// Whether a vector with that last key has a part of this split.
   VIBEE_BLOCK bool has_part(uint32_t last_key) const {
@@ -134,7 +141,7 @@ VIBEE_BLOCK void attention_split_block(Block& b, const AttentionArgs& args) {
   for (uint32_t m = 0; m < kVectorTile; ++m)
     if (m < tile.vectors)
       b.store(scores, m * kSplitKeys + t,
-              tile.sees(tile.last(m), key) ? attention_score(b, args, dots[m]) : kNothingSeen);
+              tile.seen(tile.last(m)).has(key) ? attention_score(b, args, dots[m]) : kNothingSeen);
   b.sync();
 
   if (b.warp() < tile.vectors) {
@@ -152,12 +159,12 @@ VIBEE_BLOCK void attention_split_block(Block& b, const AttentionArgs& args) {
   if (group >= groups) return;
   float sums[kVectorTile] = {};  // of vectors group, group + groups, ...
   for (uint32_t page = tile.begin / kPageTokens; page * kPageTokens < tile.end; ++page) {
-    const Kv* const values = page_values<Kv>(args, tile.page(b, args, page * kPageTokens), tile.kv_head);
+    const Kv* const values = page_values<Kv>(args, tile.page(b, args, page * kPageTokens), tile.kv_head) + column;
     for (uint32_t lane = 0; lane < kPageTokens; lane += 4) {
       const uint32_t at = page * kPageTokens + lane;
       float v[4];
       for (uint32_t j = 0; j < 4; ++j)  // what lies behind the sequence may be no number
-        v[j] = at + j >= tile.begin && at + j < tile.end ? b.to_float(b.load(values, (lane + j) * d + column)) : 0.0f;
+        v[j] = at + j >= tile.begin && at + j < tile.end ? b.to_float(b.load(values, (lane + j) * d)) : 0.0f;
       for (uint32_t m = 0; m < kVectorTile; ++m)
         if (group + m * groups < tile.vectors) {
           const Vector16<float> of = b.load16(scores, (group + m * groups) * kSplitKeys + at - origin);

@@ -7,7 +7,7 @@
 #include <map>
 #include <tuple>
 
-#include "vibee/kernels/attention/attention_trial.h"
+#include "vibee/kit/trial_attention.h"
 
 namespace vibee {
 namespace {
@@ -108,7 +108,7 @@ TEST(AttentionBlock, AppendedRowsLieAsTheCpuStoresThem) {
     }
 }
 
-TEST(AttentionItems, EveryRowHeadAndVisibleSplitOnce) {
+TEST(SplitItems, EveryRowHeadAndVisibleSplitOnce) {
   const std::vector<uint32_t> table(80, 5);
   const SequenceRows sequences[] = {{3, 1, 700, table.data()},
                                     {4, 40, 250, table.data()},
@@ -121,9 +121,9 @@ TEST(AttentionItems, EveryRowHeadAndVisibleSplitOnce) {
         for (const uint32_t tile : {1u, 4u, kVectorTile, kProductTile}) {
           if (!causal && window != 0) continue;
           const AttentionShape shape{6, kv_heads, 64, 1, 0, window, causal};
-          const AttentionItems list = attention_items(shape, sequences, tile);
+          const SplitItems list = split_items(shape, sequences, tile);
           std::map<std::tuple<uint32_t, uint32_t, uint32_t>, uint32_t> seen;  // row, head, split
-          for (const AttentionItem& item : list.items) {
+          for (const SplitItem& item : list.items) {
             EXPECT_LE(item.rows * item.heads, tile);
             EXPECT_EQ(item.head / shape.group(), (item.head + item.heads - 1) / shape.group());
             for (uint32_t r = 0; r < item.rows; ++r)
@@ -156,7 +156,7 @@ TEST(AttentionItems, EveryRowHeadAndVisibleSplitOnce) {
           EXPECT_EQ(list.pages.size(), pages);
           EXPECT_EQ(list.row_parts.size(), 53u);
         }
-  EXPECT_EQ(attention_items({6, 2, 64}, {}, 8).parts(), 0u);
+  EXPECT_EQ(split_items({6, 2, 64}, {}, 8).parts(), 0u);
 }
 
 }  // namespace

@@ -20,7 +20,7 @@ namespace vibee {
 constexpr uint32_t kVectorTile = 8, kProductTile = 64;
 
 /// A tile of rows of one sequence and heads that share a KV head, over one split; a block computes it.
-struct AttentionItem {
+struct SplitItem {
   uint32_t row, rows;    ///< rows of the batch; rows * heads is at most a tile
   uint32_t last;         ///< last key that the first of them sees
   uint32_t pages;        ///< where the sequence's pages begin in the table
@@ -32,7 +32,7 @@ struct AttentionArgs {
   const void* q;            ///< [row][heads][head_dim]
   const unsigned char* kv;  ///< this layer's share of page 0
   const uint32_t* pages;    ///< all sequences' tables of pages
-  const AttentionItem* items;
+  const SplitItem* items;
   const uint32_t* row_parts;  ///< [row]: index of the part of its first visible split
   float* part_sums;           ///< [part][heads][2]: m, l
   float* part_values;         ///< [part][heads][head_dim]: o

@@ -77,20 +77,18 @@ struct ProductState {
   float values[kMost / 8][4] = {};
 };
 
-/// Scores of a stage, 16 vectors by 64 keys, and their weights in their place.
+/// Weights of the scores of a stage, 16 vectors by 64 keys; a lane's two vectors see `seen`.
 template <class Block, class State>
-VIBEE_BLOCK void weigh_stage(Block& b, const AttentionArgs& args, const AttentionTile& tile, uint32_t from,
+VIBEE_BLOCK void weigh_stage(Block& b, const AttentionArgs& args, const KeyRange (&seen)[2], uint32_t from,
                              float (&scores)[8][4], uint32_t (&weights)[8][2], State& state) {
-  const uint32_t vector = b.warp() * 16 + b.lane() / 4;
   VIBEE_UNROLL
   for (uint32_t r = 0; r < 2; ++r) {
-    const uint32_t mine = vector + r * 8, last = tile.last(mine);
+    const KeyRange keys = seen[r];
     float top = state.top[r];
     VIBEE_UNROLL
     for (uint32_t i = 0; i < 16; ++i) {
       const uint32_t n = i / 2, e = r * 2 + i % 2, key = from + n * 8 + b.lane() % 4 * 2 + i % 2;
-      scores[n][e] =
-          mine < tile.vectors && tile.sees(last, key) ? attention_score(b, args, scores[n][e]) : kNothingSeen;
+      scores[n][e] = keys.has(key) ? attention_score(b, args, scores[n][e]) : kNothingSeen;
       top = TakeGreater{}(top, scores[n][e]);
     }
     top = TakeGreater{}(top, b.shuffle_xor(top, 1));
@@ -124,6 +122,13 @@ VIBEE_BLOCK void attention_product_block(Block& b, const AttentionArgs& args) {
     const float of = vector < tile.vectors && i < d ? b.to_float(b.load(q, tile.query(args, vector) + i)) : 0.0f;
     b.store(room.queries, vector * room.stride + i, b.from_float(of, Half{}));
   }
+  KeyRange seen[2];
+  VIBEE_UNROLL
+  for (uint32_t r = 0; r < 2; ++r) {
+    const uint32_t vector = first_vector + lane / 4 + r * 8;
+    seen[r] = tile.seen(tile.last(vector));
+    if (vector >= tile.vectors) seen[r].end = 0;
+  }
   ProductState<Dimensions::kMost> state;
   for (; from < tile.end; from += kStageKeys, stage ^= 1) {
     if (from + kStageKeys < tile.end) room.fetch(b, args, tile, from + kStageKeys, stage ^ 1);
@@ -145,7 +150,7 @@ VIBEE_BLOCK void attention_product_block(Block& b, const AttentionArgs& args) {
         }
       }
       uint32_t weights[8][2];
-      weigh_stage(b, args, tile, from, scores, weights, state);
+      weigh_stage(b, args, seen, from, scores, weights, state);
       VIBEE_UNROLL
       for (uint32_t page = 0; page < 4; ++page) {
         const uint32_t of[4] = {weights[page * 2][0], weights[page * 2][1], weights[page * 2 + 1][0],

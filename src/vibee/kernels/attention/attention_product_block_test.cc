@@ -5,7 +5,7 @@
 #include <cmath>
 #include <cstring>
 
-#include "vibee/kernels/attention/attention_trial.h"
+#include "vibee/kit/trial_attention.h"
 
 namespace vibee {
 namespace {

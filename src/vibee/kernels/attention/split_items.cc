@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "vibee/kernels/attention/attention_items.h"
+#include "vibee/kernels/attention/split_items.h"
 
 #include <algorithm>
 
 namespace vibee {
 
-AttentionItems attention_items(const AttentionShape& shape, std::span<const SequenceRows> sequences, uint32_t tile) {
-  AttentionItems out;
+SplitItems split_items(const AttentionShape& shape, std::span<const SequenceRows> sequences, uint32_t tile) {
+  SplitItems out;
   uint32_t rows = 0;
   for (const SequenceRows& s : sequences) rows = std::max(rows, s.row + s.rows);
   out.row_parts.assign(rows + 1, 0);

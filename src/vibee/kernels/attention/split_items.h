@@ -11,14 +11,14 @@
 namespace vibee {
 
 /// Every row of the batch and head is in one item for each split that it sees.
-struct AttentionItems {
-  std::vector<AttentionItem> items;
+struct SplitItems {
+  std::vector<SplitItem> items;
   std::vector<uint32_t> row_parts;  ///< of every row where its parts begin; then how many there are
   std::vector<uint32_t> pages;      ///< tables of the sequences one behind the other
   uint32_t parts() const { return row_parts.back(); }
 };
 /// Items of at most `tile` query vectors. Parts take heads * (head_dim + 2) floats each. Rows of no sequence, below the
 /// last that has one, have no parts.
-AttentionItems attention_items(const AttentionShape& shape, std::span<const SequenceRows> sequences, uint32_t tile);
+SplitItems split_items(const AttentionShape& shape, std::span<const SequenceRows> sequences, uint32_t tile);
 
 }  // namespace vibee

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "vibee/kernels/attention/attention_cases.h"
-#include "vibee/kernels/attention/attention_items.h"
+#include "vibee/kernels/attention/split_items.h"
 #include "vibee/kit/block_trial.h"
 
 namespace vibee {
@@ -16,8 +16,8 @@ namespace vibee {
 struct AttentionTrial {
   const StoredSequence& of;
   uint32_t tile;
-  AttentionItems items;
-  TrialArray<AttentionItem> item_array;
+  SplitItems items;
+  TrialArray<SplitItem> item_array;
   TrialArray<uint32_t> row_parts, pages;
   TrialArray<float> sums, values;
 
@@ -27,9 +27,9 @@ struct AttentionTrial {
     for (size_t i = 0; i < from.size(); ++i) to[i] = from[i];
     return to;
   }
-  static AttentionItems divide(const StoredSequence& of, uint32_t first, uint32_t rows, uint32_t tile) {
+  static SplitItems divide(const StoredSequence& of, uint32_t first, uint32_t rows, uint32_t tile) {
     const SequenceRows s{0, rows, first, of.pages.data()};
-    return attention_items(of.shape, std::span(&s, 1), tile);
+    return split_items(of.shape, std::span(&s, 1), tile);
   }
   AttentionTrial(const StoredSequence& of, uint32_t first, uint32_t rows, uint32_t tile)
       : of(of),
