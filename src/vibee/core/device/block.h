@@ -42,6 +42,8 @@
 //   fma sqrt exp log tanh erfc rsqrt                  of floats
 //   sincos(x, &s, &c)                                 of doubles
 //
+// VIBEE_UNROLL stands before loops that name registers by their index: arrays that are not unrolled lie in memory.
+//
 // A device gives the shim's bytes where a program uses add, subtract, multiply, divide, fma, sqrt and conversions
 // (nvcc runs without contraction and without flushing subnormals); the other functions agree within the ulps of CUDA's
 // table and the C library's, and mma's sums agree up to their order: the shim goes over ascending k, each product
@@ -52,9 +54,11 @@
 
 #ifdef __CUDACC__
 #define VIBEE_BLOCK __device__ __forceinline__
+#define VIBEE_UNROLL _Pragma("unroll")
 #define VIBEE_BLOCK_AND_HOST __host__ __device__ inline
 #else
 #define VIBEE_BLOCK inline
+#define VIBEE_UNROLL
 #define VIBEE_BLOCK_AND_HOST inline
 #endif
 
