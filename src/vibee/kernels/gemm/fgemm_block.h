@@ -50,13 +50,12 @@ VIBEE_BLOCK uint32_t float_place(uint32_t thread, uint32_t i) { return i / 4 * 3
 template <class Block, bool kTransposedA, bool kTransposedB>
 VIBEE_BLOCK void fgemm_block(Block& b, const GemmArgs& args) {
   constexpr uint32_t kWords = kFgemmSide * kFgemmDepth;
-  const uint32_t rows = (args.m + kFgemmSide - 1) / kFgemmSide, columns = (args.n + kFgemmSide - 1) / kFgemmSide;
-  const TilePlace tile = tile_place(b.block_x(), rows, columns);
+  const TilePlace tile = tile_place(b.block_x(), parts_of(args.m, kFgemmSide), parts_of(args.n, kFgemmSide));
   const uint32_t row = tile.row * kFgemmSide, column = tile.column * kFgemmSide;
   const auto left = operand_view<float>(args.a, args.ld_a, args.stride_a, b.block_z(), args.m, args.k);
   const auto right = operand_view<float>(args.b, args.ld_b, args.stride_b, b.block_z(), args.n, args.k);
   const auto room = shared_array<float>(b, 4 * kWords);  // two steps of both operands; the sums behind them
-  const uint32_t steps = args.k / kFgemmDepth + (args.k % kFgemmDepth != 0);
+  const uint32_t steps = parts_of(args.k, kFgemmDepth);
   const uint32_t down = b.thread() / 8, across = b.thread() % 8;
   FloatTile<!kTransposedA> next_a;
   FloatTile<kTransposedB> next_b;

@@ -15,7 +15,9 @@ namespace vibee {
 constexpr uint32_t kGemmStages = 4, kGemmDepthBytes = 64;
 /// Floats of shared memory that a tile of an operand takes, and bytes that a block does; the sums fit as well.
 VIBEE_BLOCK_AND_HOST constexpr uint32_t operand_words(uint32_t side) { return side * kGemmDepthBytes / 4; }
-VIBEE_BLOCK_AND_HOST constexpr uint32_t gemm_shared_bytes(uint32_t side) { return kGemmStages * 2 * operand_words(side) * 4; }
+VIBEE_BLOCK_AND_HOST constexpr uint32_t gemm_shared_bytes(uint32_t side) {
+  return kGemmStages * 2 * operand_words(side) * 4;
+}
 
 /// A tile of an operand in shared memory: rows of vectors as they are stored, along the depth or across it. Vectors of
 /// a row are exchanged by xor, so that the eight that ldmatrix reads at once lie in different banks: those of eight
@@ -78,13 +80,12 @@ VIBEE_BLOCK void gemm_block(Block& b, const GemmArgs& args) {
   constexpr uint32_t kDepth = TileA::kDepth, kWords = operand_words(kSide);
   constexpr uint32_t kHigh = kSide / 2, kWide = 32;  // of a warp; two rows of warps
   constexpr uint32_t kDown = kHigh / 16, kAcross = kWide / 8;
-  const uint32_t rows = (args.m + kSide - 1) / kSide, columns = (args.n + kSide - 1) / kSide;
-  const TilePlace tile = tile_place(b.block_x(), rows, columns);
+  const TilePlace tile = tile_place(b.block_x(), parts_of(args.m, kSide), parts_of(args.n, kSide));
   const uint32_t row = tile.row * kSide, column = tile.column * kSide;
   const auto left = operand_view<T>(args.a, args.ld_a, args.stride_a, b.block_z(), args.m, args.k);
   const auto right = operand_view<T>(args.b, args.ld_b, args.stride_b, b.block_z(), args.n, args.k);
   const auto room = dynamic_array<float>(b, kGemmStages * 2 * kWords);
-  const uint32_t steps = args.k / kDepth + (args.k % kDepth != 0);
+  const uint32_t steps = parts_of(args.k, kDepth);
   const auto fetch = [&](uint32_t step) {
     if (step < steps) {
       const uint32_t begin = step % kGemmStages * 2 * kWords;

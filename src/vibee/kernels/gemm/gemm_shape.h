@@ -28,7 +28,8 @@ struct GemmShape {
 /// At most 8 rows by a weight of bf16 that is stored [n, k], rows of bf16 or f32: the kernels that stream the weight.
 /// Else both operands are of one type: tiles of 128 x 128 where these are enough to give every processor one, of
 /// 64 x 64 where not; f32 has the small ones alone. 8-bit operands have a depth that their sums hold (131071), and B
-/// is transposed, A not. Whatever has no kernel is refused with what it is.
+/// is transposed, A not. Whatever has no kernel is refused with what it is. A launch with more than 48 KB of dynamic
+/// shared memory has to be allowed for its function first (CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES).
 Result<GemmShape> gemm_shape(const GemmSizes& sizes);
 
 }  // namespace vibee

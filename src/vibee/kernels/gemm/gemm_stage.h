@@ -43,6 +43,8 @@ VIBEE_BLOCK Vector16<T> gather_vector(Block& b, const T* p, VectorPlace place) {
   return v;
 }
 
+VIBEE_BLOCK_AND_HOST constexpr uint32_t parts_of(uint32_t n, uint32_t each) { return n / each + (n % each != 0); }
+
 /// Row and column of the tile that a block computes: tiles go down eight rows of tiles, then to the next column, so
 /// that blocks that run together read few different rows and columns.
 struct TilePlace {
