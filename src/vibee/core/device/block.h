@@ -56,10 +56,12 @@
 #define VIBEE_BLOCK __device__ __forceinline__
 #define VIBEE_UNROLL _Pragma("unroll")
 #define VIBEE_BLOCK_AND_HOST __host__ __device__ inline
+#define VIBEE_UNROLL _Pragma("unroll")  // arrays whose indices are known lie in registers
 #else
 #define VIBEE_BLOCK inline
 #define VIBEE_UNROLL
 #define VIBEE_BLOCK_AND_HOST inline
+#define VIBEE_UNROLL
 #endif
 
 namespace vibee {
@@ -78,6 +80,16 @@ struct alignas(16) Vector16 {
   static constexpr uint32_t kCount = 16 / sizeof(T);
   T at[kCount];
 };
+
+/// The same 16 bytes as elements of another type.
+template <class To, class From>
+VIBEE_BLOCK Vector16<To> same_bits(const Vector16<From>& from) {
+  union {
+    Vector16<From> from;
+    Vector16<To> to;
+  } both = {from};
+  return both.to;
+}
 
 /// Of wait_async: at most N of the groups committed last may still be under way.
 template <uint32_t N>
