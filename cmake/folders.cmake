@@ -127,6 +127,7 @@ function(vibee_folder top sub below)
     set(kernels ${sources})
     list(FILTER kernels INCLUDE REGEX "_(avx512|amx)\\.cc$")
     if(kernels AND VIBEE_SIMDE_INCLUDE AND NOT VIBEE_SANITIZE)  # there it would take minutes
+      list(FILTER tests EXCLUDE REGEX "_block_test\\.cc$")  # of a device's kernels: nothing there is of an instruction set
       vibee_emulated_test(${top} ${sub} "${tests}" "${kernels}" "${below}")
     endif()
   endif()
