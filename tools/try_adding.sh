@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Adds a technique to a copy of the tree as docs/adding.md says, two files, and looks for it in the tree, its check, the conformance
-# test, the bench and the docs. The copy lies in BUILD/try_adding; the compiler cache makes it quick.
+# test, the bench and the docs. The copy lies in BUILD/try_adding; the compiler cache makes it quick (nvcc has none and is left out).
 set -euo pipefail
 source=$(cd "$(dirname "$0")/.." && pwd)
 build=$(cd "${1:?usage: tools/try_adding.sh BUILD}" && pwd)
@@ -24,7 +24,7 @@ snapshot > ../after
 touched=$({ diff ../before ../after || true; } | awk '/^[<>]/ { print $3 }' | sort -u)
 [ "$(wc -l <<< "$touched")" -eq 2 ] || fail "touched more than two files: $touched"
 
-cmake --preset release > ../log 2>&1 || { cat ../log; fail "configuring failed"; }
+cmake --preset release -DVIBEE_NVCC= > ../log 2>&1 || { cat ../log; fail "configuring failed"; }
 nice ninja -C build/release -j "$(nproc)" vibee kernels_attention_test > ../log 2>&1 || { tail -n 40 ../log; fail "the build failed"; }
 vibee=build/release/bin/vibee
 find_in() { grep -q -- "$1" <<< "$3" || fail "$2 does not show $1"; }
