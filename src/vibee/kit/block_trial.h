@@ -12,6 +12,7 @@
 
 #include "vibee/base/random/philox.h"
 #include "vibee/core/device/launch_shape.h"
+#include "vibee/kit/device_trial.h"
 #include "vibee/kit/host_kernels.h"
 
 namespace vibee {
@@ -32,7 +33,7 @@ class TrialArray {
   struct alignas(16) Line {
     unsigned char bytes[16] = {};
   };
-  std::vector<Line> memory_;
+  std::vector<Line, TrialAllocator<Line>> memory_;
   uint64_t n_;
   uint32_t lead_;
 };
@@ -43,13 +44,15 @@ bool same_bytes(const TrialArray<T>& a, const TrialArray<T>& b) {
   return a.size() == b.size() && (a.size() == 0 || std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0);
 }
 
-/// Runs a kernel that takes `args` in three orders; `outputs` are what it writes. Its result is that of the first.
+/// Runs a kernel that takes `args` in three orders; `outputs` are what it writes. Its result is that of the first. With
+/// a device (device_trial.h) it runs there.
 template <class Args>
 Status run_kernel(std::string_view name, const LaunchShape& shape, Args args, const std::vector<ShimMemory>& inputs,
                   const std::vector<ShimMemory>& outputs) {
   const HostKernel* const kernel = find_host_kernel(name);
   if (!kernel) return error(Code::not_found, "no kernel {}", name);
   if (shape.grid[0] == 0 || shape.grid[1] == 0) return {};  // nothing to launch
+  if (DeviceTrial* const device = DeviceTrial::instance()) return device->launch(name, shape, &args);
   std::vector<ShimMemory> memory = inputs;
   memory.insert(memory.end(), outputs.begin(), outputs.end());
   std::vector<std::vector<char>> before, first;

@@ -318,7 +318,10 @@ struct HostCuda {
       std::vector<void*> pointers;
       pointers.reserve(copies.size());
       for (auto& copy : copies) pointers.push_back(copy.data());
-      Status status = function.run({name, shape, options.seed ? random() : 0, device.live()}, pointers.data());
+      std::vector<std::span<std::byte>> memory = device.live();
+      if (options.unified)
+        for (const std::span<std::byte>& block : pinned.live()) memory.push_back(block);
+      Status status = function.run({name, shape, options.seed ? random() : 0, std::move(memory)}, pointers.data());
       if (status.ok()) return kOk;
       streams.problem(fmt::format("kernel {}: {}", name, status.message()));
       return CudaResult::illegal_address;

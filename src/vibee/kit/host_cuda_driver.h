@@ -22,7 +22,7 @@ struct HostLaunch {
   std::string_view kernel;
   LaunchShape shape;
   uint64_t seed = 0;
-  std::vector<std::span<std::byte>> memory;  ///< of the device, that is there when the kernel runs
+  std::vector<std::span<std::byte>> memory;  ///< that the kernel may reach, as it is when the kernel runs
 };
 
 /// What an image says of a kernel, and what it does. A Status that is not ok is an access out of bounds: the device is
@@ -42,6 +42,7 @@ struct HostCudaOptions {
   int shared_per_block = 232448;     ///< bytes
   uint64_t seed = 0;                 ///< of the order between streams; 0: in order of submission
   std::function<const HostFunction*(std::string_view)> find = {};  ///< kernels by name; nullptr where there is none
+  bool unified = false;  ///< kernels may reach pinned memory, as on every device; no plan of ours does
 };
 
 /// One at a time in a process: functions of the driver have no object.

@@ -6,7 +6,7 @@
 #include "vibee/base/text/json_object.h"
 #include "vibee/core/device/cuda_device.h"
 #include "vibee/core/measure/copy_rates.h"
-#include "vibee/graph/exec/kernel_images.h"
+#include "vibee/graph/device/kernel_images.h"
 
 namespace vibee {
 namespace {

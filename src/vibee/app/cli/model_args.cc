@@ -20,6 +20,8 @@ void add_model_args(Args& args, LoadConfig& c, bool with_batch) {
 }
 
 void add_load_args(Args& args, LoadConfig& c, bool with_batch) {
+  args.add("--device", c.device,
+           "where the model lies and computes: cpu, cuda, or cuda:N for device N (see `vibee doctor`)");
   args.add("-t,--threads", c.threads, "threads; 0: one a core");
   args.add("--isa", c.isa, "scalar, avx2, avx512 or amx; default: the best of this CPU");
   args.add("-c,--ctx", c.context, "positions a sequence; 0: the model's own, at most 4096");

@@ -4,13 +4,15 @@
 
 #include <string>
 
-#include "vibee/graph/exec/plan.h"
+#include "vibee/model/session/session.h"
 
 namespace vibee {
 
-/// Time by kind of call: work of the busiest thread, waiting at barriers, calls, share.
-std::string profile_table(const Plan& plan);
-/// The calls of thread 0 as complete events; written whole or not at all.
-Status write_trace(const Plan& plan, const std::string& path);
+/// Steps are timed from now on.
+Status enable_profile(Session& session);
+/// Time by kind of call: work of the busiest thread or of the device, waiting at barriers, calls, share.
+std::string profile_table(Session& session);
+/// The calls of thread 0, or of the device, as complete events; written whole or not at all.
+Status write_trace(Session& session, const std::string& path);
 
 }  // namespace vibee

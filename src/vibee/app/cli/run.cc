@@ -123,7 +123,10 @@ int verb_run(int argc, char** argv) {
   generate_with->grammar = *compiled;
   generate_with->engine = loaded->engine;
   if (!loaded->adapters.empty()) generate_with->adapter = loaded->adapters[0].adapter;
-  if (profile || !trace.empty()) loaded->session->plan().enable_profile();
+  if (profile || !trace.empty()) {
+    const Status enabled = enable_profile(*loaded->session);
+    if (!enabled.ok()) return fail("run", enabled);
+  }
   const bool stream = !json && prompts.size() == 1;
   auto result = generate(
       *loaded->session, prompts, *generate_with,
@@ -174,9 +177,9 @@ int verb_run(int argc, char** argv) {
       std::fputs(fmt::format("[{}]\n", kv_disk_line(loaded->disk->stats())).c_str(), stderr);
     }
   }
-  if (profile) std::fputs(profile_table(loaded->session->plan()).c_str(), stderr);
+  if (profile) std::fputs(profile_table(*loaded->session).c_str(), stderr);
   if (!trace.empty()) {
-    const Status written = write_trace(loaded->session->plan(), trace);
+    const Status written = write_trace(*loaded->session, trace);
     if (!written.ok()) return fail("run", written);
   }
   if (!demo.empty()) {

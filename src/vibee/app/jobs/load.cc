@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <thread>
 
+#include "vibee/app/jobs/device.h"
 #include "vibee/core/measure/measure.h"
 #include "vibee/model/cache/cache.h"
 #include "vibee/model/weight/recast.h"
@@ -70,6 +71,7 @@ Result<Resolved> resolve(const LoadConfig& c) {
   if (!c.isa.empty()) {
     VIBEE_ASSIGN(model.isa, parse_isa(c.isa));
   }
+  VIBEE_ASSIGN(model.device, open_device(c.device));
   model.lora = {std::max(c.max_loras, uint32_t(c.loras.size())), c.max_lora_rank};
   SessionOptions session;
   for (const std::string& id : c.disable) {
@@ -116,7 +118,8 @@ Result<Resolved> resolve(const LoadConfig& c) {
   VIBEE_ASSIGN(session.kv, parse_kv(c.kv));
   VIBEE_ASSIGN(MemoryPlan plan, Session::plan_memory(file, config, model, session));
   // A fifth of what is available stays for texts, answers and everybody else.
-  const uint64_t limit = c.memory ? *c.memory : available_memory() / 5 * 4;
+  VIBEE_ASSIGN(const MemoryLeft left, memory_left(model));
+  const uint64_t limit = c.memory ? *c.memory : left.bytes / 5 * 4;
   if (c.shrink_pages && plan.total() > limit) {
     const uint64_t least = (session.context + kPageTokens - 1) / kPageTokens,
                    fixed = plan.weights + plan.adapters + plan.arena;
@@ -128,13 +131,22 @@ Result<Resolved> resolve(const LoadConfig& c) {
                   std::move(sampling)};
 }
 
+Result<MemoryLeft> memory_left(const ModelOptions& model) {
+  if (!model.device) return MemoryLeft{available_memory(), "available"};
+  CudaDevice& device = *model.device->device;
+  VIBEE_ASSIGN(const CudaDevice::Memory memory, device.memory());
+  return MemoryLeft{memory.free, "free on " + device.label()};
+}
+
 Status check_memory(const Resolved& r, std::optional<uint64_t> cap) {
-  const uint64_t limit = cap ? *cap : available_memory();
+  VIBEE_ASSIGN(const MemoryLeft has, memory_left(r.model));
+  const uint64_t limit = cap ? *cap : has.bytes;
   if (r.plan.total() <= limit) return {};
   const uint64_t weights = r.plan.weights + r.plan.adapters, fixed = weights + r.plan.arena;
-  const std::string need = fmt::format("{} needs {} MiB ({} weights, {} work, {} keys and values), {} MiB are {}",
-                                       r.path, r.plan.total() >> 20, weights >> 20, r.plan.arena >> 20,
-                                       r.plan.pages >> 20, limit >> 20, cap ? "allowed by --memory" : "available");
+  const std::string need =
+      fmt::format("{} needs {} MiB ({} weights, {} work, {} keys and values), {} MiB are {}", r.path,
+                  r.plan.total() >> 20, weights >> 20, r.plan.arena >> 20, r.plan.pages >> 20, limit >> 20,
+                  cap ? std::string("allowed by --memory") : has.where);
   const uint64_t left = limit > fixed ? (limit - fixed) / r.plan.page_bytes / r.session.sequences * kPageTokens : 0;
   if (left >= kPageTokens)
     return error(Code::no_memory, "{}; use --ctx {}{}", need, left,
@@ -163,6 +175,9 @@ Result<Loaded> load(const LoadConfig& config) {
   out.sampling = std::move(r.sampling);
   DiskTierConfig disk;
   if (!config.kv_disk.empty()) {
+    if (r.model.device)
+      return error(Code::unsupported,
+                   "--kv-disk: pages on a device are not written to disk yet; leave it out, or use --device cpu");
     if (config.prefix == "off")
       return error(Code::invalid, "--kv-disk needs an index of pages; leave out --prefix off");
     VIBEE_ASSIGN(const KvDisk where, parse_kv_disk(config.kv_disk));

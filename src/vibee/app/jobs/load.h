@@ -22,6 +22,7 @@ inline constexpr double kOutlierThreshold = 6;
 struct LoadConfig {
   /// Path, or a name in the cache.
   std::string model = std::string(kBuiltinModel);
+  std::string device = "cpu";    ///< where it computes: cpu, cuda, or cuda:N
   uint32_t threads = 0;          ///< 0: one a core
   std::string isa;               ///< empty: the best of this CPU
   uint32_t context = 0;          ///< 0: the model's own, at most 4096
@@ -100,6 +101,12 @@ struct Resolved {
   SamplingDefaults sampling;
 };
 Result<Resolved> resolve(const LoadConfig& config);
+/// Bytes that can still be had where the model is to lie, and what they are called.
+struct MemoryLeft {
+  uint64_t bytes = 0;
+  std::string where;  ///< "available", "free on cuda device 0 (...)"
+};
+Result<MemoryLeft> memory_left(const ModelOptions& model);
 /// Code::no_memory when the plan exceeds the cap; the message names a context, KV format or batch that fits.
 Status check_memory(const Resolved& resolved, std::optional<uint64_t> cap);
 /// What the policy sarathi promises between two tokens: `tbt_ms`, or what LoadConfig says of 0. An error when no step

@@ -66,6 +66,7 @@ std::vector<std::string> words_of(const LoadConfig& c) {
   const LoadConfig defaults;
   const auto add = [&](const char* option, const std::string& value) { out.insert(out.end(), {option, value}); };
   if (c.bits) add("--bits", std::to_string(c.bits));
+  if (c.device != defaults.device) add("--device", c.device);
   if (c.threads) add("--threads", std::to_string(c.threads));
   if (!c.isa.empty()) add("--isa", c.isa);
   if (c.context) add("--ctx", std::to_string(c.context));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Compiled kernels as they are in the binary: a fat binary for every *_cuda.cu, with code for sm_80, sm_90a and sm_100a
-// (cmake/cuda.cmake). graph/exec/kernel_images.h lists those of all folders; without nvcc there are none.
+// (cmake/cuda.cmake). graph/device/kernel_images.h lists those of all folders; without nvcc there are none.
 #pragma once
 
 #include <cstddef>

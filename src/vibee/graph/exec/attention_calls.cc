@@ -7,12 +7,13 @@ namespace vibee {
 
 void run_attention(const Call& c, Worker& w) {
   const uint32_t d = c.shape.head_dim, width = c.shape.heads * d;
+  const AttentionKernel* const many = w.plan.takes_bf16(uint32_t(w.sizes.t)) ? c.many_attention : nullptr;
   const BatchQueries queries{
-      *c.attention,  c.shape, w.kv[c.layer], w.batch.sequences, w.plan.pointer<float>(c.in[0], w.tid, w.small),
-      w.plan.parts()};
+      *c.attention,   c.shape, w.kv[c.layer], w.batch.sequences, w.plan.pointer<float>(c.in[0], w.tid, w.small),
+      w.plan.parts(), many};
   alignas(64) float out[kMaxHeadDim];
   run_work(
-      w.plan.work_list(c.work_list), queries, w.tid, [&] { w.team.barrier(); },
+      many ? w.plan.many_list(c.work_list) : w.plan.work_list(c.work_list), queries, w.tid, [&] { w.team.barrier(); },
       [&](uint32_t row, uint32_t head, const FoldState& state) {
         if (!c.quantized) {
           c.attention->finish(d, state,

@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Graph -> Plan: which calls, where barriers stand, where values lie.
 #include <algorithm>
-#include <cmath>
 
 #include "vibee/base/memory/checked.h"
 #include "vibee/graph/exec/plan.h"
-#include "vibee/graph/ir/rope_frequencies.h"
 #include "vibee/graph/memory/arena.h"
 #include "vibee/kernels/attention/flash_decoding.h"
 
@@ -43,99 +41,13 @@ uint64_t value_bytes(const PlanOptions& o, const Type& type, Sizes sizes) {
   return quantized_bytes(o, uint32_t(value(type.dims[0], sizes)), uint32_t(value(type.dims[1], sizes)));
 }
 
-bool is_expert(Op op) { return op == Op::moe_gated || op == Op::moe_down; }
 /// The input whose memory the output may take; SIZE_MAX: none.
 size_t overwritten_input(const Node& node) {
   return node.op == Op::linear_add ? 2 : node.op == Op::lora_up ? 0 : SIZE_MAX;
 }
 
-/// A product whose weight is an integer format but whose rows are floats (pass quantize_activations did not run): every
-/// thread quantises the rows for itself inside the call.
-bool quantizes_rows(const Graph& g, const Node& node) {
-  const bool product = node.op == Op::linear || node.op == Op::linear_add || node.op == Op::linear_lora ||
-                       node.op == Op::linear_gated || node.op == Op::linear_qkv || node.op == Op::moe_route ||
-                       is_expert(node.op);
-  return product && g.type(node.in[0]).elem.is_f32() &&
-         is_integer(g.type(node.in[is_expert(node.op) ? 2 : 1]).elem.format);
-}
-
-/// Whether input `i` of an op is a weight of the file when a plan runs it.
-bool takes_weight(const Graph& g, const Node& node, size_t i) {
-  switch (node.op) {
-    case Op::embed:
-    case Op::rms_norm:
-    case Op::quantize:
-    case Op::permute_columns:
-    case Op::linear:
-    case Op::linear_add:
-    case Op::linear_lora:
-    case Op::moe_route:
-    case Op::rope_table: return i == 1;
-    case Op::norm_quantize:
-    case Op::linear_gated:
-    case Op::layer_norm: return i == 1 || i == 2;
-    case Op::linear_qkv: return i != 0 && i != 4 && i != 5;
-    case Op::moe_gated: return i == 2 || i == 3;
-    case Op::moe_down: return i == 2;
-    case Op::add: return i == 1 && g.type(node.in[1]).dims.size() == 1;  // a bias
-    default: return false;
-  }
-}
-
-std::optional<RowIds> row_ids_of(std::string_view input) {
-  if (input == "tokens") return RowIds::tokens;
-  if (input == "positions") return RowIds::positions;
-  if (input == "types") return RowIds::types;
-  return std::nullopt;
-}
-
 /// Rows that other rows are gathered into.
 bool gathers_rows(Op op) { return op == Op::take_rows || op == Op::pool_rows; }
-
-/// What the calls take for granted beyond the type rules: rows of the step in, weights from the file, no broadcasting.
-Status check_runnable(const Graph& g, const Node& node) {
-  const auto no = [&](std::string_view why) {
-    return error(Code::unsupported, "[{}] {}; only the interpreter evaluates this", info(node.op).name, why);
-  };
-  const bool row_ids = node.op == Op::embed || node.op == Op::rope_table;
-  for (size_t i = 0; i < node.in.size(); ++i) {
-    const Type& type = g.type(node.in[i]);
-    const Node& from = g.producer(node.in[i]);
-    if (type.elem.kind == Elem::state) continue;
-    if (row_ids && i == 0) {
-      const bool known = from.text("name") == "positions" || (node.op == Op::embed && row_ids_of(from.text("name")));
-      if (from.op != Op::input || !known) return no("reads the step's tokens, positions or types only");
-      continue;
-    }
-    if (takes_weight(g, node, i)) {
-      if (from.op != Op::weight) return no(fmt::format("needs a weight as input {}", i));
-      continue;
-    }
-    if (info(from.op).level == OpLevel::source) return no(fmt::format("needs a computed value as input {}", i));
-  }
-  for (ValueId id : node.out) {
-    const Type& type = g.type(id);
-    if (type.elem.kind == Elem::state) continue;
-    const bool rows =
-        type.dims.size() == 2 && (type.dims[0] == kRows || type.dims[0] == kLogitsRows) && type.dims[1].symbol == 0;
-    if (!rows) return no(fmt::format("makes {}, which is not rows of a step", to_string(type)));
-    const bool all_rows = node.op == Op::attention || node.op == Op::linear_qkv || node.op == Op::rope || row_ids;
-    if (all_rows && type.dims[0] != kRows) return no("works on all rows of a step");
-  }
-  if (node.op == Op::kv_append && g.type(node.in[1]).dims[0] != kRows) return no("works on all rows of a step");
-  if (node.op == Op::add && g.type(node.in[0]) != g.type(node.in[1]) &&
-      g.type(node.in[1]) != Type{kF32, {g.type(node.in[0]).dims[1]}})
-    return no("adds rows of one shape, or a bias of their width");
-  if (node.op == Op::permute_columns && node.integer("inverse") != 0) return no("puts columns in an order, not back");
-  if (node.op == Op::moe_gated && act_rule(g.type(node.in[2]).elem.format) != act_rule(g.type(node.in[3]).elem.format))
-    return no("needs weights whose rows are quantised alike");
-  for (size_t w = 2; w < node.in.size() && w <= 3; ++w) {
-    if ((node.op != Op::linear_gated && node.op != Op::linear_qkv) || (node.op == Op::linear_gated && w == 3)) continue;
-    if (act_rule(g.type(node.in[w]).elem.format) != act_rule(g.type(node.in[1]).elem.format))
-      return no("needs weights whose rows are quantised alike");
-  }
-  return {};
-}
 
 /// Memory in which a thread makes panels of the node's weights ready: those of 32 columns of both weights at once where
 /// a product is gated, else of one panel.
@@ -315,32 +227,12 @@ Result<std::unique_ptr<Plan>> Plan::compile(const Graph& g, const WeightTable& w
     const Node& node = g.nodes[layout.call_nodes[c]];
     Call call;
     call.run = run_function(node.op);
-    call.op = node.op;
     call.spread = spread_of(node.op);
     call.barrier_small = layout.barrier_small[c];
     call.barrier_large = layout.barrier_large[c];
-    call.in = node.in;
-    call.out = node.out;
+    VIBEE_ASSIGN(static_cast<CallParameters&>(call), call_parameters(g, node, weights.vector));
     call.pw = &pw;
-    call.eps = float(node.number("eps"));
-    call.by = float(node.number("by", node.number("cap", node.number("scale", 1))));
-    call.layer = uint32_t(node.integer("layer"));
-    call.head_dim = uint32_t(node.integer("head_dim"));
-    call.quantized_rows = !node.in.empty() && g.type(node.in[0]).elem.kind == Elem::act8;
-    call.quantized = node.integer("quantized") != 0;
     call.quantizes_rows = o.row_form != RowForm::floats && quantizes_rows(g, node);
-    if (call.quantizes_rows) call.rule = act_rule(g.type(node.in[is_expert(node.op) ? 2 : 1]).elem.format);
-    if (node.op == Op::quantize || node.op == Op::norm_quantize) call.rule = g.type(node.out[0]).elem.rule;
-    const std::string_view gate = node.op == Op::activation ? node.text("kind") : node.text("gate");
-    call.gate = gate == "gelu_tanh" ? Gate::gelu_tanh : gate == "gelu" ? Gate::gelu : Gate::silu;
-    call.target = uint32_t(node.integer("target"));
-    call.chosen = uint32_t(node.integer("k"));
-    call.normalise = node.integer("normalise") != 0;
-    if (node.op == Op::embed) call.ids = *row_ids_of(g.producer(node.in[0]).text("name"));
-    call.pooling = find_pooling(node.text("kind")).value_or(Pooling::mean);
-    call.split_halves = node.text("pairs") == "split";
-    const Type& out = g.type(node.out[0]);
-    call.width = out.dims.size() == 2 ? uint32_t(out.dims[1].n) : 0;
     uint32_t matrices = 0, vectors = 0;
     for (ValueId id : node.in) {
       const Node& from = g.producer(id);
@@ -358,41 +250,24 @@ Result<std::unique_ptr<Plan>> Plan::compile(const Graph& g, const WeightTable& w
         VIBEE_CHECK(matrices < 3);
         call.weight[matrices] = w;
         call.gemm[matrices++] = &gemm_kernel(w->format, o.isa);
-        if (call.label.empty()) call.label = name;
       } else {
         const float* v = weights.vector(name);
         if (v == nullptr) return error(Code::not_found, "the graph needs a tensor '{}' that was not loaded", name);
         VIBEE_CHECK(vectors < 3);
         call.vector[vectors++] = v;
-        if (node.op != Op::norm_quantize || vectors == 1) call.norm_width = uint32_t(g.type(id).dims[0].n);
-        if (call.label.empty()) call.label = name;
       }
     }
-    if (node.op == Op::lora_down || node.op == Op::lora_up || node.op == Op::linear_lora)
-      call.norm_width = uint32_t(g.type(node.in[node.op == Op::lora_down ? 0 : node.in.size() - 1]).dims[1].n);
-    if (node.op == Op::rope_table) {
-      const auto pairs = size_t(node.integer("dims") / 2);
-      const std::span<const float> factors(call.vector[0], call.vector[0] ? pairs : 0);
-      for (const float f : factors)  // an infinite angle has no cosine
-        if (!(f > 1e-6f && f < 1e6f))
-          return error(Code::corrupt, "tensor '{}' holds the rotary factor {}", call.label, f);
-      call.frequencies = rope_frequencies(node, factors);
-    }
-    if (node.op == Op::rope || node.op == Op::linear_qkv)
-      call.pairs = uint32_t(g.type(node.in[node.op == Op::rope ? 1 : 4]).dims[1].n / 2);
     if (node.op == Op::attention || node.op == Op::linear_qkv) {
-      call.shape = {uint32_t(node.integer("heads")),    uint32_t(node.integer("kv_heads")),
-                    uint32_t(node.integer("head_dim")), float(node.number("scale", 1)),
-                    float(node.number("soft_cap")),     uint32_t(node.integer("window")),
-                    node.integer("causal", 1) != 0};
-      VIBEE_TRY(validate(call.shape));
       call.attention = &attention_kernel(o.kv, o.isa);
       if (node.op == Op::attention) {
         auto& lists = plan->work_lists_;
         const auto same = [&](const WorkList& list) { return list.serves(call.shape); };
         call.work_list = uint32_t(std::find_if(lists.begin(), lists.end(), same) - lists.begin());
-        if (call.work_list == lists.size())
-          lists.emplace_back(call.shape, call.attention->tile, o.max_rows, o.threads, layout.part_slots);
+        const bool is_new = call.work_list == lists.size();
+        if (is_new) lists.emplace_back(call.shape, call.attention->tile, o.max_rows, o.threads, layout.part_slots);
+        if (o.row_form == RowForm::bf16) call.many_attention = bf16_attention_kernel(o.kv, o.isa);
+        if (is_new && call.many_attention)
+          plan->many_lists_.emplace_back(call.shape, call.many_attention->tile, o.max_rows, o.threads, 0);
       }
     }
     plan->calls_.push_back(std::move(call));

@@ -14,6 +14,7 @@
 
 #include "vibee/base/memory/huge_buffer.h"
 #include "vibee/base/thread/team.h"
+#include "vibee/graph/exec/call_parameters.h"
 #include "vibee/graph/ir/ir.h"
 #include "vibee/kernels/attention/flashinfer.h"
 #include "vibee/kernels/gemm/outliers.h"
@@ -33,13 +34,10 @@ enum class Spread : uint8_t {
   columns,  ///< sliced by output columns (or heads, or work items); results are shared
 };
 
-/// What an embedding looks up for a row of the step.
-enum class RowIds : uint8_t { tokens, positions, types };
-
 /// Loaded weights by name; both outlive the plan.
 struct WeightTable {
   std::function<const PackedWeight*(std::string_view)> matrix;
-  std::function<const float*(std::string_view)> vector;
+  VectorTable vector;
 };
 
 struct PlanOptions {
@@ -75,35 +73,18 @@ struct Worker {
   Range rows(uint32_t n) const { return small ? Range{0, n} : share(n, tid, threads); }
 };
 
-struct Call {
+struct Call : CallParameters {
   void (*run)(const Call&, Worker&) = nullptr;
-  Op op{};
   Spread spread = Spread::rows;
   bool barrier_small = false, barrier_large = false;  ///< before the call
-  std::vector<ValueId> in, out;
-  // Parameters; each op uses its own.
   const PackedWeight* weight[3] = {};
   const GemmKernel* gemm[3] = {};
   const float* vector[3] = {};
   const PointwiseKernels* pw = nullptr;
   const AttentionKernel* attention = nullptr;
-  AttentionShape shape;
-  std::vector<double> frequencies;  ///< of a rotation table
-  float eps = 0, by = 0;
-  RowIds ids = RowIds::tokens;  ///< that an embed reads
-  Pooling pooling = Pooling::mean;
-  uint32_t layer = 0, width = 0, head_dim = 0, pairs = 0, norm_width = 0;
-  uint32_t work_list = 0;  ///< of an attention
-  uint32_t target = 0;     ///< number of an adapted product
-  uint32_t chosen = 0;     ///< experts a row, of the moe ops
-  bool normalise = false;  ///< their weights sum to one
-  Gate gate = Gate::silu;
-  bool split_halves = false;
-  bool quantized = false;         ///< the output is quantised rows
-  bool quantized_rows = false;    ///< the first input is
-  bool quantizes_rows = false;    ///< the call quantises its float rows for itself
-  ActRule rule = ActRule::block;  ///< how it quantises rows
-  std::string label;              ///< for the profile
+  const AttentionKernel* many_attention = nullptr;  ///< of many rows with RowForm::bf16
+  uint32_t work_list = 0;                           ///< of an attention
+  bool quantizes_rows = false;                      ///< the call quantises its float rows for itself
 };
 
 class Plan {
@@ -135,6 +116,10 @@ class Plan {
   uint32_t rows_of(ValueId id, Sizes sizes) const { return uint32_t(per_logits_row_[id] ? sizes.s : sizes.t); }
   FoldState* parts() const { return reinterpret_cast<FoldState*>(arena_.data() + parts_offset_); }
   const WorkList& work_list(uint32_t i) const { return work_lists_[i]; }
+  /// The same work in tiles of a call's many_attention.
+  const WorkList& many_list(uint32_t i) const { return many_lists_[i]; }
+  /// Whether so many rows are rounded to bf16.
+  bool takes_bf16(uint32_t rows) const { return options_.row_form == RowForm::bf16 && rows >= kBf16FromRows; }
   /// A thread's memory for rows that a product quantises itself.
   uint8_t* quantized_rows(uint32_t tid) const { return arena_.data() + quantized_offset_ + tid * quantized_stride_; }
   /// A thread's memory for float rows that an expert's product gathers.
@@ -172,6 +157,7 @@ class Plan {
   uint64_t parts_offset_ = 0, quantized_offset_ = 0, quantized_stride_ = 0, gathered_offset_ = 0, gathered_stride_ = 0;
   uint64_t panels_offset_ = 0, panels_stride_ = 0;
   std::vector<WorkList> work_lists_;  ///< one for each shape of attention in the graph
+  std::vector<WorkList> many_lists_;  ///< likewise, with RowForm::bf16
   ValueId output_ = 0;
   uint32_t output_width_ = 0, regions_small_ = 0;
   std::vector<CallTime> times_;

@@ -12,9 +12,7 @@ namespace vibee {
 namespace {
 
 /// Whether `rows` rows that a rule would quantise are rounded to bf16 instead.
-bool in_bf16(const Worker& w, ActRule rule, uint32_t rows) {
-  return w.plan.options().row_form == RowForm::bf16 && rule == ActRule::block && rows >= kBf16FromRows;
-}
+bool in_bf16(const Worker& w, ActRule rule, uint32_t rows) { return rule == ActRule::block && w.plan.takes_bf16(rows); }
 
 }  // namespace
 

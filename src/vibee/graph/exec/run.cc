@@ -71,7 +71,8 @@ void Plan::run(Team& team, const RaggedBatch& batch, std::span<const KvView> kv)
   VIBEE_CHECK(t > 0 && t <= options_.max_rows && s <= options_.max_logits, "rows {} logits {}", t, s);
   const WorkOptions division{options_.balance_attention, options_.cut_keys,
                              options_.cascade ? Cascade::automatic : Cascade::off};
-  for (WorkList& list : work_lists_) list.plan(batch.sequences, division);
+  for (WorkList& list : takes_bf16(t) && !many_lists_.empty() ? many_lists_ : work_lists_)
+    list.plan(batch.sequences, division);
   const auto body = [&](uint32_t tid) {
     Worker worker{*this, batch, kv, team, tid, options_.threads, Sizes{t, s}, t <= kReplicatedRows};
     work(worker);

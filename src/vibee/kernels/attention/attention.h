@@ -17,7 +17,7 @@
 namespace vibee {
 
 inline constexpr uint32_t kMaxHeadDim = 256;
-inline constexpr uint32_t kMaxQueryTile = 12;
+inline constexpr uint32_t kMaxQueryTile = 48;
 
 struct AttentionShape {
   uint32_t heads = 0, kv_heads = 0, head_dim = 0;
@@ -82,6 +82,8 @@ inline constexpr std::string_view kAttentionOrder = "split256";
 std::span<const AttentionKernel> attention_kernels();
 /// The best row of the canonical order for an instruction set.
 const AttentionKernel& attention_kernel(KvFormat kv, Isa isa);
+/// The row that rounds to bf16 (bf16_attention_amx.cc); null where the instruction set has none.
+const AttentionKernel* bf16_attention_kernel(KvFormat kv, Isa isa);
 
 /// The last key that row `row` of a sequence's new ones sees: itself, or without a causal mask the last of the step.
 inline uint32_t last_key(const AttentionShape& shape, const SequenceRows& s, uint32_t row) {

@@ -78,7 +78,7 @@ Status bench_family_kernels_attention(BenchContext& context, std::string_view id
     const double bytes = 2.0 * length * kKvHeads * kHeadDim * sizeof(float);
     context.figure(fmt::format("one row after {}", length), bytes / row_seconds / 1e9, "GB/s", 0,
                    fmt::format("{}, 1 thread", kernel.symbol));
-    const double states = double(settings.threads) * 2 * kMaxQueryTile * sizeof(FoldState);
+    const double states = double(settings.threads) * 2 * kernel.tile * sizeof(FoldState);
     context.figure(fmt::format("memory saved at {}", length), 4.0 * length * length / states, "x", 0,
                    "one T x T array over fold states");
   }

@@ -108,6 +108,9 @@ struct BatchQueries {
   std::span<const SequenceRows> sequences;
   const float* q;    ///< [row][heads][head_dim]
   FoldState* parts;  ///< part_slots x min(group, tile), shared by the threads
+  /// Takes what has more query vectors than the kernel's tile, where the list was made for its own.
+  const AttentionKernel* many = nullptr;
+  const AttentionKernel& kernel_for(uint32_t vectors) const { return many && vectors > kernel.tile ? *many : kernel; }
 };
 
 /// The share of thread `tid`: `write(row of the batch, head, state)` for every query vector it finishes; `barrier()`
@@ -120,7 +123,8 @@ void run_work(const WorkList& list, const BatchQueries& b, uint32_t tid, Barrier
   for (const WorkItem& item : list.items(tid)) {
     if (item.members != 0) {
       const auto members = list.members(item);
-      attend_members(b.kernel, shape, b.kv, b.q, b.sequences, members, item.head, item.heads, part, state);
+      attend_members(b.kernel_for(item.heads), shape, b.kv, b.q, b.sequences, members, item.head, item.heads, part,
+                     state);
       for (uint32_t i = 0; i < members.size() * item.heads; ++i)
         write(b.sequences[members[i / item.heads]].row, item.head + i % item.heads, state[i]);
       continue;
@@ -134,7 +138,7 @@ void run_work(const WorkList& list, const BatchQueries& b, uint32_t tid, Barrier
                          item.heads,
                          s.pages};
     if (item.part == WorkItem::kWhole) {
-      attend(b.kernel, shape, b.kv, tile, part, state);
+      attend(b.kernel_for(item.rows * item.heads), shape, b.kv, tile, part, state);
       for (uint32_t i = 0; i < item.rows * item.heads; ++i)
         write(s.row + item.row + i / item.heads, item.head + i % item.heads, state[i]);
       continue;

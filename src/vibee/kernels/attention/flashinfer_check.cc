@@ -73,7 +73,7 @@ Status check_flashinfer(CheckContext& context) {
       row += rows;
     }
     const uint32_t threads = 1 + random.below(8), slots = random.below(4) == 0 ? 0 : 1024;
-    WorkList list(shape, kMaxQueryTile, row, threads, slots);
+    WorkList list(shape, 12, row, threads, slots);
     for (int again = 0; again < 2; ++again) list.plan(sequences, {true, true});  // a list is used step after step
     cover(shape, sequences, list, threads, coverage);
   }

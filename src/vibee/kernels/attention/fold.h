@@ -62,9 +62,10 @@ struct ValuePage {
   }
 };
 
+constexpr uint32_t kMostVectors = 12;  ///< of a call
 struct Scratch {
-  alignas(64) float q[kMaxQueryTile][kMaxHeadDim];
-  alignas(64) float s[kMaxQueryTile][kSplitKeys];
+  alignas(64) float q[kMostVectors][kMaxHeadDim];
+  alignas(64) float s[kMostVectors][kSplitKeys];
 };
 
 /// Keys of one row visible inside sixteen positions from `base`, as bits.
@@ -177,7 +178,7 @@ template <KvFormat F, uint32_t M>
 
 template <KvFormat F, uint32_t kTile>
 void split_any(const AttentionShape& shape, const KvView& kv, const QueryTile& tile, uint32_t split, FoldState* part) {
-  static_assert(kTile == 4 || kTile == 12);
+  static_assert(kTile == 4 || kTile == kMostVectors);
   Scratch t;
   const uint32_t count = tile.rows * tile.heads;
   for (uint32_t m = 0; m < count; ++m) {

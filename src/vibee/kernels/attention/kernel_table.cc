@@ -14,18 +14,30 @@ namespace vibee {
   void symbol##_split(const AttentionShape&, const KvView&, const QueryTile&, uint32_t, FoldState*); \
   void symbol##_fold(uint32_t, const FoldState&, FoldState*);                                        \
   void symbol##_finish(uint32_t, const FoldState&, float*);
+#define VIBEE_BF16_KERNEL(symbol, technique, isa, kv, tile) VIBEE_KERNEL(symbol, technique, isa, kv, bf16, tile)
 #include "vibee/kernels/attention/kernels.inc"
 #include "vibee/kernels/attention/techniques.inc"
 #undef VIBEE_KERNEL
+#undef VIBEE_BF16_KERNEL
 
 namespace {
 
 constexpr AttentionKernel kKernels[] = {
-#define VIBEE_KERNEL(symbol, technique, isa, kv, order, tile) \
+#define VIBEE_ROW(symbol, technique, isa, kv, order, tile) \
   {#symbol, #technique, Isa::isa, KvFormat::kv, #order, tile, symbol##_split, symbol##_fold, symbol##_finish},
+#define VIBEE_KERNEL VIBEE_ROW
+#define VIBEE_BF16_KERNEL(symbol, technique, isa, kv, tile)
 #include "vibee/kernels/attention/kernels.inc"
 #include "vibee/kernels/attention/techniques.inc"
+#undef VIBEE_BF16_KERNEL
+};
+constexpr AttentionKernel kBf16Kernels[] = {
+#define VIBEE_BF16_KERNEL(symbol, technique, isa, kv, tile) VIBEE_ROW(symbol, technique, isa, kv, bf16, tile)
 #undef VIBEE_KERNEL
+#define VIBEE_KERNEL(symbol, technique, isa, kv, order, tile)
+#include "vibee/kernels/attention/kernels.inc"
+#undef VIBEE_KERNEL
+#undef VIBEE_BF16_KERNEL
 };
 
 }  // namespace
@@ -40,6 +52,12 @@ const AttentionKernel& attention_kernel(KvFormat kv, Isa isa) {
       best = &kernel;
   VIBEE_CHECK(best != nullptr, "kv format {}", int(kv));
   return *best;
+}
+
+const AttentionKernel* bf16_attention_kernel(KvFormat kv, Isa isa) {
+  for (const AttentionKernel& kernel : kBf16Kernels)
+    if (kernel.kv == kv && kernel.isa <= isa) return &kernel;
+  return nullptr;
 }
 
 }  // namespace vibee

@@ -20,5 +20,8 @@ struct SplitItems {
 /// Items of at most `tile` query vectors. Parts take heads * (head_dim + 2) floats each. Rows of no sequence, below the
 /// last that has one, have no parts.
 SplitItems split_items(const AttentionShape& shape, std::span<const SequenceRows> sequences, uint32_t tile);
+/// The same with tables that lie elsewhere, that of sequence i from page_tables[i] on; `pages` stays empty.
+SplitItems split_items(const AttentionShape& shape, std::span<const SequenceRows> sequences,
+                       std::span<const uint32_t> page_tables, uint32_t tile);
 
 }  // namespace vibee

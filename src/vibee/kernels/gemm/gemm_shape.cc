@@ -19,7 +19,7 @@ const char* name(GemmOperand operand) {
 }
 uint64_t tiles(const GemmSizes& s, uint32_t side) { return uint64_t(parts_of(s.m, side)) * parts_of(s.n, side); }
 bool streams_weight(const GemmSizes& s) {
-  return s.m <= kMostRows && s.b == GemmOperand::bf16 && s.transposed_b && !s.transposed_a &&
+  return !s.rows_alike && s.m <= kMostRows && s.b == GemmOperand::bf16 && s.transposed_b && !s.transposed_a &&
          (s.a == GemmOperand::bf16 || s.a == GemmOperand::f32);
 }
 GemmShape gemv_shape(const GemmSizes& s) {

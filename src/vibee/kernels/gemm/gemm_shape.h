@@ -18,6 +18,7 @@ struct GemmSizes {
   bool transposed_a = false, transposed_b = false;
   uint32_t m = 0, n = 0, k = 0, batch = 1;
   uint32_t processors = 1;  ///< multiprocessors of the device
+  bool rows_alike = false;  ///< a row's bytes are not to depend on how many rows there are: nothing streams the weight
 };
 
 struct GemmShape {

@@ -3,51 +3,28 @@
 
 #include <atomic>
 #include <mutex>
-#include <unordered_set>
 
 #include "vibee/base/memory/checked.h"
 #include "vibee/graph/cost/cost.h"
 #include "vibee/graph/pass/pass.h"
 #include "vibee/model/layer/decoder.h"
+#include "vibee/model/session/device_matrices.h"
+#include "vibee/model/session/graph_weights.h"
 
 namespace vibee {
 namespace {
 
 constexpr uint64_t kAlign = 4096;  ///< matrices begin on pages
 
-/// A weight of the graph: a matrix (or stack of matrices) in panels, or a vector of floats.
-struct GraphWeight {
-  std::string name;
-  bool matrix = false;
-  PackedWeight shape;   ///< of a matrix
-  uint64_t length = 0;  ///< of a vector
-};
-
-/// Every weight that the graph reads, once.
-std::vector<GraphWeight> weights_of(const Graph& graph, Isa isa) {
-  std::vector<GraphWeight> all;
-  std::unordered_set<std::string_view> seen;
-  for (const Node& node : graph.nodes) {
-    if (node.op != Op::weight || !seen.insert(node.text("name")).second) continue;
-    const Type& type = graph.type(node.out[0]);
-    GraphWeight w{std::string(node.text("name"))};
-    const size_t rank = type.dims.size();
-    w.matrix = rank > 1;
-    if (w.matrix) {
-      w.shape.format = type.elem.format;
-      w.shape.k = uint32_t(type.dims[rank - 1].n);
-      w.shape.n = uint32_t(type.dims[rank - 2].n);
-      w.shape.experts = rank == 3 ? uint32_t(type.dims[0].n) : 1;
-      w.shape.nr = panel_rows(type.elem.format, isa);
-    } else {
-      w.length = uint64_t(type.dims[0].n);
-    }
-    all.push_back(std::move(w));
-  }
-  return all;
-}
-
 }  // namespace
+
+Model::Model() = default;
+Model::~Model() = default;
+
+uint64_t Model::weight_memory() const {
+  return panels_.size() + vectors_.size() + (on_device_ ? on_device_->bytes() : 0);
+}
+std::shared_ptr<DeviceRuntime> Model::device() const { return on_device_ ? on_device_->runtime() : nullptr; }
 
 WeightBytes Model::weight_bytes(const Graph& graph, Isa isa) {
   WeightBytes sum;
@@ -66,7 +43,9 @@ Result<Graph> Model::graph_of(const Checkpoint& file, const ModelConfig& config,
       config, [&](std::string_view name) { return file.find(name)->format; },
       options.lora.adapters ? options.lora.rank : 0);
   VIBEE_ASSIGN(Graph graph, builder.build());
-  return run_passes(std::move(graph), options.disable);
+  std::vector<std::string> disable = options.disable;
+  if (options.device) disable.push_back("quantize_outputs");  // of the CPU's calls alone
+  return run_passes(std::move(graph), disable);
 }
 
 Result<std::unique_ptr<Model>> Model::load(const std::string& path, const ModelOptions& options) {
@@ -93,15 +72,19 @@ Result<std::unique_ptr<Model>> Model::load(Checkpoint file, const ModelOptions& 
   VIBEE_ASSIGN(model->graph_, graph_of(file, model->config_, options));
   file.forget_metadata();  // the vocabulary's text, before the weights take their place
   model->team_ = std::make_unique<Team>(options.threads);
-  VIBEE_TRY(model->read_weights(file));
+  VIBEE_TRY(model->read_weights(file, options.device));
   if (options.lora.adapters) {
     VIBEE_ASSIGN(model->loras_, LoraPool::create(model->config_, adapted_products(model->graph_), options.lora));
   }
   return model;
 }
 
-Status Model::read_weights(const Checkpoint& file) {
-  const WeightBytes sum = weight_bytes(graph_, isa_);
+Status Model::read_weights(const Checkpoint& file, const std::shared_ptr<DeviceRuntime>& device) {
+  WeightBytes sum = weight_bytes(graph_, isa_);
+  if (device) {
+    sum.panels = 0;
+    VIBEE_ASSIGN(on_device_, DeviceMatrices::load(file, wanted_matrices(graph_), device));
+  }
   if (sum.panels + sum.vectors > available_memory())
     return error(Code::no_memory, "{}: its weights take {} MiB, {} MiB are available; use a smaller model or format",
                  file.path(), (sum.panels + sum.vectors) >> 20, available_memory() >> 20);
@@ -116,6 +99,7 @@ Status Model::read_weights(const Checkpoint& file) {
   };
   std::vector<Job> jobs;
   for (GraphWeight& w : weights_of(graph_, isa_)) {
+    if (w.matrix && device) continue;
     const WeightPart part = weight_part(w.name);
     VIBEE_ASSIGN(const TensorInfo* tensor, file.tensor(part.tensor));
     if (w.matrix) {
@@ -197,6 +181,10 @@ WeightTable Model::weights() const {
             const auto at = vector_at_.find(std::string(name));
             return at == vector_at_.end() ? nullptr : at->second;
           }};
+}
+
+DeviceWeightTable Model::device_weights() const {
+  return {[this](std::string_view name) { return on_device_->find(name); }, weights().vector};
 }
 
 uint64_t Model::bytes_per_token() const { return uint64_t(step_cost(graph_, {1, 1}, {}).weight_bytes); }

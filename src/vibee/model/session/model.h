@@ -16,6 +16,10 @@
 
 namespace vibee {
 
+class DeviceMatrices;
+struct DeviceRuntime;
+struct DeviceWeightTable;
+
 /// What a model's weights take in memory, known from the file's header alone.
 struct WeightBytes {
   uint64_t panels = 0, vectors = 0;
@@ -24,15 +28,18 @@ struct WeightBytes {
 struct ModelOptions {
   uint32_t threads = 1;
   Isa isa = detected_isa();
-  std::vector<std::string> disable;     ///< passes and techniques that are turned off
-  bool tokenizer = true;                ///< false for files that carry none (tests)
-  std::optional<Output> output = {};    ///< instead of the model's own
-  std::optional<Pooling> pooling = {};  ///< instead of what its files say
-  LoraLimits lora = {};                 ///< of the adapters that are loaded beside it
+  std::vector<std::string> disable;            ///< passes and techniques that are turned off
+  bool tokenizer = true;                       ///< false for files that carry none (tests)
+  std::optional<Output> output = {};           ///< instead of the model's own
+  std::optional<Pooling> pooling = {};         ///< instead of what its files say
+  LoraLimits lora = {};                        ///< of the adapters that are loaded beside it
+  std::shared_ptr<DeviceRuntime> device = {};  ///< where its matrices lie and sessions compute; null: the CPU
 };
 
 class Model {
  public:
+  Model();
+  ~Model();
   static Result<std::unique_ptr<Model>> load(const std::string& path, const ModelOptions& options);
   static Result<std::unique_ptr<Model>> load(Checkpoint file, const ModelOptions& options);
   /// The graph of a file as the executor will run it, without loading weights.
@@ -44,9 +51,12 @@ class Model {
   const Tokenizer& tokenizer() const { return *tokenizer_; }
   bool has_tokenizer() const { return tokenizer_ != nullptr; }
   WeightTable weights() const;
+  /// Null: its sessions compute on the CPU.
+  std::shared_ptr<DeviceRuntime> device() const;
+  DeviceWeightTable device_weights() const;
   Isa isa() const { return isa_; }
   Team& team() const { return *team_; }
-  uint64_t weight_memory() const { return panels_.size() + vectors_.size(); }
+  uint64_t weight_memory() const;
   /// Its adapters; null where ModelOptions::lora makes room for none.
   LoraPool* loras() const { return loras_.get(); }
   /// Bytes of weights that one step of one token reads: every matrix once, one row of an untied embedding.
@@ -54,7 +64,7 @@ class Model {
   const std::string& path() const { return path_; }
 
  private:
-  Status read_weights(const Checkpoint& file);
+  Status read_weights(const Checkpoint& file, const std::shared_ptr<DeviceRuntime>& device);
 
   std::string path_;
   ModelConfig config_;
@@ -65,6 +75,7 @@ class Model {
   HugeBuffer panels_, vectors_;
   std::unique_ptr<LoraPool> loras_;
   std::unordered_map<std::string, PackedWeight> matrices_;
+  std::unique_ptr<DeviceMatrices> on_device_;  ///< instead of matrices_
   std::unordered_map<std::string, const float*> vector_at_;
 };
 

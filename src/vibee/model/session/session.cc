@@ -4,6 +4,8 @@
 #include <algorithm>
 
 #include "vibee/base/memory/checked.h"
+#include "vibee/model/session/device_matrices.h"
+#include "vibee/model/state/device_pages.h"
 
 namespace vibee {
 namespace {
@@ -56,6 +58,23 @@ PlanOptions plan_options(const SessionOptions& o, uint32_t threads, Isa isa) {
   return p;
 }
 
+DevicePlanOptions device_options(const SessionOptions& o) {
+  DevicePlanOptions p;
+  p.max_rows = o.max_rows;
+  p.max_logits = o.max_logits;
+  p.max_context = o.context;
+  p.max_sequences = std::min(o.max_rows, std::max(o.sequences, o.max_logits));
+  p.kv = o.kv;
+  return p;
+}
+
+/// What a device computes otherwise, or not at all.
+Status check_on_device(const SessionOptions& o) {
+  if (o.row_form != RowForm::quantized || o.outlier_threshold > 0)
+    return error(Code::unsupported, "on a device integer weights meet rows of 8 bits; use --act int8");
+  return {};
+}
+
 /// Bytes of keys and values; an error when they cannot even be counted.
 Result<uint64_t> pages_bytes(const ModelConfig& config, const SessionOptions& o) {
   const auto bytes = checked_mul(PageStore::page_bytes(layouts(config, o.kv)), page_count(config, o));
@@ -67,20 +86,43 @@ Result<uint64_t> pages_bytes(const ModelConfig& config, const SessionOptions& o)
 
 }  // namespace
 
+Session::Session(const Model& model) : model_(model) {}
+Session::~Session() = default;
+
 Result<MemoryPlan> Session::plan_memory(const Checkpoint& file, const ModelConfig& config, const ModelOptions& model,
                                         const SessionOptions& o) {
   VIBEE_TRY(check(config, o));
   VIBEE_TRY(check(model.lora));
   VIBEE_ASSIGN(const Graph graph, Model::graph_of(file, config, model));
   MemoryPlan plan;
+  plan.page_count = uint32_t(page_count(config, o));
+  plan.page_bytes = PageStore::page_bytes(layouts(config, o.kv));
+  if (model.device) {
+    VIBEE_TRY(check_on_device(o));
+    plan.weights = DeviceMatrices::bytes(wanted_matrices(graph));
+    VIBEE_ASSIGN(plan.arena, DevicePlan::bytes(graph, device_options(o)));
+    VIBEE_ASSIGN(plan.pages, pages_bytes(config, o));
+    return plan;
+  }
   const WeightBytes weights = Model::weight_bytes(graph, model.isa);
   plan.weights = weights.panels + weights.vectors;
   if (model.lora.adapters) plan.adapters = LoraPool::bytes(adapted_products(graph), model.lora);
   VIBEE_ASSIGN(plan.arena, Plan::arena_bytes(graph, plan_options(o, model.threads, model.isa)));
   VIBEE_ASSIGN(plan.pages, pages_bytes(config, o));
-  plan.page_count = uint32_t(page_count(config, o));
-  plan.page_bytes = PageStore::page_bytes(layouts(config, o.kv));
   return plan;
+}
+
+Status Session::create_on_device(const std::shared_ptr<DeviceRuntime>& runtime, uint32_t pages) {
+  VIBEE_TRY(check_on_device(options_));
+  const DevicePlanOptions plan = device_options(options_);
+  const std::vector<KvLayout> layers = layouts(model_.config(), options_.kv);
+  VIBEE_ASSIGN(const uint64_t work, DevicePlan::bytes(model_.graph(), plan));
+  VIBEE_ASSIGN(pool_, DevicePool::create(runtime->device, work + DevicePages::bytes(layers, pages)));
+  VIBEE_ASSIGN(device_plan_, DevicePlan::compile(model_.graph(), model_.device_weights(), plan, runtime, *pool_));
+  VIBEE_ASSIGN(auto memory, DevicePages::create(runtime, *pool_, layers, pages));
+  device_pages_ = memory.get();
+  pages_ = PageStore::over(std::move(memory), layers, pages);
+  return {};
 }
 
 Result<std::unique_ptr<Session>> Session::create(const Model& model, const SessionOptions& o) {
@@ -88,16 +130,21 @@ Result<std::unique_ptr<Session>> Session::create(const Model& model, const Sessi
   std::unique_ptr<Session> s(new Session(model));
   s->options_ = o;
   VIBEE_ASSIGN(const uint64_t pages, pages_bytes(model.config(), o));
-  if (pages > available_memory())
+  if (!model.device() && pages > available_memory())
     return error(
         Code::no_memory,
         "{} sequences of {} tokens take {} MiB of keys and values, {} MiB are available; use --ctx {} or --kv q8_0",
         o.sequences, o.context, pages >> 20, available_memory() >> 20,
         std::max<uint64_t>(kPageTokens,
                            uint64_t(o.context) * (available_memory() / 2) / pages / kPageTokens * kPageTokens));
-  VIBEE_ASSIGN(s->plan_,
-               Plan::compile(model.graph(), model.weights(), plan_options(o, model.team().size(), model.isa())));
-  VIBEE_ASSIGN(s->pages_, PageStore::create(layouts(model.config(), o.kv), uint32_t(page_count(model.config(), o))));
+  const auto page_total = uint32_t(page_count(model.config(), o));
+  if (model.device()) {
+    VIBEE_TRY(s->create_on_device(model.device(), page_total));
+  } else {
+    VIBEE_ASSIGN(s->plan_,
+                 Plan::compile(model.graph(), model.weights(), plan_options(o, model.team().size(), model.isa())));
+    VIBEE_ASSIGN(s->pages_, PageStore::create(layouts(model.config(), o.kv), page_total));
+  }
   s->tokens_.reserve(o.max_rows);
   s->positions_.reserve(o.max_rows);
   s->types_.reserve(o.max_rows);
@@ -105,6 +152,16 @@ Result<std::unique_ptr<Session>> Session::create(const Model& model, const Sessi
   s->logits_rows_.reserve(o.max_logits);
   s->states_.reserve(o.max_rows);
   return s;
+}
+
+Result<float*> Session::compute() {
+  const RaggedBatch batch{tokens_, positions_, sequences_, logits_rows_, types_};
+  if (device_plan_) {
+    VIBEE_TRY(device_plan_->run(batch, device_pages_->views()));
+    return device_plan_->outputs();
+  }
+  plan_->run(model_.team(), batch, pages_.views());
+  return plan_->outputs();
 }
 
 Result<std::span<float>> Session::step(std::span<const StepRows> rows) {
@@ -150,10 +207,13 @@ Result<std::span<float>> Session::step(std::span<const StepRows> rows) {
   std::sort(states_.begin(), states_.end());
   if (std::adjacent_find(states_.begin(), states_.end()) != states_.end())
     return error(Code::invalid, "step: one sequence twice; its rows belong together");
+  const auto give_back = [&] {  // pages that this step has reserved
+    for (const StepRows& back : rows) back.state->truncate(back.state->length());
+  };
   for (const StepRows& r : rows) {
     Status status = r.state->reserve(uint32_t(r.tokens.size()));
     if (status.ok()) continue;
-    for (const StepRows& back : rows) back.state->truncate(back.state->length());  // pages that this step had reserved
+    give_back();
     return status;
   }
   for (const StepRows& r : rows) {
@@ -167,10 +227,15 @@ Result<std::span<float>> Session::step(std::span<const StepRows> rows) {
     for (uint32_t i = n - logits_of(r); i < n; ++i) logits_rows_.push_back(first + i);
   }
   watch_.begin(uint32_t(tokens_.size()));
-  plan_->run(model_.team(), {tokens_, positions_, sequences_, logits_rows_, types_}, pages_.views());
+  Result<float*> logits = compute();
   watch_.end();
+  if (!logits.ok()) {
+    give_back();
+    return logits.take_status();
+  }
   for (const StepRows& r : rows) r.state->commit(uint32_t(r.tokens.size()));
-  return std::span<float>(plan_->outputs(), size_t(wanted) * plan_->output_width());
+  const uint32_t width = device_plan_ ? device_plan_->output_width() : plan_->output_width();
+  return std::span<float>(*logits, size_t(wanted) * width);
 }
 
 }  // namespace vibee

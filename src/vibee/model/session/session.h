@@ -11,6 +11,10 @@
 
 namespace vibee {
 
+class DevicePages;
+class DevicePlan;
+class DevicePool;
+
 struct SessionOptions {
   uint32_t context = 4096;  ///< positions a sequence, at most
   uint32_t sequences = 1;   ///< sequences whose full context the pages hold
@@ -28,7 +32,7 @@ struct SessionOptions {
   uint32_t pages = 0;  ///< of keys and values; 0: the full context of all sequences
 };
 
-/// What a session will take, known before anything is loaded.
+/// What a session will take of the host, or with ModelOptions::device of the device, known before anything is loaded.
 struct MemoryPlan {
   uint64_t weights = 0, adapters = 0, arena = 0, pages = 0;
   uint32_t page_count = 0;
@@ -51,10 +55,16 @@ class Session {
   static Result<MemoryPlan> plan_memory(const Checkpoint& file, const ModelConfig& config, const ModelOptions& model,
                                         const SessionOptions& options);
   static Result<std::unique_ptr<Session>> create(const Model& model, const SessionOptions& options);
+  ~Session();
 
   PageStore& pages() { return pages_; }
   const Model& model() const { return model_; }
-  Plan& plan() { return *plan_; }
+  /// Of a session on the CPU.
+  Plan& plan() {
+    VIBEE_CHECK(plan_ != nullptr, "the session computes on a device");
+    return *plan_;
+  }
+  DevicePlan* device_plan() { return device_plan_.get(); }  ///< null there
   const SessionOptions& options() const { return options_; }
   SequenceState new_sequence() { return SequenceState(&pages_); }
   const StepWatch& watch() const { return watch_; }
@@ -65,11 +75,17 @@ class Session {
   Result<std::span<float>> step(std::span<const StepRows> rows);
 
  private:
-  explicit Session(const Model& model) : model_(model) {}
+  explicit Session(const Model& model);
+  Status create_on_device(const std::shared_ptr<DeviceRuntime>& runtime, uint32_t pages);
+  /// Logits of the rows asked for, of the batch that the vectors below make.
+  Result<float*> compute();
   const Model& model_;
   SessionOptions options_;
+  std::shared_ptr<DevicePool> pool_;  ///< of a session on a device: the plan's memory and the pages
   PageStore pages_;
   std::unique_ptr<Plan> plan_;
+  std::unique_ptr<DevicePlan> device_plan_;
+  const DevicePages* device_pages_ = nullptr;  ///< where the store's pages are
   std::vector<int32_t> tokens_, positions_, types_;
   std::vector<SequenceRows> sequences_;
   std::vector<uint32_t> logits_rows_;

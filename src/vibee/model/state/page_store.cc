@@ -26,19 +26,35 @@ Result<PageStore> PageStore::create(std::span<const KvLayout> layers, uint32_t p
     s.views_.push_back({s.arena_.data() + offset, s.page_bytes_, l});
     offset += l.layer_bytes();
   }
-  s.owners_.assign(pages, 0);
-  s.free_.reserve(pages);
-  for (uint32_t p = pages; p-- > 0;) s.free_.push_back(p);
+  s.free_all(pages);
   return s;
+}
+
+PageStore PageStore::over(std::unique_ptr<PageMemory> memory, std::span<const KvLayout> layers, uint32_t pages) {
+  PageStore s;
+  s.memory_ = std::move(memory);
+  s.page_bytes_ = page_bytes(layers);
+  s.free_all(pages);
+  return s;
+}
+
+void PageStore::free_all(uint32_t pages) {
+  owners_.assign(pages, 0);
+  free_.reserve(pages);
+  for (uint32_t p = pages; p-- > 0;) free_.push_back(p);
 }
 
 Result<uint32_t> PageStore::allocate() {
   if (free_.empty())
     return error(Code::no_memory, "all {} KV pages ({} tokens) are in use; use a larger --batch, or fewer sequences at once", pages(), uint64_t(pages()) * kPageTokens);
   const uint32_t page = free_.back();
+  if (memory_) {
+    VIBEE_TRY(memory_->clear(page));
+  } else {
+    std::memset(arena_.data() + page * page_bytes_, 0, page_bytes_);
+  }
   free_.pop_back();
   owners_[page] = 1;
-  std::memset(arena_.data() + page * page_bytes_, 0, page_bytes_);
   return page;
 }
 
@@ -50,7 +66,15 @@ void PageStore::release(uint32_t page) {
 Result<uint32_t> PageStore::writable(uint32_t page) {
   if (owners_[page] == 1) return page;
   VIBEE_ASSIGN(const uint32_t copy, allocate());
-  std::memcpy(arena_.data() + copy * page_bytes_, arena_.data() + page * page_bytes_, page_bytes_);
+  if (memory_) {
+    Status copied = memory_->copy(copy, page);
+    if (!copied.ok()) {
+      release(copy);
+      return copied;
+    }
+  } else {
+    std::memcpy(arena_.data() + copy * page_bytes_, arena_.data() + page * page_bytes_, page_bytes_);
+  }
   release(page);
   return copy;
 }

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -14,10 +15,20 @@
 
 namespace vibee {
 
+/// Where a store's pages lie that are not memory of the host.
+class PageMemory {
+ public:
+  virtual ~PageMemory() = default;
+  virtual Status clear(uint32_t page) = 0;
+  virtual Status copy(uint32_t to, uint32_t from) = 0;
+};
+
 class PageStore {
  public:
   /// `pages` pages for layers of these layouts; memory is taken at once.
   static Result<PageStore> create(std::span<const KvLayout> layers, uint32_t pages);
+  /// The same of pages that lie elsewhere: the store counts their owners. No views(), no bytes_of().
+  static PageStore over(std::unique_ptr<PageMemory> memory, std::span<const KvLayout> layers, uint32_t pages);
   static uint64_t page_bytes(std::span<const KvLayout> layers);
 
   uint32_t pages() const { return uint32_t(owners_.size()); }
@@ -28,16 +39,22 @@ class PageStore {
   std::span<const KvView> views() const { return views_; }
   uint32_t owners(uint32_t page) const { return owners_[page]; }
 
-  /// A zeroed page with one owner; Code::no_memory when none is free.
+  /// A zeroed page with one owner; Code::no_memory when none is free. What the memory refuses leaves it free.
   Result<uint32_t> allocate();
   void retain(uint32_t page) { ++owners_[page]; }
   void release(uint32_t page);
   /// A page of the same content that only the caller owns: `page` itself if it already is one.
   Result<uint32_t> writable(uint32_t page);
-  std::span<uint8_t> bytes_of(uint32_t page) const { return {arena_.data() + page * page_bytes_, page_bytes_}; }
+  std::span<uint8_t> bytes_of(uint32_t page) const {
+    VIBEE_CHECK(memory_ == nullptr, "page {} is not memory of the host", page);
+    return {arena_.data() + page * page_bytes_, page_bytes_};
+  }
 
  private:
+  void free_all(uint32_t pages);
+
   HugeBuffer arena_;
+  std::unique_ptr<PageMemory> memory_;  ///< null: the arena
   uint64_t page_bytes_ = 0;
   std::vector<KvView> views_;
   std::vector<uint32_t> owners_, free_;

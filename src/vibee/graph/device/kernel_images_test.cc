@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "vibee/graph/exec/kernel_images.h"
+#include "vibee/graph/device/kernel_images.h"
 
 #include <gtest/gtest.h>
 

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a call sees while its step is given to the device. Launched on the device later, in order: nothing here waits.
+#pragma once
+
+#include <algorithm>
+
+#include "vibee/graph/device/attention_groups.h"
+#include "vibee/graph/device/device_plan.h"
+#include "vibee/kernels/gemm/gemm_launch.h"
+
+namespace vibee {
+
+/// Where a plan's parts lie: offsets into its block of the device's memory.
+struct DevicePlan::Layout {
+  std::vector<uint32_t> nodes;   ///< of the graph, one a call
+  std::vector<uint64_t> values;  ///< of every value that a call makes
+  std::vector<bool> per_logits_row;
+  // What a step copies in. Behind `lists_at` lie, as a step needs them, its attention's items and parts of rows, then
+  // the tables of pages.
+  uint64_t inputs = 0, tokens = 0, positions = 0, types = 0, logits_rows = 0, places = 0, sequence_rows = 0,
+           lists_at = 0, inputs_end = 0;
+  uint64_t float_rows = 0;      ///< rows of f32 between two launches of a call
+  uint64_t converted_rows = 0;  ///< rows as a product's weight wants them
+  uint64_t part_sums = 0, part_values = 0;
+  uint64_t constants = 0, bytes = 0;
+  // Of the step: where in the block a list's arrays begin, and the tables of pages.
+  struct List {
+    uint64_t items = 0, row_parts = 0;
+  };
+  std::vector<List> list_at;
+  uint64_t page_tables = 0;
+  std::vector<AttentionGroups> lists;  ///< one for each shape of attention in the graph
+
+  static Result<Layout> make(const Graph& graph, const DevicePlanOptions& options);
+};
+
+/// The memory that an address of a device stands for, as kernels' arguments have it.
+template <class T>
+T* device_pointer(CudaAddress address) {
+  return reinterpret_cast<T*>(address);
+}
+
+class DeviceStep {
+ public:
+  /// Without keys and values a step that only looks kernels up.
+  DeviceStep(DevicePlan& plan, Sizes sizes, std::span<const DeviceKv> kv)
+      : plan_(plan), layout_(*plan.layout_), sizes_(sizes), kv_(kv) {}
+
+  const DevicePlan& plan() const { return plan_; }
+  Sizes sizes() const { return sizes_; }
+  uint32_t rows_of(ValueId id) const { return uint32_t(layout_.per_logits_row[id] ? sizes_.s : sizes_.t); }
+  uint32_t processors() const { return plan_.runtime_->device->info().multiprocessors; }
+  template <class T>
+  T* value(ValueId id) const {
+    return at<T>(layout_.values[id]);
+  }
+  const int32_t* ids(RowIds which) const {
+    return at<int32_t>(which == RowIds::tokens      ? layout_.tokens
+                       : which == RowIds::positions ? layout_.positions
+                                                    : layout_.types);
+  }
+  const int32_t* logits_rows() const { return at<int32_t>(layout_.logits_rows); }
+  /// Row r's page * kPageTokens + lane.
+  const uint32_t* places() const { return at<uint32_t>(layout_.places); }
+  /// Where each sequence's rows begin, then how many rows there are.
+  const uint32_t* sequence_rows() const { return at<uint32_t>(layout_.sequence_rows); }
+  const uint32_t* page_tables() const { return at<uint32_t>(layout_.page_tables); }
+  const SplitItem* items(uint32_t list) const { return at<SplitItem>(layout_.list_at[list].items); }
+  const uint32_t* row_parts(uint32_t list) const { return at<uint32_t>(layout_.list_at[list].row_parts); }
+  std::vector<AttentionGroup> groups(uint32_t list) const;
+  float* part_sums() const { return at<float>(layout_.part_sums); }
+  float* part_values() const { return at<float>(layout_.part_values); }
+  float* float_rows() const { return at<float>(layout_.float_rows); }
+  DeviceKv kv(uint32_t layer) const { return kv_.empty() ? DeviceKv{} : kv_[layer]; }
+
+  /// Nothing where the grid has no blocks.
+  template <class Args>
+  Status launch(std::string_view kernel, const LaunchShape& shape, const Args& args) {
+    if (std::ranges::min(shape.grid) == 0) return {};
+    VIBEE_ASSIGN(CudaKernel * found, plan_.runtime_->kernels->find(kernel));
+    if (kv_.empty()) return {};
+    Args copy = args;
+    void* packed[] = {&copy};
+    return found->launch(plan_.runtime_->stream, shape, packed);
+  }
+
+  /// The rows of a value as products with weights of a format want them: f32 as they are, else a copy that stays until
+  /// another is asked for.
+  Result<const void*> rows_for(Format format, ValueId id, uint32_t k);
+  /// Forgets that copy, whose memory a call takes for something else.
+  void forget_rows() { converted_ = UINT32_MAX; }
+
+ private:
+  template <class T>
+  T* at(uint64_t offset) const {
+    return device_pointer<T>(plan_.block_.address() + offset);
+  }
+
+  DevicePlan& plan_;
+  const DevicePlan::Layout& layout_;
+  Sizes sizes_;
+  std::span<const DeviceKv> kv_;
+  ValueId converted_ = UINT32_MAX;
+  Format converted_for_ = Format::f32;
+};
+
+/// What becomes of a product's sums.
+struct ProductEnd {
+  float* out = nullptr;
+  GemmActivation activation = GemmActivation::none;
+  const float* multiply = nullptr;  ///< laid out as `out`
+  const float* residual = nullptr;  ///< laid out as `out`
+};
+/// end(rows of value x times matrix^T).
+Status device_product(DeviceStep& step, const DeviceMatrix& matrix, ValueId x, const ProductEnd& end);
+
+Status device_linear(const DeviceCall&, DeviceStep&);
+Status device_linear_add(const DeviceCall&, DeviceStep&);
+Status device_linear_gated(const DeviceCall&, DeviceStep&);
+Status device_linear_qkv(const DeviceCall&, DeviceStep&);
+Status device_kv_append(const DeviceCall&, DeviceStep&);
+Status device_attention(const DeviceCall&, DeviceStep&);
+
+}  // namespace vibee
