@@ -23,7 +23,7 @@ VIBEE_BLOCK_AND_HOST constexpr uint32_t few_planes(const PanelForm& form) {
 VIBEE_BLOCK_AND_HOST constexpr uint32_t few_floats(const PanelForm& form, uint32_t rows) {
   return 2 * kFewRound * few_planes(form) * rows * kPair;
 }
-constexpr uint32_t kManySide = 64, kManyThreads = 256, kManyTiles = 2;
+constexpr uint32_t kManyRows = 32, kManyColumns = 64, kManyThreads = 128, kManyTiles = 2;
 
 /// The lane's place among panels: which panel, which four of its rows. Panels behind the last are the last one again.
 struct PanelLane {
@@ -188,7 +188,7 @@ VIBEE_BLOCK void packed_gemv_block(Block& b, const PackedGemmArgs& args) {
   }
 }
 
-/// Tiles of 64 x 64: a warp has 16 rows by two panels, whose codes it unpacks once for both eights of rows, and
+/// Tiles of 32 x 64: a warp has 16 rows by two panels, whose codes it unpacks once for both eights of rows, and
 /// goes along all of the depth with sums in registers.
 template <class Block, PanelCodes kKind>
 VIBEE_BLOCK void packed_gemm_block(Block& b, const PackedGemmArgs& args) {
@@ -196,11 +196,11 @@ VIBEE_BLOCK void packed_gemm_block(Block& b, const PackedGemmArgs& args) {
   const uint32_t rows = args.product.m, n = args.product.n, lane = b.lane();
   const auto* records = static_cast<const uint32_t*>(args.product.a);
   const void* const panels = args.product.b;
-  const TilePlace tile = tile_place(b.block_x(), parts_of(rows, kManySide), parts_of(n, kManySide));
-  const uint32_t warp_row = b.warp() % 4 * 16, warp_column = b.warp() / 4 * kPair;
-  const uint32_t first = tile.row * kManySide + warp_row;
-  const PanelLane place = panel_lane(lane, tile.column * kManySide + warp_column, n);
-  const auto sums = shared_array<float>(b, kManySide * kManySide);
+  const TilePlace tile = tile_place(b.block_x(), parts_of(rows, kManyRows), parts_of(n, kManyColumns));
+  const uint32_t warp_row = b.warp() % 2 * 16, warp_column = b.warp() / 2 * kPair;
+  const uint32_t first = tile.row * kManyRows + warp_row;
+  const PanelLane place = panel_lane(lane, tile.column * kManyColumns + warp_column, n);
+  const auto sums = shared_array<float>(b, kManyRows * kManyColumns);
   float acc[kManyTiles][2][kFour] = {};
   int32_t total[kManyTiles][2][kFour] = {};
   for (uint32_t block = 0, left = form.chain; block < form.blocks; ++block) {
@@ -236,12 +236,12 @@ VIBEE_BLOCK void packed_gemm_block(Block& b, const PackedGemmArgs& args) {
     for (uint32_t i = 0; i < kManyTiles; ++i) {
       VIBEE_UNROLL
       for (uint32_t s = 0; s < 2; ++s)
-        b.store(sums, sum_at<kManySide>(warp_row + i * 8 + lane % 4 * 2 + s, warp_column + lane / 4 * kFour + j),
+        b.store(sums, sum_at<kManyColumns>(warp_row + i * 8 + lane % 4 * 2 + s, warp_column + lane / 4 * kFour + j),
                 acc[i][s][j] * factor);
     }
   }
   b.sync();
-  finish_tile<kManySide, kManySide>(b, args.product, sums, tile.row * kManySide, tile.column * kManySide);
+  finish_tile<kManyRows, kManyColumns>(b, args.product, sums, tile.row * kManyRows, tile.column * kManyColumns);
 }
 
 /// A row of a table in panels as floats: four threads a block of 32, of which each decodes eight k.

@@ -80,7 +80,7 @@ Result<GemmShape> packed_gemm_shape(Format format, uint32_t rows, uint32_t n, ui
     return GemmShape{fmt::format("vibee_packed_gemv_{}", name(form.kind)),
                      {{blocks, 1, 1}, kFewWarps * kWarp, few_floats(form, rows) * 4}};
   }
-  const uint64_t tiles = uint64_t(parts_of(rows, kManySide)) * parts_of(n, kManySide);
+  const uint64_t tiles = uint64_t(parts_of(rows, kManyRows)) * parts_of(n, kManyColumns);
   if (tiles > kMostTiles)
     return error(Code::unsupported, "{}: D of {} x {} has {} tiles; a launch has at most {}", info(format).name, rows,
                  n, tiles, kMostTiles);

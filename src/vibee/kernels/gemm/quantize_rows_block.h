@@ -38,7 +38,7 @@ VIBEE_BLOCK void quantize_rows_block(Block& b, const QuantizeRowsArgs& args) {
     VIBEE_UNROLL
     for (uint32_t j = 0; j < kEach; ++j) {
       const float x = v.at[j], none = x - x;  // not zero: x is infinite or no number
-      most = larger(most, none == 0.0f ? (x < 0 ? -x : x) : none);
+      most = larger(most, none == 0.0f ? bits_float(float_bits(x) & 0x7fffffffu) : none);
     }
     return most;
   };
