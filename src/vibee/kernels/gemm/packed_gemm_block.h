@@ -63,7 +63,7 @@ VIBEE_BLOCK RowWords row_words(Block& b, const uint32_t* records, uint64_t block
 struct BlockSums {
   int32_t first[2][kFour], last[2][kFour];
 };
-template <class Block>
+template <PanelCodes kKind, class Block>
 VIBEE_BLOCK BlockSums block_sums(Block& b, const PanelForm& form, const CodeWords& codes, const BlockScales& scales,
                                  const RowWords& rows) {
   BlockSums sums;
@@ -72,7 +72,7 @@ VIBEE_BLOCK BlockSums block_sums(Block& b, const PanelForm& form, const CodeWord
     int32_t one[4] = {}, two[4] = {};
     const uint32_t low[2] = {codes.low[2 * m], codes.low[2 * m + 1]},
                    high[2] = {codes.high[2 * m], codes.high[2 * m + 1]};
-    if (form.halves) {
+    if (may_have_halves(kKind) && form.halves) {
       const uint32_t a0[4] = {low[0], low[1], 0, 0}, a1[4] = {0, 0, high[0], high[1]};
       b.mma(one, a0, rows.q, int8_t{});
       b.mma(two, a1, rows.q, int8_t{});
@@ -127,9 +127,9 @@ VIBEE_BLOCK void packed_gemv_block(Block& b, const PackedGemmArgs& args) {
       RowWords words;
       for (uint32_t block = (begin + i) * chain, left = chain; left > 0; --left, ++block) {
         const CodeWords codes = panel_codes<kKind>(b, form, panels, place.panel, block, place.quad, t);
-        scales = panel_scales(b, form, panels, place.panel, block, place.quad);
+        scales = panel_scales<kKind>(b, form, panels, place.panel, block, place.quad);
         words = row_words(b, records, form.blocks, block, 0, rows, lane);
-        const BlockSums more = block_sums(b, form, codes, scales, words);
+        const BlockSums more = block_sums<kKind>(b, form, codes, scales, words);
         VIBEE_UNROLL
         for (uint32_t s = 0; s < 2; ++s) {
           VIBEE_UNROLL
@@ -205,13 +205,13 @@ VIBEE_BLOCK void packed_gemm_block(Block& b, const PackedGemmArgs& args) {
   int32_t total[kManyTiles][2][kFour] = {};
   for (uint32_t block = 0, left = form.chain; block < form.blocks; ++block) {
     const CodeWords codes = panel_codes<kKind>(b, form, panels, place.panel, block, place.quad, place.t);
-    const BlockScales scales = panel_scales(b, form, panels, place.panel, block, place.quad);
+    const BlockScales scales = panel_scales<kKind>(b, form, panels, place.panel, block, place.quad);
     const bool meets = --left == 0;
     if (meets) left = form.chain;
     VIBEE_UNROLL
     for (uint32_t i = 0; i < kManyTiles; ++i) {
       const RowWords words = row_words(b, records, form.blocks, block, first + i * 8, rows, lane);
-      const BlockSums unit = block_sums(b, form, codes, scales, words);
+      const BlockSums unit = block_sums<kKind>(b, form, codes, scales, words);
       VIBEE_UNROLL
       for (uint32_t s = 0; s < 2; ++s) {
         VIBEE_UNROLL
@@ -223,7 +223,8 @@ VIBEE_BLOCK void packed_gemm_block(Block& b, const PackedGemmArgs& args) {
           const float scaled = float(sum) * scales.dw[0][j];
           sum = 0;
           to = form.row_sum ? scaled * words.da[s] : b.fma(scaled, words.da[s], to);
-          if (form.split) to = b.fma(float(unit.last[s][j]) * scales.dw[1][j], words.da[s], to);
+          if (may_have_halves(kKind) && form.split)
+            to = b.fma(float(unit.last[s][j]) * scales.dw[1][j], words.da[s], to);
           if (form.has_min) to = b.fma(scales.mw[j], offset_factor(scales, words, s, j), to);
         }
       }
@@ -257,7 +258,7 @@ VIBEE_BLOCK void packed_embed_block(Block& b, const PackedEmbedArgs& args) {
     if (has) {
       const uint64_t panel = id / kPanelRows;
       const CodeWords codes = panel_codes<kKind>(b, form, args.panels, panel, block, r / kFour, t);
-      const BlockScales scales = panel_scales(b, form, args.panels, panel, block, r / kFour);
+      const BlockScales scales = panel_scales<kKind>(b, form, args.panels, panel, block, r / kFour);
       const float factor = row_factor(b, form, args.panels, panel, r);
       VIBEE_UNROLL
       for (uint32_t j = 0; j < kFour; ++j) {

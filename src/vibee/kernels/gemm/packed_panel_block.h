@@ -151,8 +151,13 @@ VIBEE_BLOCK float half_of_e4m3(uint32_t c) {
 VIBEE_BLOCK uint32_t byte_of(uint32_t word, uint32_t j) { return word >> (8 * j) & 0xff; }
 VIBEE_BLOCK int32_t signed_byte(uint32_t word, uint32_t j) { return int32_t(int8_t(byte_of(word, j))); }
 
+/// Whether sixteen k of such codes may have a scale of their own; what never happens takes no registers.
+VIBEE_BLOCK_AND_HOST constexpr bool may_have_halves(PanelCodes kind) {
+  return kind == PanelCodes::parts || kind == PanelCodes::named;
+}
+
 /// What the header says of `block`. Its branches are the same for all threads.
-template <class Block>
+template <PanelCodes kKind, class Block>
 VIBEE_BLOCK BlockScales panel_scales(Block& b, const PanelForm& form, const void* panels, uint64_t panel,
                                      uint32_t block, uint32_t quad) {
   const uint64_t at = panel_header_at(form, panel, block);
@@ -161,7 +166,7 @@ VIBEE_BLOCK BlockScales panel_scales(Block& b, const PanelForm& form, const void
   BlockScales s = {};
   VIBEE_UNROLL
   for (uint32_t j = 0; j < kFour; ++j) s.sc[0][j] = s.sc[1][j] = s.mn[0][j] = s.mn[1][j] = 1;
-  if (form.scales == PanelScales::e8 || form.scales == PanelScales::e4) {
+  if (may_have_halves(kKind) && (form.scales == PanelScales::e8 || form.scales == PanelScales::e4)) {
     const bool e8 = form.scales == PanelScales::e8;
     const uint32_t low = bytes(0), high = e8 ? low : bytes(1);
     VIBEE_UNROLL
@@ -206,7 +211,7 @@ VIBEE_BLOCK BlockScales panel_scales(Block& b, const PanelForm& form, const void
       s.dw[0][j] = s.dw[1][j] = s.dw[0][j] * float(byte_of(sc, j));
       s.mw[j] = -(s.mw[j] * float(byte_of(mn, j)));
     }
-  } else if (form.scales == PanelScales::k2) {
+  } else if (may_have_halves(kKind) && form.scales == PanelScales::k2) {
     const uint32_t low = bytes(4 + 2 * in), high = bytes(5 + 2 * in);
     VIBEE_UNROLL
     for (uint32_t j = 0; j < kFour; ++j) {
@@ -214,7 +219,7 @@ VIBEE_BLOCK BlockScales panel_scales(Block& b, const PanelForm& form, const void
       s.sc[0][j] = int32_t(byte_of(low, j) & 15), s.mn[0][j] = int32_t(byte_of(low, j) >> 4);
       s.sc[1][j] = int32_t(byte_of(high, j) & 15), s.mn[1][j] = int32_t(byte_of(high, j) >> 4);
     }
-  } else if (form.scales == PanelScales::k6) {
+  } else if (may_have_halves(kKind) && form.scales == PanelScales::k6) {
     const uint32_t low = bytes(2 + 2 * in), high = bytes(3 + 2 * in);
     VIBEE_UNROLL
     for (uint32_t j = 0; j < kFour; ++j) s.sc[0][j] = signed_byte(low, j), s.sc[1][j] = signed_byte(high, j);
