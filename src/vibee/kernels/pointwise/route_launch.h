@@ -10,7 +10,7 @@
 namespace vibee {
 
 /// logits [rows][experts] -> route [rows][2 * chosen], of the CPU's bytes: the first among equals, NaN never; weights
-/// are the softmax over all experts, or, `normalise`, over the chosen ones. chosen <= experts.
+/// are the softmax over all experts, or, `normalise`, over the chosen ones. chosen <= experts <= kMostRouted.
 struct RouteArgs {
   const float* logits;
   float* route;
@@ -40,6 +40,8 @@ struct CombineExpertsArgs {
   uint32_t n, chosen;
 };
 
+/// Of four rows of logits 48 KB of shared memory hold so many.
+constexpr uint32_t kMostRouted = 3072;
 constexpr uint32_t kRouteWarps = 4, kMostRouteThreads = 1024, kCombineThreads = 256;
 
 /// Tiles that `pairs` pairs take at most.
