@@ -47,15 +47,12 @@ struct FloatTile {
 /// Row or column i of a thread's eight: two runs of four, so that threads side by side read side by side.
 VIBEE_BLOCK uint32_t float_place(uint32_t thread, uint32_t i) { return i / 4 * 32 + thread * 4 + i % 4; }
 
-template <class Block, bool kTransposedA, bool kTransposedB>
-VIBEE_BLOCK void fgemm_block(Block& b, const GemmArgs& args) {
-  constexpr uint32_t kWords = kFgemmSide * kFgemmDepth;
-  const TilePlace tile = tile_place(b.block_x(), parts_of(args.m, kFgemmSide), parts_of(args.n, kFgemmSide));
-  const uint32_t row = tile.row * kFgemmSide, column = tile.column * kFgemmSide;
-  const auto left = operand_view<float>(args.a, args.ld_a, args.stride_a, b.block_z(), args.m, args.k);
-  const auto right = operand_view<float>(args.b, args.ld_b, args.stride_b, b.block_z(), args.n, args.k);
-  const auto room = shared_array<float>(b, 4 * kWords);  // two steps of both operands; the sums behind them
-  const uint32_t steps = parts_of(args.k, kFgemmDepth);
+/// The sums of a tile, left in `room` (sum_at; 4 * kFgemmSide * kFgemmDepth floats) behind a barrier.
+template <bool kTransposedA, bool kTransposedB, class Block, class Room>
+VIBEE_BLOCK void float_tile_sums(Block& b, Room room, const OperandView<float>& left, uint32_t row,
+                                 const OperandView<float>& right, uint32_t column, uint32_t depth) {
+  constexpr uint32_t kWords = kFgemmSide * kFgemmDepth;  // of a step of an operand; there are two of both
+  const uint32_t steps = parts_of(depth, kFgemmDepth);
   const uint32_t down = b.thread() / 8, across = b.thread() % 8;
   FloatTile<!kTransposedA> next_a;
   FloatTile<kTransposedB> next_b;
@@ -98,6 +95,16 @@ VIBEE_BLOCK void fgemm_block(Block& b, const GemmArgs& args) {
                 Vector16<float>{{sums[i][j], sums[i][j + 1], sums[i][j + 2], sums[i][j + 3]}});
   }
   b.sync();
+}
+
+template <class Block, bool kTransposedA, bool kTransposedB>
+VIBEE_BLOCK void fgemm_block(Block& b, const GemmArgs& args) {
+  const TilePlace tile = tile_place(b.block_x(), parts_of(args.m, kFgemmSide), parts_of(args.n, kFgemmSide));
+  const uint32_t row = tile.row * kFgemmSide, column = tile.column * kFgemmSide;
+  const auto left = operand_view<float>(args.a, args.ld_a, args.stride_a, b.block_z(), args.m, args.k);
+  const auto right = operand_view<float>(args.b, args.ld_b, args.stride_b, b.block_z(), args.n, args.k);
+  const auto room = shared_array<float>(b, 4 * kFgemmSide * kFgemmDepth);
+  float_tile_sums<kTransposedA, kTransposedB>(b, room, left, row, right, column, args.k);
   finish_tile<kFgemmSide, kFgemmSide>(b, args, room, row, column);
 }
 

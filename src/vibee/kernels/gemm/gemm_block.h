@@ -37,10 +37,16 @@ struct OperandTile {
   template <class Block, class Room>
   VIBEE_BLOCK static void fetch(Block& b, Room room, uint32_t begin, const OperandView<T>& view, uint32_t outer,
                                 uint32_t depth) {
+    fetch_rows(b, room, begin, view, depth, [outer](uint32_t i) { return outer + i; });
+  }
+  /// Place i of the outer dimension takes what outer_of(i) names there (across the depth: for the first of a vector).
+  template <class Block, class Room, class OuterOf>
+  VIBEE_BLOCK static void fetch_rows(Block& b, Room room, uint32_t begin, const OperandView<T>& view, uint32_t depth,
+                                     const OuterOf& outer_of) {
     for (uint32_t i = b.thread(); i < kRows * kVectors; i += b.threads()) {
       const uint32_t row = i / kVectors, along = i % kVectors * kEach;
       const VectorPlace place =
-          vector_place<kDepthAlong>(view, outer + (kDepthAlong ? row : along), depth + (kDepthAlong ? along : row));
+          vector_place<kDepthAlong>(view, outer_of(kDepthAlong ? row : along), depth + (kDepthAlong ? along : row));
       const uint32_t to = begin + at(row, i % kVectors);
       if (view.vectors && (place.have == kEach || place.have == 0)) {
         // Vectors are at even addresses of floats, whatever they hold.
@@ -72,26 +78,17 @@ struct OperandTile {
   }
 };
 
-/// T: Bf16, Half (Sum float), or int8_t (Sum int32_t; A as is and B transposed).
-template <class Block, class T, class Sum, uint32_t kSide, bool kTransposedA, bool kTransposedB>
-VIBEE_BLOCK void gemm_block(Block& b, const GemmArgs& args) {
+/// The sums of a tile over `steps` steps, left in `room` (sum_at) behind a barrier. fill(begin, depth) begins to copy
+/// the tiles of A and B from that depth on to their places behind word `begin` of it.
+template <class T, class Sum, uint32_t kSide, bool kTransposedA, bool kTransposedB, class Block, class Room, class Fill>
+VIBEE_BLOCK void tile_sums(Block& b, Room room, uint32_t steps, const Fill& fill) {
   using TileA = OperandTile<T, kSide, !kTransposedA>;
   using TileB = OperandTile<T, kSide, kTransposedB>;
-  constexpr uint32_t kDepth = TileA::kDepth, kWords = operand_words(kSide);
+  constexpr uint32_t kWords = operand_words(kSide);
   constexpr uint32_t kHigh = kSide / 2, kWide = 32;  // of a warp; two rows of warps
   constexpr uint32_t kDown = kHigh / 16, kAcross = kWide / 8;
-  const TilePlace tile = tile_place(b.block_x(), parts_of(args.m, kSide), parts_of(args.n, kSide));
-  const uint32_t row = tile.row * kSide, column = tile.column * kSide;
-  const auto left = operand_view<T>(args.a, args.ld_a, args.stride_a, b.block_z(), args.m, args.k);
-  const auto right = operand_view<T>(args.b, args.ld_b, args.stride_b, b.block_z(), args.n, args.k);
-  const auto room = dynamic_array<float>(b, kGemmStages * 2 * kWords);
-  const uint32_t steps = parts_of(args.k, kDepth);
   const auto fetch = [&](uint32_t step) {
-    if (step < steps) {
-      const uint32_t begin = step % kGemmStages * 2 * kWords;
-      TileA::fetch(b, room, begin, left, row, step * kDepth);
-      TileB::fetch(b, room, begin + kWords, right, column, step * kDepth);
-    }
+    if (step < steps) fill(step % kGemmStages * 2 * kWords, step * TileA::kDepth);
     b.commit_async();  // an empty group too, so that waits count alike
   };
   for (uint32_t step = 0; step + 1 < kGemmStages; ++step) fetch(step);
@@ -136,6 +133,24 @@ VIBEE_BLOCK void gemm_block(Block& b, const GemmArgs& args) {
     }
   }
   b.sync();
+}
+
+/// T: Bf16, Half (Sum float), or int8_t (Sum int32_t; A as is and B transposed).
+template <class Block, class T, class Sum, uint32_t kSide, bool kTransposedA, bool kTransposedB>
+VIBEE_BLOCK void gemm_block(Block& b, const GemmArgs& args) {
+  using TileA = OperandTile<T, kSide, !kTransposedA>;
+  using TileB = OperandTile<T, kSide, kTransposedB>;
+  constexpr uint32_t kWords = operand_words(kSide);
+  const TilePlace tile = tile_place(b.block_x(), parts_of(args.m, kSide), parts_of(args.n, kSide));
+  const uint32_t row = tile.row * kSide, column = tile.column * kSide;
+  const auto left = operand_view<T>(args.a, args.ld_a, args.stride_a, b.block_z(), args.m, args.k);
+  const auto right = operand_view<T>(args.b, args.ld_b, args.stride_b, b.block_z(), args.n, args.k);
+  const auto room = dynamic_array<float>(b, kGemmStages * 2 * kWords);
+  tile_sums<T, Sum, kSide, kTransposedA, kTransposedB>(b, room, parts_of(args.k, TileA::kDepth),
+                                                       [&](uint32_t begin, uint32_t depth) {
+                                                         TileA::fetch(b, room, begin, left, row, depth);
+                                                         TileB::fetch(b, room, begin + kWords, right, column, depth);
+                                                       });
   finish_tile<kSide, kSide>(b, args, room, row, column);
 }
 

@@ -86,20 +86,26 @@ VIBEE_BLOCK void finish_piece(Block& b, const GemmArgs& args, uint32_t row, uint
   store_output(b, args.output, args.d, at, left, aligned(args.d), v);
 }
 
-/// The tile of kRows x kColumns sums at (row, column) of D; behind a barrier.
-template <uint32_t kRows, uint32_t kColumns, class Block, class Sums>
-VIBEE_BLOCK void finish_tile(Block& b, const GemmArgs& args, const Sums& sums, uint32_t row, uint32_t column) {
+/// kRows x kColumns sums whose row r is row row_of(r) of D, from `column` on; behind a barrier. Rows from m on are not
+/// written.
+template <uint32_t kRows, uint32_t kColumns, class Block, class Sums, class RowOf>
+VIBEE_BLOCK void finish_rows(Block& b, const GemmArgs& args, const Sums& sums, uint32_t column, const RowOf& row_of) {
   constexpr uint32_t kPieces = kColumns / kPiece;
   for (uint32_t i = b.thread(); i < kRows * kPieces; i += b.threads()) {
-    const uint32_t r = i / kPieces, c = i % kPieces * kPiece;
-    if (row + r >= args.m || column + c >= args.n) continue;
+    const uint32_t r = i / kPieces, c = i % kPieces * kPiece, row = row_of(r);
+    if (row >= args.m || column + c >= args.n) continue;
     const uint32_t at = sum_at<kColumns>(r, c);
     const Vector16<float> low = b.load16(sums, at), high = b.load16(sums, at + 4);
     Piece v;
     VIBEE_UNROLL
     for (uint32_t j = 0; j < 4; ++j) v.at[j] = low.at[j], v.at[4 + j] = high.at[j];
-    finish_piece(b, args, row + r, column + c, v);
+    finish_piece(b, args, row, column + c, v);
   }
+}
+/// Rows that follow one another.
+template <uint32_t kRows, uint32_t kColumns, class Block, class Sums>
+VIBEE_BLOCK void finish_tile(Block& b, const GemmArgs& args, const Sums& sums, uint32_t row, uint32_t column) {
+  finish_rows<kRows, kColumns>(b, args, sums, column, [row](uint32_t r) { return row + r; });
 }
 
 }  // namespace vibee
