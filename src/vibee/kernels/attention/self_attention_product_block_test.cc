@@ -162,9 +162,11 @@ const SelfAttentionCase kCases[] = {
     {{67}, 1, 1, 128},
 };
 
+/// Every `step`-th case.
 template <class T>
-void expect_attention() {
-  for (const SelfAttentionCase& c : kCases) {
+void expect_attention(size_t step) {
+  for (size_t i = 0; i < std::size(kCases); i += step) {
+    const SelfAttentionCase& c = kCases[i];
     SCOPED_TRACE(fmt::format("{} documents, {} heads of {}, window {}, cap {}", c.lengths.size(), c.heads, c.head_dim,
                              c.window, c.soft_cap));
     const PackedDocuments f(c, 8);
@@ -180,8 +182,8 @@ void expect_attention() {
     t.expect_near(t.dv, dv, "dv");
   }
 }
-TEST(SelfAttentionProductBlock, NearDoubleInBf16) { expect_attention<Bf16>(); }
-TEST(SelfAttentionProductBlock, NearDoubleInF16) { expect_attention<Half>(); }
+TEST(SelfAttentionProductBlock, NearDoubleInBf16) { expect_attention<Bf16>(1); }
+TEST(SelfAttentionProductBlock, NearDoubleInF16) { expect_attention<Half>(3); }
 
 TEST(SelfAttentionProductBlock, KeysThatEndTooEarlyAreFound) {
   PackedDocuments f({{9}, 2, 1, 16}, 6);
