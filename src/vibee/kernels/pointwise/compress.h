@@ -15,17 +15,11 @@
 
 #include "vibee/base/random/rounding.h"
 #include "vibee/base/simd/isa.h"
+#include "vibee/kernels/pointwise/compress_layout.h"
 
 namespace vibee {
 
-inline constexpr uint32_t kCompressGroup = 256;
-
 constexpr bool is_compressed_width(int64_t bits) { return bits == 1 || bits == 2 || bits == 4 || bits == 8; }
-/// Bytes of a row of n numbers: 4 a group, and the codes.
-constexpr uint64_t compressed_bytes(uint64_t n, uint32_t bits) {
-  const uint64_t whole = n / kCompressGroup, rest = n % kCompressGroup;
-  return whole * (4 + kCompressGroup * bits / 8) + (rest > 0 ? 4 + (rest * bits + 7) / 8 : 0);
-}
 /// The key of row `row` of n numbers of an array; of `step` are seed and step.
 inline RoundingKey compress_key(const RoundingKey& step, uint32_t array, uint64_t row, uint64_t n) {
   const uint64_t groups = (n + kCompressGroup - 1) / kCompressGroup;
