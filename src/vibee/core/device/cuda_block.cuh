@@ -243,10 +243,13 @@ class CudaBlock {
 
 }  // namespace vibee
 
+// How many registers a thread may have: what blocks of so many threads leave. A file whose kernels need more than the
+// assembler then thinks worth their occupancy says `threads, 1` instead.
+#define VIBEE_BLOCK_BOUNDS(threads) threads
 // A row of <stem>_block.inc, which namespace vibee includes, as the kernel of a device.
-#define VIBEE_BLOCK_KERNEL(name, heat, threads, shared, Args, program, ...)                       \
-  extern "C" __global__ void __launch_bounds__(threads) name(const __grid_constant__ Args args) { \
-    __shared__ __align__(16) unsigned char room[(shared) > 0 ? (shared) : 16];                    \
-    CudaBlock block(room);                                                                        \
-    program<CudaBlock __VA_OPT__(, ) __VA_ARGS__>(block, args);                                   \
+#define VIBEE_BLOCK_KERNEL(name, heat, threads, shared, Args, program, ...)                                           \
+  extern "C" __global__ void __launch_bounds__(VIBEE_BLOCK_BOUNDS(threads)) name(const __grid_constant__ Args args) { \
+    __shared__ __align__(16) unsigned char room[(shared) > 0 ? (shared) : 16];                                        \
+    CudaBlock block(room);                                                                                            \
+    program<CudaBlock __VA_OPT__(, ) __VA_ARGS__>(block, args);                                                       \
   }

@@ -64,8 +64,7 @@ Status device_kv_append(const DeviceCall& c, DeviceStep& s) { return append(c, s
 Status device_linear_qkv(const DeviceCall& c, DeviceStep& s) {
   const uint32_t d = c.shape.head_dim, t = uint32_t(s.sizes().t);
   const auto* const table = s.value<const float>(c.in[4]);
-  for (uint32_t i = 0; i < 3; ++i)
-    VIBEE_TRY(device_product(s, *c.weight[i], c.in[0], {.out = s.value<float>(c.out[i])}));
+  for (uint32_t i = 0; i < 3; ++i) VIBEE_TRY(device_product(c, s, *c.weight[i], {.out = s.value<float>(c.out[i])}));
   for (uint32_t i = 0; i < 2; ++i) {
     auto* const rows = s.value<float>(c.out[i]);
     const uint32_t heads = i == 0 ? c.shape.heads : c.shape.kv_heads;

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The calls of row work, and which op is which.
 #include "vibee/graph/device/device_step.h"
+#include "vibee/kernels/gemm/packed_gemm_shape.h"
+#include "vibee/kernels/pointwise/arrange_launch.h"
+#include "vibee/kernels/pointwise/chains_launch.h"
 #include "vibee/kernels/pointwise/elementwise_launch.h"
 #include "vibee/kernels/pointwise/norm_launch.h"
 #include "vibee/kernels/pointwise/rows_launch.h"
@@ -22,6 +25,12 @@ Status unary(DeviceStep& s, std::string_view kernel, const float* x, float* out,
 Status embed(const DeviceCall& c, DeviceStep& s) {
   const DeviceMatrix& table = *c.weight[0];
   auto* const out = s.value<float>(c.out[0]);
+  if (!lies_in_rows(table.format)) {
+    VIBEE_ASSIGN(const GemmShape shape, packed_embed_shape(table.format, s.rows_of(c.out[0]), table.k));
+    VIBEE_ASSIGN(const PanelForm form, panel_form(table.format, table.k));
+    return s.launch(shape.kernel, shape.launch,
+                    PackedEmbedArgs{s.ids(c.ids), device_pointer<const void>(table.data), out, table.n, c.by, form});
+  }
   VIBEE_TRY(s.launch(fmt::format("vibee_gather_{}_f32", name(table.format)),
                      gather_launch(s.rows_of(c.out[0]), c.width),
                      GatherArgs{s.ids(c.ids), device_pointer<const void>(table.data), out, c.width, table.n}));
@@ -82,6 +91,44 @@ Status take_rows(const DeviceCall& c, DeviceStep& s) {
       GatherArgs{s.logits_rows(), s.value<const void>(c.in[0]), s.value<void>(c.out[0]), c.width, s.rows_of(c.in[0])});
 }
 
+Status permute(DeviceStep& s, const float* x, CudaAddress order, uint32_t rows, uint32_t n, float* out) {
+  return s.launch("vibee_permute_columns_32", permute_columns_launch(rows, n),
+                  PermuteColumnsArgs{x, device_pointer<const float>(order), out, n, 0});
+}
+Status permute_columns(const DeviceCall& c, DeviceStep& s) {
+  return permute(s, s.value<const float>(c.in[0]), c.vector[0], s.rows_of(c.out[0]), c.width, s.value<float>(c.out[0]));
+}
+
+Status quantize(const DeviceCall& c, DeviceStep& s) {
+  const uint32_t rows = s.rows_of(c.out[0]);
+  const float* x = s.value<const float>(c.in[0]);
+  if (c.vector[0]) {
+    VIBEE_TRY(permute(s, x, c.vector[0], rows, c.width, s.float_rows()));
+    x = s.float_rows();
+  }
+  return device_quantize(s, c.rule, x, rows, c.width, s.value<void>(c.out[0]));
+}
+
+Status norm_quantize(const DeviceCall& c, DeviceStep& s) {
+  const uint32_t rows = s.rows_of(c.out[0]), n = c.norm_width;
+  float* normed = s.float_rows();
+  VIBEE_TRY(s.launch(
+      "vibee_rms_norm_f32_f32", norm_launch(rows * (c.width / n), n),
+      NormArgs{s.value<const void>(c.in[0]), device_pointer<const float>(c.vector[0]), nullptr, normed, n, c.eps}));
+  if (c.vector[1]) {
+    float* const sorted = normed + uint64_t(rows) * c.width;
+    VIBEE_TRY(permute(s, normed, c.vector[1], rows, c.width, sorted));
+    normed = sorted;
+  }
+  return device_quantize(s, c.rule, normed, rows, c.width, s.value<void>(c.out[0]));
+}
+
+Status pool_rows(const DeviceCall& c, DeviceStep& s) {
+  return s.launch("vibee_pool_rows_f32", pool_rows_launch(s.rows_of(c.out[0]), c.width),
+                  PoolRowsArgs{s.value<const void>(c.in[0]), s.sequence_first(), s.sequence_count(),
+                               s.value<float>(c.out[0]), c.width, PoolRule(c.pooling)});
+}
+
 struct Runnable {
   Op op;
   DeviceRunFn run;
@@ -98,6 +145,10 @@ constexpr Runnable kRunnable[] = {
     {Op::rope_table, rope_table},
     {Op::rope, rope},
     {Op::take_rows, take_rows},
+    {Op::pool_rows, pool_rows},
+    {Op::permute_columns, permute_columns},
+    {Op::quantize, quantize},
+    {Op::norm_quantize, norm_quantize},
     {Op::linear, device_linear},
     {Op::linear_add, device_linear_add},
     {Op::linear_gated, device_linear_gated},

@@ -8,6 +8,7 @@
 #include "vibee/base/memory/checked.h"
 #include "vibee/graph/device/device_step.h"
 #include "vibee/graph/memory/arena.h"
+#include "vibee/kernels/gemm/packed_gemm_shape.h"
 
 namespace vibee {
 namespace {
@@ -17,10 +18,27 @@ constexpr uint64_t kAlign = 256;
 
 std::span<const std::byte> bytes_of(const void* data, uint64_t n) { return {static_cast<const std::byte*>(data), n}; }
 
-uint64_t value_bytes(const Type& type, Sizes sizes) { return round_up(vibee::bytes(type, sizes), kAlign); }
+uint64_t value_bytes(const Type& type, Sizes sizes) {
+  const uint64_t bytes = type.elem.kind == Elem::act8 ? quantized_bytes(uint32_t(value(type.dims[0], sizes)),
+                                                                        uint32_t(value(type.dims[1], sizes)))
+                                                      : vibee::bytes(type, sizes);
+  return round_up(bytes, kAlign);
+}
 
-/// Rows as a weight wants them (DeviceStep::rows_for).
-uint64_t converted_bytes(Format format, uint64_t rows, uint64_t k) { return format == Format::f32 ? 0 : rows * k * 2; }
+/// Rows of floats as a weight wants them (DeviceStep::rows_for).
+uint64_t converted_bytes(Format format, uint32_t rows, uint32_t k) {
+  return format == Format::f32 ? 0 : lies_in_rows(format) ? uint64_t(rows) * k * 2 : quantized_bytes(rows, k);
+}
+/// Rows of floats that a call keeps between two launches (DeviceStep::float_rows).
+uint64_t between_bytes(const Graph& g, const Node& node, uint64_t rows) {
+  const auto width = [&](ValueId id, size_t dim) { return uint64_t(g.type(id).dims[dim].n); };
+  switch (node.op) {
+    case Op::linear_gated: return rows * width(node.in[1], 0) * 4;
+    case Op::norm_quantize: return rows * width(node.out[0], 1) * 4 * (node.in.size() > 2 ? 2 : 1);
+    case Op::quantize: return node.in.size() > 1 ? rows * width(node.out[0], 1) * 4 : 0;
+    default: return 0;
+  }
+}
 
 /// The weights that a node multiplies rows by.
 std::vector<ValueId> matrices_of(const Graph& g, const Node& node) {
@@ -69,10 +87,10 @@ uint32_t list_of(const std::vector<AttentionGroups>& lists, const AttentionShape
 
 }  // namespace
 
-Result<DevicePlan::Layout> DevicePlan::Layout::make(const Graph& g, const DevicePlanOptions& o) {
+Result<DeviceLayout> DeviceLayout::make(const Graph& g, const DevicePlanOptions& o) {
   if (o.kv != KvFormat::f32 && o.kv != KvFormat::f16)
     return error(Code::unsupported, "--kv {}: pages on a device are f32 or f16", info(o.kv).name);
-  Layout l;
+  DeviceLayout l;
   const Sizes most{int64_t(o.max_rows), int64_t(o.max_logits)};
   std::vector<uint32_t> producer(g.values.size(), UINT32_MAX), last(g.values.size(), 0);
   uint64_t float_rows = 0, converted = 0, constants = 0;
@@ -82,20 +100,25 @@ Result<DevicePlan::Layout> DevicePlan::Layout::make(const Graph& g, const Device
     if (device_function(node.op) == nullptr)
       return error(Code::unsupported, "node {} ({}) is not built for devices", i, info(node.op).name);
     VIBEE_TRY(check_runnable(g, node).within(fmt::format("node {}", i)));
+    if (node.integer("quantized") != 0)
+      return error(Code::unsupported,
+                   "node {} ({}) writes quantised rows, which is the CPU's; disable the pass quantize_outputs", i,
+                   info(node.op).name);
     const auto call = uint32_t(l.nodes.size());
     l.nodes.push_back(i);
     for (ValueId id : node.in) last[id] = call;
     for (ValueId id : node.out) producer[id] = last[id] = call;
     for (ValueId id : matrices_of(g, node)) {
       const Type& type = g.type(id);
-      if (!lies_in_rows(type.elem.format))
-        return error(Code::unsupported, "node {} ({}): weights in {} are not built for devices", i, info(node.op).name,
-                     info(type.elem.format).name);
-      if (node.op == Op::embed) continue;
-      converted = std::max(converted, converted_bytes(type.elem.format, o.max_rows, uint64_t(type.dims.back().n)));
-      if (node.op == Op::linear_gated)
-        float_rows = std::max(float_rows, uint64_t(o.max_rows) * uint64_t(type.dims[0].n) * 4);
+      const auto k = uint32_t(type.dims.back().n);
+      if (!lies_in_rows(type.elem.format)) {
+        const auto form = panel_form(type.elem.format, k);
+        if (!form.ok()) return Status(form.status()).within(fmt::format("node {} ({})", i, info(node.op).name));
+      }
+      if (node.op != Op::embed && g.type(node.in[0]).elem.is_f32())
+        converted = std::max(converted, converted_bytes(type.elem.format, o.max_rows, k));
     }
+    float_rows = std::max(float_rows, between_bytes(g, node, o.max_rows));
     for (ValueId id : vectors_of(g, node)) constants += round_up(uint64_t(g.type(id).dims[0].n) * 4, kAlign);
     if (node.op == Op::rope_table) constants += round_up(uint64_t(node.integer("dims") / 2) * 8, kAlign);
     if (node.op != Op::attention) continue;
@@ -117,7 +140,8 @@ Result<DevicePlan::Layout> DevicePlan::Layout::make(const Graph& g, const Device
   l.types = place.take(4 * uint64_t(o.max_rows));
   l.logits_rows = place.take(4 * uint64_t(o.max_logits));
   l.places = place.take(4 * uint64_t(o.max_rows));
-  l.sequence_rows = place.take(4 * (uint64_t(o.max_sequences) + 1));
+  l.sequence_first = place.take(4 * uint64_t(o.max_sequences));
+  l.sequence_count = place.take(4 * uint64_t(o.max_sequences));
   l.lists_at = place.at;
   uint64_t sums = 0, values = 0;
   for (const AttentionGroups& list : l.lists) {
@@ -151,13 +175,15 @@ Result<DevicePlan::Layout> DevicePlan::Layout::make(const Graph& g, const Device
   return l;
 }
 
+DevicePlan::DevicePlan() = default;
+
 DevicePlan::~DevicePlan() {
   // Nothing of a step that failed may still use the block.
   if (runtime_) (void)runtime_->stream.synchronize();
 }
 
 Result<uint64_t> DevicePlan::bytes(const Graph& graph, const DevicePlanOptions& options) {
-  VIBEE_ASSIGN(const Layout layout, Layout::make(graph, options));
+  VIBEE_ASSIGN(const DeviceLayout layout, DeviceLayout::make(graph, options));
   return DevicePool::taken(layout.bytes);
 }
 
@@ -168,9 +194,9 @@ Result<std::unique_ptr<DevicePlan>> DevicePlan::compile(const Graph& g, const De
   VIBEE_TRY(verify(g));
   std::unique_ptr<DevicePlan> plan(new DevicePlan);
   plan->options_ = o;
-  VIBEE_ASSIGN(Layout layout, Layout::make(g, o));
-  plan->layout_ = std::make_unique<Layout>(std::move(layout));
-  const Layout& l = *plan->layout_;
+  VIBEE_ASSIGN(DeviceLayout layout, DeviceLayout::make(g, o));
+  plan->layout_ = std::make_unique<DeviceLayout>(std::move(layout));
+  const DeviceLayout& l = *plan->layout_;
   VIBEE_ASSIGN(plan->block_, pool.take(l.bytes));
   plan->output_ = g.outputs[0];
   plan->output_width_ = uint32_t(g.type(g.outputs[0]).dims[1].n);
@@ -226,7 +252,7 @@ Result<std::unique_ptr<DevicePlan>> DevicePlan::compile(const Graph& g, const De
 
 /// Fills the step's inputs, says in shape_ what its launches depend on, and copies what is used.
 Status DevicePlan::copy_inputs(const RaggedBatch& batch) {
-  Layout& l = *layout_;
+  DeviceLayout& l = *layout_;
   std::byte* const base = inputs_.data();
   const auto put = [&](uint64_t at, const void* data, uint64_t bytes) {
     if (bytes) std::memcpy(base + (at - l.inputs), data, bytes);
@@ -235,17 +261,18 @@ Status DevicePlan::copy_inputs(const RaggedBatch& batch) {
   put(l.positions, batch.positions.data(), batch.positions.size_bytes());
   put(l.types, batch.types.data(), batch.types.size_bytes());
   put(l.logits_rows, batch.logits_rows.data(), batch.logits_rows.size_bytes());
-  std::vector<uint32_t> tables, page_tables, first_rows, places;
+  std::vector<uint32_t> tables, page_tables, first_rows, counts, places;
   for (const SequenceRows& s : batch.sequences) {
     page_tables.push_back(uint32_t(tables.size()));
     first_rows.push_back(s.row);
+    counts.push_back(s.rows);
     tables.insert(tables.end(), s.pages, s.pages + (s.first + s.rows + kPageTokens - 1) / kPageTokens);
     for (uint32_t p = s.first; p < s.first + s.rows; ++p)
       places.push_back(s.pages[p / kPageTokens] * kPageTokens + p % kPageTokens);
   }
-  first_rows.push_back(uint32_t(batch.tokens.size()));
   put(l.places, places.data(), places.size() * 4);
-  put(l.sequence_rows, first_rows.data(), first_rows.size() * 4);
+  put(l.sequence_first, first_rows.data(), first_rows.size() * 4);
+  put(l.sequence_count, counts.data(), counts.size() * 4);
   shape_ = {batch.tokens.size(), batch.logits_rows.size()};
   Cursor place{l.lists_at};
   for (size_t i = 0; i < l.lists.size(); ++i) {

@@ -44,6 +44,7 @@ struct DeviceKv {
 
 class DevicePlan;
 class DeviceStep;
+struct DeviceLayout;
 
 struct DeviceCall : CallParameters {
   Status (*run)(const DeviceCall&, DeviceStep&) = nullptr;
@@ -90,8 +91,7 @@ class DevicePlan {
 
  private:
   friend class DeviceStep;
-  struct Layout;
-  DevicePlan() = default;
+  DevicePlan();
   Status copy_inputs(const RaggedBatch& batch);
   Status run_calls(DeviceStep& step);
   Status run_timed(DeviceStep& step);
@@ -100,7 +100,7 @@ class DevicePlan {
   std::shared_ptr<DeviceRuntime> runtime_;
   DeviceBlock block_;
   std::vector<DeviceCall> calls_;
-  std::unique_ptr<Layout> layout_;
+  std::unique_ptr<DeviceLayout> layout_;
   PinnedMemory inputs_, results_;
   ValueId output_ = 0;
   uint32_t output_width_ = 0;

@@ -11,14 +11,14 @@
 namespace vibee {
 
 /// Where a plan's parts lie: offsets into its block of the device's memory.
-struct DevicePlan::Layout {
+struct DeviceLayout {
   std::vector<uint32_t> nodes;   ///< of the graph, one a call
   std::vector<uint64_t> values;  ///< of every value that a call makes
   std::vector<bool> per_logits_row;
   // What a step copies in. Behind `lists_at` lie, as a step needs them, its attention's items and parts of rows, then
   // the tables of pages.
-  uint64_t inputs = 0, tokens = 0, positions = 0, types = 0, logits_rows = 0, places = 0, sequence_rows = 0,
-           lists_at = 0, inputs_end = 0;
+  uint64_t inputs = 0, tokens = 0, positions = 0, types = 0, logits_rows = 0, places = 0, sequence_first = 0,
+           sequence_count = 0, lists_at = 0, inputs_end = 0;
   uint64_t float_rows = 0;      ///< rows of f32 between two launches of a call
   uint64_t converted_rows = 0;  ///< rows as a product's weight wants them
   uint64_t part_sums = 0, part_values = 0;
@@ -31,7 +31,7 @@ struct DevicePlan::Layout {
   uint64_t page_tables = 0;
   std::vector<AttentionGroups> lists;  ///< one for each shape of attention in the graph
 
-  static Result<Layout> make(const Graph& graph, const DevicePlanOptions& options);
+  static Result<DeviceLayout> make(const Graph& graph, const DevicePlanOptions& options);
 };
 
 /// The memory that an address of a device stands for, as kernels' arguments have it.
@@ -62,8 +62,9 @@ class DeviceStep {
   const int32_t* logits_rows() const { return at<int32_t>(layout_.logits_rows); }
   /// Row r's page * kPageTokens + lane.
   const uint32_t* places() const { return at<uint32_t>(layout_.places); }
-  /// Where each sequence's rows begin, then how many rows there are.
-  const uint32_t* sequence_rows() const { return at<uint32_t>(layout_.sequence_rows); }
+  /// Where each sequence's rows begin, and how many it has.
+  const uint32_t* sequence_first() const { return at<uint32_t>(layout_.sequence_first); }
+  const uint32_t* sequence_count() const { return at<uint32_t>(layout_.sequence_count); }
   const uint32_t* page_tables() const { return at<uint32_t>(layout_.page_tables); }
   const SplitItem* items(uint32_t list) const { return at<SplitItem>(layout_.list_at[list].items); }
   const uint32_t* row_parts(uint32_t list) const { return at<uint32_t>(layout_.list_at[list].row_parts); }
@@ -84,11 +85,9 @@ class DeviceStep {
     return found->launch(plan_.runtime_->stream, shape, packed);
   }
 
-  /// The rows of a value as products with weights of a format want them: f32 as they are, else a copy that stays until
-  /// another is asked for.
-  Result<const void*> rows_for(Format format, ValueId id, uint32_t k);
-  /// Forgets that copy, whose memory a call takes for something else.
-  void forget_rows() { converted_ = UINT32_MAX; }
+  /// The rows that a call multiplies, as products with weights of a format want them: floats or quantised rows as they
+  /// are, else a copy that stays until another is asked for.
+  Result<const void*> rows_for(const DeviceCall& call, Format format, uint32_t k);
 
  private:
   template <class T>
@@ -97,7 +96,7 @@ class DeviceStep {
   }
 
   DevicePlan& plan_;
-  const DevicePlan::Layout& layout_;
+  const DeviceLayout& layout_;
   Sizes sizes_;
   std::span<const DeviceKv> kv_;
   ValueId converted_ = UINT32_MAX;
@@ -111,8 +110,10 @@ struct ProductEnd {
   const float* multiply = nullptr;  ///< laid out as `out`
   const float* residual = nullptr;  ///< laid out as `out`
 };
-/// end(rows of value x times matrix^T).
-Status device_product(DeviceStep& step, const DeviceMatrix& matrix, ValueId x, const ProductEnd& end);
+/// end(the call's rows times matrix^T).
+Status device_product(const DeviceCall& call, DeviceStep& step, const DeviceMatrix& matrix, const ProductEnd& end);
+/// Rows of k floats at x, quantised by a rule to records at `to`.
+Status device_quantize(DeviceStep& step, ActRule rule, const float* x, uint32_t rows, uint32_t k, void* to);
 
 Status device_linear(const DeviceCall&, DeviceStep&);
 Status device_linear_add(const DeviceCall&, DeviceStep&);

@@ -133,23 +133,30 @@ VIBEE_BLOCK void packed_gemv_block(Block& b, const PackedGemmArgs& args) {
         VIBEE_UNROLL
         for (uint32_t s = 0; s < 2; ++s) {
           VIBEE_UNROLL
-          for (uint32_t j = 0; j < kFour; ++j) unit.first[s][j] += more.first[s][j], unit.last[s][j] = more.last[s][j];
+          for (uint32_t j = 0; j < kFour; ++j)
+            unit.first[s][j] += more.first[s][j], unit.last[s][j] = may_have_halves(kKind) ? more.last[s][j] : 0;
         }
       }
       VIBEE_UNROLL
       for (uint32_t s = 0; s < 2; ++s) {
         if (2 * t + s >= rows) continue;
         const uint32_t at = base + i * unit_floats + (2 * t + s) * kPair + lane / 4 * kFour;
-        Vector16<float> one, two, three;
+        Vector16<float> v;  // one after another: three at once would not fit the registers that some targets give
         VIBEE_UNROLL
-        for (uint32_t j = 0; j < kFour; ++j) {
-          one.at[j] = form.row_sum ? bits_float(uint32_t(unit.first[s][j])) : float(unit.first[s][j]) * scales.dw[0][j];
-          two.at[j] = form.has_min ? scales.mw[j] : float(unit.last[s][j]) * scales.dw[1][j];
-          three.at[j] = form.has_min ? offset_factor(scales, words, s, j) : 0.0f;
+        for (uint32_t j = 0; j < kFour; ++j)
+          v.at[j] = form.row_sum ? bits_float(uint32_t(unit.first[s][j])) : float(unit.first[s][j]) * scales.dw[0][j];
+        b.store16(room, at, v);
+        if (planes > 1) {
+          VIBEE_UNROLL
+          for (uint32_t j = 0; j < kFour; ++j)
+            v.at[j] = form.has_min || !may_have_halves(kKind) ? scales.mw[j] : float(unit.last[s][j]) * scales.dw[1][j];
+          b.store16(room, at + plane, v);
         }
-        b.store16(room, at, one);
-        if (planes > 1) b.store16(room, at + plane, two);
-        if (planes > 2) b.store16(room, at + 2 * plane, three);
+        if (planes > 2) {
+          VIBEE_UNROLL
+          for (uint32_t j = 0; j < kFour; ++j) v.at[j] = offset_factor(scales, words, s, j);
+          b.store16(room, at + 2 * plane, v);
+        }
       }
     }
     b.sync();  // the round after next, which takes this one's place, begins behind the next barrier

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Block programs whose results are one chain each: reductions, rows that are added to rows of a table, pooling.
+// Block programs whose results are one chain each: reductions, pooling.
 #pragma once
 
 #include "vibee/core/device/block.h"
@@ -44,53 +44,6 @@ VIBEE_BLOCK void reduce_block(Block& b, const ReduceArgs& args) {
     }
   }
   if (has) b.store(args.out, result, float(all));
-}
-
-/// Whether any thread of the block says so; `words` has a word a warp and may be used again at once.
-template <class Block, class Words>
-VIBEE_BLOCK bool block_any(Block& b, Words words, bool here) {
-  const uint32_t lanes = b.ballot(here);
-  if (b.lane() == 0) b.store(words, b.warp(), lanes);
-  b.sync();
-  uint32_t any = 0;
-  for (uint32_t w = 0; w < b.warps(); ++w) any |= b.load(words, w);
-  b.sync();
-  return any != 0;
-}
-
-/// A block a row of x and columns of it. The first row that names an id adds all that do; blocks of the others end.
-template <class Block>
-VIBEE_BLOCK void scatter_block(Block& b, const ScatterArgs& args) {
-  const auto words = shared_array<uint32_t>(b, kScatterThreads / kWarp);
-  const uint32_t row = b.block_x(), n = args.n, column = b.block_y() * kScatterThreads * kScatterEach + b.thread();
-  const int32_t id = b.load(args.ids, row);
-  if (uint32_t(id) >= args.count) return;
-  bool earlier = false;
-  for (uint32_t r = b.thread(); r < row; r += b.threads()) earlier = earlier || b.load(args.ids, r) == id;
-  if (block_any(b, words, earlier)) return;
-  double sums[kScatterEach] = {};
-  for (uint64_t first = row; first < args.m; first += b.threads()) {
-    const uint64_t r = first + b.thread();
-    const uint32_t lanes = b.ballot(r < args.m && b.load(args.ids, r) == id);
-    if (b.lane() == 0) b.store(words, b.warp(), lanes);
-    b.sync();
-    for (uint32_t w = 0; w < b.warps(); ++w) {
-      const uint32_t named = b.load(words, w);
-      for (uint32_t t = 0; t < kWarp && named >> t != 0; ++t) {
-        if ((named >> t & 1) == 0) continue;
-        const uint64_t at = (first + w * kWarp + t) * n;
-        VIBEE_UNROLL
-        for (uint32_t j = 0; j < kScatterEach; ++j)
-          if (column + j * kScatterThreads < n)
-            sums[j] = sums[j] + double(b.load(args.x, at + column + j * kScatterThreads));
-      }
-    }
-    b.sync();
-  }
-  VIBEE_UNROLL
-  for (uint32_t j = 0; j < kScatterEach; ++j)
-    if (column + j * kScatterThreads < n)
-      b.store(args.out, uint64_t(uint32_t(id)) * n + column + j * kScatterThreads, float(sums[j]));
 }
 
 /// A thread a column of a sequence.

@@ -62,33 +62,6 @@ TEST(ChainsBlock, AnyDimensionsHaveTheInterpretersBytes) {
   }
 }
 
-TEST(ChainsBlock, ScatterAddsRowsInTheirOrder) {
-  for (const auto& [m, n] : {std::pair(1u, 1u), {7u, 33u}, {300u, 5u}, {40u, 1100u}, {0u, 4u}}) {
-    constexpr uint32_t kCount = 13;
-    const auto x = normals<float>(uint64_t(m) * n, m, 1e3f);
-    TrialArray<int32_t> ids(m);
-    RandomStream random(5, Purpose::test, m);
-    for (uint32_t r = 0; r < m; ++r) ids[r] = int32_t(random.below(kCount + 2)) - 1;  // -1 and 13 name no row
-    TrialArray<float> out = normals<float>(uint64_t(kCount) * n, 9), want = out;
-    for (uint32_t id = 0; id < kCount; ++id)
-      for (uint32_t c = 0; c < n; ++c) {
-        double sum = 0;
-        bool named = false;
-        for (uint32_t r = 0; r < m; ++r) {
-          if (ids[r] != int32_t(id)) continue;
-          sum += double(x[uint64_t(r) * n + c]);
-          named = true;
-        }
-        if (named) want[uint64_t(id) * n + c] = float(sum);
-      }
-    const Status status = run_kernel("vibee_scatter_f32", scatter_launch(m, n),
-                                     ScatterArgs{ids.data(), x.data(), out.data(), m, n, kCount},
-                                     {ids.memory(), x.memory()}, {out.memory()});
-    ASSERT_TRUE(status.ok()) << status.message();
-    EXPECT_TRUE(same_bytes(out, want)) << m << " " << n;
-  }
-}
-
 static_assert(uint32_t(Pooling::mean) == uint32_t(PoolRule::mean) &&
               uint32_t(Pooling::max) == uint32_t(PoolRule::max) && uint32_t(Pooling::cls) == uint32_t(PoolRule::cls) &&
               uint32_t(Pooling::last) == uint32_t(PoolRule::last));

@@ -25,15 +25,6 @@ struct ReduceArgs {
   uint32_t largest = 0;  ///< 1: the largest element, 0: their sum
 };
 
-/// out [count][n]: row ids[r] is the sum of the rows r of x [m][n] that name it, ascending, in double. Rows that none
-/// names stay as they are (zeros: fill_zeros); ids outside of the table name none.
-struct ScatterArgs {
-  const int32_t* ids;
-  const float* x;
-  float* out;
-  uint32_t m, n, count;
-};
-
 /// Numbered as Pooling (pointwise.h), which nvcc does not read.
 enum class PoolRule : uint32_t { mean, max, cls, last };
 /// Row s of out [sequences][n] is that of x's rows first[s] .. first[s] + rows[s], of which there is one at least.
@@ -45,15 +36,11 @@ struct PoolRowsArgs {
   PoolRule rule;
 };
 
-constexpr uint32_t kReduceThreads = 128, kScatterThreads = 256, kScatterEach = 4, kPoolThreads = 256;
+constexpr uint32_t kReduceThreads = 128, kPoolThreads = 256;
 
 constexpr LaunchShape reduce_launch(uint32_t results) {
   const uint32_t threads = threads_for(results, kReduceThreads);
   return {{results / threads + (results % threads != 0), 1, 1}, threads, 0};
-}
-constexpr LaunchShape scatter_launch(uint32_t m, uint32_t n) {
-  constexpr uint32_t kColumns = kScatterThreads * kScatterEach;
-  return {{m, (n + kColumns - 1) / kColumns, 1}, kScatterThreads, 0};
 }
 constexpr LaunchShape pool_rows_launch(uint32_t sequences, uint32_t n) {
   const uint32_t threads = threads_for(n, kPoolThreads);

@@ -8,6 +8,11 @@
 
 namespace vibee {
 
+DeviceMatrices::~DeviceMatrices() {
+  // Copies of a load that failed are still on their way.
+  if (runtime_) (void)runtime_->stream.synchronize();
+}
+
 uint64_t DeviceMatrices::bytes(std::span<const Wanted> wanted) {
   uint64_t sum = 0;
   for (const Wanted& w : wanted) sum += DevicePool::taken(w.matrix.bytes());

@@ -20,6 +20,7 @@ class DeviceMatrices {
     std::string name;  ///< of the graph's weight
     DeviceMatrix matrix;
   };
+  ~DeviceMatrices();
   /// What they take of the device.
   static uint64_t bytes(std::span<const Wanted> wanted);
   static Result<std::unique_ptr<DeviceMatrices>> load(const Checkpoint& file, std::vector<Wanted> wanted,

@@ -65,7 +65,7 @@ std::vector<float> run(Session& session, std::vector<int32_t>* greedy) {
 
 TEST(DeviceSession, GeneratesWhatTheCpuDoes) {
   for (const char* architecture : {"llama", "gemma3"})
-    for (const Format format : {Format::f32, Format::bf16}) {
+    for (const Format format : {Format::f32, Format::bf16, Format::q8_0}) {
       TinyModel tiny;
       tiny.architecture = architecture;
       tiny.format = format;

@@ -7,6 +7,7 @@ Result<std::unique_ptr<DevicePages>> DevicePages::create(std::shared_ptr<DeviceR
                                                          std::span<const KvLayout> layers, uint32_t pages) {
   std::unique_ptr<DevicePages> out(new DevicePages);
   VIBEE_ASSIGN(out->block_, pool.take(bytes(layers, pages)));
+  out->runtime_ = runtime;
   out->page_bytes_ = PageStore::page_bytes(layers);
   CudaAddress at = out->block_.address();
   for (const KvLayout& layer : layers) {
@@ -18,8 +19,11 @@ Result<std::unique_ptr<DevicePages>> DevicePages::create(std::shared_ptr<DeviceR
   VIBEE_TRY(d.call(
       d.driver().fill, [&] { return fmt::format("{} pages", pages); }, out->block_.address(), (unsigned char)0,
       size_t(out->block_.bytes()), runtime->stream.get()));
-  out->runtime_ = std::move(runtime);
   return out;
+}
+
+DevicePages::~DevicePages() {
+  if (runtime_) (void)runtime_->stream.synchronize();  // pages that were cleared and never used
 }
 
 Status DevicePages::clear(uint32_t page) {

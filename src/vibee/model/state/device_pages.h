@@ -10,6 +10,7 @@ namespace vibee {
 
 class DevicePages : public PageMemory {
  public:
+  ~DevicePages() override;
   /// What they take of a pool.
   static uint64_t bytes(std::span<const KvLayout> layers, uint32_t pages) {
     return DevicePool::taken(PageStore::page_bytes(layers) * pages + kKvSlack);
