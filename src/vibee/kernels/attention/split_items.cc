@@ -9,6 +9,7 @@ SplitItems split_items(const AttentionShape& shape, std::span<const SequenceRows
   std::vector<uint32_t> pages, tables;
   for (const SequenceRows& s : sequences) {
     tables.push_back(uint32_t(pages.size()));
+    if (s.rows == 0) continue;  // and may have no pages
     pages.insert(pages.end(), s.pages, s.pages + (s.first + s.rows + kPageTokens - 1) / kPageTokens);
   }
   SplitItems out = split_items(shape, sequences, tables, tile);
