@@ -10,6 +10,12 @@
 namespace vibee {
 namespace {
 
+#ifdef VIBEE_EMULATED_ISA
+constexpr uint32_t kMostElements = 64 * 257;  ///< keys times dimensions: tiles in plain words take their time
+#else
+constexpr uint32_t kMostElements = UINT32_MAX;
+#endif
+
 class Bf16Attention : public testing::TestWithParam<KvFormat> {};
 
 /// How far an output may lie from the definition: numbers of operands move by 2^-9 of themselves each, so a score by
@@ -35,9 +41,10 @@ TEST_P(Bf16Attention, LiesInItsBoundsOfTheDefinition) {
   const AttentionKernel* kernel = bf16_attention_kernel(GetParam(), detected_isa());
   if (!kernel) GTEST_SKIP() << "this CPU has no AMX";
   for (const AttentionCase& c : kStandardAttentionCases) {
-    if (c.head_dim % info(GetParam()).unit != 0) continue;
+    if (c.head_dim % info(GetParam()).unit != 0 || c.length * c.head_dim > kMostElements) continue;
     const StoredSequence s(c, GetParam(), 12);
     for (const uint32_t rows : {48u, 3u}) {
+      if (rows == 3 && kMostElements != UINT32_MAX && GetParam() != KvFormat::f16) continue;
       const std::vector<float> out = s.attend_all(*kernel, rows);
       double worst = 0;
       for (uint32_t position = 0; position < c.length; position += 1 + c.length / 12)
@@ -63,7 +70,7 @@ INSTANTIATE_TEST_SUITE_P(Formats, Bf16Attention,
 TEST(Bf16Attention, TilesDoNotShow) {
   const AttentionKernel* kernel = bf16_attention_kernel(KvFormat::f16, detected_isa());
   if (!kernel) GTEST_SKIP() << "this CPU has no AMX";
-  const StoredSequence s({300, 9, 3, 64}, KvFormat::f16, 13);
+  const StoredSequence s({kMostElements == UINT32_MAX ? 300u : 40u, 9, 3, 64}, KvFormat::f16, 13);
   EXPECT_EQ(s.attend_all(*kernel, 48), s.attend_all(*kernel, 1));
   EXPECT_EQ(s.attend_all(*kernel, 48), s.attend_all(*kernel, 7));
 }
