@@ -2,6 +2,7 @@
 #include "vibee/kernels/gemm/panel.h"
 
 #include <bit>
+#include <algorithm>
 #include <cstring>
 #include <vector>
 
@@ -574,7 +575,7 @@ void decode_row(const PackedWeight& w, uint32_t row, float* out) {
 }
 
 void decode_panel(const PackedWeight& w, uint32_t panel, float* out) {
-  std::memset(out, 0, uint64_t(w.k) * 16 * sizeof(float));
+  std::fill_n(out, uint64_t(w.k) * 16, 0.0f);
   std::vector<float> row(w.k);
   for (uint32_t r = 0; r < w.nr && panel * w.nr + r < w.n; ++r) {
     decode_row(w, panel * w.nr + r, row.data());
