@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vibee/kernels/gemm/panel.h"
 
-#include <bit>
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <vector>
 
