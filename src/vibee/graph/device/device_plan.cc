@@ -70,18 +70,9 @@ struct Cursor {
   }
 };
 
-AttentionShape attention_shape(const Node& node) {
-  return {uint32_t(node.integer("heads")), uint32_t(node.integer("kv_heads")), uint32_t(node.integer("head_dim")),
-          float(node.number("scale", 1)),  float(node.number("soft_cap")),     uint32_t(node.integer("window")),
-          node.integer("causal", 1) != 0};
-}
-bool same_work(const AttentionShape& a, const AttentionShape& b) {
-  return a.heads == b.heads && a.kv_heads == b.kv_heads && a.head_dim == b.head_dim && a.window == b.window &&
-         a.causal == b.causal;
-}
 uint32_t list_of(const std::vector<AttentionGroups>& lists, const AttentionShape& shape) {
   const auto found = std::find_if(lists.begin(), lists.end(),
-                                  [&](const AttentionGroups& list) { return same_work(list.shape(), shape); });
+                                  [&](const AttentionGroups& list) { return same_division(list.shape(), shape); });
   return uint32_t(found - lists.begin());
 }
 

@@ -49,7 +49,7 @@ Status device_product(const DeviceCall& call, DeviceStep& step, const DeviceMatr
   args.ld_a = args.ld_b = matrix.k, args.ld_d = matrix.n;
   args.m = step.rows_of(call.in[0]), args.n = matrix.n, args.k = matrix.k;
   if (!lies_in_rows(matrix.format)) {
-    VIBEE_ASSIGN(const GemmShape shape, packed_gemm_shape(matrix.format, args.m, args.n, args.k, step.processors()));
+    VIBEE_ASSIGN(const GemmShape shape, packed_gemm_shape(matrix.format, args.m, args.n, args.k));
     VIBEE_ASSIGN(const PanelForm form, panel_form(matrix.format, args.k));
     return step.launch(shape.kernel, shape.launch, PackedGemmArgs{args, form});
   }

@@ -92,6 +92,12 @@ Status check_runnable(const Graph& g, const Node& node) {
   return {};
 }
 
+AttentionShape attention_shape(const Node& node) {
+  return {uint32_t(node.integer("heads")), uint32_t(node.integer("kv_heads")), uint32_t(node.integer("head_dim")),
+          float(node.number("scale", 1)),  float(node.number("soft_cap")),     uint32_t(node.integer("window")),
+          node.integer("causal", 1) != 0};
+}
+
 Result<CallParameters> call_parameters(const Graph& g, const Node& node, const VectorTable& vectors) {
   CallParameters p;
   p.op = node.op;
@@ -137,9 +143,7 @@ Result<CallParameters> call_parameters(const Graph& g, const Node& node, const V
   if (node.op == Op::rope || node.op == Op::linear_qkv)
     p.pairs = uint32_t(g.type(node.in[node.op == Op::rope ? 1 : 4]).dims[1].n / 2);
   if (node.op == Op::attention || node.op == Op::linear_qkv) {
-    p.shape = {uint32_t(node.integer("heads")), uint32_t(node.integer("kv_heads")), uint32_t(node.integer("head_dim")),
-               float(node.number("scale", 1)),  float(node.number("soft_cap")),     uint32_t(node.integer("window")),
-               node.integer("causal", 1) != 0};
+    p.shape = attention_shape(node);
     VIBEE_TRY(validate(p.shape));
   }
   return p;

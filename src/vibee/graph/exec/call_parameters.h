@@ -44,6 +44,9 @@ using VectorTable = std::function<const float*(std::string_view)>;
 /// `vectors` are asked for the factors of a rotation table, which are checked. The node has passed check_runnable.
 Result<CallParameters> call_parameters(const Graph& graph, const Node& node, const VectorTable& vectors);
 
+/// What an attention, a self_attention or a linear_qkv says of its attention.
+AttentionShape attention_shape(const Node& node);
+
 /// Whether input `i` of an op is a weight of the file when a plan runs it.
 bool takes_weight(const Graph& graph, const Node& node, size_t i);
 /// Of those a vector, which has one dimension, or a matrix.

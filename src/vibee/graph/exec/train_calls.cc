@@ -324,11 +324,6 @@ uint32_t decoded_rows(const Type& weight) {
   return uint32_t(std::min(n, std::max<int64_t>(16, most / 16 * 16)));
 }
 
-AttentionShape attention_shape(const Node& node) {
-  return {uint32_t(node.integer("heads")), uint32_t(node.integer("kv_heads")), uint32_t(node.integer("head_dim")),
-          float(node.number("scale", 1)),  float(node.number("soft_cap")),     uint32_t(node.integer("window"))};
-}
-
 TrainFn train_function(Op op) {
   for (const Trainable& t : kTrainable)
     if (t.op == op) return t.run;

@@ -12,6 +12,7 @@
 #include "vibee/base/memory/huge_buffer.h"
 #include "vibee/base/random/rounding.h"
 #include "vibee/base/thread/team.h"
+#include "vibee/graph/exec/call_parameters.h"
 #include "vibee/graph/ir/ir.h"
 #include "vibee/kernels/attention/self_attention.h"
 #include "vibee/kernels/gemm/gemm_choice.h"
@@ -166,7 +167,6 @@ using TrainFn = void (*)(const Node&, const TrainWorker&);
 TrainFn train_function(Op op);
 /// What the functions take for granted beyond the type rules.
 Status check_trainable(const Graph& graph, const Node& node);
-AttentionShape attention_shape(const Node& node);
 /// Rows that are decoded at once of a weight [n, k] in a format of blocks.
 uint32_t decoded_rows(const Type& weight);
 /// Rows whose logits the loss holds at once, for a vocabulary of n; all calls of it share 4 * (n + k + 1) bytes a row.

@@ -27,6 +27,11 @@ struct AttentionShape {
   bool causal = true;   ///< false: every query sees all keys of its sequence, also those behind it
   uint32_t group() const { return heads / kv_heads; }
 };
+/// Whether two attentions divide a step alike: scale and cap do not matter to that.
+inline bool same_division(const AttentionShape& a, const AttentionShape& b) {
+  return a.heads == b.heads && a.kv_heads == b.kv_heads && a.head_dim == b.head_dim && a.window == b.window &&
+         a.causal == b.causal;
+}
 /// What a shape must satisfy; the message names the field and the values that are built.
 Status validate(const AttentionShape& shape);
 

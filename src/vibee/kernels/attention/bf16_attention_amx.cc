@@ -67,13 +67,9 @@ template <KvFormat F, uint32_t kTiles>
                                   TileScratch& t, FoldState* part) {
   const uint32_t d = shape.head_dim, heads = tile.heads, count = tile.rows * heads, deep = (d + 31) / 32;
   const uint32_t kv_head = tile.head / shape.group();
-  const uint32_t low_key = shape.window != 0 && tile.first + 1 > shape.window ? tile.first + 1 - shape.window : 0;
-  const uint32_t begin = split * kSplitKeys > low_key ? split * kSplitKeys : low_key;
-  const uint32_t step = shape.causal ? 1 : 0;  // from a row's last key to the next row's
-  const uint32_t last = tile.first + (tile.rows - 1) * step, limit = (split + 1) * kSplitKeys;
-  const uint32_t end = last + 1 < limit ? last + 1 : limit;
-  const uint32_t first_page = begin / kPageTokens, end_page = (end + kPageTokens - 1) / kPageTokens;
-  const uint32_t origin = first_page * kPageTokens, keys = end - origin;
+  const SplitPages seen = split_pages(shape, tile, split);
+  const uint32_t step = seen.step, first_page = seen.first_page, end_page = seen.end_page, origin = seen.origin;
+  const uint32_t keys = seen.end - origin;
   const float to_log2 = shape.scale * kLog2E;
 
   for (uint32_t m = 0; m < 16 * kTiles; ++m) {

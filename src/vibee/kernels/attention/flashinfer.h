@@ -47,11 +47,8 @@ class WorkList {
   void plan(std::span<const SequenceRows> sequences, const WorkOptions& options);
 
   uint32_t part_slots() const { return part_slots_; }
-  /// Whether attention of that shape may run this list: scale and cap do not matter to the division.
-  bool serves(const AttentionShape& s) const {
-    return s.heads == shape_.heads && s.kv_heads == shape_.kv_heads && s.head_dim == shape_.head_dim &&
-           s.window == shape_.window && s.causal == shape_.causal;
-  }
+  /// Whether attention of that shape may run this list.
+  bool serves(const AttentionShape& s) const { return same_division(s, shape_); }
   std::span<const WorkItem> items(uint32_t tid) const { return slice(dealt_, item_ends_, tid); }
   std::span<const MergeItem> merges(uint32_t tid) const {
     const Range r = share(uint32_t(merges_.size()), tid, threads_);

@@ -80,6 +80,21 @@ inline uint32_t visible_bits(uint32_t base, uint32_t position, uint32_t window) 
   return bits;
 }
 
+/// What of a split the rows of a tile see.
+struct SplitPages {
+  uint32_t step;                  ///< from a row's last key to the next row's
+  uint32_t first_page, end_page;  ///< of the sequence
+  uint32_t origin, end;           ///< the first page's first position, and the one behind the last that is seen
+};
+inline SplitPages split_pages(const AttentionShape& shape, const QueryTile& tile, uint32_t split) {
+  const uint32_t low_key = shape.window != 0 && tile.first + 1 > shape.window ? tile.first + 1 - shape.window : 0;
+  const uint32_t begin = split * kSplitKeys > low_key ? split * kSplitKeys : low_key;
+  const uint32_t step = shape.causal ? 1 : 0;
+  const uint32_t last = tile.first + (tile.rows - 1) * step, limit = (split + 1) * kSplitKeys;
+  const uint32_t end = last + 1 < limit ? last + 1 : limit, first_page = begin / kPageTokens;
+  return {step, first_page, (end + kPageTokens - 1) / kPageTokens, first_page * kPageTokens, end};
+}
+
 /// Flattened: a function of a header that is left a call would be a weak symbol with this instruction set (check_isa).
 template <KvFormat F, uint32_t M>
 [[gnu::flatten]] void split_rows(const AttentionShape& shape, const KvView& kv, const QueryTile& tile, uint32_t split,
@@ -90,14 +105,9 @@ template <KvFormat F, uint32_t M>
   static_assert(M % kRows == 0 && kRows <= kV16Sums);
   const uint32_t d = shape.head_dim, heads = tile.heads, count = tile.rows * heads;
   const uint32_t kv_head = tile.head / shape.group();
-  const uint32_t low_key = shape.window != 0 && tile.first + 1 > shape.window ? tile.first + 1 - shape.window : 0;
-  const uint32_t begin = split * kSplitKeys > low_key ? split * kSplitKeys : low_key;
-  const uint32_t step = shape.causal ? 1 : 0;  // from a row's last key to the next row's
-  const uint32_t last = tile.first + (tile.rows - 1) * step, limit = (split + 1) * kSplitKeys;
-  const uint32_t end = last + 1 < limit ? last + 1 : limit;
-  const uint32_t first_page = begin / kPageTokens, end_page = (end + kPageTokens - 1) / kPageTokens;
+  const SplitPages seen = split_pages(shape, tile, split);
+  const uint32_t step = seen.step, first_page = seen.first_page, end_page = seen.end_page, origin = seen.origin;
   const float to_log2 = shape.scale * kLog2E;
-  const uint32_t origin = first_page * kPageTokens;
 
   for (uint32_t page = first_page; page < end_page; ++page) {
     const KeyPage<F> keys{kv.key(tile.pages[page], kv_head), d};
@@ -139,7 +149,7 @@ template <KvFormat F, uint32_t M>
     part[m].m = top;
     part[m].l = v_sum(sum);
   }
-  const uint32_t keys = end - origin;
+  const uint32_t keys = seen.end - origin;
   uint32_t i = 0;
   const auto values = [&]<uint32_t W>() {
     for (uint32_t first = 0; first < M; first += kRows) {

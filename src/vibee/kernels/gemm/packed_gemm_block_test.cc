@@ -68,7 +68,7 @@ void expect_product(Format format, uint32_t rows, uint32_t n, uint32_t k) {
   Result<PanelForm> form = panel_form(format, k);
   ASSERT_TRUE(form.ok()) << form.status().message();
   args.panel = form.value();
-  Result<GemmShape> shape = packed_gemm_shape(format, rows, n, k, 132);
+  Result<GemmShape> shape = packed_gemm_shape(format, rows, n, k);
   ASSERT_TRUE(shape.ok()) << shape.status().message();
   const Status status =
       run_kernel(shape->kernel, shape->launch, args, {records.memory(), w.panels.memory()}, {d.memory()});
@@ -118,7 +118,7 @@ TEST(PackedGemmBlock, EpilogueIsThatOfProducts) {
     args.product.a = records.data(), args.product.b = w.panels.data(), args.product.d = plain.data();
     args.product.ld_d = n, args.product.m = rows, args.product.n = n, args.product.k = k;
     args.panel = panel_form(Format::q8_0, k).value();
-    Result<GemmShape> shape = packed_gemm_shape(Format::q8_0, rows, n, k, 132);
+    Result<GemmShape> shape = packed_gemm_shape(Format::q8_0, rows, n, k);
     ASSERT_TRUE(shape.ok());
     const std::vector<ShimMemory> in = {records.memory(), w.panels.memory(), bias.memory(), factor.memory(),
                                         residual.memory()};
@@ -139,7 +139,7 @@ TEST(PackedGemmBlock, PanelsThatEndTooEarlyAreFound) {
   args.product.a = records.data(), args.product.b = w.panels.data(), args.product.d = d.data();
   args.product.ld_d = 20, args.product.m = 1, args.product.n = 20, args.product.k = 64;
   args.panel = panel_form(Format::q4_0, 64).value();
-  Result<GemmShape> shape = packed_gemm_shape(Format::q4_0, 1, 20, 64, 132);
+  Result<GemmShape> shape = packed_gemm_shape(Format::q4_0, 1, 20, 64);
   ASSERT_TRUE(shape.ok());
   const ShimMemory early{w.panels.data(), w.panels.size() - 1};
   EXPECT_EQ(run_kernel(shape->kernel, shape->launch, args, {records.memory(), early}, {d.memory()}).code(),
@@ -205,7 +205,7 @@ TEST(PackedEmbedBlock, HasTheBytesOfTheCpu) {
 
 TEST(PackedGemmShape, ChoosesByFormatAndRows) {
   const auto expect = [](Format format, uint32_t rows, const char* kernel, uint32_t blocks, uint32_t shared) {
-    const Result<GemmShape> shape = packed_gemm_shape(format, rows, 4100, 4096, 132);
+    const Result<GemmShape> shape = packed_gemm_shape(format, rows, 4100, 4096);
     ASSERT_TRUE(shape.ok()) << shape.status().message();
     EXPECT_EQ(shape.value().kernel, kernel);
     EXPECT_NE(find_host_kernel(kernel), nullptr) << kernel;
@@ -221,11 +221,11 @@ TEST(PackedGemmShape, ChoosesByFormatAndRows) {
   expect(Format::q8_0, 0, "vibee_packed_gemv_bytes", 0, 0);
 }
 TEST(PackedGemmShape, SaysWhatHasNoKernel) {
-  EXPECT_THAT(packed_gemm_shape(Format::mxfp8, 1, 1, 32, 1).status().message(), HasSubstr("mxfp8: no kernel"));
-  EXPECT_THAT(packed_gemm_shape(Format::bf16, 1, 1, 32, 1).status().message(), HasSubstr("bf16: no kernel"));
-  EXPECT_THAT(packed_gemm_shape(Format::q4_k, 1, 1, 32, 1).status().message(), HasSubstr("superblocks of 256"));
+  EXPECT_THAT(packed_gemm_shape(Format::mxfp8, 1, 1, 32).status().message(), HasSubstr("mxfp8: no kernel"));
+  EXPECT_THAT(packed_gemm_shape(Format::bf16, 1, 1, 32).status().message(), HasSubstr("bf16: no kernel"));
+  EXPECT_THAT(packed_gemm_shape(Format::q4_k, 1, 1, 32).status().message(), HasSubstr("superblocks of 256"));
   EXPECT_THAT(packed_embed_shape(Format::lut4, 1, 32).status().message(), HasSubstr("lut4: no kernel"));
-  EXPECT_THAT(packed_gemm_shape(Format::q4_0, 0xffffffff, 0xffffffff, 32, 1).status().message(), HasSubstr("tiles"));
+  EXPECT_THAT(packed_gemm_shape(Format::q4_0, 0xffffffff, 0xffffffff, 32).status().message(), HasSubstr("tiles"));
   EXPECT_THAT(quantize_rows_args(ActRule::floats, 32).status().message(), HasSubstr("stay floats"));
   EXPECT_THAT(quantize_rows_args(ActRule::int4x128, 64).status().message(), HasSubstr("groups of 128"));
 }

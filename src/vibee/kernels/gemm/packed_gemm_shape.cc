@@ -72,9 +72,8 @@ Result<PanelForm> panel_form(Format format, uint32_t k) {
   return f;
 }
 
-Result<GemmShape> packed_gemm_shape(Format format, uint32_t rows, uint32_t n, uint32_t k, uint32_t processors) {
+Result<GemmShape> packed_gemm_shape(Format format, uint32_t rows, uint32_t n, uint32_t k) {
   VIBEE_ASSIGN(const PanelForm form, panel_form(format, k));
-  (void)processors;
   if (rows <= kFewRows) {
     const uint32_t blocks = rows == 0 ? 0 : parts_of(n, kPair);
     return GemmShape{fmt::format("vibee_packed_gemv_{}", name(form.kind)),

@@ -15,7 +15,7 @@ Result<PanelForm> panel_form(Format format, uint32_t k);
 /// At most 8 rows: warps of a block share the depth of 32 columns. More: tiles of 32 x 64, depth in registers. Bytes do
 /// not depend on which. A launch with more than 48 KB of dynamic shared memory has to be allowed for its function
 /// first.
-Result<GemmShape> packed_gemm_shape(Format format, uint32_t rows, uint32_t n, uint32_t k, uint32_t processors);
+Result<GemmShape> packed_gemm_shape(Format format, uint32_t rows, uint32_t n, uint32_t k);
 
 /// Bytes of quantised rows on a device.
 constexpr uint64_t quantized_bytes(uint32_t rows, uint32_t k) {
