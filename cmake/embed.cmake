@@ -10,6 +10,17 @@ foreach(file index.html app.js app.css)
 endforeach()
 file(CONFIGURE OUTPUT ${CMAKE_BINARY_DIR}/generated/vibee/ui_files.inc CONTENT "@pages@" @ONLY)
 
+# The hardware profiles, as one literal each.
+file(GLOB profiles CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/data/hw/*.json)
+set(texts "")
+foreach(profile ${profiles})
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${profile})
+  get_filename_component(id ${profile} NAME_WE)
+  file(READ ${profile} text)
+  string(APPEND texts "{\"${id}\", R\"vibee~(${text})vibee~\"},\n")
+endforeach()
+file(CONFIGURE OUTPUT ${CMAKE_BINARY_DIR}/generated/vibee/hardware_profiles.inc CONTENT "@texts@" @ONLY)
+
 # The grammar of `vibee data stories`, in literals of a length that every compiler takes.
 set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/data/stories.txt)
 file(READ ${CMAKE_SOURCE_DIR}/data/stories.txt text)

@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <type_traits>
 
-#include "vibee/core/device/cuda_driver.h"
+#include "vibee/core/device/tensor_map.h"
 
 namespace vibee {
 namespace {
@@ -29,6 +29,10 @@ template <>
 struct Plain<CUgraphExecUpdateResultInfo> {
   using type = CudaGraphUpdate;
 };
+template <>
+struct Plain<CUtensorMap> {
+  using type = TensorMap;
+};
 template <class T>
 struct Plain<T*> {
   using type = typename Plain<T>::type*;
@@ -51,6 +55,9 @@ static_assert(!kSame<int (*)(unsigned*), int (*)(int*)>);
 #undef VIBEE_CUDA_CALL
 
 static_assert(sizeof(CudaUuid) == sizeof(CUuuid));
+static_assert(sizeof(TensorMap) == sizeof(CUtensorMap) && alignof(TensorMap) == alignof(CUtensorMap));
+static_assert(int(TensorElement::f16) == CU_TENSOR_MAP_DATA_TYPE_FLOAT16 &&
+              int(TensorElement::bf16) == CU_TENSOR_MAP_DATA_TYPE_BFLOAT16);
 static_assert(sizeof(CudaGraphUpdate) == sizeof(CUgraphExecUpdateResultInfo));
 static_assert(offsetof(CudaGraphUpdate, error_node) == offsetof(CUgraphExecUpdateResultInfo, errorNode));
 static_assert(offsetof(CudaGraphUpdate, error_from_node) == offsetof(CUgraphExecUpdateResultInfo, errorFromNode));

@@ -10,6 +10,7 @@
 
 #include "vibee/base/random/philox.h"
 #include "vibee/kit/fiber.h"
+#include "vibee/kit/group_shim.h"
 
 namespace vibee {
 namespace {
@@ -29,6 +30,12 @@ class ShimRun {
         dynamic_begin((kernel.static_shared + 127) / 128 * 128),
         shared(dynamic_begin + launch.dynamic_shared),
         shadow(uint32_t(shared.size()), launch.block[0]),
+        groups({shared, shadow,
+                [this](uint32_t thread, uint64_t address, uint64_t bytes, Place at) {
+                  return copied(thread, address, bytes, at);
+                },
+                [this](uint32_t thread, const std::string& what) { fail(thread, what); }},
+               launch.block[0]),
         program_(program),
         random_(launch.seed, Purpose::test),
         memory_(launch.memory.begin(), launch.memory.end()) {
@@ -48,11 +55,12 @@ class ShimRun {
   }
 
   /// The thread waits until somebody sets its state to ready.
-  enum class State { ready, at_barrier, at_warp_call, done };
+  enum class State { ready, at_barrier, at_warp_call, at_phase, done };
   struct Thread {
     std::unique_ptr<Fiber> fiber;
     State state = State::ready;
-    Place place;               // of the barrier
+    Place place;  // of the barrier, or of that of phases:
+    uint32_t barrier = 0, parity = 0;
     WarpCall* call = nullptr;  // of the warp's operation
     struct Copy {
       uint32_t to;
@@ -71,18 +79,21 @@ class ShimRun {
   void arrive(uint32_t thread, WarpCall& call);
   const ShimMemory* memory_of(const void* p, bool end_counts) const;
   void check(uint32_t thread, const SharedShadow::Finding& finding, Touch how, Place place);
+  const void* copied(uint32_t thread, uint64_t address, uint64_t bytes, Place place);
 
   const ShimLaunch& launch_;
   const ShimKernel& kernel_;
   const uint32_t dynamic_begin;
   std::vector<unsigned char> shared;
   SharedShadow shadow;
+  GroupShim groups;
   std::vector<Thread> threads;
   std::array<uint32_t, 3> block_index{};
 
  private:
   void run_block();
   void run_thread(uint32_t thread);
+  bool deliver();
   std::string standing(uint32_t thread) const;
   std::string stall() const;
   template <class T>
@@ -137,6 +148,7 @@ void ShimRun::run_thread(uint32_t thread) {
 
 void ShimRun::run_block() {
   shadow.begin_block();
+  groups.begin_block(launch_.seed % 2 == 1);
   waiting_ = 0;
   for (Thread& thread : threads) {
     thread.state = State::ready;
@@ -149,14 +161,29 @@ void ShimRun::run_block() {
     moved = false;
     permute(order);
     for (const uint32_t t : order) {
-      if (threads[t].state != State::ready) continue;
+      const bool waits = threads[t].state == State::at_phase;
+      if (threads[t].state != State::ready &&
+          !(waits && groups.over(t, threads[t].barrier, threads[t].parity, threads[t].place)))
+        continue;
       threads[t].fiber->resume();
       moved = true;
       if (!finding_.ok()) return;
     }
+    if (!moved) moved = deliver();
   }
+  if (!finding_.ok()) return;
   for (const Thread& thread : threads)
     if (thread.state != State::done) return report(stall());
+  if (const std::string left = groups.left(); !left.empty()) report(left);
+}
+
+/// Nobody goes on without a copy that is under way.
+bool ShimRun::deliver() {
+  try {
+    return groups.deliver();
+  } catch (const Stopped&) {
+    return false;
+  }
 }
 
 /// Where a thread stands, as in "thread 3 ...".
@@ -167,6 +194,9 @@ std::string ShimRun::standing(uint32_t t) const {
     case State::at_warp_call:
       return fmt::format("thread {} waits at {} of {} for lanes {:#010x}", t, thread.call->name,
                          thread.call->place.text(), thread.call->mask);
+    case State::at_phase:
+      return fmt::format("thread {} waits at {} for the barrier at shared byte {} to end a phase of parity {}", t,
+                         thread.place.text(), thread.barrier, thread.parity);
     case State::ready:
     case State::done: break;
   }
@@ -186,6 +216,8 @@ std::string ShimRun::stall() const {
         return standing(t) + ", but " + standing(other);
     }
   }
+  for (uint32_t t = 0; t < threads.size(); ++t)
+    if (threads[t].state == State::at_phase) return standing(t) + ", which nobody will";
   const auto waits = [](const Thread& t) { return t.state == State::at_barrier; };
   const size_t first = size_t(std::find_if(threads.begin(), threads.end(), waits) - threads.begin());
   for (uint32_t t = 0; t < threads.size(); ++t)
@@ -232,6 +264,14 @@ const ShimMemory* ShimRun::memory_of(const void* p, bool end_counts) const {
   --at;
   const uint64_t offset = address(p) - address(at->base);
   return offset < at->bytes || (end_counts && offset == at->bytes) ? &*at : nullptr;
+}
+
+const void* ShimRun::copied(uint32_t thread, uint64_t address, uint64_t bytes, Place place) {
+  const void* const p = reinterpret_cast<const void*>(address);
+  const ShimMemory* const memory = memory_of(p, false);
+  if (!memory || memory->bytes - (address - reinterpret_cast<uintptr_t>(memory->base)) < bytes)
+    fail(thread, fmt::format("copies {} bytes at {:#x}, which no allocation has: {}", bytes, address, place.text()));
+  return p;
 }
 
 void ShimRun::check(uint32_t thread, const SharedShadow::Finding& found, Touch how, Place place) {
@@ -430,6 +470,51 @@ WarpCall ShimBlock::product_call(WarpProduct kind, const uint32_t (&a)[4], const
   std::copy_n(a, 4, call.a);
   std::copy_n(b, 2, call.b);
   return call;
+}
+
+void ShimBlock::barrier_init(Shared<PhaseBarrier> s, uint64_t i, uint32_t arrivals, Place at) {
+  run_.groups.init(thread_, barrier_address(s, i, at), arrivals, at);
+}
+
+void ShimBlock::barrier_publish() { run_.groups.publish(thread_); }
+
+void ShimBlock::barrier_expect(Shared<PhaseBarrier> s, uint64_t i, uint32_t bytes, Place at) {
+  run_.groups.arrive(thread_, barrier_address(s, i, at), bytes, at);
+}
+
+void ShimBlock::barrier_wait(Shared<PhaseBarrier> s, uint64_t i, uint32_t parity, Place at) {
+  ShimRun::Thread& mine = run_.threads[thread_];
+  mine.barrier = barrier_address(s, i, at), mine.parity = parity, mine.place = at;
+  while (!run_.groups.over(thread_, mine.barrier, parity, at)) {
+    mine.state = ShimRun::State::at_phase;
+    run_.wait(thread_);
+  }
+  mine.state = ShimRun::State::ready;
+}
+
+void ShimBlock::copy_tile_to(uint32_t to, const TensorMap& map, uint32_t column, uint32_t row, Shared<PhaseBarrier> s,
+                             uint64_t j, Place at) {
+  run_.groups.copy(thread_, to, map, column, row, barrier_address(s, j, at), at);
+}
+
+void ShimBlock::group_product(float* d, uint32_t columns, uint64_t a, uint64_t b, bool add, WarpProduct kind,
+                              Place at) {
+  run_.groups.multiply(thread_, {d, columns, a, b, add, kind, at});
+}
+
+void ShimBlock::align_warp(const char* name, Place at) {
+  WarpCall call{[](ShimRun&, uint32_t, WarpCall* const*) {}, name, kAllLanes, at};
+  arrive(call);
+}
+
+void ShimBlock::group_commit(Place at) {
+  align_warp("group_commit", at);
+  run_.groups.commit(thread_);
+}
+
+void ShimBlock::group_wait(uint32_t groups, Place at) {
+  run_.groups.wait(thread_, groups);
+  align_warp("group_wait", at);
 }
 
 }  // namespace vibee

@@ -9,6 +9,7 @@
 //     not both atomically; sync_warp orders the lanes of its mask, shuffles order nothing), bytes read before they were
 //     written, bytes under a cp.async that was not waited for
 //   global memory outside of what the launch registered, or outside of the allocation that the pointer is of
+//   barriers of phases that nobody has made ready, and waits at them that nobody ends (group_shim.h)
 //   vectors at addresses that are no multiples of 16; shuffles from lanes that are not in the mask
 //
 // Races in global memory are not looked for: a seed permutes the order in which blocks and threads run, so that results
@@ -201,6 +202,41 @@ class ShimBlock {
     multiply(kKind, d, a, b, at);
   }
 
+  void barrier_init(Shared<PhaseBarrier> s, uint64_t i, uint32_t arrivals, Place at = Place::here());
+  void barrier_publish();
+  void barrier_arrive(Shared<PhaseBarrier> s, uint64_t i, Place at = Place::here()) { barrier_expect(s, i, 0, at); }
+  void barrier_expect(Shared<PhaseBarrier> s, uint64_t i, uint32_t bytes, Place at = Place::here());
+  void barrier_wait(Shared<PhaseBarrier> s, uint64_t i, uint32_t parity, Place at = Place::here());
+  template <class T>
+  void copy_tile(Shared<T> to, uint64_t i, const TensorMap& map, uint32_t column, uint32_t row, Shared<PhaseBarrier> s,
+                 uint64_t j, Place at = Place::here()) {
+    copy_tile_to(shared_address(to.begin, to.count, i, sizeof(T), 16, "copies", at), map, column, row, s, j, at);
+  }
+  template <class T>
+  uint64_t tile_rows(Shared<T> s, uint64_t i, Place at = Place::here()) {
+    return shared_address(s.begin, s.count, i, sizeof(T), 16, "multiplies", at);
+  }
+  // Instructions of groups are aligned: a warp's lanes execute them together.
+  void group_fence(Place at = Place::here()) { align_warp("group_fence", at); }
+  void group_commit(Place at = Place::here());
+  template <uint32_t N>
+  void group_wait(Groups<N>, Place at = Place::here()) {
+    group_wait(N, at);
+  }
+  template <uint32_t N, class Tag>
+  void group_mma(float (&d)[N], uint64_t a, uint64_t b, bool add, Tag, Place at = Place::here()) {
+    static_assert(std::is_same_v<Tag, Bf16> || std::is_same_v<Tag, Half>);
+    group_product(d, 2 * N, a, b, add, std::is_same_v<Tag, Half> ? WarpProduct::f16 : WarpProduct::bf16, at);
+  }
+  template <uint32_t N>
+  void give_registers(Groups<N>) {}
+  template <uint32_t N>
+  void take_registers(Groups<N>) {}
+  template <class T>
+  uint32_t offset(Shared<T> s) const {
+    return s.begin;
+  }
+
   float to_float(float v) const { return v; }
   float to_float(Half v) const { return half_to_float(v.bits); }
   float to_float(Bf16 v) const { return bf16_to_float(v.bits); }
@@ -282,6 +318,14 @@ class ShimBlock {
   }
   static WarpCall product_call(WarpProduct kind, const uint32_t (&a)[4], const uint32_t (&b)[2], Place at);
   void arrive(WarpCall& call);
+  uint32_t barrier_address(Shared<PhaseBarrier> s, uint64_t i, Place at) {
+    return shared_address(s.begin, s.count, i, sizeof(PhaseBarrier), sizeof(PhaseBarrier), "waits at", at);
+  }
+  void copy_tile_to(uint32_t to, const TensorMap& map, uint32_t column, uint32_t row, Shared<PhaseBarrier> s,
+                    uint64_t j, Place at);
+  void group_wait(uint32_t groups, Place at);
+  void align_warp(const char* name, Place at);
+  void group_product(float* d, uint32_t columns, uint64_t a, uint64_t b, bool add, WarpProduct kind, Place at);
 
   ShimRun& run_;
   uint32_t thread_;

@@ -25,7 +25,7 @@ class DeviceTrial {
   void free(void* memory);
   /// Runs a kernel to its end. `args` are the one struct that block kernels take.
   Status launch(std::string_view kernel, const LaunchShape& shape, void* args);
-  const CudaDevice& device() const { return *device_; }
+  CudaDevice& device() { return *device_; }
 
  private:
   std::shared_ptr<CudaDevice> device_;

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "vibee/core/device/image_architectures.h"
+#include "vibee/kit/tensor_tiles.h"
 
 namespace vibee {
 namespace {
@@ -216,6 +217,24 @@ struct HostCuda {
       std::memset(reinterpret_cast<void*>(to), value, bytes);
       return kOk;
     });
+  }
+
+  /// Takes what a device takes of matrices of 16-bit elements with 128B swizzle (CUDA Driver API,
+  /// cuTensorMapEncodeTiled).
+  CudaResult tensor_map_encode(TensorMap* out, int type, unsigned rank, void* base, const uint64_t* sizes,
+                               const uint64_t* strides, const uint32_t* box, const uint32_t* steps, int interleave,
+                               int swizzle, int promotion, int fill) {
+    if (!in_context("cuTensorMapEncodeTiled")) return CudaResult::invalid_context;
+    const bool known = (type == 6 || type == 9) && rank == 2 && interleave == 0 && swizzle == 3 && promotion <= 3;
+    const bool sized = sizes[0] > 0 && sizes[1] > 0 && std::max(sizes[0], sizes[1]) <= uint64_t(1) << 32 &&
+                       strides[0] % 16 == 0 && strides[0] >= sizes[0] * 2 && strides[0] < uint64_t(1) << 40;
+    const bool boxed = box[0] == kBoxColumns && box[1] > 0 && box[1] <= 256 && steps[0] == 1 && steps[1] == 1;
+    const auto at = reinterpret_cast<uintptr_t>(base);
+    if (!known || !sized || !boxed || fill != 0 || at % 16 != 0) return kInvalid;
+    const TensorTiles tiles{
+        .base = at, .columns = sizes[0], .rows = sizes[1], .row_bytes = strides[0], .box_rows = box[1]};
+    std::memcpy(out, &tiles, sizeof tiles);
+    return kOk;
   }
 
   CudaResult stream_create(CUstream_st** out, unsigned) {

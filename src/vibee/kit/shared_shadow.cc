@@ -87,4 +87,14 @@ SharedShadow::Finding SharedShadow::end_copy(uint32_t thread, uint32_t at, uint3
   return touch(thread, at, n, Touch::write, place);
 }
 
+void SharedShadow::written_by_copy(uint32_t at, uint32_t n) {
+  for (uint32_t i = at; i < at + n; ++i) bytes_[i].written = order.interval();
+}
+
+bool SharedShadow::written(uint32_t at, uint32_t n) const {
+  for (uint32_t i = at; i < at + n; ++i)
+    if (bytes_[i].written < first_interval_) return false;
+  return true;
+}
+
 }  // namespace vibee

@@ -63,6 +63,9 @@ class SharedShadow {
   /// A cp.async towards the bytes is issued, or has been waited for.
   Finding begin_copy(uint32_t thread, uint32_t at, uint32_t n, Place place);
   Finding end_copy(uint32_t thread, uint32_t at, uint32_t n, Place place);
+  /// A copy that barriers of phases order, not those of the block, has come; whether somebody has written bytes.
+  void written_by_copy(uint32_t at, uint32_t n);
+  bool written(uint32_t at, uint32_t n) const;
 
   ThreadOrder order;
 

@@ -7,6 +7,7 @@
 #include "vibee/core/device/cuda_device.h"
 #include "vibee/core/measure/copy_rates.h"
 #include "vibee/graph/device/kernel_images.h"
+#include "vibee/hw/device/hardware_profile.h"
 
 namespace vibee {
 namespace {
@@ -62,11 +63,14 @@ DeviceReport report_devices(const Result<std::shared_ptr<const CudaDriver>>& dri
         .number("memory_clock_ghz", d.memory_clock_ghz)
         .integer("memory_bus_bits", d.memory_bus_bits)
         .boolean("slice", d.slice());
+    const HardwareProfile* const profile = profile_of(d);
+    row.text("profile", profile ? profile->id : "");
     out.text += fmt::format(
         "  {}: {}, capability {}, {} multiprocessors at {:.2f} GHz, {:.1f} GiB at {:.2f} GHz x {} bits, L2 {:.1f} MiB, "
         "{}, {}\n",
         d.ordinal, d.name, d.capability(), d.multiprocessors, d.clock_ghz, double(d.memory_bytes) / kGiB,
         d.memory_clock_ghz, d.memory_bus_bits, double(d.l2_bytes) / (1u << 20), d.pci, d.uuid);
+    if (profile) out.text += fmt::format("     planned by the profile {} ({})\n", profile->id, profile->title);
     if (measured.ok()) {
       row.integer("memory_free", measured->free)
           .number("to_device_gb_s", measured->rates.to_device)

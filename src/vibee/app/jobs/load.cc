@@ -18,6 +18,8 @@ constexpr SessionSwitch kSwitches[] = {
     {"flashinfer", "attention work planned once a step and dealt by cost", &SessionOptions::balance_attention},
     {"flash_decoding", "threads share the keys of few rows", &SessionOptions::cut_keys},
     {"cascade_inference", "rows that share pages read them once", &SessionOptions::cascade},
+    {"h100_optimization", "products by warpgroups and copies of tiles", &SessionOptions::hopper, true},
+    {"h200_optimization", "as many stages as the device's bandwidth asks for", &SessionOptions::deep_stages, true},
 };
 
 }  // namespace

@@ -86,6 +86,7 @@ struct Loaded {
 struct SessionSwitch {
   std::string_view id, summary;
   bool SessionOptions::*on;
+  bool device = false;  ///< it is of devices alone
 };
 std::span<const SessionSwitch> session_switches();
 

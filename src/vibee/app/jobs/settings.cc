@@ -116,7 +116,7 @@ Result<std::vector<TuneOption>> tune_options(const LoadConfig& base) {
     if (print(other) != before) out.push_back({{"--disable", id}, "without: " + std::string(pass.summary), true});
   }
   for (const SessionSwitch& s : session_switches())
-    if (plain.session.*s.on)
+    if (plain.session.*s.on && (!s.device || plain.model.device))
       out.push_back({{"--disable", std::string(s.id)}, "without: " + std::string(s.summary), true});
   return out;
 }

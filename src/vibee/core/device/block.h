@@ -39,6 +39,23 @@
 //   mma(d, a, b, tag)                                 mma.sync m16n8k16 (tag Bf16 or Half, sums in f32) or m16n8k32
 //                                                     (tag int8_t, sums in s32): d += a * b
 //   to_float(v) from_float(v, T{})                    conversions, to nearest even
+//
+// On sm_90 alone, where four warps whose first is a multiple of four are a group:
+//
+//   barrier_init(s, i, arrivals) barrier_publish()    element i of a Shared<PhaseBarrier> ends a phase with so many
+//                                                     arrivals; by one thread, then a barrier of the block
+//   barrier_arrive(s, i) barrier_expect(s, i, bytes)  an arrival, the latter of somebody whose copies bring so many bytes
+//   barrier_wait(s, i, parity)                        until the phase of that parity is over: 0 for the first one
+//   copy_tile(t, i, map, column, row, s, j)           a box of a matrix to element i of t, for barrier j of s; zeros where
+//                                                     the matrix has ended
+//   tile_rows(t, i)                                   a tile as products of groups read it: rows of 128 bytes (64
+//                                                     elements), of which vectors of 16 bytes are exchanged as copy_tile
+//                                                     leaves them (128B swizzle), from the row and the 16 columns on that
+//                                                     element i begins
+//   group_fence() group_commit() group_wait(Groups<N>{})   before, behind and until the end of products
+//   group_mma(d, a, b, add, tag)                      wgmma m64nNk16: d = a * b^T, or d += it; N is twice d's size
+//   give_registers(Groups<N>{}) take_registers(Groups<N>{})   a thread of the group then has N
+//   offset(t)                                         where an array begins in shared memory, in bytes
 //   fma sqrt exp log tanh erfc rsqrt                  of floats
 //   sincos(x, &s, &c)                                 of doubles
 //
@@ -74,6 +91,15 @@ struct Bf16 {
   uint16_t bits;
 };
 
+/// A matrix in global memory as copies of tiles see it (CUtensorMap); tensor_map.h makes it.
+struct alignas(128) TensorMap {
+  uint64_t words[16];
+};
+/// An mbarrier.
+struct PhaseBarrier {
+  uint64_t bits;
+};
+
 /// 16 bytes that are moved at once.
 template <class T>
 struct alignas(16) Vector16 {
@@ -95,7 +121,7 @@ VIBEE_BLOCK Vector16<To> same_bits(const Vector16<From>& from) {
 template <uint32_t N>
 struct Groups {};
 
-constexpr uint32_t kWarp = 32, kAllLanes = 0xffffffffu;
+constexpr uint32_t kWarp = 32, kAllLanes = 0xffffffffu, kGroup = 4 * kWarp;
 /// What a block may have of shared memory on sm_90 and sm_100 (227 KB); sm_80 has 166912 bytes.
 constexpr uint32_t kMostSharedBytes = 232448;
 

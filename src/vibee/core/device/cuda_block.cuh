@@ -2,7 +2,7 @@
 // The device's Block (core/device/block.h): inline wrappers of CUDA and PTX, nothing else. For *_cuda.cu alone.
 #pragma once
 
-#include "vibee/core/device/block.h"
+#include "vibee/core/device/cuda_hopper.cuh"
 
 namespace vibee {
 
@@ -191,6 +191,54 @@ class CudaBlock {
         "{%0, %1, %2, %3};"
         : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+  }
+
+  __device__ __forceinline__ void barrier_init(Shared<PhaseBarrier> s, uint32_t i, uint32_t arrivals) const {
+    hopper::barrier_init(address(s.base + i), arrivals);
+  }
+  __device__ __forceinline__ void barrier_publish() const { hopper::barrier_publish(); }
+  __device__ __forceinline__ void barrier_arrive(Shared<PhaseBarrier> s, uint32_t i) const {
+    hopper::barrier_arrive(address(s.base + i));
+  }
+  __device__ __forceinline__ void barrier_expect(Shared<PhaseBarrier> s, uint32_t i, uint32_t bytes) const {
+    hopper::barrier_expect(address(s.base + i), bytes);
+  }
+  __device__ __forceinline__ void barrier_wait(Shared<PhaseBarrier> s, uint32_t i, uint32_t parity) const {
+    while (!hopper::barrier_try_wait(address(s.base + i), parity)) {
+    }
+  }
+  template <class T>
+  __device__ __forceinline__ void copy_tile(Shared<T> to, uint32_t i, const TensorMap& map, uint32_t column,
+                                            uint32_t row, Shared<PhaseBarrier> s, uint32_t j) const {
+    hopper::copy_tile(address(to.base + i), &map, column, row, address(s.base + j));
+  }
+  /// A matrix descriptor (PTX ISA 9.0, 9.7.16.5.1.2): address / 16, 1024 bytes / 16 from eight rows to the next, 128B
+  /// swizzle. The leading dimension is not read where a row is as long as the pattern.
+  template <class T>
+  __device__ __forceinline__ uint64_t tile_rows(Shared<T> s, uint32_t i) const {
+    return uint64_t(address(s.base + i) >> 4 & 0x3fff) | uint64_t(1) << 16 | uint64_t(64) << 32 | uint64_t(1) << 62;
+  }
+  __device__ __forceinline__ void group_fence() const { hopper::group_fence(); }
+  __device__ __forceinline__ void group_commit() const { hopper::group_commit(); }
+  template <uint32_t N>
+  __device__ __forceinline__ void group_wait(Groups<N>) const {
+    hopper::group_wait<N>();
+  }
+  template <uint32_t N, class Tag>
+  __device__ __forceinline__ void group_mma(float (&d)[N], uint64_t a, uint64_t b, bool add, Tag tag) const {
+    hopper::group_mma(d, a, b, add, tag);
+  }
+  template <uint32_t N>
+  __device__ __forceinline__ void give_registers(Groups<N>) const {
+    hopper::give_registers<N>();
+  }
+  template <uint32_t N>
+  __device__ __forceinline__ void take_registers(Groups<N>) const {
+    hopper::take_registers<N>();
+  }
+  template <class T>
+  __device__ __forceinline__ uint32_t offset(Shared<T> s) const {
+    return address(s.base);
   }
 
   __device__ __forceinline__ float to_float(float v) const { return v; }

@@ -23,6 +23,8 @@ struct CUgraphExec_st;
 
 namespace vibee {
 
+struct TensorMap;  // block.h
+
 using CudaAddress = unsigned long long;  ///< CUdeviceptr: memory of a device
 
 /// CUresult, of which these are treated apart; others have a name and a text from the driver.

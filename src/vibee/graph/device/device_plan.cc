@@ -85,6 +85,7 @@ Result<DeviceLayout> DeviceLayout::make(const Graph& g, const DevicePlanOptions&
   const Sizes most{int64_t(o.max_rows), int64_t(o.max_logits)};
   std::vector<uint32_t> producer(g.values.size(), UINT32_MAX), last(g.values.size(), 0);
   uint64_t float_rows = 0, converted = 0, constants = 0;
+  WgmmaMemory products;
   for (uint32_t i = 0; i < g.nodes.size(); ++i) {
     const Node& node = g.nodes[i];
     if (info(node.op).level == OpLevel::source) continue;
@@ -105,6 +106,10 @@ Result<DeviceLayout> DeviceLayout::make(const Graph& g, const DevicePlanOptions&
       if (!lies_in_rows(type.elem.format)) {
         const auto form = panel_form(type.elem.format, k);
         if (!form.ok()) return Status(form.status()).within(fmt::format("node {} ({})", i, info(node.op).name));
+      }
+      if (node.op != Op::embed) {
+        const WgmmaMemory mine = wgmma_memory(o, type.elem.format, uint32_t(type.dims[type.dims.size() - 2].n), k);
+        products = {std::max(products.parts, mine.parts), std::max(products.counters, mine.counters)};
       }
       if (node.op != Op::embed && g.type(node.in[0]).elem.is_f32())
         converted = std::max(converted, converted_bytes(type.elem.format, o.max_rows, k));
@@ -161,6 +166,9 @@ Result<DeviceLayout> DeviceLayout::make(const Graph& g, const DevicePlanOptions&
   l.converted_rows = place.take(converted);
   l.part_sums = place.take(sums);
   l.part_values = place.take(values);
+  l.product_parts = place.take(products.parts);
+  l.product_counters = place.take(products.counters);
+  l.product_counter_bytes = products.counters;
   l.constants = place.take(constants);
   l.bytes = place.at;
   return l;
@@ -233,6 +241,10 @@ Result<std::unique_ptr<DevicePlan>> DevicePlan::compile(const Graph& g, const De
     if (node.op == Op::attention) call.list = list_of(l.lists, call.shape);
     plan->calls_.push_back(std::move(call));
   }
+  if (l.product_counter_bytes)
+    VIBEE_TRY(r.device->call(r.device->driver().fill, "counters of products",
+                             plan->block_.address() + l.product_counters, static_cast<unsigned char>(0),
+                             size_t(l.product_counter_bytes), r.stream.get()));
   VIBEE_TRY(r.stream.synchronize());
   for (const Sizes sizes : {Sizes{1, 1}, Sizes{int64_t(o.max_rows), int64_t(o.max_logits)}}) {
     DeviceStep step(*plan, sizes, {});

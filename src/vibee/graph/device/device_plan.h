@@ -19,6 +19,7 @@
 #include "vibee/core/device/kernel_times.h"
 #include "vibee/graph/device/device_runtime.h"
 #include "vibee/graph/device/device_weights.h"
+#include "vibee/kernels/gemm/wgmma_gemm_shape.h"
 
 namespace vibee {
 
@@ -31,6 +32,8 @@ struct DevicePlanOptions {
   /// Attention over pages of 16 bits on matrix units; else by fma, with the bytes of the CPU's kernels.
   bool matrix_attention = true;
   bool record = true;  ///< steps of one shape become CUDA graphs
+  /// Products of bf16 and f16 by warpgroups, of devices that have them; none: by warps.
+  std::optional<WgmmaDevice> warpgroups = {};
   /// What parts of attention may take, at least those of one row; a step's rows go through in groups of so many.
   uint64_t part_bytes = uint64_t(64) << 20;
 };

@@ -221,6 +221,28 @@ TEST(DevicePlan, ARowsBytesDoNotDependOnTheRowsBesideIt) {
   }
 }
 
+/// On a device with them: more processors than tiles, so that parts of the depth are blocks of their own, and fewer.
+TEST(DevicePlan, ProductsByWarpgroups) {
+  for (const Format format : {Format::bf16, Format::f16}) {
+    if (kFewer && format == Format::f16) continue;
+    const Sample s(format);
+    const std::vector<float> want = run_interpreter(s.plain, s.weights, s.work);
+    const double allowed = tolerance(s.plain, s.weights, s.work, want, 0, format == Format::bf16 ? 0x1p-8 : 0x1p-10);
+    for (const uint32_t processors : {1u, 8u}) {
+      DevicePlanOptions o = small_options();
+      o.warpgroups = WgmmaDevice{.processors = processors};
+      const std::vector<float> together = run_sample(s, o, 2);
+      EXPECT_LE(distance(together, want), allowed);
+      Work alone = s.work;
+      alone.tokens = {s.work.tokens[0]};
+      const std::vector<Work> works = {alone};
+      const std::vector<float> apart = run_sample(s, o, 1, nullptr, &works);
+      ASSERT_GE(apart.size(), 2u * 96);
+      EXPECT_EQ(0, std::memcmp(together.data(), apart.data(), 2 * 96 * sizeof(float))) << processors;
+    }
+  }
+}
+
 TEST(DevicePlan, StepsOfOneShapeAreRecordedAndGiveTheSameBytes) {
   const Sample s(Format::f32);
   DevicePlanOptions plain = small_options();

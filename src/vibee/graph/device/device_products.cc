@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Products with weights: one launch each, behind one that brings rows into the form that the weight wants.
+#include "vibee/core/device/tensor_map.h"
 #include "vibee/graph/device/device_step.h"
 #include "vibee/kernels/gemm/packed_gemm_shape.h"
+#include "vibee/kernels/gemm/wgmma_gemm_block.h"
 #include "vibee/kernels/pointwise/elementwise_launch.h"
 
 namespace vibee {
@@ -16,7 +18,44 @@ GemmActivation activation_of(Gate gate) {
                                    : GemmActivation::gelu;
 }
 
+/// Rows are alike: a row's bytes do not depend on how many there are.
+GemmSizes device_product_sizes(Format format, uint32_t m, uint32_t n, uint32_t k) {
+  const GemmOperand type = operand_of(format);
+  GemmSizes sizes{.a = type, .b = type, .transposed_b = true, .m = m, .n = n, .k = k};
+  sizes.rows_alike = true;
+  return sizes;
+}
+
+Status wgmma_product(DeviceStep& step, const GemmSizes& sizes, const GemmArgs& gemm, const WgmmaGemmShape& shape) {
+  WgmmaGemmArgs args;
+  if (!step.only_looks_up()) {
+    const TensorElement type = sizes.a == GemmOperand::bf16 ? TensorElement::bf16 : TensorElement::f16;
+    const auto map = [&](const void* p, uint32_t rows, uint32_t box) {
+      return tensor_map(step.device(), {reinterpret_cast<CudaAddress>(p), type, rows, sizes.k, sizes.k, box});
+    };
+    VIBEE_ASSIGN(args.a, map(gemm.a, sizes.m, shape.box_rows));
+    VIBEE_ASSIGN(args.b, map(gemm.b, sizes.n, shape.box_columns));
+  }
+  args.gemm = gemm;
+  args.depth_parts = shape.depth_parts, args.stages = shape.stages;
+  if (shape.shared_parts) args.parts = step.product_parts(), args.arrived = step.product_counters();
+  return step.launch(shape.shape.kernel, shape.shape.launch, args);
+}
+
 }  // namespace
+
+WgmmaMemory wgmma_memory(const DevicePlanOptions& options, Format format, uint32_t n, uint32_t k) {
+  WgmmaMemory most;
+  if (!options.warpgroups || !lies_in_rows(format)) return most;
+  for (uint32_t m = std::min(options.max_rows, kGroupRows);; m = std::min(options.max_rows, m + kGroupRows)) {
+    const auto shape = wgmma_gemm_shape(device_product_sizes(format, m, n, k), *options.warpgroups);
+    if (shape) {
+      most.parts = std::max(most.parts, shape->part_bytes);
+      most.counters = std::max(most.counters, shape->counter_bytes);
+    }
+    if (m == options.max_rows) return most;
+  }
+}
 
 Status device_quantize(DeviceStep& step, ActRule rule, const float* x, uint32_t rows, uint32_t k, void* to) {
   VIBEE_ASSIGN(QuantizeRowsArgs args, quantize_rows_args(rule, k));
@@ -53,10 +92,10 @@ Status device_product(const DeviceCall& call, DeviceStep& step, const DeviceMatr
     VIBEE_ASSIGN(const PanelForm form, panel_form(matrix.format, args.k));
     return step.launch(shape.kernel, shape.launch, PackedGemmArgs{args, form});
   }
-  const GemmOperand type = operand_of(matrix.format);
-  GemmSizes sizes{.a = type, .b = type, .transposed_b = true, .m = args.m, .n = args.n, .k = args.k};
+  GemmSizes sizes = device_product_sizes(matrix.format, args.m, args.n, args.k);
+  if (const auto& warpgroups = step.plan().options().warpgroups)
+    if (const auto shape = wgmma_gemm_shape(sizes, *warpgroups)) return wgmma_product(step, sizes, args, *shape);
   sizes.processors = step.processors();
-  sizes.rows_alike = true;
   VIBEE_ASSIGN(const GemmShape shape, gemm_shape(sizes));
   return step.launch(shape.kernel, shape.launch, args);
 }

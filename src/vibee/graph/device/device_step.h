@@ -22,6 +22,7 @@ struct DeviceLayout {
   uint64_t float_rows = 0;      ///< rows of f32 between two launches of a call
   uint64_t converted_rows = 0;  ///< rows as a product's weight wants them
   uint64_t part_sums = 0, part_values = 0;
+  uint64_t product_parts = 0, product_counters = 0, product_counter_bytes = 0;  ///< WgmmaGemmArgs
   uint64_t constants = 0, bytes = 0;
   // Of the step: where in the block a list's arrays begin, and the tables of pages.
   struct List {
@@ -71,15 +72,19 @@ class DeviceStep {
   std::vector<AttentionGroup> groups(uint32_t list) const;
   float* part_sums() const { return at<float>(layout_.part_sums); }
   float* part_values() const { return at<float>(layout_.part_values); }
+  float* product_parts() const { return at<float>(layout_.product_parts); }
+  uint32_t* product_counters() const { return at<uint32_t>(layout_.product_counters); }
   float* float_rows() const { return at<float>(layout_.float_rows); }
   DeviceKv kv(uint32_t layer) const { return kv_.empty() ? DeviceKv{} : kv_[layer]; }
 
+  bool only_looks_up() const { return kv_.empty(); }
+  CudaDevice& device() const { return *plan_.runtime_->device; }
   /// Nothing where the grid has no blocks.
   template <class Args>
   Status launch(std::string_view kernel, const LaunchShape& shape, const Args& args) {
     if (std::ranges::min(shape.grid) == 0) return {};
     VIBEE_ASSIGN(CudaKernel * found, plan_.runtime_->kernels->find(kernel));
-    if (kv_.empty()) return {};
+    if (only_looks_up()) return {};
     Args copy = args;
     void* packed[] = {&copy};
     return found->launch(plan_.runtime_->stream, shape, packed);
@@ -112,6 +117,11 @@ struct ProductEnd {
 };
 /// end(the call's rows times matrix^T).
 Status device_product(const DeviceCall& call, DeviceStep& step, const DeviceMatrix& matrix, const ProductEnd& end);
+/// What products with a matrix take of WgmmaGemmArgs::parts and arrived, whatever the rows.
+struct WgmmaMemory {
+  uint64_t parts = 0, counters = 0;
+};
+WgmmaMemory wgmma_memory(const DevicePlanOptions& options, Format format, uint32_t n, uint32_t k);
 /// Rows of k floats at x, quantised by a rule to records at `to`.
 Status device_quantize(DeviceStep& step, ActRule rule, const float* x, uint32_t rows, uint32_t k, void* to);
 

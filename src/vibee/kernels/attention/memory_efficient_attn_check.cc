@@ -20,8 +20,8 @@ size_t different(const std::vector<float>& a, const std::vector<float>& b) {
 }  // namespace
 
 Status check_memory_efficient_attn(CheckContext& context) {
-  for (const char* part : {"bf16 keys and values", "ALiBi", "attention sinks", "rabe form", "CUDA kernels"})
-    context.not_built(part);
+  for (const char* part : {"bf16 keys and values", "ALiBi", "attention sinks", "rabe form"}) context.not_built(part);
+  context.needs_device("cuda", "");
   VIBEE_TRY(check_family_kernels_attention(context, "memory_efficient_attn"));
   if (context.describe_only()) return {};
   double worst = 0;

@@ -139,12 +139,13 @@ Result<double> vendor_error(const VendorGemm& vendor, RandomStream& random) {
 }  // namespace
 
 Status check_cutlass_gemm(CheckContext& context) {
-  for (const char* part :
-       {"CUDA kernels and their schedules", "AMX, vdpbf16ps and NEON tiles (bf16 is widened to f32)",
-        "int8 (packed_gemm has the products of quantised weights), FP8, 2:4 sparse and mixed input",
-        "Stream-K and split-K", "epilogues of general expressions: gated products, loads, row sums, quantised output",
-        "--gemm: every linear layer of run and serve through GemmProblem"})
+  for (const char* part : {"AMX, vdpbf16ps and NEON tiles (bf16 is widened to f32)",
+                           "int8 (packed_gemm has the products of quantised weights), FP8, 2:4 sparse and mixed input",
+                           "Stream-K; on CPUs split-K",
+                           "epilogues of general expressions: gated products, loads, row sums, quantised output",
+                           "--gemm: every linear layer of run and serve through GemmProblem"})
     context.not_built(part);
+  context.needs_device("cuda", "");
   if (context.describe_only()) return {};
   const RunSettings& settings = context.settings();
   RandomStream random(settings.seed, Purpose::test, 1688);

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "vibee/base/memory/checked.h"
+#include "vibee/hw/device/h100_optimization.h"
 #include "vibee/model/session/device_matrices.h"
 #include "vibee/model/state/device_pages.h"
 
@@ -58,8 +59,11 @@ PlanOptions plan_options(const SessionOptions& o, uint32_t threads, Isa isa) {
   return p;
 }
 
-DevicePlanOptions device_options(const SessionOptions& o) {
+DevicePlanOptions device_options(const SessionOptions& o, const DeviceRuntime& runtime) {
   DevicePlanOptions p;
+  const DeviceInfo& device = runtime.device->info();
+  if (const auto hopper = hopper_tuning(device, {o.hopper, o.deep_stages}))
+    p.warpgroups = WgmmaDevice{device.multiprocessors, uint32_t(device.shared_per_block), hopper->flight_bytes};
   p.max_rows = o.max_rows;
   p.max_logits = o.max_logits;
   p.max_context = o.context;
@@ -100,7 +104,7 @@ Result<MemoryPlan> Session::plan_memory(const Checkpoint& file, const ModelConfi
   if (model.device) {
     VIBEE_TRY(check_on_device(o));
     plan.weights = DeviceMatrices::bytes(wanted_matrices(graph));
-    VIBEE_ASSIGN(plan.arena, DevicePlan::bytes(graph, device_options(o)));
+    VIBEE_ASSIGN(plan.arena, DevicePlan::bytes(graph, device_options(o, *model.device)));
     VIBEE_ASSIGN(plan.pages, pages_bytes(config, o));
     return plan;
   }
@@ -114,7 +118,7 @@ Result<MemoryPlan> Session::plan_memory(const Checkpoint& file, const ModelConfi
 
 Status Session::create_on_device(const std::shared_ptr<DeviceRuntime>& runtime, uint32_t pages) {
   VIBEE_TRY(check_on_device(options_));
-  const DevicePlanOptions plan = device_options(options_);
+  const DevicePlanOptions plan = device_options(options_, *runtime);
   const std::vector<KvLayout> layers = layouts(model_.config(), options_.kv);
   VIBEE_ASSIGN(const uint64_t work, DevicePlan::bytes(model_.graph(), plan));
   VIBEE_ASSIGN(pool_, DevicePool::create(runtime->device, work + DevicePages::bytes(layers, pages)));

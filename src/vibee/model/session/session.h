@@ -24,6 +24,8 @@ struct SessionOptions {
   bool balance_attention = true;  ///< off with `--disable flashinfer`
   bool cut_keys = true;           ///< off with `--disable flash_decoding`
   bool cascade = true;            ///< off with `--disable cascade_inference`
+  bool hopper = true;             ///< off with `--disable h100_optimization`
+  bool deep_stages = true;        ///< off with `--disable h200_optimization`
   /// `--act`: how rows meet integer weights; for floats (slow) the pass quantize_activations must be off.
   RowForm row_form = RowForm::quantized;
   /// `--act llm_int8`: elements of rows of at least this size are not quantised; 0: all are (else the pass
