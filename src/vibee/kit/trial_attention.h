@@ -108,6 +108,7 @@ inline uint32_t last_rows(const AttentionCase& c) {
 
 /// NaN where nothing is stored of a sequence.
 inline void poison(StoredSequence& s) {
+  if (s.view.layout.format == KvFormat::q8_0) return;  // whose bytes are all numbers
   const uint32_t end = s.c.length, size = s.view.layout.format == KvFormat::f32 ? 4 : 2;
   for (uint32_t p = end; p < s.pages.size() * kPageTokens; ++p)
     for (uint32_t h = 0; h < s.c.kv_heads; ++h)

@@ -88,8 +88,7 @@ uint32_t list_of(const std::vector<AttentionGroups>& lists, const AttentionShape
 }  // namespace
 
 Result<DeviceLayout> DeviceLayout::make(const Graph& g, const DevicePlanOptions& o) {
-  if (o.kv != KvFormat::f32 && o.kv != KvFormat::f16)
-    return error(Code::unsupported, "--kv {}: pages on a device are f32 or f16", info(o.kv).name);
+  if (o.kv == KvFormat::int4) return error(Code::unsupported, "--kv int4: pages on a device are f32, f16 or q8_0");
   DeviceLayout l;
   const Sizes most{int64_t(o.max_rows), int64_t(o.max_logits)};
   std::vector<uint32_t> producer(g.values.size(), UINT32_MAX), last(g.values.size(), 0);
@@ -135,6 +134,9 @@ Result<DeviceLayout> DeviceLayout::make(const Graph& g, const DevicePlanOptions&
     if (node.op != Op::attention) continue;
     const AttentionShape shape = attention_shape(node);
     VIBEE_TRY(validate(shape).within(fmt::format("node {}", i)));
+    if (shape.head_dim % info(o.kv).unit != 0)
+      return error(Code::unsupported, "node {}: --kv {} needs a head dimension that is a multiple of {}, not {}", i,
+                   info(o.kv).name, info(o.kv).unit, shape.head_dim);
     if (list_of(l.lists, shape) < l.lists.size()) continue;
     const bool matrix = o.kv == KvFormat::f16 && o.matrix_attention;
     l.lists.emplace_back(shape, matrix ? kProductTile : kVectorTile,

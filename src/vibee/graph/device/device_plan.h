@@ -28,7 +28,7 @@ struct DevicePlanOptions {
   uint32_t max_context = 4096;  ///< positions a sequence, at most
   uint32_t max_sequences = 1;   ///< in a step, at most
   uint32_t max_adapters = 1;    ///< different ones in a step, at most
-  KvFormat kv = KvFormat::f16;  ///< f32 or f16
+  KvFormat kv = KvFormat::f16;  ///< f32, f16 or q8_0
   /// Attention over pages of 16 bits on matrix units; else by fma, with the bytes of the CPU's kernels.
   bool matrix_attention = true;
   bool record = true;  ///< steps of one shape become CUDA graphs

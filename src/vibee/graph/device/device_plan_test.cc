@@ -184,8 +184,10 @@ TEST(DevicePlan, EveryCallOfTheDriverMayFail) {
 TEST(DevicePlan, RefusesWhatItCannotRun) {
   const Sample s(Format::f32);
   DevicePlanOptions o = small_options();
+  o.kv = KvFormat::int4;
+  EXPECT_NE(DevicePlan::bytes(s.graph, o).status().message().find("--kv int4"), std::string::npos);
   o.kv = KvFormat::q8_0;
-  EXPECT_NE(DevicePlan::bytes(s.graph, o).status().message().find("--kv q8_0"), std::string::npos);
+  EXPECT_NE(DevicePlan::bytes(s.graph, o).status().message().find("a multiple of 32, not 16"), std::string::npos);
   Graph g;
   const ValueId tokens = g.source(Op::input, {kI32, {kRows}}, {{"name", std::string("tokens")}});
   const ValueId table = g.source(Op::weight, {kF32, {Dim{48}, Dim{32}}}, {{"name", std::string("table")}});
