@@ -106,10 +106,10 @@ TEST(PackedGroupedBlock, FewPairsAnExpert) {
   for (const Format format : kFormats) {
     if (kFewer && format != Format::q4_k) continue;
     const uint32_t unit = row_unit(format);
-    expect_experts(format, {.rows = 11, .experts = 5, .chosen = 3, .n = 37, .k = unit}, gemv);
+    expect_experts(format, {.rows = kFewer ? 5u : 11u, .experts = 5, .chosen = 3, .n = 37, .k = unit}, gemv);
     expect_experts(format, {.rows = 1, .experts = 7, .chosen = 2, .n = 5, .k = 2 * unit, .per_pair = true}, gemv);
   }
-  expect_experts(Format::q4_0, {.rows = 6, .experts = 40, .chosen = 8, .n = 70, .k = 1152}, gemv);
+  if (!kFewer) expect_experts(Format::q4_0, {.rows = 6, .experts = 40, .chosen = 8, .n = 70, .k = 1152}, gemv);
 }
 TEST(PackedGroupedBlock, ManyPairsAnExpert) {
   const char* const gemm = "vibee_packed_grouped_gemm_";

@@ -18,6 +18,8 @@ namespace {
 
 using testing::HasSubstr;
 
+constexpr bool kFewer = VIBEE_SANITIZE_BUILD != 0;  ///< cases: fibers under sanitizers take their time
+
 const std::string kGoldens = std::string(VIBEE_SOURCE_DIR) + "/data/golden/";
 
 struct Opened {
@@ -47,6 +49,7 @@ Opened open(const std::string& path, std::shared_ptr<DeviceRuntime> runtime, uin
 
 TEST(DeviceGolden, ExpertsGiveTheLogitsOfTransformers) {
   for (const std::string name : {"mixtral", "qwen3moe"}) {
+    if (kFewer && name != "mixtral") continue;
     const std::string directory = kGoldens + "hf/" + name;
     TrialRuntime trial;
     {
@@ -59,6 +62,7 @@ TEST(DeviceGolden, ExpertsGiveTheLogitsOfTransformers) {
 
 TEST(DeviceGolden, AdaptersGiveTheLogitsOfPeft) {
   for (const auto& [name, off] : {std::pair<std::string, std::string>{"llama3", ""}, {"gpt2", "merge_lora"}}) {
+    if (kFewer && name != "llama3") continue;
     const std::string directory = kGoldens + "lora/" + name;
     TrialRuntime trial;
     {
@@ -95,7 +99,8 @@ Logits run(Session& session, const std::vector<const LoraAdapter*>& adapters, co
 
 TEST(DeviceAdapterSession, RowsKeepTheBytesOfTheirSoloRun) {
   TempFolder dir;
-  const TinyModel tiny;
+  TinyModel tiny;
+  if (kFewer) tiny.layers = 1;
   const TinyModelFile file(tiny);
   const std::string first = write_adapter(dir.path() + "/one.gguf", tiny, 3, 1),
                     second = write_adapter(dir.path() + "/two.gguf", tiny, 16, 2);
@@ -110,7 +115,8 @@ TEST(DeviceAdapterSession, RowsKeepTheBytesOfTheirSoloRun) {
     const std::vector<const LoraAdapter*> who = {nullptr, a.get(), b.get(), a.get()};
     const std::vector<uint32_t> lengths = {9, 1, 4, 9};
     const Logits all = run(*with.session, who, lengths);
-    for (size_t i = 0; i < who.size(); ++i) EXPECT_EQ(run(*with.session, {who[i]}, {lengths[i]})[0], all[i]) << i;
+    for (size_t i = kFewer ? 1 : 0; i < (kFewer ? 3 : who.size()); ++i)
+      EXPECT_EQ(run(*with.session, {who[i]}, {lengths[i]})[0], all[i]) << i;
     EXPECT_EQ(run(*plain.session, {nullptr}, {9})[0], all[0]);
     EXPECT_NE(all[3], all[0]);
     // As on the CPU, whose sums go otherwise where they are not an adapter's.
