@@ -4,7 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <cstring>
+#include <atomic>
+#include <thread>
 
 #include "vibee/graph/device/device_plan.h"
 #include "vibee/kit/golden_logits.h"
@@ -129,6 +130,35 @@ TEST(DeviceAdapterSession, RowsKeepTheBytesOfTheirSoloRun) {
     a.reset();
     const auto again = made(with.model->loras()->load(second));
     EXPECT_EQ(run(*with.session, {again.get()}, {4})[0], all[2]);
+  }
+  EXPECT_EQ(trial.finish(), std::vector<std::string>{});
+}
+
+/// Another thread brings adapters to the device and lets them go meanwhile.
+TEST(DeviceAdapterSession, StepsGoOnWhileAdaptersAreLoaded) {
+  TempFolder dir;
+  TinyModel tiny;
+  tiny.layers = 1;
+  const TinyModelFile file(tiny);
+  const std::string first = write_adapter(dir.path() + "/one.gguf", tiny, 3, 1),
+                    second = write_adapter(dir.path() + "/two.gguf", tiny, 16, 2);
+  TrialRuntime trial(4);
+  {
+    const Opened o = open(file.path(), made(trial.open()), 2);
+    const auto mine = made(o.model->loras()->load(first));
+    const Logits want = run(*o.session, {mine.get()}, {5});
+    std::atomic<bool> stop = false;
+    std::atomic<uint32_t> loads = 0, failures = 0;
+    std::thread loader([&] {
+      while (!stop || loads == 0) {
+        failures += !o.model->loras()->load(second).ok();
+        ++loads;
+      }
+    });
+    for (int i = 0; i < (kFewer ? 1 : 3); ++i) EXPECT_EQ(run(*o.session, {mine.get()}, {5}), want) << i;
+    stop = true;
+    loader.join();
+    EXPECT_EQ(failures, 0u) << "of " << loads;
   }
   EXPECT_EQ(trial.finish(), std::vector<std::string>{});
 }
