@@ -105,18 +105,18 @@ VIBEE_BLOCK const Kv* page_head(const AttentionArgs& args, uint32_t page, uint32
 
 /// One of a head's sixteen keys, by dimensions, and one dimension of its values, by lanes.
 template <class Kv>
-struct PageKey {
+struct KeyColumn {
   const Kv* p;
-  VIBEE_BLOCK PageKey(const Kv* head, uint32_t, uint32_t lane) : p(head + lane) {}
+  VIBEE_BLOCK KeyColumn(const Kv* head, uint32_t, uint32_t lane) : p(head + lane) {}
   template <class Block>
   VIBEE_BLOCK float at(Block& b, uint32_t i) const {
     return b.to_float(b.load(p, i * kPageTokens));
   }
 };
 template <class Kv>
-struct PageValue {
+struct ValueColumn {
   const Kv* p;
-  VIBEE_BLOCK PageValue(const Kv* head, uint32_t, uint32_t dim) : p(head + dim) {}
+  VIBEE_BLOCK ValueColumn(const Kv* head, uint32_t, uint32_t dim) : p(head + dim) {}
   template <class Block>
   VIBEE_BLOCK float at(Block& b, uint32_t lane, uint32_t head_dim) const {
     return b.to_float(b.load(p, lane * head_dim));
@@ -125,10 +125,10 @@ struct PageValue {
 /// Codes lie behind their scales, which have as many bytes as a head has dimensions.
 static_assert(kPageTokens * sizeof(uint16_t) == kScaledDims);
 template <>
-struct PageKey<ScaledByte> {
+struct KeyColumn<ScaledByte> {
   const Half* scales;
   const int8_t* codes;
-  VIBEE_BLOCK PageKey(const ScaledByte* head, uint32_t head_dim, uint32_t lane)
+  VIBEE_BLOCK KeyColumn(const ScaledByte* head, uint32_t head_dim, uint32_t lane)
       : scales(reinterpret_cast<const Half*>(head) + lane),
         codes(reinterpret_cast<const int8_t*>(head) + head_dim + lane) {}
   template <class Block>
@@ -137,10 +137,10 @@ struct PageKey<ScaledByte> {
   }
 };
 template <>
-struct PageValue<ScaledByte> {
+struct ValueColumn<ScaledByte> {
   const Half* scales;
   const int8_t* codes;
-  VIBEE_BLOCK PageValue(const ScaledByte* head, uint32_t head_dim, uint32_t dim)
+  VIBEE_BLOCK ValueColumn(const ScaledByte* head, uint32_t head_dim, uint32_t dim)
       : scales(reinterpret_cast<const Half*>(head) + dim / kScaledDims),
         codes(reinterpret_cast<const int8_t*>(head) + head_dim + dim) {}
   template <class Block>
@@ -190,7 +190,7 @@ VIBEE_BLOCK void attention_split_block(Block& b, const AttentionArgs& args) {
   const uint32_t key = origin + t;
   float dots[kVectorTile] = {};
   if (key >= tile.begin && key < tile.end) {
-    const PageKey<Kv> keys(page_keys<Kv>(args, tile.page(b, args, key), tile.kv_head), d, key % kPageTokens);
+    const KeyColumn<Kv> keys(page_keys<Kv>(args, tile.page(b, args, key), tile.kv_head), d, key % kPageTokens);
     for (uint32_t i = 0; i < d; i += 4) {
       float k[4];
       for (uint32_t j = 0; j < 4; ++j) k[j] = keys.at(b, i + j);
@@ -222,7 +222,8 @@ VIBEE_BLOCK void attention_split_block(Block& b, const AttentionArgs& args) {
   if (group >= groups) return;
   float sums[kVectorTile] = {};  // of vectors group, group + groups, ...
   for (uint32_t page = tile.begin / kPageTokens; page * kPageTokens < tile.end; ++page) {
-    const PageValue<Kv> values(page_values<Kv>(args, tile.page(b, args, page * kPageTokens), tile.kv_head), d, column);
+    const ValueColumn<Kv> values(page_values<Kv>(args, tile.page(b, args, page * kPageTokens), tile.kv_head), d,
+                                 column);
     for (uint32_t lane = 0; lane < kPageTokens; lane += 4) {
       const uint32_t at = page * kPageTokens + lane;
       float v[4];
