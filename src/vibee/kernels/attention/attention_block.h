@@ -91,18 +91,13 @@ struct AttentionTile {
 struct ScaledByte {};
 constexpr uint32_t kScaledDims = 32;
 
+/// Bytes of one head's keys in a page, or of its values.
 template <class Kv>
 VIBEE_BLOCK uint64_t head_bytes(uint32_t head_dim) {
   if constexpr (std::is_same_v<Kv, ScaledByte>)
     return uint64_t(head_dim) * (kPageTokens + kPageTokens * 2 / kScaledDims);
   return uint64_t(head_dim) * kPageTokens * sizeof(Kv);
 }
-/// Where head `head` of a page begins; values of KV heads come behind their keys.
-template <class Kv>
-VIBEE_BLOCK const Kv* page_head(const AttentionArgs& args, uint32_t page, uint32_t head) {
-  return reinterpret_cast<const Kv*>(args.kv + page * args.page_bytes + head * head_bytes<Kv>(args.head_dim));
-}
-
 /// One of a head's sixteen keys, by dimensions, and one dimension of its values, by lanes.
 template <class Kv>
 struct KeyColumn {
@@ -151,7 +146,7 @@ struct ValueColumn<ScaledByte> {
 
 template <class Kv>
 VIBEE_BLOCK const Kv* page_keys(const AttentionArgs& args, uint32_t page, uint32_t kv_head) {
-  return page_head<Kv>(args, page, kv_head);
+  return reinterpret_cast<const Kv*>(args.kv + page * args.page_bytes + kv_head * head_bytes<Kv>(args.head_dim));
 }
 template <class Kv>
 VIBEE_BLOCK const Kv* page_values(const AttentionArgs& args, uint32_t page, uint32_t kv_head) {
