@@ -108,11 +108,17 @@ inline uint32_t last_rows(const AttentionCase& c) {
 
 /// NaN where nothing is stored of a sequence.
 inline void poison(StoredSequence& s) {
-  const uint32_t end = s.c.length, size = s.view.layout.format == KvFormat::f32 ? 4 : 2;
+  const uint32_t end = s.c.length, size = s.view.layout.format == KvFormat::f32 ? 4 : 2, parts = s.c.head_dim / 32;
+  const bool bytes = s.view.layout.format == KvFormat::q8_0;  // of which the scales can be no numbers
   for (uint32_t p = end; p < s.pages.size() * kPageTokens; ++p)
     for (uint32_t h = 0; h < s.c.kv_heads; ++h)
       for (uint32_t i = 0; i < s.c.head_dim; ++i) {
         const uint32_t page = s.pages[p / kPageTokens], lane = p % kPageTokens;
+        if (bytes) {
+          std::memset(s.view.key(page, h) + (i / 32 * kPageTokens + lane) * 2, 0x7f, 2);
+          std::memset(s.view.value(page, h) + (lane * parts + i / 32) * 2, 0x7f, 2);
+          continue;
+        }
         std::memset(s.view.key(page, h) + (i * kPageTokens + lane) * size, 0x7f, size);
         std::memset(s.view.value(page, h) + (lane * s.c.head_dim + i) * size, 0x7f, size);
         if (size == 4) {

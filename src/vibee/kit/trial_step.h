@@ -18,7 +18,8 @@ namespace vibee {
 
 /// Sequences of these lengths start in step 1; each gets one row more in step 2.
 struct Work {
-  std::vector<std::vector<int32_t>> tokens;  ///< by sequence, the last one for step 2
+  std::vector<std::vector<int32_t>> tokens;                 ///< by sequence, the last one for step 2
+  std::vector<std::span<const LoraWeights>> adapters = {};  ///< likewise, one an adapted product; none: empty
   explicit Work(uint32_t rows, int64_t vocab, RandomStream& random) {
     const uint32_t first = rows >= 3 ? rows / 3 : rows;
     for (uint32_t n : {first, rows - first}) {
@@ -66,6 +67,7 @@ inline std::vector<float> run_interpreter(const Graph& graph, const SampleWeight
       }
       in.state = state[s];
       in.outlier_threshold = outlier_threshold;
+      if (s < work.adapters.size()) in.lora = work.adapters[s];
       noise.seed = noise.seed * 31 + s + 1;
       auto out = interpret(graph, in, weights.files(), {int64_t(n), second ? 1 : work.wanted(s)}, noise);
       EXPECT_TRUE(out.ok()) << out.status().message();

@@ -11,8 +11,7 @@ namespace {
 Status append(const DeviceCall& c, DeviceStep& s, ValueId keys, ValueId values) {
   const DeviceKv kv = s.kv(c.layer);
   const uint32_t kv_heads = kv.layout.kv_heads, head_dim = kv.layout.head_dim;
-  const bool halves = s.plan().options().kv == KvFormat::f16;
-  return s.launch(halves ? "vibee_kv_append_f32_f16" : "vibee_kv_append_f32_f32",
+  return s.launch(fmt::format("vibee_kv_append_f32_{}", info(s.plan().options().kv).name),
                   kv_append_launch(uint32_t(s.sizes().t), kv_heads, head_dim),
                   KvAppendArgs{s.value<const void>(keys), s.value<const void>(values),
                                device_pointer<unsigned char>(kv.base), s.places(), kv.page_bytes, kv_heads, head_dim});
@@ -30,11 +29,11 @@ Status device_attention(const DeviceCall& c, DeviceStep& s) {
   const AttentionShape& shape = c.shape;
   const uint32_t width = shape.heads * shape.head_dim;
   const DeviceKv kv = s.kv(c.layer);
-  const bool halves = s.plan().options().kv == KvFormat::f16;
-  const bool matrix = halves && s.plan().options().matrix_attention;
+  const KvFormat pages = s.plan().options().kv;
+  const bool matrix = pages == KvFormat::f16 && s.plan().options().matrix_attention;
   const uint32_t most = shape.head_dim <= 64 ? 64 : shape.head_dim <= 128 ? 128 : 256;
   const std::string kernel = matrix ? fmt::format("vibee_attention_product_f32_{}", most)
-                                    : fmt::format("vibee_attention_split_f32_{}", halves ? "f16" : "f32");
+                                    : fmt::format("vibee_attention_split_f32_{}", info(pages).name);
   for (const AttentionGroup& group : s.groups(c.list)) {
     const uint64_t first = uint64_t(group.row) * width;
     AttentionArgs args{};

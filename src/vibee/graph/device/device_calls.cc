@@ -153,6 +153,12 @@ constexpr Runnable kRunnable[] = {
     {Op::linear_add, device_linear_add},
     {Op::linear_gated, device_linear_gated},
     {Op::linear_qkv, device_linear_qkv},
+    {Op::linear_lora, device_linear_lora},
+    {Op::lora_down, device_lora_down},
+    {Op::lora_up, device_lora_up},
+    {Op::moe_route, device_moe_route},
+    {Op::moe_gated, device_moe_gated},
+    {Op::moe_down, device_moe_down},
     {Op::kv_append, device_kv_append},
     {Op::attention, device_attention},
 };

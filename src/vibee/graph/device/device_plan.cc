@@ -9,6 +9,7 @@
 #include "vibee/graph/device/device_step.h"
 #include "vibee/graph/memory/arena.h"
 #include "vibee/kernels/gemm/packed_gemm_shape.h"
+#include "vibee/kernels/pointwise/route_launch.h"
 
 namespace vibee {
 namespace {
@@ -34,6 +35,9 @@ uint64_t between_bytes(const Graph& g, const Node& node, uint64_t rows) {
   const auto width = [&](ValueId id, size_t dim) { return uint64_t(g.type(id).dims[dim].n); };
   switch (node.op) {
     case Op::linear_gated: return rows * width(node.in[1], 0) * 4;
+    case Op::moe_route: return rows * width(node.in[1], 0) * 4;
+    case Op::moe_gated:
+    case Op::moe_down: return rows * uint64_t(node.integer("k")) * width(node.in[2], 1) * 4;
     case Op::norm_quantize: return rows * width(node.out[0], 1) * 4 * (node.in.size() > 2 ? 2 : 1);
     case Op::quantize: return node.in.size() > 1 ? rows * width(node.out[0], 1) * 4 : 0;
     default: return 0;
@@ -52,6 +56,11 @@ std::vector<ValueId> vectors_of(const Graph& g, const Node& node) {
   for (size_t i = 0; i < node.in.size(); ++i)
     if (takes_weight(g, node, i) && is_vector(g.type(node.in[i]))) out.push_back(node.in[i]);
   return out;
+}
+
+/// Rows of a node's first input that its products take: an expert's second one has a row a pair.
+uint32_t operand_rows(const Node& node, uint32_t rows) {
+  return node.op == Op::moe_down ? rows * uint32_t(node.integer("k")) : rows;
 }
 
 /// Of a call, where it fails.
@@ -79,13 +88,13 @@ uint32_t list_of(const std::vector<AttentionGroups>& lists, const AttentionShape
 }  // namespace
 
 Result<DeviceLayout> DeviceLayout::make(const Graph& g, const DevicePlanOptions& o) {
-  if (o.kv != KvFormat::f32 && o.kv != KvFormat::f16)
-    return error(Code::unsupported, "--kv {}: pages on a device are f32 or f16", info(o.kv).name);
+  if (o.kv == KvFormat::int4) return error(Code::unsupported, "--kv int4: pages on a device are f32, f16 or q8_0");
   DeviceLayout l;
   const Sizes most{int64_t(o.max_rows), int64_t(o.max_logits)};
   std::vector<uint32_t> producer(g.values.size(), UINT32_MAX), last(g.values.size(), 0);
   uint64_t float_rows = 0, converted = 0, constants = 0;
   WgmmaMemory products;
+  uint32_t starts = 0, pairs = 0;  // of work lists
   for (uint32_t i = 0; i < g.nodes.size(); ++i) {
     const Node& node = g.nodes[i];
     if (info(node.op).level == OpLevel::source) continue;
@@ -107,19 +116,32 @@ Result<DeviceLayout> DeviceLayout::make(const Graph& g, const DevicePlanOptions&
         const auto form = panel_form(type.elem.format, k);
         if (!form.ok()) return Status(form.status()).within(fmt::format("node {} ({})", i, info(node.op).name));
       }
-      if (node.op != Op::embed) {
+      if (node.op != Op::embed && type.dims.size() == 2) {
         const WgmmaMemory mine = wgmma_memory(o, type.elem.format, uint32_t(type.dims[type.dims.size() - 2].n), k);
         products = {std::max(products.parts, mine.parts), std::max(products.counters, mine.counters)};
       }
       if (node.op != Op::embed && g.type(node.in[0]).elem.is_f32())
-        converted = std::max(converted, converted_bytes(type.elem.format, o.max_rows, k));
+        converted = std::max(converted, converted_bytes(type.elem.format, operand_rows(node, o.max_rows), k));
     }
     float_rows = std::max(float_rows, between_bytes(g, node, o.max_rows));
     for (ValueId id : vectors_of(g, node)) constants += round_up(uint64_t(g.type(id).dims[0].n) * 4, kAlign);
     if (node.op == Op::rope_table) constants += round_up(uint64_t(node.integer("dims") / 2) * 8, kAlign);
+    if (node.op == Op::moe_route && g.type(node.in[1]).dims[0].n > kMostRouted)
+      return error(Code::unsupported, "node {} (moe_route): {} experts; on a device at most {}", i,
+                   g.type(node.in[1]).dims[0].n, kMostRouted);
+    if (is_expert(node.op)) {
+      const auto experts = uint32_t(g.type(node.in[2]).dims[0].n);
+      const auto mine = uint32_t(o.max_rows * uint64_t(node.integer("k")));
+      starts = std::max(starts, experts + 1), pairs = std::max(pairs, mine);
+    }
+    if (node.op == Op::lora_down || node.op == Op::lora_up || node.op == Op::linear_lora)
+      l.targets = std::max(l.targets, uint32_t(node.integer("target")) + 1);
     if (node.op != Op::attention) continue;
     const AttentionShape shape = attention_shape(node);
     VIBEE_TRY(validate(shape).within(fmt::format("node {}", i)));
+    if (shape.head_dim % info(o.kv).unit != 0)
+      return error(Code::unsupported, "node {}: --kv {} needs a head dimension that is a multiple of {}, not {}", i,
+                   info(o.kv).name, info(o.kv).unit, shape.head_dim);
     if (list_of(l.lists, shape) < l.lists.size()) continue;
     const bool matrix = o.kv == KvFormat::f16 && o.matrix_attention;
     l.lists.emplace_back(shape, matrix ? kProductTile : kVectorTile,
@@ -138,6 +160,7 @@ Result<DeviceLayout> DeviceLayout::make(const Graph& g, const DevicePlanOptions&
   l.places = place.take(4 * uint64_t(o.max_rows));
   l.sequence_first = place.take(4 * uint64_t(o.max_sequences));
   l.sequence_count = place.take(4 * uint64_t(o.max_sequences));
+  if (l.targets > 0) l.row_adapter = place.take(4 * uint64_t(o.max_rows));
   l.lists_at = place.at;
   uint64_t sums = 0, values = 0;
   for (const AttentionGroups& list : l.lists) {
@@ -147,6 +170,8 @@ Result<DeviceLayout> DeviceLayout::make(const Graph& g, const DevicePlanOptions&
     values = std::max(values, list.values_bytes());
   }
   place.take(uint64_t(o.max_sequences) * ((o.max_context + kPageTokens - 1) / kPageTokens) * 4);
+  for (const size_t each : {sizeof(float*), sizeof(float*), sizeof(uint32_t), sizeof(float)})
+    place.take(uint64_t(l.targets) * adapter_room(o.max_adapters) * each);
   l.inputs_end = place.at;
   l.list_at.resize(l.lists.size());
 
@@ -164,6 +189,9 @@ Result<DeviceLayout> DeviceLayout::make(const Graph& g, const DevicePlanOptions&
   for (const Value& v : g.values) l.per_logits_row.push_back(!v.type.dims.empty() && v.type.dims[0].symbol == 'S');
   l.float_rows = place.take(float_rows);
   l.converted_rows = place.take(converted);
+  l.route_starts = place.take(uint64_t(starts) * 4);
+  l.route_pairs = place.take(uint64_t(pairs) * 4);
+  l.route_tiles = place.take(uint64_t(pairs) * sizeof(RouteTile));
   l.part_sums = place.take(sums);
   l.part_values = place.take(values);
   l.product_parts = place.take(products.parts);
@@ -278,24 +306,32 @@ Status DevicePlan::copy_inputs(const RaggedBatch& batch) {
   put(l.sequence_count, counts.data(), counts.size() * 4);
   shape_ = {batch.tokens.size(), batch.logits_rows.size()};
   Cursor place{l.lists_at};
+  const auto lay = [&](const auto& values) {
+    const uint64_t bytes = values.size() * sizeof(values[0]), at = place.take(bytes);
+    put(at, values.data(), bytes);
+    return at;
+  };
+  if (l.targets > 0) {
+    VIBEE_ASSIGN(const StepAdapters used, step_adapters(batch, l.targets, options_.max_adapters));
+    put(l.row_adapter, used.of_row.data(), used.of_row.size() * 4);
+    l.adapters = {lay(used.a), lay(used.b), lay(used.rank), lay(used.scale), used.room};
+    shape_.push_back(used.room);
+  }
   for (size_t i = 0; i < l.lists.size(); ++i) {
     AttentionGroups& list = l.lists[i];
     list.plan(batch.sequences, page_tables);
     VIBEE_CHECK(list.items().size() <= list.max_items() && list.row_parts().size() <= list.max_row_parts(),
                 "{} items of {}, {} parts of {}", list.items().size(), list.max_items(), list.row_parts().size(),
                 list.max_row_parts());
-    l.list_at[i].items = place.take(list.items().size_bytes());
-    put(l.list_at[i].items, list.items().data(), list.items().size_bytes());
-    l.list_at[i].row_parts = place.take(list.row_parts().size_bytes());
-    put(l.list_at[i].row_parts, list.row_parts().data(), list.row_parts().size_bytes());
+    l.list_at[i] = {lay(list.items()), lay(list.row_parts())};
     for (const AttentionGroup& g : list.groups())
       shape_.insert(shape_.end(), {g.row, g.rows, g.first_item, g.items, g.first_part});
   }
-  l.page_tables = place.take(tables.size() * 4);
-  VIBEE_CHECK(place.at <= l.inputs_end, "{} bytes of {}", place.at, l.inputs_end);
-  put(l.page_tables, tables.data(), tables.size() * 4);
+  l.page_tables = lay(tables);
+  const uint64_t end = l.page_tables + tables.size() * 4;
+  VIBEE_CHECK(end <= l.inputs_end, "{} bytes of {}", end, l.inputs_end);
   CudaDevice& d = *runtime_->device;
-  const uint64_t used = l.page_tables + tables.size() * 4 - l.inputs;
+  const uint64_t used = end - l.inputs;
   return d.call(
       d.driver().copy_in, [&] { return fmt::format("{} bytes of a step's inputs", used); }, block_.address() + l.inputs,
       static_cast<const void*>(base), size_t(used), runtime_->stream.get());

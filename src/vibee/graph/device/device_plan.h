@@ -28,7 +28,8 @@ struct DevicePlanOptions {
   uint32_t max_logits = 1;      ///< rows whose logits are wanted, at most
   uint32_t max_context = 4096;  ///< positions a sequence, at most
   uint32_t max_sequences = 1;   ///< in a step, at most
-  KvFormat kv = KvFormat::f16;  ///< f32 or f16
+  uint32_t max_adapters = 1;    ///< different ones in a step, at most
+  KvFormat kv = KvFormat::f16;  ///< f32, f16 or q8_0
   /// Attention over pages of 16 bits on matrix units; else by fma, with the bytes of the CPU's kernels.
   bool matrix_attention = true;
   bool record = true;  ///< steps of one shape become CUDA graphs
@@ -68,7 +69,8 @@ class DevicePlan {
   ~DevicePlan();
 
   /// Runs one step and waits for it. `kv` has one entry a layer; the pages of every position written or read exist.
-  /// Sequences have their rows one behind the other. After an error what the step wrote is undefined.
+  /// Sequences have their rows one behind the other; the matrices of their adapters lie on the device. After an error
+  /// what the step wrote is undefined.
   Status run(const RaggedBatch& batch, std::span<const DeviceKv> kv);
 
   /// The first output of the last step in memory of the host, [rows asked for, or sequences][output_width()].

@@ -7,7 +7,6 @@
 #include "vibee/kernels/pointwise/elementwise_launch.h"
 
 namespace vibee {
-namespace {
 
 GemmOperand operand_of(Format format) {
   return format == Format::f32 ? GemmOperand::f32 : format == Format::bf16 ? GemmOperand::bf16 : GemmOperand::f16;
@@ -17,6 +16,8 @@ GemmActivation activation_of(Gate gate) {
          : gate == Gate::gelu_tanh ? GemmActivation::gelu_tanh
                                    : GemmActivation::gelu;
 }
+
+namespace {
 
 /// Rows are alike: a row's bytes do not depend on how many there are.
 GemmSizes device_product_sizes(Format format, uint32_t m, uint32_t n, uint32_t k) {
@@ -64,29 +65,35 @@ Status device_quantize(DeviceStep& step, ActRule rule, const float* x, uint32_t 
   return step.launch(shape.kernel, shape.launch, args);
 }
 
-Result<const void*> DeviceStep::rows_for(const DeviceCall& call, Format format, uint32_t k) {
+Result<const void*> DeviceStep::rows_for(const DeviceCall& call, Format format, uint32_t rows, uint32_t k) {
   const ValueId id = call.in[0];
   if (call.quantized_rows || format == Format::f32) return value<const void>(id);
   auto* const to = at<void>(layout_.converted_rows);
   if (converted_ == id && converted_for_ == format) return to;
-  const uint64_t n = uint64_t(rows_of(id)) * k;
+  const uint64_t n = uint64_t(rows) * k;
   if (lies_in_rows(format)) {
     VIBEE_TRY(launch(format == Format::bf16 ? "vibee_cast_f32_bf16" : "vibee_cast_f32_f16", elementwise_launch(n),
                      UnaryArgs{value<const void>(id), to, n, 1}));
   } else {
-    VIBEE_TRY(device_quantize(*this, act_rule(format), value<const float>(id), rows_of(id), k, to));
+    VIBEE_TRY(device_quantize(*this, act_rule(format), value<const float>(id), rows, k, to));
   }
   converted_ = id, converted_for_ = format;
   return to;
 }
 
-Status device_product(const DeviceCall& call, DeviceStep& step, const DeviceMatrix& matrix, const ProductEnd& end) {
+Result<GemmArgs> product_args(const DeviceCall& call, DeviceStep& step, const DeviceMatrix& matrix, uint32_t rows,
+                              const ProductEnd& end) {
   GemmArgs args;
-  VIBEE_ASSIGN(args.a, step.rows_for(call, matrix.format, matrix.k));
+  VIBEE_ASSIGN(args.a, step.rows_for(call, matrix.format, rows, matrix.k));
   args.b = device_pointer<const void>(matrix.data), args.d = end.out;
   args.multiply = end.multiply, args.residual = end.residual, args.activation = end.activation;
   args.ld_a = args.ld_b = matrix.k, args.ld_d = matrix.n;
-  args.m = step.rows_of(call.in[0]), args.n = matrix.n, args.k = matrix.k;
+  args.m = rows, args.n = matrix.n, args.k = matrix.k;
+  return args;
+}
+
+Status device_product(const DeviceCall& call, DeviceStep& step, const DeviceMatrix& matrix, const ProductEnd& end) {
+  VIBEE_ASSIGN(const GemmArgs args, product_args(call, step, matrix, step.rows_of(call.in[0]), end));
   if (!lies_in_rows(matrix.format)) {
     VIBEE_ASSIGN(const GemmShape shape, packed_gemm_shape(matrix.format, args.m, args.n, args.k));
     VIBEE_ASSIGN(const PanelForm form, panel_form(matrix.format, args.k));

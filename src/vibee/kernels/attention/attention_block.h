@@ -3,6 +3,8 @@
 // fma, the fold and the writing of pages. The operations on a row are those of fold.h, one by one.
 #pragma once
 
+#include <type_traits>
+
 #include "vibee/core/device/block_exp2.h"
 #include "vibee/core/device/block_reduce.h"
 #include "vibee/kernels/attention/attention_launch.h"
@@ -85,10 +87,66 @@ struct AttentionTile {
     return b.load(args.pages, uint64_t(item.pages) + key / kPageTokens);
   }
 };
+/// Elements of pages of q8_0 (batch.h): bytes, with a half scale of 32 dimensions before them.
+struct ScaledByte {};
+constexpr uint32_t kScaledDims = 32;
+
+/// Bytes of one head's keys in a page, or of its values.
+template <class Kv>
+VIBEE_BLOCK uint64_t head_bytes(uint32_t head_dim) {
+  if constexpr (std::is_same_v<Kv, ScaledByte>)
+    return uint64_t(head_dim) * (kPageTokens + kPageTokens * 2 / kScaledDims);
+  return uint64_t(head_dim) * kPageTokens * sizeof(Kv);
+}
+/// One of a head's sixteen keys, by dimensions, and one dimension of its values, by lanes.
+template <class Kv>
+struct KeyColumn {
+  const Kv* p;
+  VIBEE_BLOCK KeyColumn(const Kv* head, uint32_t, uint32_t lane) : p(head + lane) {}
+  template <class Block>
+  VIBEE_BLOCK float at(Block& b, uint32_t i) const {
+    return b.to_float(b.load(p, i * kPageTokens));
+  }
+};
+template <class Kv>
+struct ValueColumn {
+  const Kv* p;
+  VIBEE_BLOCK ValueColumn(const Kv* head, uint32_t, uint32_t dim) : p(head + dim) {}
+  template <class Block>
+  VIBEE_BLOCK float at(Block& b, uint32_t lane, uint32_t head_dim) const {
+    return b.to_float(b.load(p, lane * head_dim));
+  }
+};
+/// Codes lie behind their scales, which have as many bytes as a head has dimensions.
+static_assert(kPageTokens * sizeof(uint16_t) == kScaledDims);
+template <>
+struct KeyColumn<ScaledByte> {
+  const Half* scales;
+  const int8_t* codes;
+  VIBEE_BLOCK KeyColumn(const ScaledByte* head, uint32_t head_dim, uint32_t lane)
+      : scales(reinterpret_cast<const Half*>(head) + lane),
+        codes(reinterpret_cast<const int8_t*>(head) + head_dim + lane) {}
+  template <class Block>
+  VIBEE_BLOCK float at(Block& b, uint32_t i) const {
+    return float(b.load(codes, i * kPageTokens)) * b.to_float(b.load(scales, i / kScaledDims * kPageTokens));
+  }
+};
+template <>
+struct ValueColumn<ScaledByte> {
+  const Half* scales;
+  const int8_t* codes;
+  VIBEE_BLOCK ValueColumn(const ScaledByte* head, uint32_t head_dim, uint32_t dim)
+      : scales(reinterpret_cast<const Half*>(head) + dim / kScaledDims),
+        codes(reinterpret_cast<const int8_t*>(head) + head_dim + dim) {}
+  template <class Block>
+  VIBEE_BLOCK float at(Block& b, uint32_t lane, uint32_t head_dim) const {
+    return float(b.load(codes, lane * head_dim)) * b.to_float(b.load(scales, lane * (head_dim / kScaledDims)));
+  }
+};
+
 template <class Kv>
 VIBEE_BLOCK const Kv* page_keys(const AttentionArgs& args, uint32_t page, uint32_t kv_head) {
-  const uint64_t head_bytes = uint64_t(args.head_dim) * kPageTokens * sizeof(Kv);
-  return reinterpret_cast<const Kv*>(args.kv + page * args.page_bytes + kv_head * head_bytes);
+  return reinterpret_cast<const Kv*>(args.kv + page * args.page_bytes + kv_head * head_bytes<Kv>(args.head_dim));
 }
 template <class Kv>
 VIBEE_BLOCK const Kv* page_values(const AttentionArgs& args, uint32_t page, uint32_t kv_head) {
@@ -127,10 +185,10 @@ VIBEE_BLOCK void attention_split_block(Block& b, const AttentionArgs& args) {
   const uint32_t key = origin + t;
   float dots[kVectorTile] = {};
   if (key >= tile.begin && key < tile.end) {
-    const Kv* const keys = page_keys<Kv>(args, tile.page(b, args, key), tile.kv_head) + key % kPageTokens;
+    const KeyColumn<Kv> keys(page_keys<Kv>(args, tile.page(b, args, key), tile.kv_head), d, key % kPageTokens);
     for (uint32_t i = 0; i < d; i += 4) {
       float k[4];
-      for (uint32_t j = 0; j < 4; ++j) k[j] = b.to_float(b.load(keys, (i + j) * kPageTokens));
+      for (uint32_t j = 0; j < 4; ++j) k[j] = keys.at(b, i + j);
       for (uint32_t m = 0; m < kVectorTile; ++m)
         if (m < tile.vectors) {
           const Vector16<float> of = b.load16(queries, m * d + i);
@@ -159,12 +217,13 @@ VIBEE_BLOCK void attention_split_block(Block& b, const AttentionArgs& args) {
   if (group >= groups) return;
   float sums[kVectorTile] = {};  // of vectors group, group + groups, ...
   for (uint32_t page = tile.begin / kPageTokens; page * kPageTokens < tile.end; ++page) {
-    const Kv* const values = page_values<Kv>(args, tile.page(b, args, page * kPageTokens), tile.kv_head) + column;
+    const ValueColumn<Kv> values(page_values<Kv>(args, tile.page(b, args, page * kPageTokens), tile.kv_head), d,
+                                 column);
     for (uint32_t lane = 0; lane < kPageTokens; lane += 4) {
       const uint32_t at = page * kPageTokens + lane;
       float v[4];
       for (uint32_t j = 0; j < 4; ++j)  // what lies behind the sequence may be no number
-        v[j] = at + j >= tile.begin && at + j < tile.end ? b.to_float(b.load(values, (lane + j) * d)) : 0.0f;
+        v[j] = at + j >= tile.begin && at + j < tile.end ? values.at(b, lane + j, d) : 0.0f;
       for (uint32_t m = 0; m < kVectorTile; ++m)
         if (group + m * groups < tile.vectors) {
           const Vector16<float> of = b.load16(scores, (group + m * groups) * kSplitKeys + at - origin);
@@ -216,6 +275,37 @@ VIBEE_BLOCK void kv_append_block(Block& b, const KvAppendArgs& args) {
     b.store(page, (head * d + dim) * kPageTokens + lane, b.from_float(b.to_float(b.load(keys, row + i)), Kv{}));
     b.store(page, ((args.kv_heads + head) * kPageTokens + lane) * d + dim,
             b.from_float(b.to_float(b.load(values, row + i)), Kv{}));
+  }
+}
+
+/// The lane's element of 32 as a byte by their scale, which lane 0 stores. Of numbers; a byte of anything else is any.
+template <class Block>
+VIBEE_BLOCK int8_t scaled_byte(Block& b, float v, Half* scales, uint64_t at) {
+  const float most = warp_reduce(b, v < 0 ? -v : v + 0.0f, TakeGreater{});
+  const Half half = b.from_float(most / 127.0f, Half{});
+  const float scale = b.to_float(half), inverse = scale > 0 ? 1.0f / scale : 0.0f, x = v * inverse;
+  if (b.lane() == 0) b.store(scales, at, half);
+  const float in = x > 127.0f ? 127.0f : x > -127.0f ? x : -127.0f, whole = 0x1.8p23f;
+  return int8_t(int32_t((in + whole) - whole));  // to the nearest, ties to even
+}
+
+/// Of pages of q8_0: a warp 32 dimensions of a head.
+template <class Block, class In>
+VIBEE_BLOCK void kv_append_scaled_block(Block& b, const KvAppendArgs& args) {
+  const uint32_t d = args.head_dim, width = args.kv_heads * d, place = b.load(args.places, b.block_x());
+  const auto *keys = static_cast<const In*>(args.keys), *values = static_cast<const In*>(args.values);
+  auto* const page = args.kv + place / kPageTokens * args.page_bytes;
+  const uint64_t row = uint64_t(b.block_x()) * width, lane = place % kPageTokens, parts = d / kScaledDims;
+  for (uint32_t i = b.thread(); i < width; i += b.threads()) {
+    const uint32_t head = i / d, dim = i % d, part = dim / kScaledDims;
+    auto* const key = page + head * head_bytes<ScaledByte>(d);
+    auto* const value = page + (args.kv_heads + head) * head_bytes<ScaledByte>(d);
+    const int8_t of_key =
+        scaled_byte(b, b.to_float(b.load(keys, row + i)), reinterpret_cast<Half*>(key), part * kPageTokens + lane);
+    const int8_t of_value =
+        scaled_byte(b, b.to_float(b.load(values, row + i)), reinterpret_cast<Half*>(value), lane * parts + part);
+    b.store(reinterpret_cast<int8_t*>(key) + d, dim * kPageTokens + lane, of_key);
+    b.store(reinterpret_cast<int8_t*>(value) + d, lane * d + dim, of_value);
   }
 }
 

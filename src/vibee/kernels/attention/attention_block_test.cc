@@ -13,6 +13,7 @@ namespace vibee {
 namespace {
 
 /// Lengths beside pages and splits, groups of 1, 3, 4 and more than a tile, windows, caps, no causal mask.
+const KvFormat kFormats[] = {KvFormat::f32, KvFormat::f16, KvFormat::q8_0};
 const AttentionCase kCases[] = {
     {1, 1, 1, 8},           {17, 4, 4, 24},   {47, 9, 3, 64},         {21, 4, 1, 256},
     {300, 4, 1, 40, 37},    {261, 17, 1, 16}, {270, 6, 2, 96, 17, 5}, {37, 3, 3, 32, 0, 0, false},
@@ -21,7 +22,8 @@ const AttentionCase kCases[] = {
 
 TEST(AttentionBlock, SplitsHaveTheBytesOfTheCpu) {
   for (const AttentionCase& c : kCases)
-    for (const KvFormat format : {KvFormat::f32, KvFormat::f16}) {
+    for (const KvFormat format : kFormats) {
+      if (c.head_dim % info(format).unit != 0) continue;
       StoredSequence sequence(c, format, 3);
       const uint32_t rows = last_rows(c), first = c.length - rows, width = c.heads * c.head_dim;
       std::vector<float> want(sequence.q.size());
@@ -71,10 +73,13 @@ TEST(AttentionBlock, NothingVisibleIsZeros) {
   for (uint32_t i = 0; i < 24; ++i) EXPECT_EQ(out[i], 0) << i;
 }
 
-template <class In, class Kv>
-void expect_appended(KvFormat format, uint32_t kv_heads, uint32_t d) {
+template <class In>
+void expect_appended(KvFormat format, uint32_t kv_heads, uint32_t d, float by = 1) {
   const uint32_t rows = 5, places[rows] = {18, 31, 0, 47, 32};
-  const auto keys = normals<In>(uint64_t(rows) * kv_heads * d, d), values = normals<In>(keys.size(), d + 1);
+  auto keys = normals<In>(uint64_t(rows) * kv_heads * d, d);
+  const auto values = normals<In>(keys.size(), d + 1);
+  for (uint64_t i = 0; by != 1 && i < keys.size(); ++i)
+    keys[i] = TrialType<In>::from(by * float(TrialType<In>::value(keys[i])));
   const KvLayout layout{format, kv_heads, d};
   TrialArray<uint8_t> pages(3 * layout.layer_bytes()), want(pages.size());
   TrialArray<uint32_t> at(rows);
@@ -90,22 +95,24 @@ void expect_appended(KvFormat format, uint32_t kv_heads, uint32_t d) {
       kv_store(pointwise_scalar, view, places[r] / 16, places[r] % 16, h, key.data(), value.data());
     }
   }
-  const Status status =
-      run_kernel(fmt::format("vibee_kv_append_{}_{}", TrialType<In>::name, TrialType<Kv>::name),
-                 kv_append_launch(rows, kv_heads, d),
-                 KvAppendArgs{keys.data(), values.data(), pages.data(), at.data(), layout.layer_bytes(), kv_heads, d},
-                 {keys.memory(), values.memory(), at.memory()}, {pages.memory()});
+  const Status status = run_kernel(
+      fmt::format("vibee_kv_append_{}_{}", TrialType<In>::name, info(format).name), kv_append_launch(rows, kv_heads, d),
+      KvAppendArgs{keys.data(), values.data(), pages.data(), at.data(), layout.layer_bytes(), kv_heads, d},
+      {keys.memory(), values.memory(), at.memory()}, {pages.memory()});
   ASSERT_TRUE(status.ok()) << status.message();
-  EXPECT_TRUE(same_bytes(pages, want)) << kv_heads << " x " << d;
+  EXPECT_TRUE(same_bytes(pages, want)) << info(format).name << " " << kv_heads << " x " << d << " by " << by;
 }
 TEST(AttentionBlock, AppendedRowsLieAsTheCpuStoresThem) {
   for (const uint32_t kv_heads : {1u, 3u})
     for (const uint32_t d : {8u, 40u, 256u}) {
-      expect_appended<float, float>(KvFormat::f32, kv_heads, d);
-      expect_appended<float, Half>(KvFormat::f16, kv_heads, d);
-      expect_appended<Bf16, float>(KvFormat::f32, kv_heads, d);
-      expect_appended<Bf16, Half>(KvFormat::f16, kv_heads, d);
+      expect_appended<float>(KvFormat::f32, kv_heads, d);
+      expect_appended<float>(KvFormat::f16, kv_heads, d);
+      expect_appended<Bf16>(KvFormat::f32, kv_heads, d);
+      expect_appended<Bf16>(KvFormat::f16, kv_heads, d);
     }
+  for (const uint32_t kv_heads : {1u, 3u})
+    for (const uint32_t d : {32u, 96u, 256u})
+      for (const float by : {1.0f, 0.0f, 1e-6f, 1e4f}) expect_appended<float>(KvFormat::q8_0, kv_heads, d, by);
 }
 
 TEST(SplitItems, EveryRowHeadAndVisibleSplitOnce) {

@@ -70,7 +70,8 @@ constexpr LaunchShape attention_fold_launch(uint32_t rows, uint32_t heads) {
   return {{(rows * heads + 3) / 4, 1, 1}, 128, 0};
 }
 
-/// Writes rows [row][kv_heads][head_dim] of keys and values to places[row] = page * kPageTokens + lane.
+/// Writes rows [row][kv_heads][head_dim] of keys and values to places[row] = page * kPageTokens + lane. Pages of q8_0
+/// have the CPU's bytes, but where elements are no numbers.
 struct KvAppendArgs {
   const void* keys;
   const void* values;

@@ -24,7 +24,8 @@ Result<GroupedShape> grouped_shape(const GroupedSizes& s) {
     return error(Code::unsupported,
                  "grouped gemm: {} pairs, n {}, k {}, {} experts; each is at most {}, and one expert", s.pairs, s.n,
                  s.k, s.experts, kMostSize);
-  if (s.pairs <= kMostStreamed && s.b == GemmOperand::bf16 && (s.a == GemmOperand::bf16 || s.a == GemmOperand::f32)) {
+  if (!s.rows_alike && s.pairs <= kMostStreamed && s.b == GemmOperand::bf16 &&
+      (s.a == GemmOperand::bf16 || s.a == GemmOperand::f32)) {
     const uint32_t blocks = s.pairs == 0 ? 0 : parts_of(s.n, kGemvBlockColumns);
     return GroupedShape{fmt::format("vibee_grouped_gemv_bf16_{}", name(s.a)),
                         {{blocks, 1, std::max(s.pairs, 1u)}, kGemvWarps * kWarp, 0},

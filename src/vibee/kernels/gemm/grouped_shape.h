@@ -15,6 +15,8 @@ namespace vibee {
 struct GroupedSizes {
   GemmOperand a = GemmOperand::bf16, b = GemmOperand::bf16;
   uint32_t pairs = 0, n = 0, k = 0, experts = 1;
+  uint32_t rows = 0;        ///< that chose: no expert has more pairs unless a row has it twice
+  bool rows_alike = false;  ///< a pair's bytes are not to depend on how many there are: nothing streams the weights
 };
 struct GroupedShape {
   std::string kernel;

@@ -25,14 +25,25 @@ VIBEE_BLOCK_AND_HOST constexpr uint32_t few_floats(const PanelForm& form, uint32
 }
 constexpr uint32_t kManyRows = 32, kManyColumns = 64, kManyThreads = 128, kManyTiles = 2;
 
-/// The lane's place among panels: which panel, which four of its rows. Panels behind the last are the last one again.
+/// The lane's place among panels: which panel, which four of its rows. Panels behind
+/// the last are the last one again; the matrix begins at panel `first`.
 struct PanelLane {
   uint64_t panel;
   uint32_t quad, t;
 };
-VIBEE_BLOCK PanelLane panel_lane(uint32_t lane, uint32_t column, uint32_t n) {
+VIBEE_BLOCK PanelLane panel_lane(uint32_t lane, uint32_t column, uint32_t n, uint64_t first = 0) {
   const uint32_t panel = column / kPanelRows + lane / 16, last = (n - 1) / kPanelRows;
-  return {panel < last ? panel : last, lane / 4 % 4, lane % 4};
+  return {first + (panel < last ? panel : last), lane / 4 % 4, lane % 4};
+}
+
+/// The rows of a tile that come `first` and behind it, as the lane needs them in an mma: lane / 4, and 2t and 2t + 1.
+struct LaneRows {
+  uint32_t codes, constants[2];  ///< rows of the operand
+};
+/// `row_of` says which row of the operand row r of a tile is, also of those behind the tile's last.
+template <class RowOf>
+VIBEE_BLOCK LaneRows lane_rows(uint32_t lane, uint32_t first, const RowOf& row_of) {
+  return {row_of(first + lane / 4), {row_of(first + lane % 4 * 2), row_of(first + lane % 4 * 2 + 1)}};
 }
 
 /// What the records of a block of 32 k bring to the lane: its part of the mma, of row lane / 4, and the constants of
@@ -43,16 +54,16 @@ struct RowWords {
   int32_t ns[2], ns0[2];
 };
 template <class Block>
-VIBEE_BLOCK RowWords row_words(Block& b, const uint32_t* records, uint64_t blocks, uint32_t block, uint32_t first,
-                               uint32_t rows, uint32_t lane) {
-  const auto record = [&](uint32_t row) { return ((row < rows ? row : rows - 1) * blocks + block) * 12; };
+VIBEE_BLOCK RowWords row_words(Block& b, const uint32_t* records, uint64_t blocks, uint32_t block, const LaneRows& rows,
+                               uint32_t lane) {
+  const auto record = [&](uint32_t row) { return (row * blocks + block) * 12; };
   RowWords w;
-  const uint64_t at = record(first + lane / 4);
+  const uint64_t at = record(rows.codes);
   w.q[0] = b.load(records, at + lane % 4);
   w.q[1] = b.load(records, at + 4 + lane % 4);
   VIBEE_UNROLL
   for (uint32_t s = 0; s < 2; ++s) {
-    const Vector16<uint32_t> v = b.load16(records, record(first + lane % 4 * 2 + s) + 8);
+    const Vector16<uint32_t> v = b.load16(records, record(rows.constants[s]) + 8);
     w.da[s] = bits_float(v.at[0]), w.ns[s] = int32_t(v.at[2]), w.ns0[s] = int32_t(v.at[3]);
   }
   return w;
@@ -101,14 +112,16 @@ VIBEE_BLOCK float row_factor(Block& b, const PanelForm& form, const void* panels
 
 /// At most kFewRows rows by 32 columns a block of threads: each panel is read once. Warps take units of depth in turn,
 /// rounds of them, and leave in shared memory what a unit brings to the chains, whose threads then go on with them
-/// while the others read the next round.
-template <class Block, PanelCodes kKind>
-VIBEE_BLOCK void packed_gemv_block(Block& b, const PackedGemmArgs& args) {
-  const PanelForm& form = args.panel;
-  const uint32_t rows = args.product.m, column = b.block_x() * kPair, lane = b.lane(), t = lane % 4;
-  const auto* records = static_cast<const uint32_t*>(args.product.a);
-  const void* const panels = args.product.b;
-  const PanelLane place = panel_lane(lane, column, args.product.n);
+/// while the others read the next round. Row r is `row_of(r)` of the operand and `out_of(r)` of D; the matrix begins at
+/// panel `first_panel`.
+template <PanelCodes kKind, class Block, class RowOf, class OutOf>
+VIBEE_BLOCK void packed_few_rows(Block& b, const PanelForm& form, const GemmArgs& args, uint32_t column,
+                                 uint64_t first_panel, uint32_t rows, const RowOf& row_of, const OutOf& out_of) {
+  const uint32_t lane = b.lane(), t = lane % 4;
+  const auto* records = static_cast<const uint32_t*>(args.a);
+  const void* const panels = args.b;
+  const PanelLane place = panel_lane(lane, column, args.n, first_panel);
+  const LaneRows mine = lane_rows(lane, 0, row_of);
   const uint32_t planes = few_planes(form), plane = rows * kPair, unit_floats = planes * plane;
   const uint32_t chain = form.row_sum ? 1 : form.chain, units = form.blocks / chain;
   const auto room = dynamic_array<float>(b, few_floats(form, rows));
@@ -116,7 +129,8 @@ VIBEE_BLOCK void packed_gemv_block(Block& b, const PackedGemmArgs& args) {
   // Of the chains.
   const uint32_t row = b.thread() / kPair, c = b.thread() % kPair;
   const bool sums_up = row < rows;
-  const PanelLane own = panel_lane(c / kPanelRows * 16, column, args.product.n);
+  const PanelLane own = panel_lane(c / kPanelRows * 16, column, args.n, first_panel);
+  const uint64_t own_records = uint64_t(sums_up ? row_of(row) : 0) * form.blocks;
   float acc = 0;
   int32_t total = 0;
   for (uint32_t begin = 0, turn = 0; begin < units; begin += kFewRound, turn ^= 1) {
@@ -128,7 +142,7 @@ VIBEE_BLOCK void packed_gemv_block(Block& b, const PackedGemmArgs& args) {
       for (uint32_t block = (begin + i) * chain, left = chain; left > 0; --left, ++block) {
         const CodeWords codes = panel_codes<kKind>(b, form, panels, place.panel, block, place.quad, t);
         scales = panel_scales<kKind>(b, form, panels, place.panel, block, place.quad);
-        words = row_words(b, records, form.blocks, block, 0, rows, lane);
+        words = row_words(b, records, form.blocks, block, mine, lane);
         const BlockSums more = block_sums<kKind>(b, form, codes, scales, words);
         VIBEE_UNROLL
         for (uint32_t s = 0; s < 2; ++s) {
@@ -168,7 +182,7 @@ VIBEE_BLOCK void packed_gemv_block(Block& b, const PackedGemmArgs& args) {
         total += int32_t(float_bits(one));
         continue;
       }
-      const uint64_t record = uint64_t(row) * form.blocks + (begin + i + 1) * chain - 1;
+      const uint64_t record = own_records + (begin + i + 1) * chain - 1;
       const float da = bits_float(b.load(records, record * 12 + 8));
       acc = b.fma(one, da, acc);
       if (form.split) acc = b.fma(b.load(room, at + plane), da, acc);
@@ -179,7 +193,7 @@ VIBEE_BLOCK void packed_gemv_block(Block& b, const PackedGemmArgs& args) {
     const uint32_t r = c % kPanelRows;
     if (form.row_sum && units > 0) {
       const uint64_t header = panel_header_at(form, own.panel, form.blocks - 1);
-      const float da = bits_float(b.load(records, uint64_t(row) * form.blocks * 12 + 8));
+      const float da = bits_float(b.load(records, own_records * 12 + 8));
       acc = float(total) * panel_half(b, panels, header + 2 * r) * da;
     }
     b.store(sums, sum_at<kPair>(row, c), acc * row_factor(b, form, panels, own.panel, r));
@@ -187,26 +201,33 @@ VIBEE_BLOCK void packed_gemv_block(Block& b, const PackedGemmArgs& args) {
   b.sync();
   for (uint32_t i = b.thread(); i < rows * (kPair / kPiece); i += b.threads()) {
     const uint32_t r = i / (kPair / kPiece), at = i % (kPair / kPiece) * kPiece;
-    if (column + at >= args.product.n) continue;
+    if (column + at >= args.n) continue;
     Piece v;
     VIBEE_UNROLL
     for (uint32_t j = 0; j < kPiece; ++j) v.at[j] = b.load(sums, sum_at<kPair>(r, at + j));
-    finish_piece(b, args.product, r, column + at, v);
+    finish_piece(b, args, out_of(r), column + at, v);
   }
 }
 
-/// Tiles of 32 x 64: a warp has 16 rows by two panels, whose codes it unpacks once for both eights of rows, and
-/// goes along all of the depth with sums in registers.
 template <class Block, PanelCodes kKind>
-VIBEE_BLOCK void packed_gemm_block(Block& b, const PackedGemmArgs& args) {
-  const PanelForm& form = args.panel;
-  const uint32_t rows = args.product.m, n = args.product.n, lane = b.lane();
-  const auto* records = static_cast<const uint32_t*>(args.product.a);
-  const void* const panels = args.product.b;
-  const TilePlace tile = tile_place(b.block_x(), parts_of(rows, kManyRows), parts_of(n, kManyColumns));
+VIBEE_BLOCK void packed_gemv_block(Block& b, const PackedGemmArgs& args) {
+  const uint32_t rows = args.product.m;
+  packed_few_rows<kKind>(
+      b, args.panel, args.product, b.block_x() * kPair, 0, rows, [rows](uint32_t r) { return r < rows ? r : rows - 1; },
+      [](uint32_t r) { return r; });
+}
+
+/// Tiles of 32 x 64: a warp has 16 rows by two panels, whose codes it unpacks once for both eights of rows, and
+/// goes along all of the depth with sums in registers. As packed_few_rows; rows of D from m on are not written.
+template <PanelCodes kKind, class Block, class RowOf, class OutOf>
+VIBEE_BLOCK void packed_many_rows(Block& b, const PanelForm& form, const GemmArgs& args, uint32_t column,
+                                  uint64_t first_panel, const RowOf& row_of, const OutOf& out_of) {
+  const uint32_t lane = b.lane();
+  const auto* records = static_cast<const uint32_t*>(args.a);
+  const void* const panels = args.b;
   const uint32_t warp_row = b.warp() % 2 * 16, warp_column = b.warp() / 2 * kPair;
-  const uint32_t first = tile.row * kManyRows + warp_row;
-  const PanelLane place = panel_lane(lane, tile.column * kManyColumns + warp_column, n);
+  const PanelLane place = panel_lane(lane, column + warp_column, args.n, first_panel);
+  const LaneRows mine[kManyTiles] = {lane_rows(lane, warp_row, row_of), lane_rows(lane, warp_row + 8, row_of)};
   const auto sums = shared_array<float>(b, kManyRows * kManyColumns);
   float acc[kManyTiles][2][kFour] = {};
   int32_t total[kManyTiles][2][kFour] = {};
@@ -217,7 +238,7 @@ VIBEE_BLOCK void packed_gemm_block(Block& b, const PackedGemmArgs& args) {
     if (meets) left = form.chain;
     VIBEE_UNROLL
     for (uint32_t i = 0; i < kManyTiles; ++i) {
-      const RowWords words = row_words(b, records, form.blocks, block, first + i * 8, rows, lane);
+      const RowWords words = row_words(b, records, form.blocks, block, mine[i], lane);
       const BlockSums unit = block_sums<kKind>(b, form, codes, scales, words);
       VIBEE_UNROLL
       for (uint32_t s = 0; s < 2; ++s) {
@@ -249,7 +270,16 @@ VIBEE_BLOCK void packed_gemm_block(Block& b, const PackedGemmArgs& args) {
     }
   }
   b.sync();
-  finish_tile<kManyRows, kManyColumns>(b, args.product, sums, tile.row * kManyRows, tile.column * kManyColumns);
+  finish_rows<kManyRows, kManyColumns>(b, args, sums, column, out_of);
+}
+template <class Block, PanelCodes kKind>
+VIBEE_BLOCK void packed_gemm_block(Block& b, const PackedGemmArgs& args) {
+  const uint32_t rows = args.product.m;
+  const TilePlace tile = tile_place(b.block_x(), parts_of(rows, kManyRows), parts_of(args.product.n, kManyColumns));
+  const uint32_t first = tile.row * kManyRows;
+  packed_many_rows<kKind>(
+      b, args.panel, args.product, tile.column * kManyColumns, 0,
+      [=](uint32_t r) { return first + r < rows ? first + r : rows - 1; }, [=](uint32_t r) { return first + r; });
 }
 
 /// A row of a table in panels as floats: four threads a block of 32, of which each decodes eight k.

@@ -3,7 +3,7 @@
 // (panel.h, byte for byte), and the rows quantised for them. Names and launches: packed_gemm_shape.h.
 #pragma once
 
-#include "vibee/kernels/gemm/gemm_launch.h"
+#include "vibee/kernels/gemm/grouped_launch.h"
 
 namespace vibee {
 
@@ -37,6 +37,12 @@ struct PanelForm {
 /// not read. Sums have the bytes of the CPU's kernels of order int_block32 and int_row (gemm.h).
 struct PackedGemmArgs {
   GemmArgs product;
+  PanelForm panel;
+};
+
+/// The same by experts, whose panels lie one behind the other; of `grouped` route and stride_b are not read.
+struct PackedGroupedArgs {
+  GroupedArgs grouped;
   PanelForm panel;
 };
 

@@ -6,11 +6,12 @@
 
 #include "vibee/formats/codebook/tables.h"
 #include "vibee/kernels/gemm/packed_gemm_block.h"
+#include "vibee/kernels/pointwise/route_launch.h"
 
 namespace vibee {
 namespace {
 
-constexpr uint32_t kMostTiles = 0x7fffffff;
+constexpr uint32_t kMostTiles = 0x7fffffff, kMostStrips = 65535;
 
 PanelScales scales_of(PanelHeader header) {
   switch (header) {
@@ -84,6 +85,27 @@ Result<GemmShape> packed_gemm_shape(Format format, uint32_t rows, uint32_t n, ui
     return error(Code::unsupported, "{}: D of {} x {} has {} tiles; a launch has at most {}", info(format).name, rows,
                  n, tiles, kMostTiles);
   return GemmShape{fmt::format("vibee_packed_gemm_{}", name(form.kind)), {{uint32_t(tiles), 1, 1}, kManyThreads, 0}};
+}
+
+Result<GroupedShape> packed_grouped_shape(Format format, const GroupedSizes& s) {
+  VIBEE_ASSIGN(const PanelForm form, panel_form(format, s.k));
+  if (s.experts == 0 || std::max(s.pairs, s.experts) > kMostTiles)
+    return error(Code::unsupported, "{}: {} pairs by {} experts; each is at most {}, and one expert", info(format).name,
+                 s.pairs, s.experts, kMostTiles);
+  const bool few = s.pairs / s.experts <= kFewRows;
+  const uint32_t columns = parts_of(s.n, few ? kPair : kManyColumns);
+  if (columns > kMostStrips)
+    return error(Code::unsupported, "{}: experts of {} columns; a launch has at most {}", info(format).name, s.n,
+                 kMostStrips * kPair);
+  if (!few)
+    return GroupedShape{fmt::format("vibee_packed_grouped_gemm_{}", name(form.kind)),
+                        {{route_tiles(s.pairs, s.experts, kManyRows), columns, 1}, kManyThreads, 0},
+                        kManyRows};
+  const uint32_t rows = std::clamp(s.rows, 1u, kFewRows);
+  return GroupedShape{
+      fmt::format("vibee_packed_grouped_gemv_{}", name(form.kind)),
+      {{route_tiles(s.pairs, s.experts, rows), columns, 1}, kFewWarps * kWarp, few_floats(form, rows) * 4},
+      rows};
 }
 
 Result<QuantizeRowsArgs> quantize_rows_args(ActRule rule, uint32_t k) {

@@ -3,7 +3,7 @@
 // alone. Formats of integer codes have kernels; others are refused with their name.
 #pragma once
 
-#include "vibee/kernels/gemm/gemm_shape.h"
+#include "vibee/kernels/gemm/grouped_shape.h"
 #include "vibee/kernels/gemm/packed_gemm_launch.h"
 #include "vibee/kernels/gemm/panel.h"
 
@@ -16,6 +16,10 @@ Result<PanelForm> panel_form(Format format, uint32_t k);
 /// not depend on which. A launch with more than 48 KB of dynamic shared memory has to be allowed for its function
 /// first.
 Result<GemmShape> packed_gemm_shape(Format format, uint32_t rows, uint32_t n, uint32_t k);
+
+/// By experts: tiles of at most 8 pairs where experts have so many on average, else of 32. Bytes are those of
+/// packed_gemm_shape's kernels.
+Result<GroupedShape> packed_grouped_shape(Format format, const GroupedSizes& sizes);
 
 /// Bytes of quantised rows on a device.
 constexpr uint64_t quantized_bytes(uint32_t rows, uint32_t k) {

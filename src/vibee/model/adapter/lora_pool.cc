@@ -5,7 +5,10 @@
 #include <cmath>
 
 #include "vibee/base/memory/checked.h"
+#include "vibee/base/memory/huge_buffer.h"
 #include "vibee/base/text/quote.h"
+#include "vibee/core/device/device_pool.h"
+#include "vibee/core/device/pinned_ring.h"
 #include "vibee/model/cache/digest.h"
 #include "vibee/model/layer/decoder.h"
 
@@ -46,8 +49,50 @@ std::string digest_of(const AdapterFile& file, float scale) {
 class LoraPlaces {
  public:
   std::mutex mutex;
-  HugeBuffer memory;
   std::vector<uint32_t> free;
+
+  Status create(uint64_t bytes, const std::shared_ptr<CudaDevice>& device) {
+    if (device == nullptr) {
+      VIBEE_ASSIGN(memory_, HugeBuffer::allocate(bytes));
+      return {};
+    }
+    VIBEE_ASSIGN(pool_, DevicePool::create(device, bytes));
+    VIBEE_ASSIGN(stream_, CudaStream::create(device));
+    VIBEE_ASSIGN(ring_, PinnedRing::create(device, kPieceBytes, kPieces));
+    return {};
+  }
+  /// The memory at byte `at`, as steps are given it.
+  float* address(uint64_t at) {
+    return pool_ ? reinterpret_cast<float*>(pool_->address() + at) : memory_.as<float>(at);
+  }
+  /// Fills places that nobody reads yet; each is there when its matrices are.
+  struct Part {
+    uint64_t at;
+    std::vector<float> values;
+  };
+  Status fill(std::span<const Part> parts) {
+    if (pool_ == nullptr) {
+      for (const Part& part : parts) std::copy(part.values.begin(), part.values.end(), memory_.as<float>(part.at));
+      return {};
+    }
+    const std::lock_guard lock(copies_);
+    Status status;
+    for (const Part& part : parts) {
+      status = ring_.copy_in(stream_, pool_->address() + part.at, std::as_bytes(std::span(part.values)));
+      if (!status.ok()) break;
+    }
+    const Status done = stream_.synchronize();  // also of copies before one that failed: their place may be taken again
+    return status.ok() ? done : status;
+  }
+
+ private:
+  static constexpr size_t kPieceBytes = size_t(1) << 20, kPieces = 2;
+  HugeBuffer memory_;
+  // On a device, a stream of its own: adapters are loaded while steps run.
+  std::shared_ptr<DevicePool> pool_;
+  std::mutex copies_;
+  CudaStream stream_;
+  PinnedRing ring_;
 };
 
 Status check(const LoraLimits& limits) {
@@ -68,17 +113,18 @@ uint64_t LoraPool::bytes(std::span<const AdaptedProduct> products, const LoraLim
 }
 
 Result<std::unique_ptr<LoraPool>> LoraPool::create(const ModelConfig& base, std::vector<AdaptedProduct> products,
-                                                   const LoraLimits& limits) {
+                                                   const LoraLimits& limits,
+                                                   const std::shared_ptr<CudaDevice>& device) {
   VIBEE_TRY(check(limits));
   const uint64_t size = bytes(products, limits);
-  if (size > available_memory())
+  if (device == nullptr && size > available_memory())
     return error(
         Code::no_memory,
         "{} adapters of rank {} take {} MiB, {} MiB are available; use a smaller --max-loras or --max-lora-rank",
         limits.adapters, limits.rank, size >> 20, available_memory() >> 20);
   std::unique_ptr<LoraPool> pool(new LoraPool(base, std::move(products), limits));
   pool->places_ = std::make_shared<LoraPlaces>();
-  VIBEE_ASSIGN(pool->places_->memory, HugeBuffer::allocate(size));
+  VIBEE_TRY(pool->places_->create(size, device).within("--max-loras"));
   for (uint32_t i = limits.adapters; i-- > 0;) pool->places_->free.push_back(i);
   return pool;
 }
@@ -100,21 +146,26 @@ Result<std::shared_ptr<const LoraAdapter>> LoraPool::load(const std::string& pat
   std::from_chars(adapter->digest_.data(), adapter->digest_.data() + 16, adapter->space_, 16);
   adapter->space_ |= 1;
   uint64_t at = adapter->place_ * place_bytes(products_, limits_.rank);
+  std::vector<LoraPlaces::Part> parts;
   for (const AdaptedProduct& p : products_) {
-    auto* a = places_->memory.as<float>(at);
+    const uint64_t a = at;
     at += round_up(uint64_t(p.k) * limits_.rank * 4, kAlign);
-    auto* b = places_->memory.as<float>(at);
+    const uint64_t b = at;
     at += round_up(uint64_t(p.n) * limits_.rank * 4, kAlign);
     const WeightPart part = weight_part(p.weight);
     const auto found = file.matrices.find(part.tensor);
     LoraWeights& w = adapter->weights_.emplace_back();
     if (found == file.matrices.end()) continue;
     const AdapterMatrix& m = found->second;
-    std::copy(m.a.begin(), m.a.end(), a);
+    std::vector<float> turned(uint64_t(m.rank) * p.n);
     for (uint32_t row = 0; row < p.n; ++row)
-      for (uint32_t j = 0; j < m.rank; ++j) b[uint64_t(j) * p.n + row] = m.b[(uint64_t(part.first) + row) * m.rank + j];
-    w = {a, b, m.rank, scale * m.scale};
+      for (uint32_t j = 0; j < m.rank; ++j)
+        turned[uint64_t(j) * p.n + row] = m.b[(uint64_t(part.first) + row) * m.rank + j];
+    parts.push_back({a, m.a});
+    parts.push_back({b, std::move(turned)});
+    w = {places_->address(a), places_->address(b), m.rank, scale * m.scale};
   }
+  VIBEE_TRY(places_->fill(parts).within(quote(path, 400)));
   return std::shared_ptr<const LoraAdapter>(std::move(adapter));
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The adapters of one model in memory. Their places are taken once, each for the largest rank, so that loading one
-// never runs out of memory; who holds an adapter keeps it, and its place is free when nobody does.
+// The adapters of one model in memory, of the host or of the device that its sessions compute on. Their places are
+// taken once, each for the largest rank, so that loading one never runs out of memory; who holds an adapter keeps it,
+// and its place is free when nobody does.
 #pragma once
 
 #include <memory>
@@ -8,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "vibee/base/memory/huge_buffer.h"
+#include "vibee/core/device/cuda_device.h"
 #include "vibee/kernels/pointwise/lora.h"
 #include "vibee/model/adapter/adapter_file.h"
 
@@ -26,7 +27,7 @@ class LoraPlaces;
 class LoraAdapter {
  public:
   ~LoraAdapter();
-  /// One a product of the graph.
+  /// One a product of the graph; of a pool on a device, where matrices are there.
   std::span<const LoraWeights> weights() const { return weights_; }
   /// Hex SHA-256 of what it computes: its matrices and scales.
   const std::string& digest() const { return digest_; }
@@ -44,10 +45,11 @@ class LoraAdapter {
 
 class LoraPool {
  public:
-  /// Bytes that a pool takes.
+  /// Bytes that a pool takes, of the host or of the device.
   static uint64_t bytes(std::span<const AdaptedProduct> products, const LoraLimits& limits);
   static Result<std::unique_ptr<LoraPool>> create(const ModelConfig& base, std::vector<AdaptedProduct> products,
-                                                  const LoraLimits& limits);
+                                                  const LoraLimits& limits,
+                                                  const std::shared_ptr<CudaDevice>& device = nullptr);
   /// Reads an adapter into a free place; `scale` multiplies its own. Code::no_memory when every place is taken. May be
   /// called by any thread, while steps run.
   Result<std::shared_ptr<const LoraAdapter>> load(const std::string& path, float scale = 1);

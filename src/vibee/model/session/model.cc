@@ -74,7 +74,8 @@ Result<std::unique_ptr<Model>> Model::load(Checkpoint file, const ModelOptions& 
   model->team_ = std::make_unique<Team>(options.threads);
   VIBEE_TRY(model->read_weights(file, options.device));
   if (options.lora.adapters) {
-    VIBEE_ASSIGN(model->loras_, LoraPool::create(model->config_, adapted_products(model->graph_), options.lora));
+    VIBEE_ASSIGN(model->loras_, LoraPool::create(model->config_, adapted_products(model->graph_), options.lora,
+                                                 options.device ? options.device->device : nullptr));
   }
   return model;
 }

@@ -59,7 +59,7 @@ PlanOptions plan_options(const SessionOptions& o, uint32_t threads, Isa isa) {
   return p;
 }
 
-DevicePlanOptions device_options(const SessionOptions& o, const DeviceRuntime& runtime) {
+DevicePlanOptions device_options(const SessionOptions& o, const LoraLimits& loras, const DeviceRuntime& runtime) {
   DevicePlanOptions p;
   const DeviceInfo& device = runtime.device->info();
   if (const auto hopper = hopper_tuning(device, {o.hopper, o.deep_stages}))
@@ -68,6 +68,7 @@ DevicePlanOptions device_options(const SessionOptions& o, const DeviceRuntime& r
   p.max_logits = o.max_logits;
   p.max_context = o.context;
   p.max_sequences = std::min(o.max_rows, std::max(o.sequences, o.max_logits));
+  p.max_adapters = std::min(p.max_sequences, loras.adapters);
   p.kv = o.kv;
   return p;
 }
@@ -101,16 +102,16 @@ Result<MemoryPlan> Session::plan_memory(const Checkpoint& file, const ModelConfi
   MemoryPlan plan;
   plan.page_count = uint32_t(page_count(config, o));
   plan.page_bytes = PageStore::page_bytes(layouts(config, o.kv));
+  if (model.lora.adapters) plan.adapters = LoraPool::bytes(adapted_products(graph), model.lora);
   if (model.device) {
     VIBEE_TRY(check_on_device(o));
     plan.weights = DeviceMatrices::bytes(wanted_matrices(graph));
-    VIBEE_ASSIGN(plan.arena, DevicePlan::bytes(graph, device_options(o, *model.device)));
+    VIBEE_ASSIGN(plan.arena, DevicePlan::bytes(graph, device_options(o, model.lora, *model.device)));
     VIBEE_ASSIGN(plan.pages, pages_bytes(config, o));
     return plan;
   }
   const WeightBytes weights = Model::weight_bytes(graph, model.isa);
   plan.weights = weights.panels + weights.vectors;
-  if (model.lora.adapters) plan.adapters = LoraPool::bytes(adapted_products(graph), model.lora);
   VIBEE_ASSIGN(plan.arena, Plan::arena_bytes(graph, plan_options(o, model.threads, model.isa)));
   VIBEE_ASSIGN(plan.pages, pages_bytes(config, o));
   return plan;
@@ -118,7 +119,8 @@ Result<MemoryPlan> Session::plan_memory(const Checkpoint& file, const ModelConfi
 
 Status Session::create_on_device(const std::shared_ptr<DeviceRuntime>& runtime, uint32_t pages) {
   VIBEE_TRY(check_on_device(options_));
-  const DevicePlanOptions plan = device_options(options_, *runtime);
+  const LoraPool* const loras = model_.loras();
+  const DevicePlanOptions plan = device_options(options_, loras ? loras->limits() : LoraLimits{}, *runtime);
   const std::vector<KvLayout> layers = layouts(model_.config(), options_.kv);
   VIBEE_ASSIGN(const uint64_t work, DevicePlan::bytes(model_.graph(), plan));
   VIBEE_ASSIGN(pool_, DevicePool::create(runtime->device, work + DevicePages::bytes(layers, pages)));
