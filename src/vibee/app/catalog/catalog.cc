@@ -52,15 +52,16 @@ Status describe(const Technique& technique, std::span<const std::string> devices
   if (!context.findings().empty())
     return error(Code::invalid, "check_{} ran although only asked to describe", technique.id);
   entry.status = TreeStatus::runs_here;
+  std::vector<std::string> needs;
+  for (const DeviceNeed& need : context.device_needs())
+    if (std::find(devices.begin(), devices.end(), need.device) == devices.end()) needs.push_back(text(need));
+  if (!needs.empty()) {
+    entry.status = TreeStatus::needs_device;
+    entry.detail = join(needs);
+  }
   if (!context.missing_parts().empty()) {
     entry.status = TreeStatus::partial;
-    entry.detail = "not built: " + join(context.missing_parts());
-  }
-  for (const DeviceNeed& need : context.device_needs()) {
-    if (std::find(devices.begin(), devices.end(), need.device) != devices.end()) continue;
-    entry.status = TreeStatus::needs_device;
-    entry.detail = need.last_proved.empty() ? "needs " + need.device + " (never proved)"
-                                            : "needs " + need.device + " (last proved: " + need.last_proved + ")";
+    entry.detail = "not built: " + join(context.missing_parts()) + (needs.empty() ? "" : "; " + join(needs));
   }
   if (context.modelled()) entry.status = TreeStatus::modelled_only;
   return {};
@@ -79,6 +80,11 @@ Status fill(const Technique& technique, std::span<const std::string> devices, Ca
 }
 
 }  // namespace
+
+std::string text(const DeviceNeed& need) {
+  const std::string proved = need.last_proved.empty() ? "never proved" : "last proved: " + need.last_proved;
+  return fmt::format("a part needs {} ({})", need.device, proved);
+}
 
 std::string_view name(TreeStatus status) {
   constexpr std::string_view names[] = {"runs here", "partial", "needs a device", "modelled only", "missing"};

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "vibee/base/status/status.h"
+#include "vibee/core/technique/context.h"
 #include "vibee/core/technique/technique.h"
 
 namespace vibee {
@@ -17,6 +18,8 @@ enum class TreeStatus : uint8_t { runs_here, partial, needs_device, modelled_onl
 inline constexpr TreeStatus kTreeStatuses[] = {TreeStatus::runs_here, TreeStatus::partial, TreeStatus::needs_device,
                                                TreeStatus::modelled_only, TreeStatus::missing};
 std::string_view name(TreeStatus status);
+/// "a part needs cuda (last proved: H100, 2026-05-01)".
+std::string text(const DeviceNeed& need);
 
 /// One line of `vibee tree`.
 struct CatalogEntry {

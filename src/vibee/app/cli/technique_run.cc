@@ -18,13 +18,13 @@ struct Outcome {
   const CatalogEntry* entry;
   Status status;
   std::vector<Finding> findings;
-  std::vector<std::string> not_built;
+  std::vector<std::string> not_built, needs;
   double seconds = 0;
   bool passed = false;
 };
 
 Outcome run_one(const CatalogEntry& entry, Kind kind, const RunSettings& settings) {
-  Outcome outcome{&entry, {}, {}, {}, 0, false};
+  Outcome outcome{&entry, {}, {}, {}, {}, 0, false};
   const auto start = std::chrono::steady_clock::now();
   const auto finish = [&](const ContextBase& context) {
     outcome.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -37,6 +37,7 @@ Outcome run_one(const CatalogEntry& entry, Kind kind, const RunSettings& setting
     CheckContext context(settings);
     outcome.status = entry.technique->check(context);
     outcome.not_built = context.missing_parts();
+    for (const DeviceNeed& need : context.device_needs()) outcome.needs.push_back(text(need));
     finish(context);
   } else {
     BenchContext context(settings);
@@ -62,23 +63,25 @@ std::string outcome_text(const Outcome& o, Kind kind) {
   if (o.entry->version.empty()) out.erase(0, 1);
   for (const Finding& f : o.findings) out += finding_text(f, kind);
   for (const std::string& part : o.not_built) out += fmt::format("   --  not built: {}\n", part);
+  for (const std::string& need : o.needs) out += fmt::format("   --  {}\n", need);
   if (!o.status.ok()) out += fmt::format("  error: {}\n", o.status.message());
   return out;
 }
 
 std::string outcome_json(const Outcome& o) {
-  std::string findings, parts;
+  std::string findings, parts, needs;
   for (const Finding& f : o.findings)
     findings +=
         fmt::format("{}{{\"name\": {}, \"value\": {}, \"unit\": {}, \"bound\": {}, \"passed\": {}, \"note\": {}}}",
                     findings.empty() ? "" : ", ", json_quote(f.name), json_number(f.value), json_quote(f.unit),
                     json_number(f.bound), f.passed, json_quote(f.note));
   for (const std::string& part : o.not_built) parts += (parts.empty() ? "" : ", ") + json_quote(part);
+  for (const std::string& need : o.needs) needs += (needs.empty() ? "" : ", ") + json_quote(need);
   return fmt::format(
-      "{{\"id\": {}, \"name\": {}, \"passed\": {}, \"seconds\": {}, \"error\": {}, \"not_built\": [{}], \"results\": "
-      "[{}]}}",
+      "{{\"id\": {}, \"name\": {}, \"passed\": {}, \"seconds\": {}, \"error\": {}, \"not_built\": [{}], \"needs\": "
+      "[{}], \"results\": [{}]}}",
       json_quote(o.entry->version), json_quote(o.entry->name), o.passed, json_number(o.seconds),
-      json_quote(o.status.message()), parts, findings);
+      json_quote(o.status.message()), parts, needs, findings);
 }
 
 int run_all(const TechniqueArgs& args, Kind kind, const char* verb) {

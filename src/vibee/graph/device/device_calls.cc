@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The calls of row work, and which op is which.
 #include "vibee/graph/device/device_step.h"
+#include "vibee/kernels/gemm/float_panel_gemm_shape.h"
 #include "vibee/kernels/gemm/packed_gemm_shape.h"
 #include "vibee/kernels/pointwise/arrange_launch.h"
 #include "vibee/kernels/pointwise/chains_launch.h"
@@ -25,6 +26,13 @@ Status unary(DeviceStep& s, std::string_view kernel, const float* x, float* out,
 Status embed(const DeviceCall& c, DeviceStep& s) {
   const DeviceMatrix& table = *c.weight[0];
   auto* const out = s.value<float>(c.out[0]);
+  if (is_scaled_float(table.format)) {
+    const GemmShape shape = float_panel_embed_shape(s.rows_of(c.out[0]), table.k);
+    VIBEE_ASSIGN(const FloatPanelForm form, float_panel_form(table.format, table.k));
+    return s.launch(
+        shape.kernel, shape.launch,
+        FloatPanelEmbedArgs{s.ids(c.ids), device_pointer<const void>(table.data), out, table.n, c.by, form});
+  }
   if (!lies_in_rows(table.format)) {
     VIBEE_ASSIGN(const GemmShape shape, packed_embed_shape(table.format, s.rows_of(c.out[0]), table.k));
     VIBEE_ASSIGN(const PanelForm form, panel_form(table.format, table.k));

@@ -8,6 +8,7 @@
 #include "vibee/base/memory/checked.h"
 #include "vibee/graph/device/device_step.h"
 #include "vibee/graph/memory/arena.h"
+#include "vibee/kernels/gemm/float_panel_gemm_shape.h"
 #include "vibee/kernels/gemm/packed_gemm_shape.h"
 #include "vibee/kernels/pointwise/route_launch.h"
 
@@ -28,7 +29,7 @@ uint64_t value_bytes(const Type& type, Sizes sizes) {
 
 /// Rows of floats as a weight wants them (DeviceStep::rows_for).
 uint64_t converted_bytes(Format format, uint32_t rows, uint32_t k) {
-  return format == Format::f32 ? 0 : lies_in_rows(format) ? uint64_t(rows) * k * 2 : quantized_bytes(rows, k);
+  return meets_floats(format) ? 0 : lies_in_rows(format) ? uint64_t(rows) * k * 2 : quantized_bytes(rows, k);
 }
 /// Rows of floats that a call keeps between two launches (DeviceStep::float_rows).
 uint64_t between_bytes(const Graph& g, const Node& node, uint64_t rows) {
@@ -112,7 +113,13 @@ Result<DeviceLayout> DeviceLayout::make(const Graph& g, const DevicePlanOptions&
     for (ValueId id : matrices_of(g, node)) {
       const Type& type = g.type(id);
       const auto k = uint32_t(type.dims.back().n);
-      if (!lies_in_rows(type.elem.format)) {
+      if (is_scaled_float(type.elem.format)) {
+        const auto form = float_panel_form(type.elem.format, k);
+        if (!form.ok()) return Status(form.status()).within(fmt::format("node {} ({})", i, info(node.op).name));
+        if (type.dims.size() > 2)
+          return error(Code::unsupported, "node {} ({}): experts in {} are not built for devices", i,
+                       info(node.op).name, info(type.elem.format).name);
+      } else if (!lies_in_rows(type.elem.format)) {
         const auto form = panel_form(type.elem.format, k);
         if (!form.ok()) return Status(form.status()).within(fmt::format("node {} ({})", i, info(node.op).name));
       }

@@ -40,7 +40,7 @@ TEST_P(DevicePlanOf, ARandomDecoderGivesTheInterpretersLogits) {
 
 INSTANTIATE_TEST_SUITE_P(Formats, DevicePlanOf,
                          testing::Values(Format::f32, Format::bf16, Format::f16, Format::q8_0, Format::q4_0,
-                                         Format::q4_1),
+                                         Format::q4_1, Format::e4m3s32, Format::mxfp6),
                          [](const auto& row) { return std::string(vibee::info(row.param).name); });
 
 /// A decoder with everything that one may have, and work for two sequences.
@@ -229,7 +229,7 @@ TEST(DevicePlan, RefusesWhatItCannotRun) {
   EXPECT_NE(
       DevicePlan::bytes(*run_passes(sample_decoder(d)), small_options()).status().message().find("quantize_outputs"),
       std::string::npos);
-  d.format = Format::nf4s64;
+  d.format = Format::lut4;
   EXPECT_NE(DevicePlan::bytes(sample_decoder(d), small_options()).status().message().find(info(d.format).name),
             std::string::npos);
   auto none = DeviceRuntime::open(rig.trial.driver, 0, {});

@@ -2,6 +2,7 @@
 // Products with weights: one launch each, behind one that brings rows into the form that the weight wants.
 #include "vibee/core/device/tensor_map.h"
 #include "vibee/graph/device/device_step.h"
+#include "vibee/kernels/gemm/float_panel_gemm_shape.h"
 #include "vibee/kernels/gemm/packed_gemm_shape.h"
 #include "vibee/kernels/gemm/wgmma_gemm_block.h"
 #include "vibee/kernels/pointwise/elementwise_launch.h"
@@ -67,7 +68,7 @@ Status device_quantize(DeviceStep& step, ActRule rule, const float* x, uint32_t 
 
 Result<const void*> DeviceStep::rows_for(const DeviceCall& call, Format format, uint32_t rows, uint32_t k) {
   const ValueId id = call.in[0];
-  if (call.quantized_rows || format == Format::f32) return value<const void>(id);
+  if (call.quantized_rows || meets_floats(format)) return value<const void>(id);
   auto* const to = at<void>(layout_.converted_rows);
   if (converted_ == id && converted_for_ == format) return to;
   const uint64_t n = uint64_t(rows) * k;
@@ -94,6 +95,11 @@ Result<GemmArgs> product_args(const DeviceCall& call, DeviceStep& step, const De
 
 Status device_product(const DeviceCall& call, DeviceStep& step, const DeviceMatrix& matrix, const ProductEnd& end) {
   VIBEE_ASSIGN(const GemmArgs args, product_args(call, step, matrix, step.rows_of(call.in[0]), end));
+  if (is_scaled_float(matrix.format)) {
+    VIBEE_ASSIGN(const GemmShape shape, float_panel_gemm_shape(matrix.format, args.m, args.n, args.k));
+    VIBEE_ASSIGN(const FloatPanelForm form, float_panel_form(matrix.format, args.k));
+    return step.launch(shape.kernel, shape.launch, FloatPanelGemmArgs{args, form});
+  }
   if (!lies_in_rows(matrix.format)) {
     VIBEE_ASSIGN(const GemmShape shape, packed_gemm_shape(matrix.format, args.m, args.n, args.k));
     VIBEE_ASSIGN(const PanelForm form, panel_form(matrix.format, args.k));

@@ -18,6 +18,8 @@ inline constexpr uint32_t kDevicePanelRows = 16;
 constexpr bool lies_in_rows(Format format) {
   return format == Format::f32 || format == Format::bf16 || format == Format::f16;
 }
+/// Whether products with it take rows of floats as they are.
+constexpr bool meets_floats(Format format) { return format == Format::f32 || is_scaled_float(format); }
 
 /// A matrix [experts][n][k].
 struct DeviceMatrix {

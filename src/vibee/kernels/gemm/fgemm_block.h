@@ -13,7 +13,7 @@ constexpr uint32_t kFgemmSide = 64, kFgemmDepth = 16, kFgemmThreads = 64;
 
 /// A step's vectors of an operand in a thread's registers, on their way to [depth][outer] in shared memory.
 template <bool kDepthAlong>
-struct FloatTile {
+struct FloatStage {
   static constexpr uint32_t kVectors = kFgemmSide * kFgemmDepth / 4 / kFgemmThreads;
   Vector16<float> at[kVectors];
 
@@ -47,28 +47,28 @@ struct FloatTile {
 /// Row or column i of a thread's eight: two runs of four, so that threads side by side read side by side.
 VIBEE_BLOCK uint32_t float_place(uint32_t thread, uint32_t i) { return i / 4 * 32 + thread * 4 + i % 4; }
 
-/// The sums of a tile, left in `room` (sum_at; 4 * kFgemmSide * kFgemmDepth floats) behind a barrier.
-template <bool kTransposedA, bool kTransposedB, class Block, class Room>
-VIBEE_BLOCK void float_tile_sums(Block& b, Room room, const OperandView<float>& left, uint32_t row,
-                                 const OperandView<float>& right, uint32_t column, uint32_t depth) {
+/// The sums of a tile, left in `room` (sum_at; 4 * kFgemmSide * kFgemmDepth floats) behind a barrier. load_x(k) brings
+/// an operand's next step into registers, store_x(begin) leaves it from word `begin` of the room on, as FloatStage
+/// does.
+template <class Block, class Room, class LoadA, class LoadB, class StoreA, class StoreB>
+VIBEE_BLOCK void float_tile_sums(Block& b, Room room, uint32_t depth, const LoadA& load_a, const LoadB& load_b,
+                                 const StoreA& store_a, const StoreB& store_b) {
   constexpr uint32_t kWords = kFgemmSide * kFgemmDepth;  // of a step of an operand; there are two of both
   const uint32_t steps = parts_of(depth, kFgemmDepth);
   const uint32_t down = b.thread() / 8, across = b.thread() % 8;
-  FloatTile<!kTransposedA> next_a;
-  FloatTile<kTransposedB> next_b;
   if (steps > 0) {
-    next_a.load(b, left, row, 0);
-    next_b.load(b, right, column, 0);
+    load_a(0);
+    load_b(0);
   }
   float sums[8][8] = {};
   for (uint32_t step = 0; step < steps; ++step) {
     const uint32_t begin = step % 2 * 2 * kWords;
-    next_a.store(b, room, begin);
-    next_b.store(b, room, begin + kWords);
+    store_a(begin);
+    store_b(begin + kWords);
     b.sync();  // whoever is behind it has left the step before, whose place the next one takes
     if (step + 1 < steps) {
-      next_a.load(b, left, row, (step + 1) * kFgemmDepth);
-      next_b.load(b, right, column, (step + 1) * kFgemmDepth);
+      load_a((step + 1) * kFgemmDepth);
+      load_b((step + 1) * kFgemmDepth);
     }
     VIBEE_UNROLL
     for (uint32_t k = 0; k < kFgemmDepth; ++k) {
@@ -95,6 +95,17 @@ VIBEE_BLOCK void float_tile_sums(Block& b, Room room, const OperandView<float>& 
                 Vector16<float>{{sums[i][j], sums[i][j + 1], sums[i][j + 2], sums[i][j + 3]}});
   }
   b.sync();
+}
+
+/// Of two operands that lie in rows.
+template <bool kTransposedA, bool kTransposedB, class Block, class Room>
+VIBEE_BLOCK void float_tile_sums(Block& b, Room room, const OperandView<float>& left, uint32_t row,
+                                 const OperandView<float>& right, uint32_t column, uint32_t depth) {
+  FloatStage<!kTransposedA> a;
+  FloatStage<kTransposedB> c;
+  float_tile_sums(
+      b, room, depth, [&](uint32_t k) { a.load(b, left, row, k); }, [&](uint32_t k) { c.load(b, right, column, k); },
+      [&](uint32_t begin) { a.store(b, room, begin); }, [&](uint32_t begin) { c.store(b, room, begin); });
 }
 
 template <class Block, bool kTransposedA, bool kTransposedB>

@@ -53,7 +53,7 @@ template <class Block>
 VIBEE_BLOCK void grouped_float_block(Block& b, const GroupedArgs& args) {
   const RouteTile tile = load_tile(b, args.tiles, b.block_x());
   if (tile.count == 0) return;
-  const uint32_t column = b.block_y() * kFgemmSide, mine = FloatTile<true>::outer(b.thread());
+  const uint32_t column = b.block_y() * kFgemmSide, mine = FloatStage<true>::outer(b.thread());
   const GemmArgs own = expert_args(args, tile.expert);
   const auto pair_of = [&](uint32_t r) { return r < tile.count ? b.load(args.pairs, tile.begin + r) : kNoPair; };
   const uint32_t pair = pair_of(mine);
