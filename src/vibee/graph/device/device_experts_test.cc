@@ -134,6 +134,7 @@ INSTANTIATE_TEST_SUITE_P(Formats, DeviceExperts, testing::Values(Format::f32, Fo
 
 /// A recorded step routes anew: tokens of other experts come through the launches of the ones before.
 TEST(DeviceExpertsPlan, RecordedStepsRouteAnew) {
+  constexpr uint32_t kRepeats = kFewer ? 2 : 3;
   for (const Format format : {Format::bf16, Format::q8_0}) {
     if (kFewer && format != Format::q8_0) continue;
     const Graph graph = mixture({.format = format});
@@ -143,9 +144,9 @@ TEST(DeviceExpertsPlan, RecordedStepsRouteAnew) {
     DevicePlanOptions plain = small_options();
     plain.record = false;
     Seen seen;
-    const auto recorded = device_logits(graph, *weights, works, small_options(), 3, &seen);
+    const auto recorded = device_logits(graph, *weights, works, small_options(), kRepeats, &seen);
     expect_same_bytes(recorded, device_logits(graph, *weights, works, plain));
-    EXPECT_EQ(seen.recorded, 2u * 2 * 2);  // of three equal steps the first is not
+    EXPECT_EQ(seen.recorded, 2 * 2 * (kRepeats - 1));  // of equal steps the first is not
   }
 }
 
@@ -166,7 +167,7 @@ TEST(DeviceExpertsPlan, EveryCallOfTheDriverMayFail) {
   ASSERT_TRUE(weights.ok());
   const Work work = some_work(1, 3);
   uint64_t failures = 0;
-  for (uint64_t n = 1;; n += kFewer ? 31 : 17) {
+  for (uint64_t n = 1;; n += kFewer ? 61 : 17) {
     TrialRuntime rig(n);
     rig.trial.host.fail(n, CudaResult::out_of_memory);
     const auto got = run_device(rig, graph, *weights, {work}, small_options());
@@ -179,7 +180,7 @@ TEST(DeviceExpertsPlan, EveryCallOfTheDriverMayFail) {
     if (got.ok()) continue;  // what gives back and fails is told to nobody here
     EXPECT_NE(got.status().message().find("CUDA_ERROR_OUT_OF_MEMORY"), std::string::npos) << got.status().message();
   }
-  EXPECT_GT(failures, 4u);
+  EXPECT_GT(failures, kFewer ? 1u : 4u);
 }
 
 /// Two products that adapters may change, one of them by a weight of an integer format.
@@ -232,6 +233,7 @@ TEST(DeviceAdapters, RowsHaveTheirOwnWhateverIsBeside) {
     for (const auto& who :
          {std::vector{std::span<const LoraWeights>(one.weights), none},
           std::vector{std::span<const LoraWeights>(two.weights), std::span<const LoraWeights>(one.weights)}}) {
+      if (kFewer && who[1].empty()) continue;
       work.adapters = who;
       const std::vector<float> want = run_interpreter(graph, *weights, work);
       const double allowed = tolerance(graph, *weights, work, want);
