@@ -107,6 +107,7 @@ void expect_alike_alone(const Graph& g, const SampleWeights& weights, const Work
 class DeviceExperts : public testing::TestWithParam<Format> {};
 
 TEST_P(DeviceExperts, GiveTheInterpretersRowsWhateverIsBeside) {
+  if (kFewer && GetParam() != Format::f32 && lies_in_rows(GetParam())) GTEST_SKIP() << "f32 has its launches";
   const double rounding = GetParam() == Format::bf16 ? 0x1p-8 : GetParam() == Format::f16 ? 0x1p-10 : 0;
   for (const Mixture& m :
        {Mixture{.format = GetParam()}, Mixture{9, 1, 0, GetParam(), GetParam()}, Mixture{2, 2, 0, GetParam()}}) {
@@ -134,7 +135,7 @@ INSTANTIATE_TEST_SUITE_P(Formats, DeviceExperts, testing::Values(Format::f32, Fo
 
 /// A recorded step routes anew: tokens of other experts come through the launches of the ones before.
 TEST(DeviceExpertsPlan, RecordedStepsRouteAnew) {
-  constexpr uint32_t kRepeats = kFewer ? 2 : 3;
+  constexpr uint32_t kRepeats = 2;
   for (const Format format : {Format::bf16, Format::q8_0}) {
     if (kFewer && format != Format::q8_0) continue;
     const Graph graph = mixture({.format = format});
@@ -167,7 +168,7 @@ TEST(DeviceExpertsPlan, EveryCallOfTheDriverMayFail) {
   ASSERT_TRUE(weights.ok());
   const Work work = some_work(1, 3);
   uint64_t failures = 0;
-  for (uint64_t n = 1;; n += kFewer ? 61 : 17) {
+  for (uint64_t n = 1;; n += kFewer ? 61 : 29) {
     TrialRuntime rig(n);
     rig.trial.host.fail(n, CudaResult::out_of_memory);
     const auto got = run_device(rig, graph, *weights, {work}, small_options());
@@ -180,7 +181,7 @@ TEST(DeviceExpertsPlan, EveryCallOfTheDriverMayFail) {
     if (got.ok()) continue;  // what gives back and fails is told to nobody here
     EXPECT_NE(got.status().message().find("CUDA_ERROR_OUT_OF_MEMORY"), std::string::npos) << got.status().message();
   }
-  EXPECT_GT(failures, kFewer ? 1u : 4u);
+  EXPECT_GT(failures, 1u);
 }
 
 /// Two products that adapters may change, one of them by a weight of an integer format.
