@@ -107,6 +107,7 @@ void expect_alike_alone(const Graph& g, const SampleWeights& weights, const Work
 class DeviceExperts : public testing::TestWithParam<Format> {};
 
 TEST_P(DeviceExperts, GiveTheInterpretersRowsWhateverIsBeside) {
+  if (kFewer && GetParam() != Format::f32 && lies_in_rows(GetParam())) GTEST_SKIP() << "f32 has its launches";
   const double rounding = GetParam() == Format::bf16 ? 0x1p-8 : GetParam() == Format::f16 ? 0x1p-10 : 0;
   for (const Mixture& m :
        {Mixture{.format = GetParam()}, Mixture{9, 1, 0, GetParam(), GetParam()}, Mixture{2, 2, 0, GetParam()}}) {
@@ -134,6 +135,7 @@ INSTANTIATE_TEST_SUITE_P(Formats, DeviceExperts, testing::Values(Format::f32, Fo
 
 /// A recorded step routes anew: tokens of other experts come through the launches of the ones before.
 TEST(DeviceExpertsPlan, RecordedStepsRouteAnew) {
+  constexpr uint32_t kRepeats = 2;
   for (const Format format : {Format::bf16, Format::q8_0}) {
     if (kFewer && format != Format::q8_0) continue;
     const Graph graph = mixture({.format = format});
@@ -143,9 +145,9 @@ TEST(DeviceExpertsPlan, RecordedStepsRouteAnew) {
     DevicePlanOptions plain = small_options();
     plain.record = false;
     Seen seen;
-    const auto recorded = device_logits(graph, *weights, works, small_options(), 3, &seen);
+    const auto recorded = device_logits(graph, *weights, works, small_options(), kRepeats, &seen);
     expect_same_bytes(recorded, device_logits(graph, *weights, works, plain));
-    EXPECT_EQ(seen.recorded, 2u * 2 * 2);  // of three equal steps the first is not
+    EXPECT_EQ(seen.recorded, 2 * 2 * (kRepeats - 1));  // of equal steps the first is not
   }
 }
 
@@ -166,7 +168,7 @@ TEST(DeviceExpertsPlan, EveryCallOfTheDriverMayFail) {
   ASSERT_TRUE(weights.ok());
   const Work work = some_work(1, 3);
   uint64_t failures = 0;
-  for (uint64_t n = 1;; n += kFewer ? 31 : 17) {
+  for (uint64_t n = 1;; n += kFewer ? 61 : 29) {
     TrialRuntime rig(n);
     rig.trial.host.fail(n, CudaResult::out_of_memory);
     const auto got = run_device(rig, graph, *weights, {work}, small_options());
@@ -179,7 +181,7 @@ TEST(DeviceExpertsPlan, EveryCallOfTheDriverMayFail) {
     if (got.ok()) continue;  // what gives back and fails is told to nobody here
     EXPECT_NE(got.status().message().find("CUDA_ERROR_OUT_OF_MEMORY"), std::string::npos) << got.status().message();
   }
-  EXPECT_GT(failures, 4u);
+  EXPECT_GT(failures, 1u);
 }
 
 /// Two products that adapters may change, one of them by a weight of an integer format.
@@ -232,6 +234,7 @@ TEST(DeviceAdapters, RowsHaveTheirOwnWhateverIsBeside) {
     for (const auto& who :
          {std::vector{std::span<const LoraWeights>(one.weights), none},
           std::vector{std::span<const LoraWeights>(two.weights), std::span<const LoraWeights>(one.weights)}}) {
+      if (kFewer && who[1].empty()) continue;
       work.adapters = who;
       const std::vector<float> want = run_interpreter(graph, *weights, work);
       const double allowed = tolerance(graph, *weights, work, want);

@@ -24,6 +24,7 @@ TEST(AttentionBlock, SplitsHaveTheBytesOfTheCpu) {
   for (const AttentionCase& c : kCases)
     for (const KvFormat format : kFormats) {
       if (c.head_dim % info(format).unit != 0) continue;
+      if (VIBEE_SANITIZE_BUILD != 0 && format == KvFormat::q8_0 && c.length > 64) continue;  // they take their time
       StoredSequence sequence(c, format, 3);
       const uint32_t rows = last_rows(c), first = c.length - rows, width = c.heads * c.head_dim;
       std::vector<float> want(sequence.q.size());
