@@ -30,7 +30,7 @@ struct CublasLayout {
 };
 struct CublasPreference {
   uint64_t workspace = 0;
-  uint32_t alignment[4] = {256, 256, 256, 256};
+  uint32_t reductions = ~0u, alignment[4] = {256, 256, 256, 256};
 };
 
 namespace {
@@ -146,7 +146,7 @@ CublasResult HostCublas::multiply(const CublasMatmulDesc& desc, double alpha, do
         if (beta != 0) v += beta * load(lc.type, c, c0 + i + j * lc.ld);
         if (epilogue & 4) v += load(ld.type, bias, bias0 + i);
         const int64_t at = aux0 + i + j * aux_ld;
-        auto* const byte = static_cast<unsigned char*>(aux) + at / 8;
+        auto* const byte = aux ? static_cast<unsigned char*>(aux) + at / 8 : nullptr;
         const auto bit = (unsigned char)(1u << at % 8);
         if (epilogue & 2) {
           if (epilogue & 128) *byte = v > 0 ? *byte | bit : *byte & (unsigned char)~bit;
@@ -191,9 +191,9 @@ CublasResult destroy(T* thing) {
   return CublasResult::success;
 }
 
+constexpr auto kOk = CublasResult::success, kInvalid = CublasResult::invalid_value;
+
 void fill(CublasLt& out) {
-  constexpr auto ok = CublasResult::success;
-  constexpr auto invalid = CublasResult::invalid_value;
   out.version_number.function = [] { return size_t(host().version); };
   out.status_name.function = [](CublasResult r) -> const char* {
     return r == CublasResult::not_initialized ? "CUBLAS_STATUS_NOT_INITIALIZED"
@@ -205,35 +205,35 @@ void fill(CublasLt& out) {
     VIBEE_HOST_FAILS("cublasLtCreate");
     ++host().live;
     *handle = reinterpret_cast<cublasLtContext*>(new int);
-    return ok;
+    return kOk;
   };
   out.destroy.function = [](cublasLtContext* handle) { return destroy(reinterpret_cast<int*>(handle)); };
   out.desc_create.function = [](CublasMatmulDesc** desc, CublasCompute compute, CublasType scale) {
     VIBEE_HOST_FAILS("cublasLtMatmulDescCreate");
     ++host().live;
     *desc = new CublasMatmulDesc{compute, scale, {}};
-    return ok;
+    return kOk;
   };
   out.desc_destroy.function = destroy<CublasMatmulDesc>;
   out.desc_set.function = [](CublasMatmulDesc* desc, CublasDescAttribute a, const void* from, size_t bytes) {
     VIBEE_HOST_FAILS("cublasLtMatmulDescSetAttribute");
-    if (!from || bytes != size_of(a)) return invalid;
+    if (!from || bytes != size_of(a)) return kInvalid;
     const auto* const begin = static_cast<const std::byte*>(from);
     desc->attributes[int(a)].assign(begin, begin + bytes);
-    return ok;
+    return kOk;
   };
   out.desc_get.function = [](CublasMatmulDesc* desc, CublasDescAttribute a, void* to, size_t bytes, size_t* written) {
     const auto at = desc->attributes.find(int(a));
-    if (!to || bytes != size_of(a) || at == desc->attributes.end()) return invalid;
+    if (!to || bytes != size_of(a) || at == desc->attributes.end()) return kInvalid;
     std::memcpy(to, at->second.data(), bytes);
     if (written) *written = bytes;
-    return ok;
+    return kOk;
   };
   out.layout_create.function = [](CublasLayout** layout, CublasType type, uint64_t rows, uint64_t columns, int64_t ld) {
     VIBEE_HOST_FAILS("cublasLtMatrixLayoutCreate");
     ++host().live;
     *layout = new CublasLayout{type, rows, columns, ld};
-    return ok;
+    return kOk;
   };
   out.layout_destroy.function = destroy<CublasLayout>;
   out.layout_set.function = [](CublasLayout* layout, CublasLayoutAttribute a, const void* from, size_t bytes) {
@@ -243,15 +243,15 @@ void fill(CublasLt& out) {
     else if (a == CublasLayoutAttribute::stride && bytes == 8)
       std::memcpy(&layout->stride, from, 8);
     else
-      return invalid;
-    return ok;
+      return kInvalid;
+    return kOk;
   };
   out.layout_get.function = [](CublasLayout* layout, CublasLayoutAttribute a, void* to, size_t bytes, size_t* written) {
     const auto give = [&](const auto& value) {
-      if (!to || bytes != sizeof value) return invalid;
+      if (!to || bytes != sizeof value) return kInvalid;
       std::memcpy(to, &value, bytes);
       if (written) *written = bytes;
-      return ok;
+      return kOk;
     };
     switch (a) {
       case CublasLayoutAttribute::type: return give(layout->type);
@@ -262,13 +262,13 @@ void fill(CublasLt& out) {
       case CublasLayoutAttribute::batch: return give(layout->batch);
       case CublasLayoutAttribute::stride: return give(layout->stride);
     }
-    return invalid;
+    return kInvalid;
   };
   out.preference_create.function = [](CublasPreference** preference) {
     VIBEE_HOST_FAILS("cublasLtMatmulPreferenceCreate");
     ++host().live;
     *preference = new CublasPreference;
-    return ok;
+    return kOk;
   };
   out.preference_destroy.function = destroy<CublasPreference>;
   out.preference_set.function = [](CublasPreference* preference, CublasPreferenceAttribute a, const void* from,
@@ -277,13 +277,15 @@ void fill(CublasLt& out) {
     const int which = int(a) - int(CublasPreferenceAttribute::align_a);
     if (a == CublasPreferenceAttribute::workspace && bytes == 8)
       std::memcpy(&preference->workspace, from, 8);
+    else if (a == CublasPreferenceAttribute::reductions && bytes == 4)
+      std::memcpy(&preference->reductions, from, 4);
     else if (which >= 0 && which < 4 && bytes == 4)
       std::memcpy(&preference->alignment[which], from, 4);
     else
-      return invalid;
-    return ok;
+      return kInvalid;
+    return kOk;
   };
-  // Two algorithms: one without a workspace, one that needs a mebibyte.
+  // Two algorithms: one that cuts the depth and needs a mebibyte for it, one that does neither.
   out.heuristic.function = [](cublasLtContext*, CublasMatmulDesc* desc, CublasLayout* a, CublasLayout* b,
                               CublasLayout* c, CublasLayout* d, CublasPreference* preference, int most,
                               CublasHeuristic* found, int* count) {
@@ -292,12 +294,12 @@ void fill(CublasLt& out) {
     if (std::string why = wrong(*desc, *a, *b, *c, *d); !why.empty()) return host().refuse(std::move(why));
     host().alignments.assign(std::begin(preference->alignment), std::end(preference->alignment));
     for (const size_t needs : {size_t(1) << 20, size_t(0)}) {
-      if (*count == most || needs > preference->workspace) continue;
+      if (*count == most || needs > preference->workspace || (needs > 0 && preference->reductions == 0)) continue;
       found[*count] = {};
       found[*count].algo.data[0] = needs + 1;
       found[(*count)++].workspace = needs;
     }
-    return *count > 0 ? ok : CublasResult::not_supported;
+    return *count > 0 ? kOk : CublasResult::not_supported;
   };
   out.matmul.function = [](cublasLtContext* handle, CublasMatmulDesc* desc, const void* alpha, const void* a,
                            CublasLayout* la, const void* b, CublasLayout* lb, const void* beta, const void* c,

@@ -172,7 +172,7 @@ Result<CublasPlan> CublasPlan::make(std::shared_ptr<const CublasHandle> handle, 
   return CublasPlan(std::move(handle), product, std::move(descriptors));
 }
 
-Result<std::vector<CublasHeuristic>> CublasPlan::candidates(uint64_t workspace, int most) const {
+Result<std::vector<CublasHeuristic>> CublasPlan::candidates(uint64_t workspace, bool whole_sums, int most) const {
   const CublasLt& library = handle_->library();
   const CublasProduct& p = product_;
   CublasPreference* made = nullptr;
@@ -190,6 +190,9 @@ Result<std::vector<CublasHeuristic>> CublasPlan::candidates(uint64_t workspace, 
       {CublasPreferenceAttribute::align_d, align(p.d, p.ld_d, p.stride_d, out)},
   };
   auto r = library.preference_set(made, CublasPreferenceAttribute::workspace, &workspace, sizeof workspace);
+  const uint32_t no_reductions = 0;
+  if (whole_sums && r == CublasResult::success)
+    r = library.preference_set(made, CublasPreferenceAttribute::reductions, &no_reductions, sizeof no_reductions);
   for (const auto& a : alignments)
     if (r == CublasResult::success) r = library.preference_set(made, a.first, &a.second, sizeof a.second);
   if (r != CublasResult::success) return library.failed("cublasLtMatmulPreferenceSetAttribute", r);

@@ -88,10 +88,13 @@ class CublasPlan {
   static Result<CublasPlan> make(std::shared_ptr<const CublasHandle> handle, const CublasProduct& product);
 
   /// At most `most` algorithms with a workspace of at most `workspace` bytes for the alignments of the product's
-  /// operands, the likeliest first; `unsupported` with the constraints where there is none.
-  Result<std::vector<CublasHeuristic>> candidates(uint64_t workspace, int most = 32) const;
+  /// operands, the likeliest first; `unsupported` with the constraints where there is none. `whole_sums`: only such as
+  /// do not cut the depth into sums that are added later, whose number goes with m.
+  Result<std::vector<CublasHeuristic>> candidates(uint64_t workspace, bool whole_sums = false, int most = 32) const;
   /// Queues the product. The workspace is of the device and lives until the stream has run.
   Status run(const CublasAlgo& algo, void* workspace, uint64_t workspace_bytes, CUstream_st* stream) const;
+  const CublasProduct& product() const { return product_; }
+  const CublasLt& library() const { return handle_->library(); }
 
  private:
   CublasPlan(std::shared_ptr<const CublasHandle> handle, const CublasProduct& product, CublasDescriptors descriptors)

@@ -10,7 +10,7 @@ namespace vibee {
 Status check_cublas_optimization(CheckContext& context) {
   for (const char* part :
        {"--gemm on a device: plans there multiply with the kernels of this build alone",
-        "the timed search, its rotating buffers and its records (candidates and the choice among timed ones are there)",
+        "a verb that runs the timed search (kernels/gemm/cublas_search.h), and plans that pin what it finds",
         "FP8 operands, their scale modes and amax; emulation of f32 by products of bf16",
         "training that gives GEMM, bias, gelu and their gradients to one call"})
     context.not_built(part);

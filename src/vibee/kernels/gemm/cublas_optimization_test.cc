@@ -138,6 +138,7 @@ TEST(CublasOptimization, TheHeuristicIsAskedWithThem) {
   ASSERT_TRUE(plan.ok());
   ASSERT_EQ(plan->candidates(uint64_t(1) << 20)->size(), 2u);
   EXPECT_EQ(plan->candidates(100)->size(), 1u);  // the other one wants more
+  EXPECT_EQ(plan->candidates(uint64_t(1) << 20, true)->size(), 1u);
   EXPECT_EQ(host.alignments(), (std::vector<uint32_t>{8, 256, 256, 256}));
 }
 
