@@ -14,6 +14,7 @@
 #include "vibee/app/cli/cli.h"
 #include "vibee/app/cli/device_report.h"
 #include "vibee/base/text/json_object.h"
+#include "vibee/core/device/cublaslt.h"
 #include "vibee/hw/device/probe.h"
 #include "vibee/model/cache/cache.h"
 
@@ -41,8 +42,7 @@ struct Optional {
 };
 constexpr Optional kOptional[] = {
     {"libcuda.so.1", "CUDA driver", "models run on the CPU only"},
-    {"libcublasLt.so.13", "cuBLASLt", "nothing yet: no kernel of this build asks for it", "libcublasLt.so.12"},
-    {"libcudnn.so.9", "cuDNN", "nothing yet, the same"},
+    {"libcudnn.so.9", "cuDNN", "nothing yet: no kernel of this build asks for it"},
     {"libnvrtc.so.13", "NVRTC", "nothing yet, the same", "libnvrtc.so.12"},
     {"libnccl.so.2", "NCCL", "nothing yet, the same"},
     {"libOpenCL.so.1", "OpenCL", "no OpenCL device can be used"},
@@ -100,6 +100,17 @@ int verb_doctor(int argc, char** argv) {
     missing.push_back(
         JsonObject().text("name", o.name).boolean("present", present).text("cost_of_absence", o.cost).str());
   }
+  const auto& vendor = cublaslt();
+  const std::string vendor_note =
+      vendor.ok() ? fmt::format("{} ({})", (*vendor)->version_text(), (*vendor)->path)
+                  : fmt::format("nothing yet: no plan takes products from it; {}", vendor.status().message());
+  optional_text += fmt::format("  {:<12} {}: {}\n", "cuBLASLt", vendor.ok() ? "present" : "absent", vendor_note);
+  missing.push_back(
+      JsonObject()
+          .text("name", "cuBLASLt")
+          .boolean("present", vendor.ok())
+          .text("cost_of_absence", vendor.ok() ? "nothing yet: no plan takes products from it" : vendor_note)
+          .str());
   const DeviceReport devices = report_devices(quick);
   if (json) {
     std::puts(JsonObject()
