@@ -101,6 +101,7 @@ inline __m512i emulated_cvtne2ps_pbh(const __m512& a, const __m512& b) {
 }  // namespace vibee
 
 #undef _tile_zero
+#undef _tile_release
 #undef _tile_loadd
 #undef _tile_stored
 #undef _tile_dpbssd
@@ -108,6 +109,7 @@ inline __m512i emulated_cvtne2ps_pbh(const __m512& a, const __m512& b) {
 #undef _tile_dpbf16ps
 #define _tile_loadconfig(config) vibee::emulated_tile_loadconfig(config)
 #define _tile_zero(tile) vibee::emulated_tile_zero(tile)
+#define _tile_release() static_cast<void>(0)
 #define _tile_loadd(tile, base, stride) vibee::emulated_tile_loadd(tile, base, stride)
 #define _tile_stored(tile, base, stride) vibee::emulated_tile_stored(tile, base, stride)
 #define _tile_dpbssd(sums, a, b) vibee::emulated_tile_dp<int8_t>(sums, a, b)
