@@ -55,6 +55,19 @@ class CudaDevice {
     return status(failed, "", r);
   }
 
+  /// What another library does on this thread, in the context of the device; leaves the caller's as it was.
+  template <class Work>
+  Status with_context(const Work& work) {
+    if (lost()) return lost_status();
+    Status done;
+    const char* failed = "";
+    const CudaResult r = in_context(failed, [&] {
+      done = work();
+      return CudaResult::success;
+    });
+    return r == CudaResult::success ? done : status(failed, "", r);
+  }
+
   /// For destructors: calls the driver even where the device is lost, and keeps what went wrong for release_error().
   template <class... P>
   void release(const CudaCall<P...>& function, std::type_identity_t<P>... parameters) noexcept {
@@ -76,8 +89,8 @@ class CudaDevice {
  private:
   CudaDevice() = default;
   /// On failure, `failed` is the symbol of the function that failed.
-  template <class... P>
-  CudaResult in_context(const char*& failed, const CudaCall<P...>& function, P... parameters) {
+  template <class Function, class... P>
+  CudaResult in_context(const char*& failed, const Function& function, P... parameters) {
     if (const CudaResult r = driver_->context_push(context_); r != CudaResult::success) {
       failed = driver_->context_push.symbol;
       return r;

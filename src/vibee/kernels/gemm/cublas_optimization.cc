@@ -110,12 +110,23 @@ Result<CublasProduct> cublas_product(const GemmSizes& sizes, const GemmArgs& arg
   return p;
 }
 
-Result<std::shared_ptr<const CublasHandle>> CublasHandle::create(std::shared_ptr<const CublasLt> library) {
-  cublasLtContext* handle = nullptr;
-  if (const auto r = library->create(&handle); r != CublasResult::success) return library->failed("cublasLtCreate", r);
-  return std::shared_ptr<const CublasHandle>(new CublasHandle(std::move(library), handle));
+Result<std::shared_ptr<const CublasHandle>> CublasHandle::create(std::shared_ptr<const CublasLt> library,
+                                                                 std::shared_ptr<CudaDevice> device) {
+  std::shared_ptr<CublasHandle> out(new CublasHandle(std::move(library), std::move(device)));
+  VIBEE_TRY(out->in_context([&] {
+    const auto r = out->library_->create(&out->handle_);
+    return r == CublasResult::success ? Status() : out->library_->failed("cublasLtCreate", r);
+  }));
+  return std::shared_ptr<const CublasHandle>(std::move(out));
 }
-CublasHandle::~CublasHandle() { library_->destroy(handle_); }
+CublasHandle::~CublasHandle() {
+  // A lost device answers before the library is asked: what it held is gone with it.
+  if (handle_)
+    (void)in_context([&] {
+      library_->destroy(handle_);
+      return Status();
+    });
+}
 
 CublasDescriptors::CublasDescriptors(std::shared_ptr<const CublasLt> library)
     : library_(std::move(library)),
@@ -198,10 +209,12 @@ Result<std::vector<CublasHeuristic>> CublasPlan::candidates(uint64_t workspace, 
   if (r != CublasResult::success) return library.failed("cublasLtMatmulPreferenceSetAttribute", r);
   std::vector<CublasHeuristic> found(size_t(std::max(most, 1)));
   int count = 0;
-  r = library.heuristic(handle_->get(), descriptors_.matmul(), descriptors_.a(), descriptors_.b(), descriptors_.d(),
-                        descriptors_.d(), made, int(found.size()), found.data(), &count);
-  if (r != CublasResult::success && r != CublasResult::not_supported)
+  VIBEE_TRY(handle_->in_context([&] {
+    r = library.heuristic(handle_->get(), descriptors_.matmul(), descriptors_.a(), descriptors_.b(), descriptors_.d(),
+                          descriptors_.d(), made, int(found.size()), found.data(), &count);
+    if (r == CublasResult::success || r == CublasResult::not_supported) return Status();
     return library.failed("cublasLtMatmulAlgoGetHeuristic", r);
+  }));
   found.resize(r == CublasResult::success ? size_t(std::max(count, 0)) : 0);
   std::erase_if(found,
                 [&](const CublasHeuristic& h) { return h.state != CublasResult::success || h.workspace > workspace; });
@@ -215,10 +228,12 @@ Status CublasPlan::run(const CublasAlgo& algo, void* workspace, uint64_t bytes, 
   const CublasLt& library = handle_->library();
   const CublasProduct& p = product_;
   // Where beta is 0 the library does not read C, which may not be null all the same.
-  const auto r = library.matmul(handle_->get(), descriptors_.matmul(), &p.alpha, p.b, descriptors_.a(), p.a,
-                                descriptors_.b(), &p.beta, p.beta != 0 ? p.c : p.d, descriptors_.d(), p.d,
-                                descriptors_.d(), &algo, workspace, size_t(bytes), stream);
-  return r == CublasResult::success ? Status() : library.failed("cublasLtMatmul", r);
+  return handle_->in_context([&] {
+    const auto r = library.matmul(handle_->get(), descriptors_.matmul(), &p.alpha, p.b, descriptors_.a(), p.a,
+                                  descriptors_.b(), &p.beta, p.beta != 0 ? p.c : p.d, descriptors_.d(), p.d,
+                                  descriptors_.d(), &algo, workspace, size_t(bytes), stream);
+    return r == CublasResult::success ? Status() : library.failed("cublasLtMatmul", r);
+  });
 }
 
 Result<size_t> choose_cublas(std::span<const CublasHeuristic> candidates, std::span<const double> times) {

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "vibee/core/device/cublaslt.h"
+#include "vibee/core/device/cuda_device.h"
 #include "vibee/kernels/gemm/gemm_shape.h"
 
 namespace vibee {
@@ -46,21 +47,28 @@ struct CublasProduct {
 /// and gelu by erf, bias beside a D of 16 bits, empty products.
 Result<CublasProduct> cublas_product(const GemmSizes& sizes, const GemmArgs& args);
 
-/// A handle of the library for the context that is current.
+/// A handle of the library for a device, in whose context it is used; without one, of a library of the host.
 class CublasHandle {
  public:
-  static Result<std::shared_ptr<const CublasHandle>> create(std::shared_ptr<const CublasLt> library);
+  static Result<std::shared_ptr<const CublasHandle>> create(std::shared_ptr<const CublasLt> library,
+                                                            std::shared_ptr<CudaDevice> device = nullptr);
   ~CublasHandle();
   CublasHandle(const CublasHandle&) = delete;
   CublasHandle& operator=(const CublasHandle&) = delete;
   const CublasLt& library() const { return *library_; }
   cublasLtContext* get() const { return handle_; }
+  /// Runs `work`, which answers a Status, where calls with the handle belong.
+  template <class Work>
+  Status in_context(const Work& work) const {
+    return device_ ? device_->with_context(work) : work();
+  }
 
  private:
-  CublasHandle(std::shared_ptr<const CublasLt> library, cublasLtContext* handle)
-      : library_(std::move(library)), handle_(handle) {}
+  CublasHandle(std::shared_ptr<const CublasLt> library, std::shared_ptr<CudaDevice> device)
+      : library_(std::move(library)), device_(std::move(device)) {}
   std::shared_ptr<const CublasLt> library_;
-  cublasLtContext* handle_;
+  std::shared_ptr<CudaDevice> device_;
+  cublasLtContext* handle_ = nullptr;
 };
 
 /// The library's descriptors of a product. They need no device.

@@ -51,6 +51,7 @@ Result<CublasFound> search_cublas(std::span<const CublasPlan> copies, const Cubl
   CublasFound out;
   out.candidates = candidates.size();
   std::vector<double> seconds;
+  Status failure;
   for (const CublasHeuristic& candidate : candidates) {
     const auto known = records ? records->seconds(signature, name_of(library, candidate)) : std::nullopt;
     if (!known) break;
@@ -64,11 +65,14 @@ Result<CublasFound> search_cublas(std::span<const CublasPlan> copies, const Cubl
     for (const CublasHeuristic& candidate : candidates) {
       const auto took = seconds_of(copies, search, stream, candidate, begin, end);
       seconds.push_back(took.ok() ? *took : 0);
+      if (!took.ok()) failure = took.status();
       // Where the file cannot be written it is searched again the next time.
       if (took.ok() && records) (void)records->add(signature, name_of(library, candidate), *took);
     }
   }
   out.failed = size_t(std::ranges::count_if(seconds, [](double s) { return !(s > 0); }));
+  if (out.failed == seconds.size() && !failure.ok())
+    return std::move(failure).within(fmt::format("none of {} algorithms ran", seconds.size()));
   VIBEE_ASSIGN(const size_t best, choose_cublas(candidates, seconds));
   out.algorithm = candidates[best], out.seconds = seconds[best];
   return out;
